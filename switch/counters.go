@@ -1,0 +1,88 @@
+package vswitch
+
+import "sync/atomic"
+
+// Counters are one port's. "Rx" is what the switch received from the port, "Tx"
+// what it sent to it. They outlive the port's attachment, so that a guest
+// that comes back goes on counting. All methods may be called from anywhere;
+// the data plane adds to a counter once for each batch, not for each frame.
+type Counters struct {
+	RxFrames, RxBytes atomic.Uint64
+	TxFrames, TxBytes atomic.Uint64
+	drops             [numDropReasons]atomic.Uint64
+}
+
+// Drop counts n frames as dropped for reason r.
+func (c *Counters) Drop(r DropReason, n int) {
+	if n > 0 {
+		c.drops[r].Add(uint64(n))
+	}
+}
+
+// Drops returns how many frames were dropped for reason r.
+func (c *Counters) Drops(r DropReason) uint64 { return c.drops[r].Load() }
+
+// DropsByName returns all drop counters that are not zero, by name of the
+// reason.
+func (c *Counters) DropsByName() map[string]uint64 {
+	m := make(map[string]uint64)
+	for r := range c.drops {
+		if n := c.drops[r].Load(); n > 0 {
+			m[DropReason(r).String()] = n
+		}
+	}
+	return m
+}
+
+// DropReason says why a frame went no further.
+type DropReason uint8
+
+// Reasons on the way in are counted at the port that the frame came from,
+// reasons on the way out at the port that it was going to.
+const (
+	DropBadChain   DropReason = iota // in: a descriptor chain that breaks the rules
+	DropTooShort                     // in: shorter than an Ethernet header
+	DropTooLong                      // in: longer than MaxFrameLen
+	DropBadOffload                   // in: an offload request that contradicts the frame
+	DropReserved                     // in: to 01:80:C2:00:00:00-0F, never forwarded
+	DropBadSource                    // in: multicast or zero source address
+	DropNoDest                       // in: nowhere to go (flooding is off, or the only port is its own)
+	DropHairpin                      // in: the destination is behind the port the frame came from
+	DropVLAN                         // in: the port is not in the frame's VLAN
+	DropPolicy                       // in: a port policy forbids it (isolation, pinned address)
+	DropDisabled                     // in: the queue it came in by is disabled
+	DropDown                         // out: the port has no running guest, or no carrier
+	DropRingFull                     // out: no receive buffers, or the socket's are full
+	DropTooBig                       // out: larger than the port's MTU, or than its receive buffers
+	DropFault                        // out: the port's memory turned out to be bad
+	DropSendError                    // out: the kernel refused it
+	numDropReasons
+)
+
+var dropNames = [numDropReasons]string{
+	DropBadChain:   "bad-chain",
+	DropTooShort:   "too-short",
+	DropTooLong:    "too-long",
+	DropBadOffload: "bad-offload",
+	DropReserved:   "reserved-address",
+	DropBadSource:  "bad-source",
+	DropNoDest:     "no-destination",
+	DropHairpin:    "own-port",
+	DropVLAN:       "vlan",
+	DropPolicy:     "policy",
+	DropDisabled:   "queue-disabled",
+	DropDown:       "port-down",
+	DropRingFull:   "ring-full",
+	DropTooBig:     "too-big",
+	DropFault:      "memory-fault",
+	DropSendError:  "send-error",
+}
+
+// String returns the name under which the reason appears in counters, metrics
+// and traces.
+func (r DropReason) String() string {
+	if int(r) < len(dropNames) {
+		return dropNames[r]
+	}
+	return "unknown"
+}

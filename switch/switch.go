@@ -1,0 +1,3 @@
+package vswitch
+
+type verdict struct{}
