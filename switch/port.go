@@ -5,8 +5,9 @@ package vswitch
 type Port interface {
 	// Transmit sends frames, in order, and returns how many it took. It copies
 	// what it needs and keeps neither the slice nor a frame. It never waits:
-	// what does not fit is dropped and counted by the port, in the Counters that
-	// it shares with the switch, under the reason that applies.
+	// what does not fit is dropped. The port counts both, in the Counters that it
+	// shares with the switch: TxFrames and TxBytes of what went, and a drop with
+	// the reason that applies for each frame that did not.
 	Transmit(frames []*Frame) (sent int)
 
 	// Caps tells what the port takes now. It is called once for each
