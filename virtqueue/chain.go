@@ -1,0 +1,62 @@
+package virtqueue
+
+import "errors"
+
+// Errors of a single chain: it is completed with length 0 and the queue goes on.
+var (
+	ErrLoop      = errors.New("descriptor chain is longer than allowed or loops")
+	ErrNext      = errors.New("descriptor index outside the table")
+	ErrZeroLen   = errors.New("descriptor with length 0")
+	ErrDirection = errors.New("device-readable descriptor behind a device-writable one")
+	ErrIndirect  = errors.New("bad indirect descriptor")
+)
+
+// MaxIndirect is how many descriptors an indirect table has at most. (Drivers
+// use a queue's size as their limit, and one number for all sizes keeps small
+// queues usable with large frames; it bounds what one chain can cost.)
+const MaxIndirect = 1024
+
+// maxBatchSegs is how many pieces a Batch holds before Pop adds no more chains,
+// so that long chains make short batches.
+const maxBatchSegs = 2048
+
+// A Chain is one buffer that the driver made available: a descriptor chain,
+// translated. The slices point into guest memory. They and the lists of them
+// are valid until the chain's Batch is reset; the lists are private and may be
+// re-sliced and edited by the chain's user.
+type Chain struct {
+	Readable [][]byte // device-readable pieces, in order
+	Writable [][]byte // device-writable pieces, in order
+	Err      error    // the chain is bad: the lists are empty
+	Head     uint16   // index of its first descriptor, its name in the used ring
+}
+
+// A Batch holds popped chains and the memory that their lists lie in, to be used
+// again and again without allocation.
+type Batch struct {
+	Chains []Chain
+
+	segs     [][]byte
+	indirect []byte // private copy of the indirect table being walked
+}
+
+// NewBatch returns a Batch with room for n chains of a few pieces. It grows when
+// it has to.
+func NewBatch(n int) *Batch {
+	return &Batch{Chains: make([]Chain, 0, n), segs: make([][]byte, 0, 4*n)}
+}
+
+// Reset forgets all chains.
+func (b *Batch) Reset() {
+	b.Chains = b.Chains[:0]
+	b.segs = b.segs[:0]
+}
+
+// Len returns the number of bytes in a list of pieces.
+func Len(segs [][]byte) int {
+	n := 0
+	for _, s := range segs {
+		n += len(s)
+	}
+	return n
+}

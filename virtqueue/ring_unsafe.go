@@ -1,0 +1,124 @@
+package virtqueue
+
+import (
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+)
+
+// A ring is the three areas of a split virtqueue (virtio 1.2, sections 2.7.5,
+// 2.7.6, 2.7.8), in guest memory:
+//
+//	descriptor table   Size * 16 bytes
+//	available ring     le16 flags, le16 idx, le16 ring[Size], le16 used_event
+//	used ring          le16 flags, le16 idx, {le32 id, le32 len}[Size], le16 avail_event
+//
+// newRing has checked that all of each area, event fields included, lies within
+// one mapping and is aligned; the slices carry their lengths, so that indexing
+// them is checked by the language; the single words are inside the areas by the
+// layout above.
+//
+// Go has no atomic access to 16 bits. The driver's {flags, idx} are loaded as the
+// aligned 32-bit words they lie in, and ours are stored as one. (An available
+// ring need only be aligned to 2; then flags and idx are in different words,
+// the first of which may begin 2 bytes before the area but not before the page.)
+// The plain 16-bit accesses that remain are single instructions on every machine
+// that Go runs on; where they have to be ordered, an atomic access stands between.
+//
+// Rings are little-endian, and so are the machines that this runs on.
+type ring struct {
+	desc  [][2]uint64
+	avail []uint16
+	used  [][2]uint32
+
+	availFlags, availIdx           *uint32
+	availFlagsShift, availIdxShift uint8
+	usedHead                       *uint32 // flags, idx
+	usedEvent                      *uint16 // written by the driver: signal me when used.idx passes this
+	availEvent                     *uint16 // written by us: kick me when avail.idx passes this
+}
+
+// Flags of a descriptor.
+const (
+	descNext     = 1
+	descWrite    = 2
+	descIndirect = 4
+	descSize     = 16
+)
+
+// Flags of the rings: the other side need not be notified.
+const (
+	availNoInterrupt = 1
+	usedNoNotify     = 1
+)
+
+func newRing(mem *Memory, cfg Config) (ring, error) {
+	area := func(what string, addr, n, align uint64) (unsafe.Pointer, error) {
+		if addr%align != 0 {
+			return nil, fmt.Errorf("%w: %s at %#x is not aligned to %d bytes", ErrSetup, what, addr, align)
+		}
+		b, err := mem.user(addr, n)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s at %#x (%d bytes): %w", ErrSetup, what, addr, n, err)
+		}
+		p := unsafe.Pointer(unsafe.SliceData(b))
+		if uint64(uintptr(p))%align != 0 {
+			return nil, fmt.Errorf("%w: %s at %#x is mapped at an address that is not aligned to %d bytes", ErrSetup, what, addr, align)
+		}
+		return p, nil
+	}
+	size := uint64(cfg.Size)
+	desc, err := area("descriptor table", cfg.Desc, size*descSize, 16)
+	if err != nil {
+		return ring{}, err
+	}
+	avail, err := area("available ring", cfg.Avail, 4+size*2+2, 2)
+	if err != nil {
+		return ring{}, err
+	}
+	used, err := area("used ring", cfg.Used, 4+size*8+2, 4)
+	if err != nil {
+		return ring{}, err
+	}
+	r := ring{
+		desc:       unsafe.Slice((*[2]uint64)(desc), cfg.Size),
+		avail:      unsafe.Slice((*uint16)(unsafe.Add(avail, 4)), cfg.Size),
+		used:       unsafe.Slice((*[2]uint32)(unsafe.Add(used, 4)), cfg.Size),
+		usedHead:   (*uint32)(used),
+		usedEvent:  (*uint16)(unsafe.Add(avail, 4+size*2)),
+		availEvent: (*uint16)(unsafe.Add(used, 4+size*8)),
+	}
+	r.availFlags, r.availFlagsShift = wordOf(avail)
+	r.availIdx, r.availIdxShift = wordOf(unsafe.Add(avail, 2))
+	return r, nil
+}
+
+// wordOf returns the aligned 32-bit word that the 16 bits at p, aligned to 2, are
+// part of, and how far to shift it. Both are in one page, so the word is mapped.
+func wordOf(p unsafe.Pointer) (*uint32, uint8) {
+	odd := uintptr(p) & 3
+	return (*uint32)(unsafe.Add(p, -int(odd))), uint8(8 * odd)
+}
+
+func (r *ring) loadAvailIdx() uint16 {
+	return uint16(atomic.LoadUint32(r.availIdx) >> r.availIdxShift)
+}
+
+func (r *ring) loadAvailFlags() uint16 {
+	return uint16(atomic.LoadUint32(r.availFlags) >> r.availFlagsShift)
+}
+
+func (r *ring) loadUsedIdx() uint16 { return uint16(atomic.LoadUint32(r.usedHead) >> 16) }
+
+// storeUsed publishes the used index and our flags. It is a full fence.
+func (r *ring) storeUsed(flags, idx uint16) {
+	atomic.StoreUint32(r.usedHead, uint32(flags)|uint32(idx)<<16)
+}
+
+// loadDesc loads descriptor i of the table, each half of it once.
+func (r *ring) loadDesc(i uint16) (addr uint64, n uint32, flags, next uint16) {
+	d := &r.desc[i]
+	addr = atomic.LoadUint64(&d[0])
+	w := atomic.LoadUint64(&d[1])
+	return addr, uint32(w), uint16(w >> 32), uint16(w >> 48)
+}
