@@ -1,0 +1,98 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Pos is a place in a configuration file, or a flag.
+type Pos struct {
+	File string // a file's name, or a flag as it was given
+	Line int    // from 1; 0 for a flag, and for a file that could not be read
+}
+
+func (p Pos) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d", p.File, p.Line)
+}
+
+// Error is one thing that is wrong with a configuration.
+type Error struct {
+	Pos
+	Key string // such as port.vm1.socket; may be empty
+	Msg string // one line
+}
+
+// Error returns "file:line: key: what is wrong", in one line.
+func (e Error) Error() string {
+	if e.Key == "" {
+		return e.Pos.String() + ": " + e.Msg
+	}
+	return e.Pos.String() + ": " + e.Key + ": " + e.Msg
+}
+
+// Errors is all that is wrong with a configuration, in the order of the file.
+// Without elements it means that nothing is: compare its length with 0, not
+// an error interface made of it with nil.
+type Errors []Error
+
+// Error returns all errors, one per line.
+func (es Errors) Error() string {
+	lines := make([]string, len(es))
+	for i, e := range es {
+		lines[i] = e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Err returns the errors as an error, nil if there are none.
+func (es Errors) Err() error {
+	if len(es) == 0 {
+		return nil
+	}
+	return es
+}
+
+// sorted puts errors into the order of the file. Those of flags keep their
+// order behind them.
+func (es Errors) sorted() Errors {
+	slices.SortStableFunc(es, func(a, b Error) int {
+		switch {
+		case a.Line == 0 && b.Line == 0:
+			return 0
+		case a.Line == 0:
+			return 1
+		case b.Line == 0:
+			return -1
+		}
+		return a.Line - b.Line
+	})
+	return es
+}
+
+// where remembers the place of a table and of its keys, for errors that show
+// only when several tables are compared.
+type where struct {
+	path string // such as port.vm1
+	pos  Pos
+	keys map[string]Pos
+}
+
+func (w *where) at(key string) Pos {
+	if p, ok := w.keys[key]; ok {
+		return p
+	}
+	return w.pos
+}
+
+// errorf makes an error about a key of the table.
+func (w *where) errorf(key, format string, args ...any) Error {
+	path := w.path
+	if key != "" {
+		path += "." + key
+	}
+	return Error{Pos: w.at(key), Key: path, Msg: fmt.Sprintf(format, args...)}
+}

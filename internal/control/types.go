@@ -1,0 +1,190 @@
+package control
+
+import "encoding/json"
+
+// SwitchStatus is what a Backend tells of the switch as a whole.
+type SwitchStatus struct {
+	Version    string       `json:"version"`
+	UptimeS    int64        `json:"uptime_s"`    // whole seconds
+	FDBEntries int          `json:"fdb_entries"` // dynamic and static
+	FDBSize    int          `json:"fdb_size"`    // most entries it can hold
+	MACAgingS  int64        `json:"mac_aging_s"` // whole seconds
+	Workers    List[Worker] `json:"workers"`
+}
+
+// SwitchInfo answers GET /v1/switch.
+type SwitchInfo struct {
+	SwitchStatus
+	Ports  List[PortStats] `json:"ports"`
+	Totals Counters        `json:"totals"` // sums over Ports
+}
+
+// Worker is one data-plane thread.
+type Worker struct {
+	CPU       int     `json:"cpu"`        // the CPU it is pinned to; -1: none
+	BusyRatio float64 `json:"busy_ratio"` // share of the time since start that it was not asleep, 0 to 1
+	BusyS     float64 `json:"busy_s"`     // seconds since start that it was not asleep
+	Frames    uint64  `json:"frames"`     // frames it took in
+	Wakeups   uint64  `json:"wakeups"`    // times it woke from sleep
+}
+
+// Kind is what is behind a port.
+type Kind string
+
+// Values of Kind.
+const (
+	KindGuest  Kind = "guest"
+	KindUplink Kind = "uplink"
+)
+
+// State is how far a port has come.
+type State string
+
+// Values of State.
+const (
+	StateListening  State = "listening"  // waits for a front-end to connect
+	StateConnecting State = "connecting" // client mode: tries to connect
+	StateConnected  State = "connected"  // a front-end is there, its driver is not running
+	StateRunning    State = "running"    // frames can pass
+	StateError      State = "error"      // not working; PortInfo.LastError says why
+)
+
+// PortInfo is a port as GET /v1/ports lists it.
+type PortInfo struct {
+	Name             string       `json:"name"`
+	Kind             Kind         `json:"kind"`
+	State            State        `json:"state"`
+	Socket           string       `json:"socket,omitempty"`    // of a guest
+	Mode             string       `json:"mode,omitempty"`      // of a guest: "server" or "client"
+	Interface        string       `json:"interface,omitempty"` // of an uplink
+	Queues           int          `json:"queues"`              // queue pairs in use; those offered while nobody is connected
+	Features         List[string] `json:"features"`            // negotiated virtio features, by name
+	ProtocolFeatures List[string] `json:"protocol_features"`   // negotiated vhost-user protocol features, by name
+	MTU              int          `json:"mtu"`                 // bytes; 0: not known
+	MAC              string       `json:"mac,omitempty"`       // pinned address
+	VLAN             VLAN         `json:"vlan"`
+	Flags            Flags        `json:"flags"`
+	LastError        string       `json:"last_error,omitempty"` // why the port was last reset, or does not work
+	Counters         Counters     `json:"counters"`
+}
+
+// VLAN is a port's VLAN set-up.
+type VLAN struct {
+	Mode   string       `json:"mode"`   // as vlan_mode in the configuration, never empty
+	Tag    uint16       `json:"tag"`    // 0: none
+	Trunks List[uint16] `json:"trunks"` // empty: all
+}
+
+// Flags are a port's switching policies, named as in the configuration.
+type Flags struct {
+	Learning   bool `json:"learning"`
+	Flood      bool `json:"flood"`
+	McastFlood bool `json:"mcast_flood"`
+	BcastFlood bool `json:"bcast_flood"`
+	Isolated   bool `json:"isolated"`
+	Hairpin    bool `json:"hairpin"`
+	MaxMACs    int  `json:"max_macs"` // 0: no limit but the table's
+}
+
+// Counters count since vswitchd started. Rx is what the switch received from
+// the port, tx what it sent to it.
+type Counters struct {
+	RxFrames   uint64 `json:"rx_frames"`
+	RxBytes    uint64 `json:"rx_bytes"`
+	TxFrames   uint64 `json:"tx_frames"`
+	TxBytes    uint64 `json:"tx_bytes"`
+	Drops      Drops  `json:"drops"`
+	Kicks      uint64 `json:"kicks"`      // notifications from the guest
+	Calls      uint64 `json:"calls"`      // notifications to the guest
+	Reconnects uint64 `json:"reconnects"` // times a front-end came, the first not counted
+}
+
+// PortDetail answers GET /v1/ports/{name}.
+type PortDetail struct {
+	PortInfo
+	Rings   List[Ring]   `json:"rings"`
+	Regions List[Region] `json:"regions"`
+}
+
+// Ring is one virtqueue of a guest. Even indices are the guest's receive
+// queues, odd ones its transmit queues.
+type Ring struct {
+	Index       int    `json:"index"`
+	Format      string `json:"format"` // "split" or "packed"
+	Size        int    `json:"size"`   // descriptors
+	Avail       uint16 `json:"avail"`  // next available entry that the switch will take
+	Used        uint16 `json:"used"`   // next used entry that it will write
+	Enabled     bool   `json:"enabled"`
+	Started     bool   `json:"started"`
+	Kicks       uint64 `json:"kicks"`
+	Calls       uint64 `json:"calls"`
+	Suppression string `json:"suppression"` // "event-idx", "flags" or "none"
+}
+
+// Region is a piece of guest memory that is mapped.
+type Region struct {
+	GuestAddr uint64 `json:"guest_addr"` // guest-physical
+	UserAddr  uint64 `json:"user_addr"`  // in the front-end's address space
+	Size      uint64 `json:"size"`       // bytes
+}
+
+// FDBEntry is an element of the answer to GET /v1/fdb.
+type FDBEntry struct {
+	MAC  string `json:"mac"` // lower case, with colons
+	VLAN uint16 `json:"vlan"`
+	Port string `json:"port"`
+	Type string `json:"type"`  // "dynamic" or "static"
+	AgeS int64  `json:"age_s"` // whole seconds since it was last seen; 0 for static entries
+}
+
+// PortStats answers GET /v1/stats/{port}, and is an element of the answer to
+// GET /v1/stats.
+type PortStats struct {
+	Name     string   `json:"name"`
+	Kind     Kind     `json:"kind"`
+	State    State    `json:"state"`
+	Counters Counters `json:"counters"`
+}
+
+// ReloadResult answers POST /v1/reload.
+type ReloadResult struct {
+	Changed List[string] `json:"changed"` // one line for each thing that changed
+}
+
+// errorBody is the body of every answer with a status of 400 or more.
+type errorBody struct {
+	Error   string   `json:"error"`             // one line
+	Details []string `json:"details,omitempty"` // more lines, such as the errors of a file
+}
+
+// List is a slice that is [] in JSON, never null.
+type List[T any] []T
+
+// MarshalJSON implements json.Marshaler.
+func (l List[T]) MarshalJSON() ([]byte, error) {
+	if l == nil {
+		return []byte("[]"), nil
+	}
+	return json.Marshal([]T(l))
+}
+
+// Drops counts dropped frames by the name of the reason, which is {} in JSON
+// where there are none, never null. Reasons with 0 may be missing.
+type Drops map[string]uint64
+
+// MarshalJSON implements json.Marshaler.
+func (d Drops) MarshalJSON() ([]byte, error) {
+	if d == nil {
+		return []byte("{}"), nil
+	}
+	return json.Marshal(map[string]uint64(d))
+}
+
+// Total returns the sum over all reasons.
+func (d Drops) Total() uint64 {
+	var n uint64
+	for _, c := range d {
+		n += c
+	}
+	return n
+}
