@@ -1,0 +1,147 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// PollAlways, as Config.Poll, makes workers poll for ever and never sleep while
+// they have a source.
+const PollAlways time.Duration = -1
+
+// ErrClosed is returned by a Pool that has been closed.
+var ErrClosed = errors.New("worker pool is closed")
+
+// Config says what a Pool is.
+type Config struct {
+	Workers int           // number of threads, at least 1
+	CPUs    []int         // worker i is pinned to CPUs[i], if there is one
+	Poll    time.Duration // how long a source is polled after its last frame; 0: not at all; PollAlways
+}
+
+// A Pool is a set of workers. Its methods may be called from any goroutine but a
+// worker's own.
+type Pool struct {
+	workers []*worker
+	procs   int // GOMAXPROCS before us
+
+	mu     sync.Mutex
+	where  map[Source]*worker
+	closed bool
+}
+
+// New starts the workers.
+//
+// Each raises GOMAXPROCS by one: a busy worker never yields its processor, and
+// the control plane must not have to wait for one.
+func New(cfg Config) (*Pool, error) {
+	if cfg.Workers < 1 {
+		return nil, fmt.Errorf("worker pool: %d workers", cfg.Workers)
+	}
+	p := &Pool{where: make(map[Source]*worker)}
+	p.procs = runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(p.procs + cfg.Workers)
+	for i := range cfg.Workers {
+		cpu := -1
+		if i < len(cfg.CPUs) {
+			cpu = cfg.CPUs[i]
+		}
+		w, err := start(cpu, cfg.Poll)
+		if err != nil {
+			p.Close()
+			return nil, fmt.Errorf("worker %d: %w", i, err)
+		}
+		p.workers = append(p.workers, w)
+	}
+	return p, nil
+}
+
+// Add gives a source to the worker that has the fewest. The source is looked at
+// once right away, whether its FD is readable or not.
+func (p *Pool) Add(src Source) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return ErrClosed
+	}
+	if p.where[src] != nil {
+		return errors.New("source is in the pool already")
+	}
+	w := p.workers[0]
+	for _, o := range p.workers[1:] {
+		if o.sources.Load() < w.sources.Load() {
+			w = o
+		}
+	}
+	if err := w.do(command{add: src}); err != nil {
+		return err
+	}
+	p.where[src] = w
+	return nil
+}
+
+// Remove takes a source back. When it returns, no worker is in any of the
+// source's methods nor will be; its FD may be closed. A source that is not in
+// the pool is no error.
+func (p *Pool) Remove(src Source) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.where[src]
+	if w == nil {
+		return
+	}
+	delete(p.where, src)
+	// A removal cannot fail: the worker knows the source.
+	_ = w.do(command{remove: src})
+}
+
+// SetPoll changes Config.Poll.
+func (p *Pool) SetPoll(d time.Duration) {
+	for _, w := range p.workers {
+		w.poll.Store(int64(d))
+	}
+}
+
+// Close takes all sources back and ends the workers.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.closed = true
+	clear(p.where)
+	for _, w := range p.workers {
+		w.stop()
+	}
+	runtime.GOMAXPROCS(p.procs)
+}
+
+// Stats is what one worker has done since it was started.
+type Stats struct {
+	CPU     int           // the CPU it is pinned to; -1: none
+	Sources int           // sources it serves
+	Busy    time.Duration // time spent in rounds that had work
+	Up      time.Duration // time since it was started
+	Work    uint64        // frames (whatever Poll counts) handled
+	Wakeups uint64        // times it was woken from its sleep
+}
+
+// Stats returns the workers' counters, worker 0 first.
+func (p *Pool) Stats() []Stats {
+	s := make([]Stats, len(p.workers))
+	for i, w := range p.workers {
+		s[i] = Stats{
+			CPU:     w.cpu,
+			Sources: int(w.sources.Load()),
+			Busy:    time.Duration(w.busy.Load()),
+			Up:      time.Since(w.started),
+			Work:    w.work.Load(),
+			Wakeups: w.wakeups.Load(),
+		}
+	}
+	return s
+}

@@ -1,0 +1,316 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// epollEvery is how long a busy worker goes without asking for sources that
+	// have woken up, in nanoseconds: a system call now and then, not for each
+	// batch.
+	epollEvery = 20_000
+
+	// lookEvery is how often a sleeping worker looks at sources that have no FD,
+	// in milliseconds.
+	lookEvery = 1
+
+	wakeID = -1 // epoll's name for the worker's own eventfd
+)
+
+// A worker is one thread. Only its goroutine touches the fields of the second
+// group; others send commands.
+type worker struct {
+	cpu     int
+	started time.Time
+	wakeFD  int
+	done    chan struct{}
+	poll    atomic.Int64
+
+	mu       sync.Mutex
+	commands []command
+	ordered  atomic.Bool // commands is not empty
+
+	// Written by the worker alone, read by anyone.
+	sources       atomic.Int32
+	work, wakeups atomic.Uint64
+	busy          atomic.Int64
+
+	epfd    int
+	entries []*entry // by epoll's name; nil: free
+	active  []*entry
+	mute    int // entries without FD, which are always active
+	events  [64]unix.EpollEvent
+}
+
+// An entry is a source and what its worker knows of it.
+type entry struct {
+	src      Source
+	id       int
+	active   bool
+	idle     bool  // the last Poll found nothing
+	lastWork int64 // when it last had work, by worker.now
+}
+
+// A command changes what a worker serves. The worker answers on reply.
+type command struct {
+	add, remove Source
+	quit        bool
+	reply       chan error
+}
+
+func start(cpu int, poll time.Duration) (*worker, error) {
+	w := &worker{cpu: cpu, started: time.Now(), done: make(chan struct{})}
+	w.poll.Store(int64(poll))
+	var err error
+	if w.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("epoll_create1: %w", err)
+	}
+	if w.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		unix.Close(w.epfd)
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	if err := w.watch(w.wakeFD, wakeID); err != nil {
+		w.closeFDs()
+		return nil, err
+	}
+	ready := make(chan error)
+	go w.run(ready)
+	if err := <-ready; err != nil {
+		w.closeFDs()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *worker) closeFDs() {
+	unix.Close(w.epfd)
+	unix.Close(w.wakeFD)
+}
+
+// watch has epoll tell of fd, edge-triggered: an eventfd need not be read for
+// that, each write to it is told once.
+func (w *worker) watch(fd, id int) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: int32(id)}
+	if err := unix.EpollCtl(w.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return fmt.Errorf("watching file descriptor %d: %w", fd, err)
+	}
+	return nil
+}
+
+// do hands a command to the worker and waits for its answer.
+func (w *worker) do(c command) error {
+	c.reply = make(chan error, 1)
+	w.mu.Lock()
+	w.commands = append(w.commands, c)
+	w.ordered.Store(true)
+	w.mu.Unlock()
+	// The counter of an eventfd that nobody reads overflows after 2^64 writes.
+	if _, err := unix.Write(w.wakeFD, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
+		return fmt.Errorf("waking a worker: %w", err)
+	}
+	return <-c.reply
+}
+
+func (w *worker) stop() {
+	_ = w.do(command{quit: true})
+	<-w.done
+	w.closeFDs()
+}
+
+// run is the worker's thread.
+func (w *worker) run(ready chan<- error) {
+	// Never unlocked: the thread, with its affinity, ends with the goroutine.
+	runtime.LockOSThread()
+	debug.SetPanicOnFault(true)
+	defer close(w.done)
+	if w.cpu >= 0 {
+		var set unix.CPUSet
+		set.Set(w.cpu)
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			ready <- fmt.Errorf("pinning to CPU %d: %w", w.cpu, err)
+			return
+		}
+	}
+	ready <- nil
+	w.loop()
+}
+
+// now is the clock of the data plane: nanoseconds since the worker was started.
+func (w *worker) now() int64 { return int64(time.Since(w.started)) }
+
+func (w *worker) loop() {
+	now := w.now()
+	lastEpoll := int64(0)
+	for {
+		if w.ordered.Load() && w.obey(now) {
+			return
+		}
+		worked := w.round(now)
+		before := now
+		now = w.now()
+		if worked > 0 {
+			w.work.Store(w.work.Load() + uint64(worked))
+			w.busy.Store(w.busy.Load() + now - before)
+		}
+		w.retire(now)
+		switch {
+		case len(w.active) == 0:
+			w.wait(-1)
+		case len(w.active) == w.mute && worked == 0 && w.poll.Load() >= 0:
+			w.wait(lookEvery)
+		case worked == 0 || now-lastEpoll > epollEvery:
+			w.wait(0)
+		default:
+			continue
+		}
+		now = w.now()
+		lastEpoll = now
+	}
+}
+
+// round polls each active source once.
+func (w *worker) round(now int64) (worked int) {
+	for _, e := range w.active {
+		n := e.src.Poll()
+		if e.idle = n == 0; !e.idle {
+			worked += n
+			e.lastWork = now
+		}
+	}
+	return worked
+}
+
+// retire arms the sources that have had no work for long enough, and stops polling
+// those that have none even then.
+func (w *worker) retire(now int64) {
+	poll := w.poll.Load()
+	if poll < 0 {
+		return
+	}
+	keep := w.active[:0]
+	for _, e := range w.active {
+		if e.idle && e.id >= 0 && now-e.lastWork >= poll && w.rest(e, now) {
+			continue
+		}
+		keep = append(keep, e)
+	}
+	clear(w.active[len(keep):])
+	w.active = keep
+}
+
+// rest arms a source and reports whether it can be left alone until it wakes us.
+func (w *worker) rest(e *entry, now int64) bool {
+	if e.src.Arm() {
+		e.src.Disarm()
+		e.lastWork = now
+		return false
+	}
+	e.active = false
+	return true
+}
+
+// wait collects events, for at most timeout milliseconds (-1: until there is one),
+// and makes the sources that they are of active.
+func (w *worker) wait(timeout int) {
+	n, err := unix.EpollWait(w.epfd, w.events[:], timeout)
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		panic(fmt.Sprintf("epoll_wait on our own descriptor: %v", err))
+	}
+	if timeout != 0 {
+		w.wakeups.Store(w.wakeups.Load() + 1)
+	}
+	for i := range max(n, 0) {
+		id := int(w.events[i].Fd)
+		if id == wakeID {
+			continue // a command: the loop looks
+		}
+		if e := w.entries[id]; !e.active {
+			w.activate(e)
+		}
+	}
+}
+
+func (w *worker) activate(e *entry) {
+	e.active = true
+	e.lastWork = w.now()
+	e.src.Disarm()
+	w.active = append(w.active, e)
+}
+
+// obey carries out the commands that have come in. It reports whether one of them
+// was to quit.
+func (w *worker) obey(now int64) (quit bool) {
+	w.mu.Lock()
+	cs := w.commands
+	w.commands = nil
+	w.ordered.Store(false)
+	w.mu.Unlock()
+	for _, c := range cs {
+		var err error
+		switch {
+		case c.add != nil:
+			err = w.add(c.add)
+		case c.remove != nil:
+			w.remove(c.remove)
+		case c.quit:
+			quit = true
+		}
+		c.reply <- err
+	}
+	return quit
+}
+
+func (w *worker) add(src Source) error {
+	e := &entry{src: src, id: -1}
+	if fd := src.FD(); fd >= 0 {
+		id := 0
+		for id < len(w.entries) && w.entries[id] != nil {
+			id++
+		}
+		if err := w.watch(fd, id); err != nil {
+			return err
+		}
+		if id == len(w.entries) {
+			w.entries = append(w.entries, nil)
+		}
+		w.entries[id] = e
+		e.id = id
+	} else {
+		w.mute++
+	}
+	w.sources.Add(1)
+	w.activate(e)
+	return nil
+}
+
+func (w *worker) remove(src Source) {
+	for i, e := range w.active {
+		if e.src == src {
+			w.active = append(w.active[:i], w.active[i+1:]...)
+			if e.id < 0 {
+				w.mute--
+				w.sources.Add(-1)
+				return
+			}
+			break
+		}
+	}
+	for id, e := range w.entries {
+		if e != nil && e.src == src {
+			// The descriptor is still open, so that this cannot fail; if the
+			// front-end has made it something else, epoll forgets it by itself.
+			_ = unix.EpollCtl(w.epfd, unix.EPOLL_CTL_DEL, src.FD(), nil)
+			w.entries[id] = nil
+			w.sources.Add(-1)
+			return
+		}
+	}
+}
