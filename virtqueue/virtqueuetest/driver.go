@@ -1,0 +1,280 @@
+package virtqueuetest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"vswitchd/virtqueue"
+)
+
+// ErrFull says that there are not enough free descriptors, or no room for an
+// indirect table, until used chains are released.
+var ErrFull = errors.New("virtqueue is full")
+
+// A Buf is a range of guest-physical memory: what one descriptor names.
+type Buf struct {
+	Addr uint64
+	Len  uint32
+}
+
+// A Driver drives one split virtqueue. See the package's documentation for
+// concurrency.
+type Driver struct {
+	cfg  virtqueue.Config
+	mem  *virtqueue.Memory
+	ring ring
+	mask uint16
+
+	// Private book-keeping: nothing here is read from shared memory.
+	next  []uint16       // of a free descriptor: the next free one; of a chain's: the next in the chain
+	last  []uint16       // of a head: the last descriptor of its chain
+	count []uint16       // of a head: descriptors in its chain
+	table map[uint16]Buf // of a head: its indirect table
+	free  uint16         // first free descriptor
+	nfree int
+
+	availFlags uint16
+	availIdx   uint16 // next entry of the available ring to fill
+	published  uint16 // availIdx as the device sees it
+	usedIdx    uint16 // next entry of the used ring to take
+
+	room arena
+}
+
+// New returns a driver for the queue that cfg describes, in the given regions.
+// It initializes the three areas: no descriptor is available, both indices are
+// cfg.LastAvail, and the driver wants to be signalled. Addresses in cfg are the
+// front-end's virtual ones, as in package virtqueue.
+//
+// Call [Driver.Room] before Alloc and AddIndirect.
+func New(regions []virtqueue.Region, cfg virtqueue.Config) (*Driver, error) {
+	if cfg.Size < 1 || cfg.Size > virtqueue.MaxSize || cfg.Size&(cfg.Size-1) != 0 {
+		return nil, fmt.Errorf("size %d is not a power of two from 1 to %d", cfg.Size, virtqueue.MaxSize)
+	}
+	mem, err := virtqueue.NewMemory(regions)
+	if err != nil {
+		return nil, err
+	}
+	d := &Driver{
+		cfg:       cfg,
+		mem:       mem,
+		mask:      uint16(cfg.Size - 1),
+		next:      make([]uint16, cfg.Size),
+		last:      make([]uint16, cfg.Size),
+		count:     make([]uint16, cfg.Size),
+		table:     map[uint16]Buf{},
+		nfree:     cfg.Size,
+		availIdx:  cfg.LastAvail,
+		published: cfg.LastAvail,
+		usedIdx:   cfg.LastAvail,
+	}
+	if d.ring, err = newRing(regions, cfg); err != nil {
+		return nil, err
+	}
+	for i := range d.next {
+		d.next[i] = uint16(i+1) & d.mask
+	}
+	d.ring.storeUsed(0, d.usedIdx)
+	d.ring.storeUsedEvent(d.usedIdx)
+	d.ring.storeAvail(0, d.availIdx)
+	return d, nil
+}
+
+// NewLocal returns a driver on the Go heap: one region that holds the rings and
+// then room bytes for buffers. Guest-physical and user addresses differ, so that
+// a mix-up of the two is noticed.
+func NewLocal(size int, features uint64, room int) (*Driver, error) {
+	const guest, user = 0x4000_0000, 0x7f00_0000_0000
+	cfg, end := Layout(size, user)
+	cfg.Features = features
+	rings := int(end-user+4095) &^ 4095
+	d, err := New([]virtqueue.Region{{
+		GuestAddr: guest,
+		UserAddr:  user,
+		Mem:       make([]byte, (rings+room+4095)&^4095),
+	}}, cfg)
+	if err != nil {
+		return nil, err
+	}
+	d.Room(guest+uint64(rings), uint64(room))
+	return d, nil
+}
+
+// Layout places the three areas of a queue one after another from the user
+// address at, each aligned as the specification demands, and returns the first
+// address behind them.
+func Layout(size int, at uint64) (cfg virtqueue.Config, end uint64) {
+	up := func(a, align uint64) uint64 { return (a + align - 1) &^ (align - 1) }
+	n := uint64(size)
+	cfg.Size = size
+	cfg.Desc = up(at, 16)
+	cfg.Avail = cfg.Desc + 16*n
+	cfg.Used = up(cfg.Avail+4+2*n+2, 4)
+	return cfg, cfg.Used + 4 + 8*n + 2
+}
+
+// Memory returns the table of the driver's regions.
+func (d *Driver) Memory() *virtqueue.Memory { return d.mem }
+
+// Config returns what the device's side of the queue is made from.
+func (d *Driver) Config() virtqueue.Config { return d.cfg }
+
+// Free returns how many descriptors are free.
+func (d *Driver) Free() int { return d.nfree }
+
+// AddChain builds a chain of one descriptor per buffer and offers it. The device
+// sees it after Publish. It fails with ErrFull alone.
+func (d *Driver) AddChain(readable, writable []Buf) (head uint16, err error) {
+	if head, err = d.Build(readable, writable); err == nil {
+		d.Offer(head)
+	}
+	return head, err
+}
+
+// AddIndirect is AddChain with the descriptors in an indirect table, which it
+// allocates; the chain takes one descriptor of the queue's table.
+func (d *Driver) AddIndirect(readable, writable []Buf) (head uint16, err error) {
+	if head, err = d.BuildIndirect(readable, writable); err == nil {
+		d.Offer(head)
+	}
+	return head, err
+}
+
+// Build writes a chain of one descriptor per buffer without offering it. A
+// chain can be offered again and again, each time it comes back used, until it
+// is released.
+func (d *Driver) Build(readable, writable []Buf) (head uint16, err error) {
+	n := len(readable) + len(writable)
+	if n == 0 || n > d.nfree {
+		return 0, ErrFull
+	}
+	head = d.free
+	i, last := head, head
+	for k := range n {
+		desc := descOf(readable, writable, k)
+		if k < n-1 {
+			desc.Flags |= FlagNext
+			desc.Next = d.next[i]
+		}
+		d.ring.storeDesc(i, desc)
+		last, i = i, d.next[i]
+	}
+	d.take(head, last, n)
+	return head, nil
+}
+
+// BuildIndirect is Build with the descriptors in an indirect table.
+func (d *Driver) BuildIndirect(readable, writable []Buf) (head uint16, err error) {
+	n := len(readable) + len(writable)
+	if n == 0 || d.nfree == 0 {
+		return 0, ErrFull
+	}
+	t, ok := d.room.alloc(16 * n)
+	if !ok {
+		return 0, ErrFull
+	}
+	table := make([]byte, 0, 16*n)
+	for k := range n {
+		desc := descOf(readable, writable, k)
+		if k < n-1 {
+			desc.Flags |= FlagNext
+			desc.Next = uint16(k + 1)
+		}
+		table = desc.Append(table)
+	}
+	d.Write(t.Addr, table)
+	head = d.free
+	d.ring.storeDesc(head, Desc{Addr: t.Addr, Len: t.Len, Flags: FlagIndirect})
+	d.take(head, head, 1)
+	d.table[head] = t
+	return head, nil
+}
+
+// descOf returns the descriptor of the k-th buffer, without its link.
+func descOf(readable, writable []Buf, k int) Desc {
+	if k < len(readable) {
+		return Desc{Addr: readable[k].Addr, Len: readable[k].Len}
+	}
+	b := writable[k-len(readable)]
+	return Desc{Addr: b.Addr, Len: b.Len, Flags: FlagWrite}
+}
+
+// take removes the first n free descriptors, head to last, from the free list.
+func (d *Driver) take(head, last uint16, n int) {
+	d.free = d.next[last]
+	d.nfree -= n
+	d.last[head] = last
+	d.count[head] = uint16(n)
+}
+
+// Offer puts a chain into the next entry of the available ring.
+func (d *Driver) Offer(head uint16) {
+	d.ring.storeAvailEntry(d.availIdx&d.mask, head)
+	d.availIdx++
+}
+
+// OfferAgain offers the chains that the next n entries of the available ring
+// name already, without a look at them. A driver whose chains are fixed and come
+// back in order fills that ring once, and then works at a cost per batch.
+func (d *Driver) OfferAgain(n int) { d.availIdx += uint16(n) }
+
+// PollUsed takes the next entry of the used ring: the chain's head and how many
+// bytes the device wrote. The chain still has to be released or offered again.
+func (d *Driver) PollUsed() (head uint16, n uint32, ok bool) {
+	if _, idx := d.ring.loadUsed(); idx == d.usedIdx {
+		return 0, 0, false
+	}
+	e := d.ring.used[d.usedIdx&d.mask]
+	d.usedIdx++
+	return uint16(e[0]), e[1], true
+}
+
+// SkipUsed takes all new entries of the used ring without a look at them and
+// returns how many.
+func (d *Driver) SkipUsed() int {
+	_, idx := d.ring.loadUsed()
+	n := idx - d.usedIdx
+	d.usedIdx = idx
+	return int(n)
+}
+
+// Release frees the descriptors, and the indirect table, of a chain. Its buffers
+// stay the caller's. It panics when head is not the head of a chain: then either
+// the test or the device that returned it is wrong.
+func (d *Driver) Release(head uint16) {
+	if int(head) >= len(d.count) || d.count[head] == 0 {
+		panic(fmt.Sprintf("virtqueuetest: descriptor %d is not the head of a chain", head))
+	}
+	d.next[d.last[head]] = d.free
+	d.free = head
+	d.nfree += int(d.count[head])
+	d.count[head] = 0
+	if t, ok := d.table[head]; ok {
+		d.FreeBuf(t)
+		delete(d.table, head)
+	}
+}
+
+// Abandon forgets every chain and starts both indices at base, as a driver
+// does that resets its device. Buffers stay allocated.
+func (d *Driver) Abandon(base uint16) {
+	for _, t := range d.table {
+		d.FreeBuf(t)
+	}
+	clear(d.table)
+	clear(d.count)
+	for i := range d.next {
+		d.next[i] = uint16(i+1) & d.mask
+	}
+	d.free, d.nfree = 0, d.cfg.Size
+	d.cfg.LastAvail = base
+	d.availIdx, d.published, d.usedIdx = base, base, base
+	d.availFlags = 0
+	d.ring.storeUsed(0, base)
+	d.ring.storeUsedEvent(base)
+	d.ring.storeAvail(0, base)
+}
+
+// Regions returns a copy of the table of regions, to derive other tables from.
+func (d *Driver) Regions() []virtqueue.Region { return slices.Clone(d.mem.Regions()) }

@@ -1,0 +1,53 @@
+package virtqueuetest
+
+import "vswitchd/virtqueue"
+
+// Flags of the two rings (virtio 1.2, sections 2.7.6 and 2.7.8).
+const (
+	AvailNoInterrupt = 1
+	UsedNoNotify     = 1
+)
+
+// Publish shows the device all chains that were offered, and reports whether it
+// wants to be kicked for them.
+func (d *Driver) Publish() (kick bool) {
+	was, now := d.published, d.availIdx
+	d.published = now
+	// storeAvail is a full fence: the index first, then the device's wish.
+	d.ring.storeAvail(d.availFlags, now)
+	if was == now {
+		return false
+	}
+	if d.eventIdx() {
+		// Is avail_event one of was ... now-1?
+		return now-d.ring.loadAvailEvent()-1 < now-was
+	}
+	flags, _ := d.ring.loadUsed()
+	return flags&UsedNoNotify == 0
+}
+
+// Arm asks the device for a signal when it uses the next chain, and reports
+// whether there are used chains already, of which no signal may come.
+func (d *Driver) Arm() (pending bool) {
+	d.availFlags = 0
+	d.ring.storeUsedEvent(d.usedIdx)
+	d.ring.storeAvail(d.availFlags, d.published)
+	_, idx := d.ring.loadUsed()
+	return idx != d.usedIdx
+}
+
+// Disarm asks the device not to signal.
+func (d *Driver) Disarm() {
+	if d.eventIdx() {
+		// "the driver MUST set flags to 0" (2.7.7.1); an event index
+		// that is just behind does not come for a long time.
+		d.ring.storeUsedEvent(d.usedIdx - 1)
+		return
+	}
+	d.availFlags = AvailNoInterrupt
+	d.ring.storeAvail(d.availFlags, d.published)
+}
+
+func (d *Driver) eventIdx() bool {
+	return d.cfg.Features&(1<<virtqueue.FeatureEventIdx) != 0
+}
