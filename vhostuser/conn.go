@@ -1,0 +1,168 @@
+package vhostuser
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// Conn receives and sends whole messages over a connected unix stream socket,
+// with their file descriptors. It is either side's: a back-end receives
+// requests, a front-end replies. One goroutine may receive while another sends.
+//
+// Two rules keep file descriptors with the message that they belong to and from
+// leaking:
+//
+//   - A recvmsg never asks for bytes beyond the message that it is in: first the
+//     header alone, then the payload alone. "Back-end can expect that file
+//     descriptors will only be received in the first recvmsg operation for a
+//     message header."
+//   - Every file descriptor that the kernel installed is in Message.FDs at once,
+//     and whoever returns without handing the message on closes them, truncated
+//     ancillary data included.
+type Conn struct {
+	uc  *net.UnixConn
+	msg Message          // the one that Recv returns
+	hdr [HeaderSize]byte // scratch
+	buf [MaxPayload]byte // the payload of msg
+	oob []byte           // scratch: ancillary data
+	out []byte           // scratch: what is being sent
+}
+
+// NewConn makes a Conn of a socket, which belongs to it from then on.
+func NewConn(uc *net.UnixConn) *Conn {
+	return &Conn{uc: uc, oob: make([]byte, unix.CmsgSpace(4*MaxFDs))}
+}
+
+// Close closes the socket. Whatever waits in Recv or Send returns.
+func (c *Conn) Close() error { return c.uc.Close() }
+
+// Recv waits for a message. The message and its payload are valid until the
+// next call of Recv; its file descriptors have to be taken or closed by then.
+//
+// Errors: ErrDisconnected when the peer closed the connection between two
+// messages, ErrTruncated within one, ErrMalformed for a header that no message
+// can have. After an error the connection is of no more use.
+func (c *Conn) Recv() (*Message, error) {
+	m := &c.msg
+	m.FDs = m.FDs[:0]
+	if err := c.recv(m); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (c *Conn) recv(m *Message) error {
+	if err := c.recvHeader(m); err != nil {
+		return err
+	}
+	m.Header = decodeHeader(c.hdr[:])
+	if v := m.Flags & FlagVersionMask; v != FlagVersion {
+		return fmt.Errorf("%w: version %d in the header of %v, want %d", ErrMalformed, v, m.Request, FlagVersion)
+	}
+	if m.Size > MaxPayload {
+		return fmt.Errorf("%w: %v announces %d bytes of payload, at most %d are possible", ErrMalformed, m.Request, m.Size, MaxPayload)
+	}
+	m.Payload = c.buf[:m.Size]
+	// A read without a buffer for ancillary data makes the kernel close file
+	// descriptors that come with the payload, where none may be.
+	if _, err := io.ReadFull(c.uc, m.Payload); err != nil {
+		return truncated(err)
+	}
+	return nil
+}
+
+// recvHeader receives the header into c.hdr, and the file descriptors with it.
+func (c *Conn) recvHeader(m *Message) error {
+	for got := 0; got < HeaderSize; {
+		// ReadMsgUnix sets MSG_CMSG_CLOEXEC.
+		n, oobn, flags, _, err := c.uc.ReadMsgUnix(c.hdr[got:], c.oob)
+		if ferr := m.addFDs(c.oob[:oobn]); ferr != nil {
+			return ferr
+		}
+		if flags&unix.MSG_CTRUNC != 0 || len(m.FDs) > MaxFDs {
+			return fmt.Errorf("%w: more than %d file descriptors", ErrMalformed, MaxFDs)
+		}
+		got += n
+		switch {
+		case err == nil && n > 0:
+		case got > 0:
+			return truncated(err)
+		case err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET):
+			return ErrDisconnected
+		default:
+			return fmt.Errorf("receiving: %w", err)
+		}
+	}
+	return nil
+}
+
+// addFDs adds the file descriptors in ancillary data to the message. On an
+// error it has still added all that it found.
+func (m *Message) addFDs(oob []byte) error {
+	if len(oob) == 0 {
+		return nil
+	}
+	cmsgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return fmt.Errorf("ancillary data: %w", err)
+	}
+	for i := range cmsgs {
+		if cmsgs[i].Header.Level != unix.SOL_SOCKET || cmsgs[i].Header.Type != unix.SCM_RIGHTS {
+			continue
+		}
+		fds, err := unix.ParseUnixRights(&cmsgs[i])
+		if err != nil {
+			return fmt.Errorf("ancillary data: %w", err)
+		}
+		m.FDs = append(m.FDs, fds...)
+	}
+	return nil
+}
+
+// truncated turns what ended the reading of a message into ErrTruncated if it
+// was the peer's doing.
+func truncated(err error) error {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET) {
+		return ErrTruncated
+	}
+	return fmt.Errorf("receiving: %w", err)
+}
+
+// Send sends a message; fds stay the caller's. It waits while the peer does not
+// read.
+func (c *Conn) Send(r Request, flags Flags, payload []byte, fds ...int) error {
+	c.out = appendHeader(c.out[:0], Header{r, flags | FlagVersion, uint32(len(payload))})
+	c.out = append(c.out, payload...)
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	n, _, err := c.uc.WriteMsgUnix(c.out, rights, nil)
+	if err == nil && n < len(c.out) {
+		_, err = c.uc.Write(c.out[n:])
+	}
+	if err != nil {
+		return fmt.Errorf("sending %v: %w", r, err)
+	}
+	return nil
+}
+
+// closeFDs closes those of fds that are file descriptors.
+func closeFDs(fds []int) {
+	for _, fd := range fds {
+		closeFD(fd)
+	}
+}
+
+// closeFD closes fd unless it is -1, "none". There is nothing to be done about
+// an error: the number is free in any case.
+func closeFD(fd int) {
+	if fd >= 0 {
+		_ = unix.Close(fd)
+	}
+}

@@ -1,0 +1,46 @@
+package vhostuser
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Why a session ends, as far as callers may want to tell apart. Serve returns
+// these wrapped, but for ErrDisconnected.
+var (
+	// ErrDisconnected: the front-end closed the connection between two messages,
+	// as it does when it exits. Nothing is wrong.
+	ErrDisconnected = errors.New("front-end disconnected")
+
+	// ErrTruncated: the connection ended within a message.
+	ErrTruncated = errors.New("front-end disconnected within a message")
+
+	// ErrMalformed: a message is not what the specification says it is.
+	ErrMalformed = errors.New("malformed message")
+
+	// ErrUnknownMessage: a message's type is not in the specification.
+	ErrUnknownMessage = errors.New("unknown message")
+
+	// ErrNotNegotiated: a message needs a feature that was not negotiated.
+	ErrNotNegotiated = errors.New("feature not negotiated")
+
+	// ErrRefused: a message was understood, but what it asks for is impossible
+	// or not allowed.
+	ErrRefused = errors.New("refused")
+)
+
+// A ProtocolError says which message a session ended with. Err wraps one of the
+// errors above or one of the operating system's.
+type ProtocolError struct {
+	Request Request
+	Err     error
+}
+
+func (e *ProtocolError) Error() string { return fmt.Sprintf("%v: %v", e.Request, e.Err) }
+
+func (e *ProtocolError) Unwrap() error { return e.Err }
+
+// refuse makes an error that wraps ErrRefused.
+func refuse(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrRefused, fmt.Errorf(format, args...))
+}

@@ -1,0 +1,137 @@
+package vhostuser
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapping is a region of guest memory as it is mapped here.
+type mapping struct {
+	mem []byte // the region's bytes
+	all []byte // what was mapped: mem and whatever page alignment made us map around it
+	id  fileID
+}
+
+// fileID identifies a file, whatever file descriptor it is seen through.
+type fileID struct {
+	dev, ino uint64
+}
+
+// pageSize is the smallest unit in which a file can be mapped.
+const pageSize = 4096
+
+// fsMagicZFS is not in package unix.
+const fsMagicZFS = 0x2fc12fc1
+
+// sharedMemoryFS are the file systems that guest memory may be a file of. A page
+// fault in the mapping of a file waits for the file's file system: one that
+// is served by a user's process or over a network could make us wait for ever.
+var sharedMemoryFS = map[uint32]bool{
+	unix.TMPFS_MAGIC:       true, // memfd and /dev/shm
+	unix.HUGETLBFS_MAGIC:   true,
+	unix.RAMFS_MAGIC:       true,
+	unix.EXT4_SUPER_MAGIC:  true,
+	unix.XFS_SUPER_MAGIC:   true,
+	unix.BTRFS_SUPER_MAGIC: true,
+	fsMagicZFS:             true,
+}
+
+// checkRegion verifies a region's numbers by themselves.
+func checkRegion(r MemRegion) error {
+	switch {
+	case r.Size == 0:
+		return refuse("a memory region of size 0")
+	case r.GuestAddr > math.MaxUint64-r.Size || r.UserAddr > math.MaxUint64-r.Size:
+		return refuse("memory region at %#x (user %#x) of size %#x wraps around the address space", r.GuestAddr, r.UserAddr, r.Size)
+	case r.MmapOffset > math.MaxInt64 || r.Size > math.MaxInt64-r.MmapOffset:
+		return refuse("memory region of size %#x at offset %#x is beyond any file", r.Size, r.MmapOffset)
+	}
+	return nil
+}
+
+// identify returns which file fd is.
+func identify(fd int) (fileID, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fileID{}, fmt.Errorf("memory file: %w", err)
+	}
+	return fileID{st.Dev, st.Ino}, nil
+}
+
+// mapRegion maps a region of the file fd, which has to hold all of it: access
+// beyond a file's end raises SIGBUS. (The front-end may truncate the file later,
+// so that this is not the last word.)
+//
+// The mapping is shared and reserves no swap; core dumps leave it out.
+func mapRegion(fd int, r MemRegion) (mapping, error) {
+	if err := checkRegion(r); err != nil {
+		return mapping{}, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return mapping{}, fmt.Errorf("memory file: %w", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return mapping{}, refuse("guest memory is no regular file (mode %#o)", st.Mode)
+	}
+	if uint64(st.Size) < r.MmapOffset+r.Size {
+		return mapping{}, refuse("memory file has %#x bytes, the region ends at %#x", st.Size, r.MmapOffset+r.Size)
+	}
+	align, err := mapAlignment(fd, &st)
+	if err != nil {
+		return mapping{}, err
+	}
+
+	// "mmap offset: offset where region starts in the mapped memory" need not be
+	// a multiple of the page size. And of a huge page, munmap wants all or nothing.
+	slack := r.MmapOffset % align
+	length := slack + r.Size
+	if rest := length % align; rest != 0 {
+		length += align - rest
+	}
+	if length > math.MaxInt64 || length < r.Size {
+		return mapping{}, refuse("memory region of size %#x is too large", r.Size)
+	}
+	all, err := unix.Mmap(fd, int64(r.MmapOffset-slack), int(length),
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	if err != nil {
+		return mapping{}, fmt.Errorf("mapping %#x bytes of guest memory: %w", length, err)
+	}
+	// A kernel that cannot leave it out of a core dump is no reason to refuse.
+	_ = unix.Madvise(all, unix.MADV_DONTDUMP)
+	return mapping{
+		mem: all[slack : slack+r.Size : slack+r.Size],
+		all: all,
+		id:  fileID{st.Dev, st.Ino},
+	}, nil
+}
+
+// mapAlignment returns what offset and length of a mapping of the file must be
+// multiples of, and refuses files that must not be mapped.
+func mapAlignment(fd int, st *unix.Stat_t) (uint64, error) {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return 0, fmt.Errorf("memory file: %w", err)
+	}
+	if !sharedMemoryFS[uint32(fs.Type)] {
+		return 0, refuse("guest memory in a file system of type %#x, which is not known to be local", fs.Type)
+	}
+	if uint32(fs.Type) != unix.HUGETLBFS_MAGIC {
+		return pageSize, nil
+	}
+	// hugetlbfs reports its page size as the preferred block size.
+	if st.Blksize < pageSize || st.Blksize&(st.Blksize-1) != 0 {
+		return 0, errors.New("hugetlbfs reports an odd page size")
+	}
+	return uint64(st.Blksize), nil
+}
+
+// unmap undoes mapRegion.
+func (m mapping) unmap() {
+	if m.all != nil {
+		_ = unix.Munmap(m.all)
+	}
+}

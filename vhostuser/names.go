@@ -1,0 +1,126 @@
+package vhostuser
+
+import "fmt"
+
+// FeatureProtocolFeatures is the virtio feature bit that vhost-user has taken
+// for itself (VHOST_USER_F_PROTOCOL_FEATURES): the session offers it, a driver
+// never sees it.
+const FeatureProtocolFeatures = 30
+
+// FeatureLogAll asks to log all writes to guest memory (VHOST_F_LOG_ALL).
+const FeatureLogAll = 26
+
+// Protocol features, by bit number (VHOST_USER_PROTOCOL_F_*).
+const (
+	ProtocolFeatureMQ                    = 0
+	ProtocolFeatureLogShmFD              = 1
+	ProtocolFeatureRARP                  = 2
+	ProtocolFeatureReplyAck              = 3
+	ProtocolFeatureNetMTU                = 4
+	ProtocolFeatureBackendReq            = 5
+	ProtocolFeatureCrossEndian           = 6
+	ProtocolFeatureCryptoSession         = 7
+	ProtocolFeaturePagefault             = 8
+	ProtocolFeatureConfig                = 9
+	ProtocolFeatureBackendSendFD         = 10
+	ProtocolFeatureHostNotifier          = 11
+	ProtocolFeatureInflightShmFD         = 12
+	ProtocolFeatureResetDevice           = 13
+	ProtocolFeatureInbandNotifications   = 14
+	ProtocolFeatureConfigureMemSlots     = 15
+	ProtocolFeatureStatus                = 16
+	ProtocolFeatureXenMmap               = 17
+	ProtocolFeatureSharedObject          = 18
+	ProtocolFeatureDeviceState           = 19
+	ProtocolFeatureGetVringBaseInflight  = 20
+	ProtocolFeatureGPAAddresses          = 21
+	ProtocolFeatureShmem                 = 22
+	ProtocolFeatureGetVringBaseSkipDrain = 23
+)
+
+var protocolFeatureNames = [...]string{
+	ProtocolFeatureMQ:                    "MQ",
+	ProtocolFeatureLogShmFD:              "LOG_SHMFD",
+	ProtocolFeatureRARP:                  "RARP",
+	ProtocolFeatureReplyAck:              "REPLY_ACK",
+	ProtocolFeatureNetMTU:                "NET_MTU",
+	ProtocolFeatureBackendReq:            "BACKEND_REQ",
+	ProtocolFeatureCrossEndian:           "CROSS_ENDIAN",
+	ProtocolFeatureCryptoSession:         "CRYPTO_SESSION",
+	ProtocolFeaturePagefault:             "PAGEFAULT",
+	ProtocolFeatureConfig:                "CONFIG",
+	ProtocolFeatureBackendSendFD:         "BACKEND_SEND_FD",
+	ProtocolFeatureHostNotifier:          "HOST_NOTIFIER",
+	ProtocolFeatureInflightShmFD:         "INFLIGHT_SHMFD",
+	ProtocolFeatureResetDevice:           "RESET_DEVICE",
+	ProtocolFeatureInbandNotifications:   "INBAND_NOTIFICATIONS",
+	ProtocolFeatureConfigureMemSlots:     "CONFIGURE_MEM_SLOTS",
+	ProtocolFeatureStatus:                "STATUS",
+	ProtocolFeatureXenMmap:               "XEN_MMAP",
+	ProtocolFeatureSharedObject:          "SHARED_OBJECT",
+	ProtocolFeatureDeviceState:           "DEVICE_STATE",
+	ProtocolFeatureGetVringBaseInflight:  "GET_VRING_BASE_INFLIGHT",
+	ProtocolFeatureGPAAddresses:          "GPA_ADDRESSES",
+	ProtocolFeatureShmem:                 "SHMEM",
+	ProtocolFeatureGetVringBaseSkipDrain: "GET_VRING_BASE_SKIP_DRAIN",
+}
+
+// featureNames has the virtio feature bits that do not depend on the kind of
+// device (virtio 1.2, sections 2.2 and 6), and vhost's own.
+var featureNames = map[int]string{
+	24:                      "NOTIFY_ON_EMPTY",
+	FeatureLogAll:           "LOG_ALL",
+	27:                      "ANY_LAYOUT",
+	28:                      "INDIRECT_DESC",
+	29:                      "EVENT_IDX",
+	FeatureProtocolFeatures: "PROTOCOL_FEATURES",
+	32:                      "VERSION_1",
+	33:                      "ACCESS_PLATFORM",
+	34:                      "RING_PACKED",
+	35:                      "IN_ORDER",
+	36:                      "ORDER_PLATFORM",
+	37:                      "SR_IOV",
+	38:                      "NOTIFICATION_DATA",
+	39:                      "NOTIF_CONFIG_DATA",
+	40:                      "RING_RESET",
+	41:                      "ADMIN_VQ",
+}
+
+// ProtocolFeatureNames returns the names of the bits set in features, in order,
+// without VHOST_USER_PROTOCOL_F_; a bit without a name appears as "bit N".
+func ProtocolFeatureNames(features uint64) []string {
+	return bitNames(features, func(bit int) string {
+		if bit < len(protocolFeatureNames) {
+			return protocolFeatureNames[bit]
+		}
+		return ""
+	})
+}
+
+// FeatureNames returns the names of the virtio feature bits set in features,
+// in order, without VIRTIO_F_; device names those that belong to the kind of
+// device ("" where it has none, too), and may be nil. A bit without a name
+// appears as "bit N".
+func FeatureNames(features uint64, device func(bit int) string) []string {
+	return bitNames(features, func(bit int) string {
+		if s := featureNames[bit]; s != "" || device == nil {
+			return s
+		}
+		return device(bit)
+	})
+}
+
+func bitNames(bits uint64, name func(bit int) string) []string {
+	names := []string{}
+	for bit := range 64 {
+		if bits&(1<<bit) == 0 {
+			continue
+		}
+		s := name(bit)
+		if s == "" {
+			s = fmt.Sprintf("bit %d", bit)
+		}
+		names = append(names, s)
+	}
+	return names
+}

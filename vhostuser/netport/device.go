@@ -1,0 +1,133 @@
+package netport
+
+import (
+	"fmt"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/vhostuser"
+	"vswitchd/virtqueue"
+)
+
+// AllOffloads are the features that Config.Offloads may have.
+const AllOffloads = 1<<featureCsum | 1<<featureGuestCsum |
+	1<<featureGuestTSO4 | 1<<featureGuestTSO6 | 1<<featureGuestECN | 1<<featureGuestUFO |
+	1<<featureHostTSO4 | 1<<featureHostTSO6 | 1<<featureHostECN | 1<<featureHostUFO |
+	1<<featureGuestUSO4 | 1<<featureGuestUSO6 | 1<<featureHostUSO
+
+var _ vhostuser.Device = (*Port)(nil)
+
+// Attach implements vhostuser.Device: a front-end has connected.
+func (p *Port) Attach(s *vhostuser.Session) {
+	p.features = 0
+	p.failed.Store(false)
+	p.session.Store(s)
+}
+
+// Features implements vhostuser.Device.
+func (p *Port) Features() uint64 {
+	f := p.cfg.Offloads&AllOffloads |
+		1<<featureMrgRxbuf | 1<<featureVersion1 |
+		1<<virtqueue.FeatureIndirectDesc | 1<<virtqueue.FeatureEventIdx
+	if p.cfg.Queues > 1 {
+		f |= 1 << featureMQ
+	}
+	return f
+}
+
+// ProtocolFeatures implements vhostuser.Device.
+func (p *Port) ProtocolFeatures() uint64 {
+	return 1<<vhostuser.ProtocolFeatureMQ |
+		1<<vhostuser.ProtocolFeatureReplyAck |
+		1<<vhostuser.ProtocolFeatureConfigureMemSlots
+}
+
+// QueueNum implements vhostuser.Device. A network device counts queue pairs.
+func (p *Port) QueueNum() uint64 { return uint64(p.cfg.Queues) }
+
+// MaxVrings implements vhostuser.Device.
+func (p *Port) MaxVrings() int { return 2 * p.cfg.Queues }
+
+// FeaturesSet implements vhostuser.Device.
+func (p *Port) FeaturesSet(features uint64) {
+	p.features = features
+	caps := capsFor(features)
+	p.caps.Store(&caps)
+}
+
+// RingStarted implements vhostuser.Device.
+func (p *Port) RingStarted(r vhostuser.Ring) error {
+	if r.Index%2 == 0 {
+		p.rx[r.Index/2].start(r, p.features)
+	} else if err := p.tx[r.Index/2].start(r, p.features); err != nil {
+		return fmt.Errorf("ring %d: %w", r.Index, err)
+	}
+	p.ringsChanged()
+	return nil
+}
+
+// RingEnabled implements vhostuser.Device.
+func (p *Port) RingEnabled(index int, enabled bool) {
+	if index%2 == 0 {
+		p.rx[index/2].enable(enabled)
+	} else {
+		p.tx[index/2].enable(enabled)
+	}
+	p.ringsChanged()
+}
+
+// RingStopped implements vhostuser.Device.
+func (p *Port) RingStopped(index int) {
+	if index%2 == 0 {
+		p.rx[index/2].stop()
+	} else {
+		p.tx[index/2].stop()
+	}
+	p.ringsChanged()
+}
+
+// Quiesce implements vhostuser.Device.
+func (p *Port) Quiesce() (resume func()) {
+	for _, q := range p.tx {
+		q.mu.Lock()
+	}
+	for _, q := range p.rx {
+		q.mu.Lock()
+	}
+	return func() {
+		for _, q := range p.rx {
+			q.mu.Unlock()
+		}
+		for _, q := range p.tx {
+			q.mu.Unlock()
+		}
+	}
+}
+
+// ringsChanged works out again which receiveqs frames can go to.
+func (p *Port) ringsChanged() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	receivers := []*rxQueue{}
+	for _, q := range p.rx {
+		if q.receiving() {
+			receivers = append(receivers, q)
+		}
+	}
+	was := len(*p.receivers.Load()) > 0
+	p.receivers.Store(&receivers)
+	if is := len(receivers) > 0; is != was {
+		p.attachment.SetUp(is)
+		if is {
+			p.log.Info("guest is up", "queues", len(receivers))
+		} else {
+			p.log.Info("guest is down")
+		}
+	}
+}
+
+// SessionEnded is to be called when vhostuser.Serve has returned.
+func (p *Port) SessionEnded() {
+	p.session.Store(nil)
+	p.features = 0
+	p.caps.Store(&vswitch.Caps{})
+}

@@ -1,0 +1,79 @@
+package netport
+
+import (
+	"encoding/binary"
+
+	vswitch "vswitchd/switch"
+)
+
+// Feature bits of a network device (virtio 1.2, section 5.1.3) and of rings that
+// matter here.
+const (
+	featureCsum      = 0  // the device completes checksums of frames from the guest
+	featureGuestCsum = 1  // the driver takes frames with partial checksums
+	featureGuestTSO4 = 7  // the driver takes TSOv4 ...
+	featureGuestTSO6 = 8  // ... and TSOv6 ...
+	featureGuestECN  = 9  // ... with ECN ...
+	featureGuestUFO  = 10 // ... and UFO
+	featureHostTSO4  = 11 // the device takes TSOv4 ...
+	featureHostTSO6  = 12 // ... and TSOv6 ...
+	featureHostECN   = 13 // ... with ECN ...
+	featureHostUFO   = 14 // ... and UFO
+	featureMrgRxbuf  = 15 // a frame may fill several receive buffers
+	featureMQ        = 22 // several queue pairs
+	featureGuestUSO4 = 54
+	featureGuestUSO6 = 55
+	featureHostUSO   = 56
+	featureVersion1  = 32
+)
+
+// Sizes of struct virtio_net_hdr (5.1.6): num_buffers is there "only" with
+// MRG_RXBUF or in the non-legacy interface.
+const (
+	headerLen       = 12
+	legacyHeaderLen = 10
+)
+
+func headerLenFor(features uint64) int {
+	if features&(1<<featureMrgRxbuf|1<<featureVersion1) != 0 {
+		return headerLen
+	}
+	return legacyHeaderLen
+}
+
+// decodeOffload reads a header from private memory.
+func decodeOffload(h *[headerLen]byte) vswitch.Offload {
+	return vswitch.Offload{
+		Flags:      h[0],
+		GSOType:    h[1],
+		HdrLen:     binary.LittleEndian.Uint16(h[2:]),
+		GSOSize:    binary.LittleEndian.Uint16(h[4:]),
+		CsumStart:  binary.LittleEndian.Uint16(h[6:]),
+		CsumOffset: binary.LittleEndian.Uint16(h[8:]),
+	}
+}
+
+// encodeHeader writes a header. num_buffers is 1 "even if" there is one buffer only
+// (5.1.6.4.1); with a legacy header the last two bytes are not used.
+func encodeHeader(h *[headerLen]byte, o *vswitch.Offload) {
+	h[0], h[1] = o.Flags, o.GSOType
+	binary.LittleEndian.PutUint16(h[2:], o.HdrLen)
+	binary.LittleEndian.PutUint16(h[4:], o.GSOSize)
+	binary.LittleEndian.PutUint16(h[6:], o.CsumStart)
+	binary.LittleEndian.PutUint16(h[8:], o.CsumOffset)
+	h[10], h[11] = 1, 0
+}
+
+// capsFor returns what a driver that negotiated features takes as it is.
+func capsFor(features uint64) vswitch.Caps {
+	has := func(bit int) bool { return features&(1<<bit) != 0 }
+	return vswitch.Caps{
+		Csum: has(featureGuestCsum),
+		TSO4: has(featureGuestTSO4),
+		TSO6: has(featureGuestTSO6),
+		ECN:  has(featureGuestECN),
+		UFO:  has(featureGuestUFO),
+		USO4: has(featureGuestUSO4),
+		USO6: has(featureGuestUSO6),
+	}
+}

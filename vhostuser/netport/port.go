@@ -1,0 +1,177 @@
+package netport
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/vhostuser"
+	"vswitchd/virtqueue"
+)
+
+// MaxQueues is how many queue pairs a port has at most (the limit of Linux's
+// vhost-user front-ends is the same).
+const MaxQueues = 128
+
+// ErrFault is why a session ends whose front-end took its memory away.
+var ErrFault = errors.New("guest memory vanished")
+
+// A Source is a transmitq as a worker sees it.
+type Source interface {
+	FD() int
+	Poll() int
+	Arm() bool
+	Disarm()
+}
+
+// Config says what a Port is. The functions are called on the control path, but
+// for Blame.
+type Config struct {
+	Queues   int                // queue pairs offered, 1 to MaxQueues
+	Switch   *vswitch.Switch    // where the port is attached
+	Port     vswitch.PortConfig // as what; its Name and Counters are the port's
+	Offloads uint64             // offload features offered, of those in AllOffloads
+	Logger   hclog.Logger
+
+	// Start gives a source to the data plane. Stop takes it back: when it
+	// returns, nobody is in its methods.
+	Start func(Source) error
+	Stop  func(Source)
+
+	// Blame is told of a fault at an address in another port's memory. It is
+	// called from the data plane and must not wait.
+	Blame func(addr uintptr)
+}
+
+// A Port is a guest's network device: one for each guest that may come, for as long
+// as it may.
+type Port struct {
+	cfg        Config
+	log        hclog.Logger
+	counters   *vswitch.Counters
+	attachment *vswitch.Attachment
+
+	tx []*txQueue
+	rx []*rxQueue
+
+	// receivers are the receiveqs that are running and enabled, for Transmit.
+	receivers atomic.Pointer[[]*rxQueue]
+	caps      atomic.Pointer[vswitch.Caps]
+	session   atomic.Pointer[vhostuser.Session]
+	failed    atomic.Bool // the session has been told to end
+	features  uint64      // negotiated
+
+	mu sync.Mutex // of the control path: receivers, Close
+}
+
+// New makes a port and attaches it to the switch. It is down until a guest's driver
+// runs.
+func New(cfg Config) (*Port, error) {
+	if cfg.Queues < 1 || cfg.Queues > MaxQueues {
+		return nil, fmt.Errorf("port %s: %d queue pairs, must be 1 to %d", cfg.Port.Name, cfg.Queues, MaxQueues)
+	}
+	p := &Port{cfg: cfg, log: cfg.Logger, counters: cfg.Port.Counters}
+	p.caps.Store(&vswitch.Caps{})
+	p.receivers.Store(&[]*rxQueue{})
+	for i := range cfg.Queues {
+		p.rx = append(p.rx, &rxQueue{port: p, index: 2 * i})
+		p.tx = append(p.tx, &txQueue{port: p, index: 2*i + 1, kick: -1})
+	}
+	a, err := cfg.Switch.Attach(cfg.Port, p)
+	if err != nil {
+		return nil, fmt.Errorf("port %s: %w", cfg.Port.Name, err)
+	}
+	p.attachment = a
+	a.SetUp(false)
+	return p, nil
+}
+
+// Close detaches the port from the switch. Its session must have ended.
+func (p *Port) Close() { p.attachment.Detach() }
+
+// Attachment returns the port's place in the switch.
+func (p *Port) Attachment() *vswitch.Attachment { return p.attachment }
+
+// Caps implements vswitch.Port.
+func (p *Port) Caps() vswitch.Caps { return *p.caps.Load() }
+
+// Blame ends the port's session if addr is in its guest's memory, and reports
+// whether it was. It may be called from anywhere and does not wait.
+func (p *Port) Blame(addr uintptr) bool {
+	s := p.session.Load()
+	if s == nil || !s.Contains(addr) {
+		return false
+	}
+	p.fail(fmt.Errorf("%w (address %#x)", ErrFault, addr))
+	return true
+}
+
+// fail ends the session, from the data plane. Until that has taken effect the queues
+// stand still.
+func (p *Port) fail(err error) {
+	if p.failed.CompareAndSwap(false, true) {
+		if s := p.session.Load(); s != nil {
+			s.Fail(err)
+		}
+	}
+}
+
+// Ring is what there is to know about one ring.
+type Ring struct {
+	Index      int
+	Running    bool
+	Enabled    bool
+	Size       int
+	LastAvail  uint16
+	UsedIdx    uint16
+	Kicks      uint64 // times that the guest woke us
+	Calls      uint64 // times that we signalled the guest
+	Suppressed bool   // we are polling: the guest need not kick
+	EventIdx   bool
+	BadChains  uint64 // chains of a receiveq that broke the rules (a transmitq's are drops)
+}
+
+// Rings returns the state of all rings that are running, in order of their index.
+func (p *Port) Rings() []Ring {
+	var rs []Ring
+	for i := range p.rx {
+		for _, q := range []interface{ status() (Ring, bool) }{p.rx[i], p.tx[i]} {
+			if r, ok := q.status(); ok {
+				rs = append(rs, r)
+			}
+		}
+	}
+	return rs
+}
+
+// Running reports whether a guest's driver is receiving.
+func (p *Port) Running() bool { return len(*p.receivers.Load()) > 0 }
+
+// Kicks and calls over the port's life.
+func (p *Port) Notifications() (kicks, calls uint64) {
+	for i := range p.rx {
+		calls += p.rx[i].totalCalls()
+		k, c := p.tx[i].totals()
+		kicks += k
+		calls += c
+	}
+	return kicks, calls
+}
+
+func ringStatus(index int, enabled bool, vq *virtqueue.Queue) Ring {
+	cfg := vq.Config()
+	return Ring{
+		Index:     index,
+		Running:   true,
+		Enabled:   enabled,
+		Size:      cfg.Size,
+		LastAvail: vq.LastAvail(),
+		UsedIdx:   vq.UsedIdx(),
+		Calls:     vq.Calls(),
+		EventIdx:  cfg.Features&(1<<virtqueue.FeatureEventIdx) != 0,
+	}
+}

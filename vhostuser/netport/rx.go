@@ -1,0 +1,93 @@
+package netport
+
+import (
+	"sync"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/vhostuser"
+	"vswitchd/virtqueue"
+)
+
+// An rxQueue is a receiveq: where frames for the guest go. Any worker may have some.
+//
+// mu guards all below it. It is held for one group of frames.
+type rxQueue struct {
+	port  *Port
+	index int
+
+	mu        sync.Mutex
+	vq        *virtqueue.Queue // nil: not running
+	enabled   bool
+	mergeable bool
+	hdrLen    int
+	size      int // of the ring
+	badChains uint64
+	batch     *virtqueue.Batch
+	calls     uint64 // of queues before vq
+
+	// The group being transmitted.
+	taken int // chains of batch that are completed
+	next  int // frame that is being copied
+	sent  int
+	bytes int
+}
+
+func (q *rxQueue) start(r vhostuser.Ring, features uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.vq, q.enabled = r.Queue, r.Enabled
+	q.hdrLen, q.size = headerLenFor(features), r.Queue.Config().Size
+	q.mergeable = features&(1<<featureMrgRxbuf) != 0
+	q.batch = virtqueue.NewBatch(vswitch.MaxBatch)
+	// Buffers are looked for when there is a frame, never waited for. (A fault
+	// shows again, and is dealt with, at the first frame.)
+	defer func() {
+		if r := recover(); r != nil {
+			q.fault(r)
+		}
+	}()
+	defer setPanicOnFault()()
+	q.vq.Disarm()
+}
+
+func (q *rxQueue) enable(on bool) {
+	q.mu.Lock()
+	q.enabled = on
+	q.mu.Unlock()
+}
+
+func (q *rxQueue) stop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.vq != nil {
+		q.calls += q.vq.Calls()
+	}
+	q.vq, q.batch = nil, nil
+}
+
+func (q *rxQueue) receiving() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.vq != nil && q.enabled
+}
+
+func (q *rxQueue) status() (Ring, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.vq == nil {
+		return Ring{}, false
+	}
+	r := ringStatus(q.index, q.enabled, q.vq)
+	r.Suppressed = true
+	r.BadChains = q.badChains
+	return r, true
+}
+
+func (q *rxQueue) totalCalls() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.vq == nil {
+		return q.calls
+	}
+	return q.calls + q.vq.Calls()
+}

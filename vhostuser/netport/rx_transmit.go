@@ -1,0 +1,268 @@
+package netport
+
+import (
+	"encoding/binary"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/virtqueue"
+)
+
+// This file is the hot path from the switch to the guest. It runs on any worker,
+// with the receiveq's lock held for one group of frames. It does not allocate.
+
+// Transmit implements vswitch.Port.
+func (p *Port) Transmit(frames []*vswitch.Frame) (sent int) {
+	receivers := *p.receivers.Load()
+	switch len(receivers) {
+	case 0:
+		p.counters.Drop(vswitch.DropDown, len(frames))
+		return 0
+	case 1:
+		return receivers[0].transmit(frames)
+	}
+	return transmitSpread(receivers, frames)
+}
+
+// transmitSpread sends each flow's frames to a receiveq of its own, in order.
+func transmitSpread(receivers []*rxQueue, frames []*vswitch.Frame) (sent int) {
+	var (
+		queue [vswitch.MaxBatch]uint16
+		group [vswitch.MaxBatch]*vswitch.Frame
+	)
+	const done = ^uint16(0)
+	for len(frames) > vswitch.MaxBatch {
+		sent += transmitSpread(receivers, frames[:vswitch.MaxBatch])
+		frames = frames[vswitch.MaxBatch:]
+	}
+	for i, f := range frames {
+		queue[i] = uint16(flowHash(f.Head) % uint32(len(receivers)))
+	}
+	for i := range frames {
+		d := queue[i]
+		if d == done {
+			continue
+		}
+		n := 0
+		for j := i; j < len(frames); j++ {
+			if queue[j] == d {
+				group[n] = frames[j]
+				n++
+				queue[j] = done
+			}
+		}
+		sent += receivers[d].transmit(group[:n])
+	}
+	return sent
+}
+
+// transmit copies frames into receive buffers, publishes them together and signals
+// the guest at most once.
+func (q *rxQueue) transmit(frames []*vswitch.Frame) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.vq == nil || q.port.failed.Load() {
+		q.port.counters.Drop(vswitch.DropDown, len(frames))
+		return 0
+	}
+	q.batch.Reset()
+	q.taken, q.next, q.sent, q.bytes = 0, 0, 0, 0
+	for q.next < len(frames) {
+		if q.attempt(frames) {
+			// The fault was in the frame's Body: somebody else's memory. That
+			// frame is lost, the others are not.
+			q.port.counters.Drop(vswitch.DropFault, 1)
+			q.next++
+		}
+	}
+	q.finish(frames)
+	q.port.counters.TxFrames.Add(uint64(q.sent))
+	q.port.counters.TxBytes.Add(uint64(q.bytes))
+	return q.sent
+}
+
+// attempt transmits frames from q.next on. It returns true when it ran into a fault
+// in somebody else's memory, with q.next at the frame that has it.
+func (q *rxQueue) attempt(frames []*vswitch.Frame) (foreign bool) {
+	defer func() {
+		r := recover()
+		if r == nil {
+			return
+		}
+		if q.fault(r) {
+			q.port.counters.Drop(vswitch.DropFault, len(frames)-q.next)
+			q.next = len(frames)
+			return
+		}
+		foreign = true
+	}()
+	for q.next < len(frames) {
+		f := frames[q.next]
+		switch q.put(f) {
+		case put:
+			q.sent++
+			q.bytes += f.Len
+		case tooBig:
+			q.port.counters.Drop(vswitch.DropTooBig, 1)
+		case full:
+			q.port.counters.Drop(vswitch.DropRingFull, 1)
+		case broken:
+			q.port.counters.Drop(vswitch.DropFault, len(frames)-q.next)
+			q.next = len(frames)
+			return false
+		}
+		q.next++
+	}
+	return false
+}
+
+// finish gives back chains that were not needed and publishes those that were.
+func (q *rxQueue) finish(frames []*vswitch.Frame) {
+	defer func() {
+		if r := recover(); r != nil && q.fault(r) {
+			q.port.counters.Drop(vswitch.DropFault, q.sent)
+			q.sent, q.bytes = 0, 0
+		}
+	}()
+	if q.port.failed.Load() {
+		return
+	}
+	q.vq.Unpop(q.batch, len(q.batch.Chains)-q.taken)
+	q.vq.Flush()
+}
+
+// What can become of a frame.
+type outcome int
+
+const (
+	put outcome = iota
+	tooBig
+	full
+	broken // the ring
+	bad    // a chain
+)
+
+// put copies one frame into as many chains as it takes and completes them.
+func (q *rxQueue) put(f *vswitch.Frame) outcome {
+	for {
+		if o := q.tryPut(f); o != bad {
+			return o
+		}
+	}
+}
+
+// tryPut is put up to the first bad chain. It completes chains after everything has
+// been copied, so that a fault on the way leaves nothing half done.
+func (q *rxQueue) tryPut(f *vswitch.Frame) outcome {
+	var hdr [headerLen]byte
+	encodeHeader(&hdr, &f.Offload)
+	need := q.hdrLen + f.Len
+
+	c, o := q.chain(q.taken)
+	if o != put {
+		return o
+	}
+	if dst := c.Writable[0]; len(dst) >= need {
+		// The common case: one buffer, one piece.
+		dst = dst[:need]
+		copy(dst, hdr[:q.hdrLen])
+		dst = dst[q.hdrLen:]
+		dst = dst[copy(dst, f.Head):]
+		for _, b := range f.Body {
+			dst = dst[copy(dst, b):]
+		}
+		q.vq.Complete(c.Head, uint32(need))
+		q.taken++
+		return put
+	}
+	return q.putLong(f, &hdr, need)
+}
+
+// putLong is put for a frame that goes into several pieces, and perhaps chains.
+func (q *rxQueue) putLong(f *vswitch.Frame, hdr *[headerLen]byte, need int) outcome {
+	// First see that it fits, so that nothing has to be undone.
+	chains, room := 0, 0
+	for room < need {
+		c, o := q.chain(q.taken + chains)
+		if o == full && chains == q.size {
+			o = tooBig // all the buffers that there can be are not enough
+		}
+		if o != put {
+			return o
+		}
+		room += virtqueue.Len(c.Writable)
+		if chains++; !q.mergeable && room < need {
+			return tooBig
+		}
+	}
+	if q.hdrLen == headerLen {
+		binary.LittleEndian.PutUint16(hdr[10:], uint16(chains))
+	}
+	w := writer{chains: q.batch.Chains[q.taken : q.taken+chains]}
+	w.write(hdr[:q.hdrLen])
+	w.write(f.Head)
+	for _, b := range f.Body {
+		w.write(b)
+	}
+	left := need
+	for i := range w.chains {
+		n := min(left, w.size(i))
+		q.vq.Complete(w.chains[i].Head, uint32(n))
+		left -= n
+	}
+	q.taken += chains
+	return put
+}
+
+// chain returns the chain at index i of the batch, having popped more if it has to.
+//
+// A chain that no frame can go into is completed with length 0, together with
+// those before it that were meant for the same frame (the used ring has to have
+// a frame's chains in a row); the outcome is bad then, and the frame has to
+// start again.
+func (q *rxQueue) chain(i int) (*virtqueue.Chain, outcome) {
+	if i == len(q.batch.Chains) {
+		n, err := q.vq.Pop(q.batch, vswitch.MaxBatch)
+		if err != nil {
+			q.port.fail(err)
+			return nil, broken
+		}
+		if n == 0 {
+			return nil, full
+		}
+	}
+	c := &q.batch.Chains[i]
+	if c.Err == nil && len(c.Readable) == 0 && len(c.Writable) != 0 {
+		return c, put
+	}
+	for ; q.taken <= i; q.taken++ {
+		q.vq.Complete(q.batch.Chains[q.taken].Head, 0)
+	}
+	q.badChains++
+	return nil, bad
+}
+
+// A writer fills the writable pieces of chains, in order.
+type writer struct {
+	chains     []virtqueue.Chain
+	chain, seg int // where the next byte goes ...
+	off        int // ... in that piece
+}
+
+// write appends b, for which there is room.
+func (w *writer) write(b []byte) {
+	for len(b) > 0 {
+		segs := w.chains[w.chain].Writable
+		if w.seg == len(segs) {
+			w.chain, w.seg = w.chain+1, 0
+			continue
+		}
+		n := copy(segs[w.seg][w.off:], b)
+		b = b[n:]
+		if w.off += n; w.off == len(segs[w.seg]) {
+			w.seg, w.off = w.seg+1, 0
+		}
+	}
+}
+
+// size returns how many bytes chain i takes.
+func (w *writer) size(i int) int { return virtqueue.Len(w.chains[i].Writable) }

@@ -1,0 +1,145 @@
+package netport
+
+import (
+	"sync"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/vhostuser"
+	"vswitchd/virtqueue"
+)
+
+// A txQueue is a transmitq: where the guest's frames come from. It is a Source,
+// polled by one worker.
+//
+// mu guards all below it. It is held for one batch, and while it is, the switch
+// calls other ports' Transmit.
+type txQueue struct {
+	port  *Port
+	index int
+	kick  int // set while the worker does not have the source
+
+	mu      sync.Mutex
+	vq      *virtqueue.Queue // nil: not running
+	inlet   *vswitch.Inlet
+	enabled bool
+	polling bool
+	hdrLen  int
+	bufs    *txBuffers
+	kicks   uint64
+	calls   uint64 // of queues before vq
+}
+
+// txBuffers is the private memory of one batch.
+type txBuffers struct {
+	batch  *virtqueue.Batch
+	frames [vswitch.MaxBatch]vswitch.Frame
+	heads  [vswitch.MaxBatch * headStride]byte
+}
+
+// headStride is the distance between two frames' private heads: whole cache lines.
+const headStride = (vswitch.Headroom + vswitch.HeadMax + 63) / 64 * 64
+
+func (q *txQueue) start(r vhostuser.Ring, features uint64) error {
+	q.mu.Lock()
+	q.vq, q.enabled, q.hdrLen, q.kick = r.Queue, r.Enabled, headerLenFor(features), r.Kick
+	q.bufs = &txBuffers{batch: virtqueue.NewBatch(vswitch.MaxBatch)}
+	q.inlet = q.port.attachment.NewInlet()
+	q.mu.Unlock()
+	if err := q.port.cfg.Start(q); err != nil {
+		q.clear()
+		return err
+	}
+	return nil
+}
+
+func (q *txQueue) enable(on bool) {
+	q.mu.Lock()
+	q.enabled = on
+	q.mu.Unlock()
+}
+
+func (q *txQueue) stop() {
+	q.port.cfg.Stop(q)
+	q.clear()
+}
+
+func (q *txQueue) clear() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.vq == nil {
+		return
+	}
+	q.calls += q.vq.Calls()
+	q.inlet.Close()
+	q.vq, q.bufs, q.inlet, q.kick = nil, nil, nil, -1
+}
+
+func (q *txQueue) status() (Ring, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.vq == nil {
+		return Ring{}, false
+	}
+	r := ringStatus(q.index, q.enabled, q.vq)
+	r.Kicks = q.kicks
+	r.Suppressed = q.polling
+	return r, true
+}
+
+func (q *txQueue) totals() (kicks, calls uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	calls = q.calls
+	if q.vq != nil {
+		calls += q.vq.Calls()
+	}
+	return q.kicks, calls
+}
+
+// FD implements Source.
+func (q *txQueue) FD() int { return q.kick }
+
+// Arm implements Source.
+func (q *txQueue) Arm() (pending bool) {
+	q.mu.Lock()
+	defer q.leave()
+	q.polling = false
+	return q.usable() && q.vq.Arm()
+}
+
+// Disarm implements Source.
+func (q *txQueue) Disarm() {
+	q.mu.Lock()
+	defer q.leave()
+	q.polling = true
+	q.kicks++
+	if q.usable() {
+		q.vq.Disarm()
+	}
+}
+
+// usable reports whether the ring may be touched.
+func (q *txQueue) usable() bool { return q.vq != nil && !q.port.failed.Load() }
+
+// leave ends a critical section, also one that was left by a fault in guest memory.
+// It has to be deferred itself.
+func (q *txQueue) leave() {
+	r := recover()
+	q.mu.Unlock()
+	if r == nil {
+		return
+	}
+	addr, ok := faultAddr(r)
+	if !ok || !q.port.Blame(addr) {
+		panic(r) // a bug of ours
+	}
+}
+
+// faultAddr returns the address of a memory fault that was recovered.
+func faultAddr(r any) (uintptr, bool) {
+	f, ok := r.(interface{ Addr() uintptr })
+	if !ok {
+		return 0, false
+	}
+	return f.Addr(), true
+}

@@ -1,0 +1,142 @@
+package netport
+
+import (
+	vswitch "vswitchd/switch"
+	"vswitchd/virtqueue"
+)
+
+// This file is the hot path from the guest to the switch. It runs on a worker,
+// with the queue's lock held for one batch. It does not allocate.
+
+// Poll implements Source: one batch of frames from the guest goes through the
+// switch.
+func (q *txQueue) Poll() int {
+	q.mu.Lock()
+	defer q.leave()
+	if !q.usable() {
+		return 0
+	}
+	b := q.bufs.batch
+	b.Reset()
+	n, err := q.vq.Pop(b, vswitch.MaxBatch)
+	if err != nil {
+		q.port.fail(err)
+		return 0
+	}
+	if n == 0 {
+		return 0
+	}
+	if q.enabled {
+		q.deliver(b.Chains)
+	} else {
+		// "the back-end must process the ring without causing any side effects":
+		// take and discard.
+		q.port.counters.Drop(vswitch.DropDisabled, n)
+	}
+	for i := range b.Chains {
+		// Nothing was written into them: the length is 0, for bad chains as well.
+		q.vq.Complete(b.Chains[i].Head, 0)
+	}
+	q.vq.Flush()
+	return n
+}
+
+// deliver makes frames of chains and hands them to the switch.
+func (q *txQueue) deliver(chains []virtqueue.Chain) {
+	bufs := q.bufs
+	k := 0
+	var drops [3]int
+	for i := range chains {
+		c := &chains[i]
+		if c.Err != nil || len(c.Writable) != 0 {
+			drops[0]++
+			continue
+		}
+		room := bufs.heads[k*headStride:][:vswitch.Headroom+vswitch.HeadMax]
+		switch q.parse(&bufs.frames[k], c.Readable, room) {
+		case parsed:
+			k++
+		case tooShort:
+			drops[1]++
+		case tooLong:
+			drops[2]++
+		}
+	}
+	if drops != [3]int{} {
+		q.port.counters.Drop(vswitch.DropBadChain, drops[0])
+		q.port.counters.Drop(vswitch.DropTooShort, drops[1])
+		q.port.counters.Drop(vswitch.DropTooLong, drops[2])
+	}
+	if k > 0 {
+		q.inlet.Deliver(bufs.frames[:k])
+	}
+}
+
+// What can become of a chain.
+type verdict int
+
+const (
+	parsed verdict = iota
+	tooShort
+	tooLong
+)
+
+// parse makes a frame of the header and the data in segs, which it takes apart.
+// The header and the first part of the data are copied to private memory.
+func (q *txQueue) parse(f *vswitch.Frame, segs [][]byte, room []byte) verdict {
+	hdrLen := q.hdrLen
+	total := 0
+	for _, s := range segs {
+		total += len(s)
+	}
+	size := total - hdrLen
+	if size < vswitch.MinFrameLen {
+		return tooShort
+	}
+	if size > vswitch.MaxFrameLen {
+		return tooLong
+	}
+	var hdr [headerLen]byte
+	if first := segs[0]; len(first) >= headerLen {
+		hdr = [headerLen]byte(first)
+		segs[0] = first[hdrLen:]
+	} else {
+		segs = gather(hdr[:hdrLen], segs)
+	}
+	f.Offload = decodeOffload(&hdr)
+
+	want := vswitch.HeadLen
+	if f.Offload.Flags&vswitch.HdrNeedsCsum != 0 {
+		// The switch must be able to see, and edit, the whole transport header.
+		// What is longer than HeadMax it refuses.
+		want = max(want, int(f.Offload.CsumStart)+maxTransportHeader)
+	}
+	want = min(want, size, vswitch.HeadMax)
+	head := room[vswitch.Headroom:][:want]
+	if first := segs[0]; len(first) >= want {
+		copy(head, first[:want])
+		segs[0] = first[want:]
+	} else {
+		segs = gather(head, segs)
+	}
+	f.Head, f.Room, f.Body, f.Len = head, room, segs, size
+	return parsed
+}
+
+// maxTransportHeader is the length of the longest transport header, TCP's with all
+// options.
+const maxTransportHeader = 60
+
+// gather fills dst from segs, which have enough, and returns what is left of them.
+func gather(dst []byte, segs [][]byte) [][]byte {
+	for len(dst) > 0 {
+		n := copy(dst, segs[0])
+		dst = dst[n:]
+		if n == len(segs[0]) {
+			segs = segs[1:]
+		} else {
+			segs[0] = segs[0][n:]
+		}
+	}
+	return segs
+}

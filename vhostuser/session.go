@@ -1,0 +1,266 @@
+package vhostuser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"vswitchd/virtqueue"
+)
+
+// supportedProtocolFeatures are those that this package implements.
+const supportedProtocolFeatures = 1<<ProtocolFeatureMQ |
+	1<<ProtocolFeatureReplyAck |
+	1<<ProtocolFeatureConfigureMemSlots
+
+// Options change how a session is run. The zero value is good.
+type Options struct {
+	// Logger gets every message at level Trace and what was refused at level
+	// Warn. nil: nothing is logged.
+	Logger hclog.Logger
+}
+
+// Session is one front-end's connection, from its first message to its last. It
+// is made by Serve; a device gets it in [Device.Attach].
+//
+// Locking: everything belongs to the goroutine that runs Serve. Others may read
+// state, which is why that goroutine holds mu while it writes to it; it reads
+// without. No call of the device is made with mu held.
+type Session struct {
+	conn *Conn
+	dev  Device
+	log  hclog.Logger
+	end  context.CancelCauseFunc // ends the session
+
+	mu    sync.Mutex
+	state State
+
+	maps   []mapping          // parallel to state.Regions
+	queues []*virtqueue.Queue // parallel to state.Vrings; nil unless the device has it
+
+	// memory is the table of maps. Other goroutines load it to learn whose a
+	// faulting address is. Never nil.
+	memory atomic.Pointer[virtqueue.Memory]
+}
+
+// Serve runs a session on a connected socket until it ends, and returns why:
+//
+//   - ErrDisconnected: the front-end closed the connection between two messages,
+//   - a *ProtocolError: it sent what cannot be accepted,
+//   - ErrTruncated and ErrMalformed, wrapped: it sent what is no message,
+//   - what was passed to Session.Fail,
+//   - context.Cause(ctx): ctx was done.
+//
+// It is never nil. When Serve returns, all rings of dev are stopped, all that
+// the front-end sent is closed and unmapped, and so is conn, which belongs to
+// the session from the start. Another session may then be started with the
+// same dev.
+func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) error {
+	vrings := dev.MaxVrings()
+	if vrings < 1 || vrings > vringIndexMask+1 {
+		panic(fmt.Sprintf("vhostuser: device with %d vrings", vrings))
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	s := &Session{
+		conn:   NewConn(conn),
+		dev:    dev,
+		log:    opts.Logger,
+		end:    end,
+		state:  newState(vrings),
+		queues: make([]*virtqueue.Queue, vrings),
+	}
+	if s.log == nil {
+		s.log = hclog.NewNullLogger()
+	}
+	s.memory.Store(emptyMemory())
+
+	// A deadline in the past wakes the goroutine out of Recv and Send.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	defer s.teardown()
+
+	dev.Attach(s)
+	for {
+		err := s.serveOne()
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Fail ends the session for the given reason, which Serve is going to return.
+// It may be called from any goroutine and does not wait: rings are stopped and
+// memory is unmapped some time later. Only the first reason counts.
+func (s *Session) Fail(reason error) { s.end(reason) }
+
+// Contains tells whether addr is in this session's guest memory, so that a
+// fault can be blamed on its front-end. It may be called from any goroutine.
+func (s *Session) Contains(addr uintptr) bool { return s.memory.Load().Contains(addr) }
+
+// Snapshot returns a copy of the state as it is now. It may be called from
+// any goroutine.
+func (s *Session) Snapshot() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.clone()
+}
+
+// update changes the state.
+func (s *Session) update(change func(st *State)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.state)
+}
+
+// serveOne receives a message and does what it says. An error ends the session.
+func (s *Session) serveOne() error {
+	m, err := s.conn.Recv()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	s.log.Trace("received", "message", m.Request, "flags", m.Flags, "size", m.Size, "fds", len(m.FDs))
+
+	reply, err := s.handle(m)
+	switch {
+	case reply != nil:
+		return s.conn.Send(m.Request, FlagReply, reply)
+	case s.wantsAck(m):
+		// "The payload should be set to zero on success or non-zero on failure."
+		var result uint64
+		if err != nil {
+			s.log.Warn("refused", "message", m.Request, "reason", err)
+			result = 1
+		}
+		return s.conn.Send(m.Request, FlagReply, AppendU64(nil, result))
+	case err != nil:
+		return &ProtocolError{m.Request, err}
+	}
+	return nil
+}
+
+// wantsAck tells whether the front-end waits for the outcome of a message that
+// has no reply of its own. What it is about to do with REPLY_ACK once it has
+// sent SET_PROTOCOL_FEATURES counts, not whether it asked for it by
+// GET_PROTOCOL_FEATURES before.
+func (s *Session) wantsAck(m *Message) bool {
+	if m.Flags&FlagNeedReply == 0 || !s.negotiated(ProtocolFeatureReplyAck) {
+		return false
+	}
+	spec := m.Request.spec()
+	return spec == nil || spec.reply == onDemand
+}
+
+// negotiated tells whether the front-end has acknowledged a protocol feature.
+func (s *Session) negotiated(feature int) bool {
+	return s.state.ProtocolFeatures&(1<<feature) != 0
+}
+
+// allowed checks what the specification says about when a message may be sent.
+func (s *Session) allowed(m *Message) error {
+	if m.Flags&FlagReply != 0 {
+		return fmt.Errorf("%w: a reply to nothing", ErrMalformed)
+	}
+	if err := m.check(); err != nil {
+		return err
+	}
+	switch gate := m.Request.spec().gate; {
+	case gate == ungated || s.negotiated(gate):
+		return nil
+	case m.Request == GetQueueNum && s.protocolFeatures()&(1<<ProtocolFeatureMQ) != 0:
+		// "This request should be sent only when VHOST_USER_PROTOCOL_F_MQ is set in
+		// queried protocol features": what was offered counts here.
+		return nil
+	default:
+		return fmt.Errorf("%w: %s", ErrNotNegotiated, protocolFeatureNames[gate])
+	}
+}
+
+// errNotImplemented is for messages that belong to features that are never
+// offered.
+var errNotImplemented = errors.New("not implemented")
+
+// handle does what a message says and returns the payload of its reply, if
+// it has one of its own. An error has changed nothing, except that a ring which
+// could not be started again is stopped.
+func (s *Session) handle(m *Message) (reply []byte, err error) {
+	if err := s.allowed(m); err != nil {
+		return nil, err
+	}
+	switch m.Request {
+	case GetFeatures:
+		return AppendU64(nil, s.features()), nil
+	case SetFeatures:
+		return nil, s.setFeatures(decodeU64(m.Payload))
+	case GetProtocolFeatures:
+		return AppendU64(nil, s.protocolFeatures()), nil
+	case SetProtocolFeatures:
+		return nil, s.setProtocolFeatures(decodeU64(m.Payload))
+	case GetQueueNum:
+		return AppendU64(nil, s.dev.QueueNum()), nil
+	case SetOwner:
+		s.update(func(st *State) { st.Owned = true })
+		return nil, nil
+	case ResetOwner:
+		// "It is recommended that back-ends either ignore this message, or use
+		// it to disable all rings."
+		return nil, nil
+
+	case SetMemTable:
+		return nil, s.setMemTable(m)
+	case GetMaxMemSlots:
+		return AppendU64(nil, virtqueue.MaxRegions), nil
+	case AddMemReg:
+		return nil, s.addMemReg(m)
+	case RemMemReg:
+		return nil, s.remMemReg(m)
+
+	case SetVringNum:
+		return nil, s.setVringNum(decodeVringState(m.Payload))
+	case SetVringAddr:
+		return nil, s.setVringAddr(decodeVringAddr(m.Payload))
+	case SetVringBase:
+		return nil, s.setVringBase(decodeVringState(m.Payload))
+	case GetVringBase:
+		return s.getVringBase(decodeVringState(m.Payload))
+	case SetVringKick:
+		return nil, s.setVringKick(m)
+	case SetVringCall:
+		return nil, s.setVringCall(m)
+	case SetVringErr:
+		return nil, s.setVringErr(m)
+	case SetVringEnable:
+		return nil, s.setVringEnable(decodeVringState(m.Payload))
+	}
+	return nil, errNotImplemented
+}
+
+// teardown gives up everything: first the device lets go of the rings, then
+// their file descriptors and the memory can go.
+func (s *Session) teardown() {
+	for i := range s.queues {
+		s.stopRing(i)
+	}
+	s.memory.Store(emptyMemory())
+	for _, m := range s.maps {
+		m.unmap()
+	}
+	for _, r := range s.state.Regions {
+		closeFD(r.FD)
+	}
+	for _, v := range s.state.Vrings {
+		closeFDs([]int{v.Kick, v.Call, v.Err})
+	}
+	s.update(func(st *State) { *st = newState(len(st.Vrings)) })
+	_ = s.conn.Close()
+}

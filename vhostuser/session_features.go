@@ -1,0 +1,47 @@
+package vhostuser
+
+// features returns the virtio features that are offered.
+func (s *Session) features() uint64 {
+	return s.dev.Features() | 1<<FeatureProtocolFeatures
+}
+
+// protocolFeatures returns the protocol features that are offered: what the
+// device wants and this package can.
+func (s *Session) protocolFeatures() uint64 {
+	return s.dev.ProtocolFeatures() & supportedProtocolFeatures
+}
+
+// setFeatures is SET_FEATURES: "Enable features in the underlying vhost
+// implementation using a bitmask."
+//
+// Front-ends send it again while rings run: QEMU does so for each queue pair
+// that it starts, with the features that it has sent before. Rings go on as
+// they are, enabled or not. But what a running ring looks like cannot change
+// under the hands of those who use it.
+func (s *Session) setFeatures(features uint64) error {
+	if extra := features &^ s.features(); extra != 0 {
+		return refuse("features %#x were not offered", extra)
+	}
+	if features == s.state.Features {
+		return nil
+	}
+	for i, v := range s.state.Vrings {
+		if v.Started {
+			return refuse("features change from %#x to %#x while ring %d is started", s.state.Features, features, i)
+		}
+	}
+	s.update(func(st *State) { st.Features = features })
+	s.dev.FeaturesSet(features)
+	return nil
+}
+
+// setProtocolFeatures is SET_PROTOCOL_FEATURES: "Enable protocol features in the
+// underlying vhost implementation." It need be preceded neither by
+// GET_PROTOCOL_FEATURES nor by SET_FEATURES.
+func (s *Session) setProtocolFeatures(features uint64) error {
+	if extra := features &^ s.protocolFeatures(); extra != 0 {
+		return refuse("protocol features %#x were not offered", extra)
+	}
+	s.update(func(st *State) { st.ProtocolFeatures = features })
+	return nil
+}

@@ -1,0 +1,231 @@
+package vhostuser
+
+import (
+	"cmp"
+	"slices"
+
+	"vswitchd/virtqueue"
+)
+
+func (r MemRegion) region(fd int) Region {
+	return Region{
+		GuestAddr: r.GuestAddr, UserAddr: r.UserAddr, Size: r.Size, MmapOffset: r.MmapOffset,
+		FD: fd, Adds: 1,
+	}
+}
+
+// setMemTable is SET_MEM_TABLE: "Sets the memory map regions on the back-end so
+// it can translate the vring addresses. The size and ordering of the fds
+// matches the number and ordering of memory regions."
+//
+// Front-ends send the whole table for every change, and QEMU also each time that
+// the guest's driver starts. What was mapped already stays mapped: mapping it
+// again would cost a page fault for every page of the guest.
+func (s *Session) setMemTable(m *Message) error {
+	table, err := decodeMemTable(m.Payload)
+	if err != nil {
+		return err
+	}
+	var (
+		regions = make([]Region, len(table))
+		maps    = make([]mapping, len(table))
+		fresh   = make([]bool, len(table))
+		kept    = make([]bool, len(s.state.Regions))
+	)
+	for i, r := range table {
+		have := s.findFile(r, m.FDs[i])
+		if have >= 0 {
+			regions[i], maps[i], kept[have] = s.state.Regions[have], s.maps[have], true
+			regions[i].Adds = 1
+			continue
+		}
+		if maps[i], err = mapRegion(m.FDs[i], r); err != nil {
+			break
+		}
+		regions[i], fresh[i] = r.region(m.FDs[i]), true
+	}
+	oldRegions, oldMaps := s.state.Regions, s.maps
+	if err == nil {
+		err = s.replaceMemory(regions, maps)
+	}
+	if err != nil {
+		for i := range maps {
+			if fresh[i] {
+				maps[i].unmap()
+			}
+		}
+		return err
+	}
+	for i := range fresh {
+		if fresh[i] {
+			m.TakeFD(i)
+		}
+	}
+	for i := range oldRegions {
+		if !kept[i] {
+			oldMaps[i].unmap()
+			closeFD(oldRegions[i].FD)
+		}
+	}
+	return nil
+}
+
+// addMemReg is ADD_MEM_REG: "The message payload contains a memory region
+// descriptor struct, describing a region of guest memory which the back-end
+// device must map in. Exactly one file descriptor from which the memory is
+// mapped is passed in the ancillary data."
+//
+// QEMU before 8.0 sends this, and later REM_MEM_REG, once for each queue pair. So
+// a region that is there already is counted, and goes away when it has been
+// removed as often.
+func (s *Session) addMemReg(m *Message) error {
+	r := decodeSingleRegion(m.Payload)
+	if i := s.findFile(r, m.FDs[0]); i >= 0 {
+		s.update(func(st *State) { st.Regions[i].Adds++ })
+		return nil
+	}
+	if len(s.state.Regions) >= virtqueue.MaxRegions {
+		return refuse("more than %d memory regions", virtqueue.MaxRegions)
+	}
+	mp, err := mapRegion(m.FDs[0], r)
+	if err != nil {
+		return err
+	}
+	regions := append(slices.Clone(s.state.Regions), r.region(m.FDs[0]))
+	maps := append(slices.Clone(s.maps), mp)
+	if err := s.replaceMemory(regions, maps); err != nil {
+		mp.unmap()
+		return err
+	}
+	m.TakeFD(0)
+	return nil
+}
+
+// remMemReg is REM_MEM_REG: "The message payload contains a memory region
+// descriptor struct, describing a region of guest memory which the back-end
+// device must unmap. For compatibility with existing incorrect implementations,
+// the back-end MAY accept messages with one file descriptor", which is closed.
+func (s *Session) remMemReg(m *Message) error {
+	r := decodeSingleRegion(m.Payload)
+	i := slices.IndexFunc(s.state.Regions, r.region(-1).same)
+	if i < 0 {
+		return refuse("no memory region at %#x (user %#x) of size %#x", r.GuestAddr, r.UserAddr, r.Size)
+	}
+	if s.state.Regions[i].Adds > 1 {
+		s.update(func(st *State) { st.Regions[i].Adds-- })
+		return nil
+	}
+	gone, goneMap := s.state.Regions[i], s.maps[i]
+	err := s.replaceMemory(
+		slices.Delete(slices.Clone(s.state.Regions), i, i+1),
+		slices.Delete(slices.Clone(s.maps), i, i+1))
+	if err != nil {
+		return err
+	}
+	goneMap.unmap()
+	closeFD(gone.FD)
+	return nil
+}
+
+// findFile returns the index of the region that is r in the file fd, or -1.
+func (s *Session) findFile(r MemRegion, fd int) int {
+	i := slices.IndexFunc(s.state.Regions, r.region(-1).same)
+	if i < 0 || s.state.Regions[i].MmapOffset != r.MmapOffset {
+		return -1
+	}
+	if id, err := identify(fd); err != nil || id != s.maps[i].id {
+		return -1
+	}
+	return i
+}
+
+// replaceMemory puts another memory table into effect. Rings go on in it,
+// translated again; one that is not in the new table rests until a table has
+// it again. On an error nothing has changed. When it returns, nobody uses
+// mappings that are not in maps.
+func (s *Session) replaceMemory(regions []Region, maps []mapping) error {
+	table, err := newMemory(regions, maps)
+	if err != nil {
+		return err
+	}
+	running := false
+	for i, q := range s.queues {
+		if q == nil {
+			continue
+		}
+		if _, err := virtqueue.New(table, q.Config()); err != nil {
+			s.log.Info("ring rests: its memory is gone", "ring", i, "reason", err)
+			s.stopRing(i)
+			continue
+		}
+		running = true
+	}
+	resume := func() {}
+	if running {
+		resume = s.dev.Quiesce()
+	}
+	for i, q := range s.queues {
+		if q == nil {
+			continue
+		}
+		if err := q.SetMemory(table); err != nil {
+			// It worked a moment ago. The queue knows that it is broken.
+			s.Fail(refuse("ring %d: %w", i, err))
+		}
+	}
+	s.memory.Store(table)
+	s.maps = maps
+	s.update(func(st *State) { st.Regions = regions })
+	resume()
+
+	s.startResting()
+	return nil
+}
+
+// startResting starts the rings that should run and can.
+func (s *Session) startResting() {
+	for i, v := range s.state.Vrings {
+		if !v.Started || s.queues[i] != nil {
+			continue
+		}
+		q, err := s.newQueue(i)
+		if err != nil {
+			continue
+		}
+		if err := s.startRing(i, q); err != nil {
+			s.Fail(refuse("ring %d: %w", i, err))
+		}
+	}
+}
+
+// newMemory makes a translation table of mapped regions. "[guest address, guest
+// address + size) of one memory region never overlaps [that] of another memory
+// region", and likewise for user addresses.
+func newMemory(regions []Region, maps []mapping) (*virtqueue.Memory, error) {
+	table := make([]virtqueue.Region, len(regions))
+	for i, r := range regions {
+		table[i] = virtqueue.Region{GuestAddr: r.GuestAddr, UserAddr: r.UserAddr, Mem: maps[i].mem}
+	}
+	mem, err := virtqueue.NewMemory(table)
+	if err != nil {
+		return nil, refuse("%w", err)
+	}
+	byUser := slices.SortedFunc(slices.Values(regions), func(a, b Region) int {
+		return cmp.Compare(a.UserAddr, b.UserAddr)
+	})
+	for i := 1; i < len(byUser); i++ {
+		if a, b := byUser[i-1], byUser[i]; b.UserAddr-a.UserAddr < a.Size {
+			return nil, refuse("memory regions at user addresses %#x and %#x overlap", a.UserAddr, b.UserAddr)
+		}
+	}
+	return mem, nil
+}
+
+// emptyMemory returns a table without regions.
+func emptyMemory() *virtqueue.Memory {
+	mem, err := virtqueue.NewMemory(nil)
+	if err != nil {
+		panic(err) // there is nothing in it that could be wrong
+	}
+	return mem
+}

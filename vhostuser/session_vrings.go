@@ -1,0 +1,246 @@
+package vhostuser
+
+import "vswitchd/virtqueue"
+
+// vring returns a copy of the configuration of the vring with the given index,
+// which is compared at the width that it has in the message.
+func (s *Session) vring(index uint32) (int, Vring, error) {
+	if uint64(index) >= uint64(len(s.state.Vrings)) {
+		return 0, Vring{}, refuse("vring %d, there are %d", index, len(s.state.Vrings))
+	}
+	return int(index), s.state.Vrings[index], nil
+}
+
+// setVringNum is SET_VRING_NUM: "Set the size of the queue."
+func (s *Session) setVringNum(m VringState) error {
+	i, v, err := s.vring(m.Index)
+	if err != nil {
+		return err
+	}
+	packed := s.state.Features&(1<<virtqueue.FeatureRingPacked) != 0
+	switch {
+	case m.Num < 1 || m.Num > virtqueue.MaxSize:
+		return refuse("vring %d of size %d, want 1 to %d", i, m.Num, virtqueue.MaxSize)
+	case m.Num&(m.Num-1) != 0 && !packed:
+		return refuse("vring %d of size %d, which is not a power of two", i, m.Num)
+	case v.Started && v.Size != int(m.Num):
+		return refuse("size of vring %d changes while it is started", i)
+	}
+	s.update(func(st *State) { st.Vrings[i].Size = int(m.Num) })
+	return nil
+}
+
+// setVringAddr is SET_VRING_ADDR: "Sets the addresses of the different aspects
+// of the vring." They are translated when the ring starts.
+func (s *Session) setVringAddr(m VringAddr) error {
+	i, v, err := s.vring(m.Index)
+	if err != nil {
+		return err
+	}
+	n := v
+	n.HasAddr = true
+	n.Flags, n.Desc, n.Used, n.Avail, n.Log = m.Flags, m.Desc, m.Used, m.Avail, m.Log
+	switch {
+	case n.Flags != 0 && s.features()&(1<<FeatureLogAll) == 0:
+		return refuse("vring %d with flags %#x, logging was not offered", i, n.Flags)
+	case v.Started && n != v:
+		return refuse("addresses of vring %d change while it is started", i)
+	}
+	s.update(func(st *State) { st.Vrings[i] = n })
+	return nil
+}
+
+// setVringBase is SET_VRING_BASE: "For a split virtqueue, sets only the next
+// descriptor index to process in the Available Ring. The device is supposed to
+// read the next index in the Used Ring from the respective vring structure in
+// guest memory."
+func (s *Session) setVringBase(m VringState) error {
+	i, v, err := s.vring(m.Index)
+	switch {
+	case err != nil:
+		return err
+	case v.Started:
+		return refuse("base of vring %d changes while it is started", i)
+	case m.Num > 0xffff: // "Bits 16-31: Reserved (set to zero)"
+		return refuse("base %#x of vring %d has more than 16 bits", m.Num, i)
+	}
+	s.update(func(st *State) { st.Vrings[i].Base = m.Num })
+	return nil
+}
+
+// getVringBase is GET_VRING_BASE: "Stops the vring and returns the current
+// descriptor index". A vring that was never started is as good as any other:
+// front-ends stop all that they know of.
+func (s *Session) getVringBase(m VringState) ([]byte, error) {
+	i, v, err := s.vring(m.Index)
+	if err != nil {
+		return nil, err
+	}
+	s.stopRing(i)
+	s.update(func(st *State) {
+		st.Vrings[i].Started = false
+		st.Vrings[i].Kick = -1
+	})
+	closeFD(v.Kick)
+	return VringState{Index: m.Index, Num: s.state.Vrings[i].Base}.AppendTo(nil), nil
+}
+
+// vringFD decodes a message that sets an eventfd of a vring. fd is -1 if there
+// is none, and else still the message's.
+func (s *Session) vringFD(m *Message) (i int, v Vring, fd int, err error) {
+	f, err := decodeVringFile(m.Payload)
+	if err != nil {
+		return 0, Vring{}, -1, err
+	}
+	if i, v, err = s.vring(uint32(f.Index)); err != nil {
+		return 0, Vring{}, -1, err
+	}
+	if f.NoFD {
+		return i, v, -1, nil
+	}
+	return i, v, m.FDs[0], checkEventFD(m.FDs[0])
+}
+
+// setVringKick is SET_VRING_KICK: "Set the event file descriptor for adding
+// buffers to the vring." It starts the ring; for a ring that runs it is a stop
+// and a start.
+//
+// "Previous versions of this specification stated that rings start when the
+// back-end receives a kick": with front-ends of either version the device
+// looks at the ring now, without waiting for one.
+func (s *Session) setVringKick(m *Message) error {
+	i, v, fd, err := s.vringFD(m)
+	if err != nil {
+		return err
+	}
+	if v.Size == 0 || !v.HasAddr {
+		return refuse("vring %d is started without a size or without addresses", i)
+	}
+	s.stopRing(i)
+	q, err := s.newQueue(i)
+	if err != nil {
+		return err
+	}
+	if fd >= 0 {
+		m.TakeFD(0)
+	}
+	s.update(func(st *State) {
+		st.Vrings[i].Started = true
+		st.Vrings[i].Kick = fd
+		// "If VHOST_USER_F_PROTOCOL_FEATURES has not been negotiated, the ring
+		// starts directly in the enabled state."
+		if st.Features&(1<<FeatureProtocolFeatures) == 0 {
+			st.Vrings[i].Enabled = true
+		}
+	})
+	closeFD(v.Kick)
+	if err := s.startRing(i, q); err != nil {
+		s.update(func(st *State) { st.Vrings[i].Started = false })
+		return err
+	}
+	return nil
+}
+
+// setVringCall is SET_VRING_CALL: "Set the event file descriptor to signal when
+// buffers are used." The driver may have missed a signal through the
+// descriptor that it had before, or before it had one: it gets one now.
+func (s *Session) setVringCall(m *Message) error {
+	i, v, fd, err := s.vringFD(m)
+	if err != nil {
+		return err
+	}
+	if fd >= 0 {
+		m.TakeFD(0)
+	}
+	if q := s.queues[i]; q != nil {
+		resume := s.dev.Quiesce()
+		q.SetCall(fd)
+		q.Signal()
+		resume()
+	}
+	s.update(func(st *State) { st.Vrings[i].Call = fd })
+	closeFD(v.Call)
+	return nil
+}
+
+// setVringErr is SET_VRING_ERR: "Set the event file descriptor to signal when
+// error occurs." It is kept, but errors end the session here, which tells the
+// front-end more.
+func (s *Session) setVringErr(m *Message) error {
+	i, v, fd, err := s.vringFD(m)
+	if err != nil {
+		return err
+	}
+	if fd >= 0 {
+		m.TakeFD(0)
+	}
+	s.update(func(st *State) { st.Vrings[i].Err = fd })
+	closeFD(v.Err)
+	return nil
+}
+
+// setVringEnable is SET_VRING_ENABLE: "Signal the back-end to enable or disable
+// corresponding vring. This request should be sent only when
+// VHOST_USER_F_PROTOCOL_FEATURES has been negotiated." QEMU sends it before
+// that; and front-ends send it before a ring is started as well as after:
+// "The enabled/disabled state should still be tracked, though, so it can come
+// into effect once the ring is started."
+func (s *Session) setVringEnable(m VringState) error {
+	i, v, err := s.vring(m.Index)
+	if err != nil {
+		return err
+	}
+	if m.Num > 1 {
+		return refuse("vring %d is enabled with %d, want 0 or 1", i, m.Num)
+	}
+	if on := m.Num == 1; on != v.Enabled {
+		s.update(func(st *State) { st.Vrings[i].Enabled = on })
+		s.dev.RingEnabled(i, on)
+	}
+	return nil
+}
+
+// newQueue makes the queue of vring i from its configuration.
+func (s *Session) newQueue(i int) (*virtqueue.Queue, error) {
+	v := s.state.Vrings[i]
+	q, err := virtqueue.New(s.memory.Load(), virtqueue.Config{
+		Size:      v.Size,
+		Desc:      v.Desc,
+		Avail:     v.Avail,
+		Used:      v.Used,
+		Features:  s.state.Features,
+		LastAvail: uint16(v.Base),
+	})
+	if err != nil {
+		return nil, refuse("vring %d: %w", i, err)
+	}
+	return q, nil
+}
+
+// startRing hands vring i to the device. The driver is signalled once: it may be
+// waiting for a back-end that died.
+func (s *Session) startRing(i int, q *virtqueue.Queue) error {
+	v := s.state.Vrings[i]
+	q.SetCall(v.Call)
+	q.Signal()
+	if err := s.dev.RingStarted(Ring{Index: i, Enabled: v.Enabled, Queue: q, Kick: v.Kick}); err != nil {
+		return refuse("starting vring %d: %w", i, err)
+	}
+	s.queues[i] = q
+	s.update(func(st *State) { st.Vrings[i].Running = true })
+	return nil
+}
+
+// stopRing takes vring i from the device, if it has it.
+func (s *Session) stopRing(i int) {
+	q := s.queues[i]
+	if q == nil {
+		return
+	}
+	s.dev.RingStopped(i)
+	s.queues[i] = nil
+	s.update(func(st *State) {
+		st.Vrings[i].Base = uint32(q.LastAvail())
+		st.Vrings[i].Running = false
+	})
+}

@@ -1,0 +1,81 @@
+package vhostuser
+
+// State is all that a front-end has told about itself and its device, and
+// nothing else: whatever the session has besides (mappings, queues) follows
+// from it. It has no pointers into the session, so a copy of it can be shown,
+// kept, or carried over to somebody who goes on with the same guest.
+//
+// File descriptors belong to the session. In a copy they are numbers to look at.
+type State struct {
+	Owned            bool   // SET_OWNER was received
+	Features         uint64 // virtio features acknowledged
+	ProtocolFeatures uint64 // protocol features acknowledged
+	Regions          []Region
+	Vrings           []Vring // by index, of length Device.MaxVrings
+}
+
+// Region is a piece of guest memory: a part of a file that we map.
+type Region struct {
+	GuestAddr  uint64 // where the guest sees it
+	UserAddr   uint64 // where the front-end sees it; ring addresses are given in these terms
+	Size       uint64 // bytes
+	MmapOffset uint64 // bytes from the beginning of the file
+	FD         int
+	Adds       int // how often ADD_MEM_REG has named it and REM_MEM_REG has not; see Session.addMemReg
+}
+
+// same says whether two descriptions name the same piece of guest memory.
+// REM_MEM_REG: "The memory region to be removed is identified by its guest
+// address, user address and size. The mmap offset is ignored."
+func (r Region) same(o Region) bool {
+	return r.GuestAddr == o.GuestAddr && r.UserAddr == o.UserAddr && r.Size == o.Size
+}
+
+// Vring is the configuration of one virtqueue.
+type Vring struct {
+	Size int // entries; 0: not set yet
+
+	HasAddr bool   // SET_VRING_ADDR was received; the next five are valid
+	Flags   uint32 // VringFlagLog
+	Desc    uint64 // front-end virtual addresses
+	Used    uint64
+	Avail   uint64
+	Log     uint64 // guest address for logging writes to the used ring
+
+	// Base is where a stopped ring will go on: "the next descriptor index to
+	// process in the Available Ring", free-running, in bits 0 to 15. (Packed
+	// rings use all 32 bits.) While the ring runs only its queue knows.
+	Base uint32
+
+	Kick, Call, Err int // eventfds; -1: none
+
+	// "Rings have two independent states: started/stopped, and
+	// enabled/disabled."
+	Started bool
+	Enabled bool
+
+	// Running says that the device has the ring. A started ring is not running
+	// while no memory region holds it.
+	Running bool
+}
+
+// VringFlagLog in Vring.Flags asks to log writes to the used ring
+// (VHOST_VRING_F_LOG, bit 0).
+const VringFlagLog = 1 << 0
+
+// newState returns the state at the start of a session. "Each ring is
+// initialized in a stopped and disabled state."
+func newState(vrings int) State {
+	st := State{Vrings: make([]Vring, vrings)}
+	for i := range st.Vrings {
+		st.Vrings[i] = Vring{Kick: -1, Call: -1, Err: -1}
+	}
+	return st
+}
+
+// clone returns a copy that shares nothing with st.
+func (st State) clone() State {
+	st.Regions = append([]Region(nil), st.Regions...)
+	st.Vrings = append([]Vring(nil), st.Vrings...)
+	return st
+}
