@@ -1,6 +1,304 @@
 package vswitch
 
-// checkOffload reports whether what f.Offload asks for agrees with f.Head.
+import "encoding/binary"
+
+// The check of what a frame's sender asks to be done to it.
+//
+// The virtio-net header comes from a guest, and so does the frame that it
+// speaks of. Whatever passes the check is done literally later on: by this
+// package, by another guest's network stack, or by the host's kernel. So a
+// request has to agree with the frame in all that those will take for granted.
+// Two things make that possible. The check reads nothing but Frame.Head and
+// Frame.Offload, which nobody outside can change afterwards; and what it finds
+// in Head is what every later reader finds there, since a repair that writes a
+// checksum writes it behind all headers that the switch's policies read.
+
+// EtherTypes that matter here.
+const (
+	etherIPv4 = 0x0800
+	etherARP  = 0x0806
+	etherTag  = 0x8100 // IEEE 802.1Q
+	etherRARP = 0x8035
+	etherSTag = 0x88a8 // IEEE 802.1ad
+	etherIPv6 = 0x86dd
+)
+
+// IP protocol numbers that matter here.
+const (
+	protoHopByHop = 0
+	protoTCP      = 6
+	protoUDP      = 17
+	protoRouting  = 43
+	protoFragment = 44
+	protoICMPv6   = 58
+	protoDestOpts = 60
+)
+
+// Lengths of headers without their options, in bytes, and where the checksum
+// lies in the transport ones.
+const (
+	etherLen    = 14
+	tagLen      = 4
+	ipv4Len     = 20
+	ipv6Len     = 40
+	fragmentLen = 8
+	tcpLen      = 20
+	udpLen      = 8
+
+	tcpCsum    = 16
+	udpCsum    = 6
+	icmpv6Csum = 2
+)
+
+// maxSegments is how many segments a GSO frame may fall into. It bounds what
+// one frame can cost a worker. Linux sends no TCP segments of less than
+// 48 bytes with their options (sysctl net.ipv4.tcp_min_snd_mss): 64 KiB of
+// those, with timestamps, are 1821.
+const maxSegments = 2048
+
+// checkOffload reports whether what f.Offload asks for agrees with f.Head. If
+// not, the frame is to be dropped with DropBadOffload. It normalises the
+// request: unknown flags and fields that mean nothing are cleared, HdrLen is
+// the true length of a GSO frame's headers, and a frame that fits into one
+// segment is no GSO frame.
+//
+// It is to be called once for each frame, before anything is decided on.
 func checkOffload(f *Frame) bool {
-	return f.Offload == Offload{}
+	o := &f.Offload
+	// "The device MUST ignore flag bits that it does not recognize" (virtio 1.2,
+	// section 5.1.6.2.2).
+	o.Flags &= HdrNeedsCsum | HdrDataValid
+	if o.Flags&HdrNeedsCsum == 0 {
+		if o.GSOType != GSONone {
+			// "If one of the VIRTIO_NET_F_HOST_TSO4, TSO6, USO or UFO options have been
+			// negotiated: ... the driver MUST also set VIRTIO_NET_HDR_F_NEEDS_CSUM".
+			return false
+		}
+		*o = Offload{Flags: o.Flags}
+		return true
+	}
+	o.Flags = HdrNeedsCsum
+	if int(o.HdrLen) > f.Len {
+		return false
+	}
+	if o.GSOType == GSONone {
+		o.HdrLen, o.GSOSize = 0, 0
+		return checkCsum(f)
+	}
+	return checkGSO(f)
+}
+
+// checkCsum checks a request to fill in a checksum. Where the switch knows the
+// protocol, the checksum's place has to be the right one. Elsewhere, inside a
+// tunnel for instance, any will do that lies behind the network header: Linux
+// has the inner checksum of a tunnel filled in this way.
+func checkCsum(f *Frame) bool {
+	start := int(f.Offload.CsumStart)
+	offset := int(f.Offload.CsumOffset)
+	if start+offset+2 > len(f.Head) {
+		return false
+	}
+	l3, ethertype := network(f.Head)
+	switch ethertype {
+	case etherIPv4, etherIPv6:
+		h, ok := parseHeaders(f.Head)
+		if !ok || h.fragment || start < h.l4 {
+			return false
+		}
+		switch h.proto {
+		case protoTCP:
+			return start > h.l4 || offset == tcpCsum
+		case protoUDP:
+			return start > h.l4 || offset == udpCsum
+		case protoICMPv6:
+			// Anywhere else in a Neighbor Discovery message it would change what
+			// a policy has looked at.
+			return start == h.l4 && offset == icmpv6Csum
+		}
+		return true
+	case etherARP, etherRARP:
+		return false
+	}
+	return start >= l3
+}
+
+// checkGSO checks a request to segment a frame.
+func checkGSO(f *Frame) bool {
+	o := &f.Offload
+	if o.GSOSize == 0 {
+		return false
+	}
+	g, ok := parseGSO(f)
+	if !ok {
+		return false
+	}
+	payload := f.Len - g.payload
+	if payload <= int(o.GSOSize) {
+		// As Linux puts it: too small packets are not really GSO ones.
+		o.GSOType, o.GSOSize, o.HdrLen = GSONone, 0, 0
+		return true
+	}
+	o.HdrLen = uint16(g.end)
+	return (payload-1)/g.size < maxSegments && g.end <= HeadMax
+}
+
+// network finds the network header: its offset, behind at most two tags, and
+// the EtherType that says what it is.
+func network(head []byte) (l3 int, ethertype uint16) {
+	l3 = etherLen
+	for tags := 0; l3 <= len(head); tags++ {
+		ethertype = binary.BigEndian.Uint16(head[l3-2:])
+		if ethertype != etherTag && ethertype != etherSTag || tags == 2 {
+			return l3, ethertype
+		}
+		l3 += tagLen
+	}
+	return l3, 0
+}
+
+// headers are the places of an IP packet's headers in a frame, in bytes from
+// the frame's beginning.
+type headers struct {
+	v6       bool
+	fragment bool  // the packet is a fragment
+	proto    uint8 // what begins at l4
+	l3       int   // the IP header
+	l4       int   // what follows the IP header and the IPv6 extension headers
+	unfrag   int   // end of what each fragment repeats: where an IPv6 fragment header goes
+	next     int   // the field that names what lies at unfrag
+}
+
+// parseHeaders finds an IP packet's headers in a frame's head. It fails if
+// the packet is not IP, or if its headers contradict each other or go on behind
+// the head.
+func parseHeaders(head []byte) (h headers, ok bool) {
+	l3, ethertype := network(head)
+	h.l3 = l3
+	switch ethertype {
+	case etherIPv4:
+		ok = h.parseIPv4(head)
+	case etherIPv6:
+		ok = h.parseIPv6(head)
+	}
+	return h, ok
+}
+
+func (h *headers) parseIPv4(head []byte) bool {
+	if h.l3+ipv4Len > len(head) || head[h.l3]>>4 != 4 {
+		return false
+	}
+	ihl := int(head[h.l3]&0xf) * 4
+	h.l4 = h.l3 + ihl
+	h.unfrag = h.l4
+	h.next = h.l3 + 9
+	h.proto = head[h.next]
+	const moreFragmentsAndOffset = 0x3fff
+	h.fragment = binary.BigEndian.Uint16(head[h.l3+6:])&moreFragmentsAndOffset != 0
+	return ihl >= ipv4Len && h.l4 <= len(head)
+}
+
+// parseIPv6 walks the extension headers that have the common form of RFC 8200,
+// section 4: next header, length in units of 8 bytes without the first 8. Each
+// step goes forward by 8 bytes at least, so the head's length bounds the walk.
+func (h *headers) parseIPv6(head []byte) bool {
+	if h.l3+ipv6Len > len(head) || head[h.l3]>>4 != 6 {
+		return false
+	}
+	h.v6 = true
+	h.next = h.l3 + 6
+	h.l4 = h.l3 + ipv6Len
+	h.unfrag = h.l4
+	next := h.next
+	routed, closed := false, false
+	for {
+		h.proto = head[next]
+		switch h.proto {
+		case protoRouting:
+			routed = true
+		case protoDestOpts:
+			// Behind a routing header, these are for the final destination
+			// and belong to what is fragmented (RFC 8200, section 4.5).
+			closed = closed || routed
+		case protoHopByHop:
+		case protoFragment:
+			h.fragment = true
+			return true
+		default:
+			return true
+		}
+		next = h.l4
+		if h.l4+8 > len(head) {
+			return false
+		}
+		h.l4 += 8 + 8*int(head[next+1])
+		if h.l4 > len(head) {
+			return false
+		}
+		if !closed {
+			h.next, h.unfrag = next, h.l4
+		}
+	}
+}
+
+// gso is what there is to know of a GSO frame before it can be cut.
+type gso struct {
+	headers
+	end     int // where the payload of TCP or UDP begins
+	payload int // where that begins which is cut: end, or for UFO unfrag
+	size    int // how much of it goes into one segment
+	l3Max   int // the longest segment's length without Ethernet header and tags
+}
+
+// parseGSO finds the headers of a GSO frame and checks that its Offload agrees
+// with them; it fails if not.
+func parseGSO(f *Frame) (g gso, ok bool) {
+	o := &f.Offload
+	h, ok := parseHeaders(f.Head)
+	if !ok || h.fragment || int(o.CsumStart) != h.l4 || o.Flags&HdrNeedsCsum == 0 {
+		return g, false
+	}
+	g.headers = h
+	switch o.GSOType {
+	case GSOTCPv4, GSOTCPv4 | GSOECN:
+		ok = !h.v6 && g.parseTCP(f)
+	case GSOTCPv6, GSOTCPv6 | GSOECN:
+		ok = h.v6 && g.parseTCP(f)
+	case GSOUDPL4:
+		ok = g.parseUDP(f)
+	case GSOUDP:
+		return g, g.parseUDP(f) && g.fragments(o)
+	default:
+		return g, false
+	}
+	g.payload = g.end
+	g.size = int(o.GSOSize)
+	g.l3Max = g.end - g.l3 + g.size
+	return g, ok && g.size > 0
+}
+
+func (g *gso) parseTCP(f *Frame) bool {
+	if g.proto != protoTCP || f.Offload.CsumOffset != tcpCsum || g.l4+tcpLen > len(f.Head) {
+		return false
+	}
+	length := int(f.Head[g.l4+12]>>4) * 4
+	g.end = g.l4 + length
+	return length >= tcpLen && g.end <= len(f.Head)
+}
+
+func (g *gso) parseUDP(f *Frame) bool {
+	g.end = g.l4 + udpLen
+	return g.proto == protoUDP && f.Offload.CsumOffset == udpCsum && g.end <= len(f.Head)
+}
+
+// fragments takes UFO's GSOSize, which is the payload of an IP packet: the UDP
+// header is the first 8 bytes of it (in IPv6, behind the extension headers that
+// are not repeated).
+func (g *gso) fragments(o *Offload) bool {
+	g.payload = g.unfrag
+	g.size = int(o.GSOSize) &^ 7 // RFC 791 and 8200: in units of 8 bytes
+	g.l3Max = g.unfrag - g.l3 + g.size
+	if g.v6 {
+		g.l3Max += fragmentLen
+	}
+	return g.size > 0 && g.size >= g.end-g.unfrag
 }
