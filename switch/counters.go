@@ -51,6 +51,7 @@ const (
 	DropVLAN                         // in: the port is not in the frame's VLAN
 	DropPolicy                       // in: a port policy forbids it (isolation, pinned address)
 	DropDisabled                     // in: the queue it came in by is disabled
+	DropSourceDown                   // in: the port it came from is down or detached
 	DropDown                         // out: the port has no running guest, or no carrier
 	DropRingFull                     // out: no receive buffers, or the socket's are full
 	DropTooBig                       // out: larger than the port's MTU, or than its receive buffers
@@ -71,6 +72,7 @@ var dropNames = [numDropReasons]string{
 	DropVLAN:       "vlan",
 	DropPolicy:     "policy",
 	DropDisabled:   "queue-disabled",
+	DropSourceDown: "source-down",
 	DropDown:       "port-down",
 	DropRingFull:   "ring-full",
 	DropTooBig:     "too-big",

@@ -1,3 +1,213 @@
 package vswitch
 
-type verdict struct{}
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors that callers may want to tell apart. What is returned wraps them and
+// says which port or address it is about.
+var (
+	ErrPortExists    = errors.New("port exists")
+	ErrNoPort        = errors.New("no such port")
+	ErrTooManyPorts  = errors.New("too many ports")
+	ErrDetached      = errors.New("port is detached")
+	ErrBadName       = errors.New("bad port name")
+	ErrBadVLAN       = errors.New("bad VLAN setting")
+	ErrBadMAC        = errors.New("not the address of a station")
+	ErrAddressPinned = errors.New("address is pinned")
+	ErrNoEntry       = errors.New("no such FDB entry")
+	ErrTableFull     = errors.New("FDB is full of static entries")
+)
+
+// Defaults and limits of Config.
+const (
+	DefaultAgingTime = 300 * time.Second
+	DefaultTableSize = 8192
+	MaxTableSize     = 1 << 24
+
+	// MaxPorts is how many ports can be attached at once.
+	MaxPorts = maxPorts - 1
+
+	// AnyVLAN, where a VLAN is asked for, stands for all of them.
+	AnyVLAN = -1
+)
+
+// Config is what a Switch is made with.
+type Config struct {
+	// AgingTime is how long a learned address is remembered after the
+	// last frame from it; 0: DefaultAgingTime. It is rounded up to seconds.
+	AgingTime time.Duration
+
+	// TableSize is how many entries the FDB holds at most, static ones
+	// included; 0: DefaultTableSize. At most MaxTableSize. Memory: about 90 bytes
+	// for each, but never less than 750 KiB.
+	TableSize int
+}
+
+// A Switch joins ports. All methods may be called from anywhere, except from
+// inside Port.Transmit.
+type Switch struct {
+	fdb     *fdb
+	set     atomic.Pointer[portSet] // what the data plane reads
+	started time.Time
+	stop    chan struct{}
+	janitor sync.WaitGroup
+
+	mu     sync.Mutex // ranks before fdb.mu
+	names  map[string]*Attachment
+	ids    [maxPorts]bool // given away; also those still waited for
+	inlets map[*Inlet]struct{}
+}
+
+// New makes a switch without ports and starts its janitor, a goroutine that
+// keeps the clock and removes old entries until Close.
+func New(cfg Config) *Switch {
+	s := newSwitch(cfg)
+	s.janitor.Go(s.tidy)
+	return s
+}
+
+// newSwitch makes a switch whose clock stands still: tests call s.fdb.tick.
+func newSwitch(cfg Config) *Switch {
+	if cfg.AgingTime <= 0 {
+		cfg.AgingTime = DefaultAgingTime
+	}
+	if cfg.TableSize <= 0 {
+		cfg.TableSize = DefaultTableSize
+	}
+	s := &Switch{
+		fdb:     newFDB(min(cfg.TableSize, MaxTableSize), ceilSeconds(cfg.AgingTime)),
+		started: time.Now(),
+		stop:    make(chan struct{}),
+		names:   make(map[string]*Attachment),
+		inlets:  make(map[*Inlet]struct{}),
+	}
+	s.ids[0] = true // no port's id
+	s.set.Store(&portSet{})
+	return s
+}
+
+func ceilSeconds(d time.Duration) uint32 {
+	const most = 1 << 30 // the clock's arithmetic is signed
+	return uint32(min((d+time.Second-1)/time.Second, most))
+}
+
+func (s *Switch) tidy() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-t.C:
+			s.fdb.tick(1 + uint32(time.Since(s.started)/time.Second))
+		}
+	}
+}
+
+// Close stops the janitor. Ports stay attached; frames are still forwarded,
+// but entries no longer age. Close is called once.
+func (s *Switch) Close() {
+	close(s.stop)
+	s.janitor.Wait()
+}
+
+// publish makes the data plane see the ports as they are now. Needs mu.
+func (s *Switch) publish() {
+	set := &portSet{}
+	for _, a := range s.names {
+		set.all = append(set.all, a.view)
+	}
+	slices.SortFunc(set.all, func(a, b *portView) int { return cmp.Compare(a.id, b.id) })
+	if n := len(set.all); n > 0 {
+		set.byID = make([]*portView, set.all[n-1].id+1)
+	}
+	for _, v := range set.all {
+		set.byID[v.id] = v
+	}
+	s.set.Store(set)
+}
+
+// synchronize returns when no Deliver uses a port set published before the
+// call. Must not be called with mu held, nor from inside Deliver.
+func (s *Switch) synchronize() {
+	s.mu.Lock()
+	inlets := make([]*Inlet, 0, len(s.inlets))
+	for in := range s.inlets {
+		inlets = append(inlets, in)
+	}
+	s.mu.Unlock()
+	for _, in := range inlets {
+		in.epoch.wait()
+	}
+}
+
+// PortInfo is one port as the switch sees it.
+type PortInfo struct {
+	Config  PortConfig // Counters included
+	Up      bool
+	Dynamic int // learned FDB entries
+	Static  int // static FDB entries, pinned ones included
+}
+
+// Ports returns all ports, by name.
+func (s *Switch) Ports() []PortInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	infos := make([]PortInfo, 0, len(s.names))
+	for _, a := range s.names {
+		infos = append(infos, a.info())
+	}
+	slices.SortFunc(infos, func(a, b PortInfo) int { return cmp.Compare(a.Config.Name, b.Config.Name) })
+	return infos
+}
+
+// FDBStats is the state of the FDB and totals of what happened to it.
+type FDBStats struct {
+	Entries   int // static ones included
+	Static    int // pinned ones included
+	TableSize int
+	AgingTime time.Duration
+
+	Learned uint64 // entries made from source addresses
+	Moved   uint64 // dynamic entries that went to another port
+	Expired uint64 // removed because of their age
+	Evicted uint64 // removed to make room for another
+
+	StaticClaims uint64 // frames from a static address behind another port
+	Limited      uint64 // not learned: max_macs, or too many evictions in this second
+	Contended    uint64 // not learned at once: the table was being changed
+	Full         uint64 // not learned: nothing but static entries in the way
+}
+
+// Stats returns the state of the FDB.
+func (s *Switch) Stats() FDBStats {
+	t := s.fdb
+	t.mu.Lock()
+	used, static := t.used, t.fixed
+	t.mu.Unlock()
+	c := &t.stats
+	return FDBStats{
+		Entries: used, Static: static, TableSize: t.size,
+		AgingTime: time.Duration(t.ageing) * time.Second,
+		Learned:   c.learned.Load(), Moved: c.moved.Load(),
+		Expired: c.expired.Load(), Evicted: c.evicted.Load(),
+		StaticClaims: c.staticClaims.Load(), Limited: c.limited.Load(),
+		Contended: c.contended.Load(), Full: c.full.Load(),
+	}
+}
+
+// port returns the attached port of that name. Needs mu.
+func (s *Switch) port(name string) (*Attachment, error) {
+	a := s.names[name]
+	if a == nil {
+		return nil, fmt.Errorf("%w: %s", ErrNoPort, name)
+	}
+	return a, nil
+}

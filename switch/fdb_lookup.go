@@ -1,0 +1,97 @@
+package vswitch
+
+// The FDB's hot path. No locks, no allocation; see the essay in fdb.go.
+
+// touch reads h's home bucket, so that it is in the cache when lookup comes.
+// Calls for different hashes do not depend on one another: the processor
+// fetches several at once.
+func (t *fdb) touch(h hash) uint64 {
+	return t.buckets[uint64(h)&t.mask].word[0].Load()
+}
+
+// lookup returns the slot in which h's entry is and the port that it names, or
+// port 0 if there is none. It does not look at the entry's age.
+func (t *fdb) lookup(h hash) (slot, portID) {
+	home := uint64(h) & t.mask
+	b := &t.buckets[home]
+	if s, id := b.find(h.word(0)); id != 0 {
+		return slot(home*bucketSlots) + s, id
+	}
+	over := b.over.Load()
+	if over == 0 {
+		return noSlot, 0
+	}
+	for d := 1; d <= maxDisp; d++ {
+		if over>>(4*d)&0xf == 0 {
+			continue
+		}
+		n := (home + uint64(d)) & t.mask
+		if s, id := t.buckets[n].find(h.word(d)); id != 0 {
+			return slot(n*bucketSlots) + s, id
+		}
+	}
+	return noSlot, 0
+}
+
+// find looks for want, a word without a port, and returns the port with which
+// it was found.
+func (b *fdbBucket) find(want uint64) (slot, portID) {
+	for i := range b.word {
+		// Equal but for the port, and the port is not 0 (a free slot).
+		if id := b.word[i].Load() ^ want; id-1 < maxPorts-1 {
+			return slot(i), portID(id)
+		}
+	}
+	return 0, 0
+}
+
+// live reports whether the entry in s may still be forwarded by.
+func (t *fdb) live(s slot, now uint32) bool {
+	b, i := s.split()
+	stamp := t.buckets[b].stamp[i].Load()
+	// Signed: a stamp may be a second ahead of a batch that began before.
+	return stamp == stampStatic || int32(now-stamp) <= int32(t.ageing)
+}
+
+// destination returns the port to which frames for h go, or 0 if that is not
+// known.
+func (t *fdb) destination(h hash, now uint32) portID {
+	s, id := t.lookup(h)
+	if id == 0 || !t.live(s, now) {
+		return 0
+	}
+	return id
+}
+
+// A sighting is what the FDB says to a source address.
+type sighting uint8
+
+const (
+	seenHere      sighting = iota // known behind this port; its age is now 0
+	seenNew                       // not known: learn makes an entry
+	seenElsewhere                 // known behind another port: learn moves the entry
+	seenStatic                    // belongs to another port for good
+)
+
+// seen looks up a source address that port id has sent from, and refreshes its
+// entry.
+func (t *fdb) seen(h hash, id portID, now uint32) sighting {
+	s, owner := t.lookup(h)
+	if owner == 0 {
+		return seenNew
+	}
+	b, i := s.split()
+	p := &t.buckets[b].stamp[i]
+	stamp := p.Load()
+	switch {
+	case owner == id:
+		if stamp != now && stamp != stampStatic {
+			p.CompareAndSwap(stamp, now)
+		}
+		return seenHere
+	case stamp == stampStatic:
+		return seenStatic
+	default:
+		return seenElsewhere
+	}
+}

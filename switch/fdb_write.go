@@ -1,0 +1,261 @@
+package vswitch
+
+// Everything that changes the FDB's entries. All functions here need mu.
+
+// openPort lets entries be made for id, with at most limit dynamic ones (0:
+// any number).
+func (t *fdb) openPort(id portID, limit int) *fdbPort {
+	p := &fdbPort{id: id, dynamic: makeList(), static: makeList()}
+	p.max.Store(int32(limit))
+	t.ports[id] = p
+	t.heap.add(p)
+	return p
+}
+
+// closePort removes all entries of p for good.
+func (t *fdb) closePort(p *fdbPort) {
+	p.open = false
+	t.flushList(&p.dynamic, -1)
+	t.flushList(&p.static, -1)
+	t.heap.remove(p)
+	t.ports[p.id] = nil
+}
+
+// learn makes or moves the entry for a source address that port id has sent
+// from.
+func (t *fdb) learn(k fdbKey, h hash, p *fdbPort, now uint32) {
+	if !p.open {
+		return
+	}
+	s, owner := t.lookup(h)
+	if owner != 0 {
+		t.relearn(s, owner, p, now)
+		return
+	}
+	if p.atLimit() {
+		t.stats.limited.Add(1)
+		return
+	}
+	if t.used >= t.size && !t.makeRoom(p, now) {
+		return
+	}
+	if _, ok := t.insert(k, h, p, entryDynamic, now); ok {
+		t.stats.learned.Add(1)
+	}
+}
+
+// relearn handles a source address whose entry, in s, names owner.
+func (t *fdb) relearn(s slot, owner portID, p *fdbPort, now uint32) {
+	b, i := s.split()
+	stamp := &t.buckets[b].stamp[i]
+	switch {
+	case owner == p.id:
+		// Learned meanwhile, by another queue of the same port or by an
+		// earlier frame of this batch.
+		if stamp.Load() != stampStatic {
+			stamp.Store(now)
+		}
+	case stamp.Load() == stampStatic:
+		t.stats.staticClaims.Add(1)
+	case p.atLimit():
+		t.stats.limited.Add(1)
+	default:
+		t.move(s, t.ports[owner], p, now)
+		t.stats.moved.Add(1)
+	}
+}
+
+// move gives the dynamic entry in s from port p to port q.
+func (t *fdb) move(s slot, p, q *fdbPort, now uint32) {
+	b, i := s.split()
+	w := &t.buckets[b].word[i]
+	w.Store(w.Load()&^(maxPorts-1) | uint64(q.id))
+	t.buckets[b].stamp[i].Store(now)
+	t.unlink(&p.dynamic, s)
+	t.push(&q.dynamic, s)
+	t.counted(p)
+	t.counted(q)
+}
+
+// counted does what is due after the number of p's dynamic entries has
+// changed.
+func (t *fdb) counted(p *fdbPort) {
+	p.dynamicCount.Store(int32(p.dynamic.n))
+	t.heap.fix(p)
+}
+
+// makeRoom removes one dynamic entry from the full table so that p can have
+// another.
+func (t *fdb) makeRoom(p *fdbPort, now uint32) bool {
+	victim := t.heap[0]
+	if p.dynamic.n >= victim.dynamic.n {
+		victim = p
+	}
+	if victim.dynamic.n == 0 { // nothing but static entries
+		t.stats.full.Add(1)
+		return false
+	}
+	if !p.mayEvict(now) {
+		t.stats.limited.Add(1)
+		return false
+	}
+	t.remove(t.oldest(victim))
+	t.stats.evicted.Add(1)
+	return true
+}
+
+// oldest returns one of the entries of p that were not used for longest.
+//
+// The list is in the order of learning, as using an entry does not move it
+// (that would need the lock). So entries that were used since they were put
+// there get a second chance, at the young end; a few of them, to keep the cost
+// bounded.
+func (t *fdb) oldest(p *fdbPort) slot {
+	const chances = 8
+	for range chances {
+		s := p.dynamic.first
+		b, i := s.split()
+		if t.buckets[b].stamp[i].Load() <= t.cold[s].listed {
+			return s
+		}
+		t.unlink(&p.dynamic, s)
+		t.push(&p.dynamic, s)
+	}
+	return p.dynamic.first
+}
+
+// insert makes an entry that is known not to exist. It reports false if there
+// is no free slot near the entry's home and none can be had.
+func (t *fdb) insert(k fdbKey, h hash, p *fdbPort, kind entryKind, stamp uint32) (slot, bool) {
+	s, disp, ok := t.freeSlot(h)
+	if !ok {
+		victim, found := t.neighbour(h, p)
+		if !found {
+			t.stats.full.Add(1)
+			return noSlot, false
+		}
+		t.remove(victim)
+		t.stats.evicted.Add(1)
+		s, disp, _ = t.freeSlot(h)
+	}
+	if disp > 0 {
+		t.buckets[uint64(h)&t.mask].over.Add(1 << (4 * disp))
+	}
+	c := &t.cold[s]
+	c.key, c.kind = k, kind
+	l := p.list(kind)
+	t.push(l, s)
+	if kind == entryDynamic {
+		t.counted(p)
+	} else {
+		t.fixed++
+	}
+	t.used++
+	b, i := s.split()
+	t.buckets[b].stamp[i].Store(stamp)
+	t.buckets[b].word[i].Store(h.word(disp) | uint64(p.id))
+	return s, true
+}
+
+// freeSlot finds the free slot nearest to h's home.
+func (t *fdb) freeSlot(h hash) (s slot, disp int, ok bool) {
+	for d := 0; d <= maxDisp; d++ {
+		n := (uint64(h) + uint64(d)) & t.mask
+		for i := range bucketSlots {
+			if t.buckets[n].word[i].Load() == 0 {
+				return slot(n*bucketSlots) + slot(i), d, true
+			}
+		}
+	}
+	return noSlot, 0, false
+}
+
+// neighbour chooses, among the entries that are in the way of one for port p,
+// a dynamic one of the port with the most; of p itself if none has more.
+func (t *fdb) neighbour(h hash, p *fdbPort) (best slot, ok bool) {
+	most := -1
+	for d := 0; d <= maxDisp; d++ {
+		n := (uint64(h) + uint64(d)) & t.mask
+		for i := range bucketSlots {
+			s := slot(n*bucketSlots) + slot(i)
+			q := t.owner(s)
+			if t.cold[s].kind != entryDynamic || q != p && q.dynamic.n <= p.dynamic.n {
+				continue
+			}
+			if q.dynamic.n > most {
+				best, most = s, q.dynamic.n
+			}
+		}
+	}
+	return best, most >= 0
+}
+
+// owner returns the port of the entry in s.
+func (t *fdb) owner(s slot) *fdbPort {
+	b, i := s.split()
+	return t.ports[t.buckets[b].word[i].Load()&(maxPorts-1)]
+}
+
+// remove removes the entry in s.
+func (t *fdb) remove(s slot) {
+	p := t.owner(s)
+	b, i := s.split()
+	w := t.buckets[b].word[i].Swap(0)
+	if disp := w >> dispShift & maxDisp; disp > 0 {
+		home := (uint64(b) - disp) & t.mask
+		t.buckets[home].over.Add(-(uint32(1) << (4 * disp)))
+	}
+	kind := t.cold[s].kind
+	t.unlink(p.list(kind), s)
+	if kind == entryDynamic {
+		t.counted(p)
+	} else {
+		t.fixed--
+	}
+	t.used--
+}
+
+// flushList removes the entries on l that are of VLAN vlan, or all if that is
+// negative, and returns how many these were.
+func (t *fdb) flushList(l *fdbList, vlan int) (n int) {
+	for s := l.first; s != noSlot; {
+		next := t.cold[s].next
+		if vlan < 0 || int(t.cold[s].key.vlan()) == vlan {
+			t.remove(s)
+			n++
+		}
+		s = next
+	}
+	return n
+}
+
+// setStatic makes an entry that does not age or move, in place of any dynamic
+// one that was there. The caller has looked for a static one.
+func (t *fdb) setStatic(k fdbKey, p *fdbPort, kind entryKind) error {
+	h := t.perm.hash(k)
+	if s, id := t.lookup(h); id != 0 {
+		t.remove(s)
+	}
+	if t.used >= t.size {
+		// The operator's word goes before anyone's learned entries.
+		victim := t.heap[0]
+		if victim.dynamic.n == 0 {
+			return ErrTableFull
+		}
+		t.remove(t.oldest(victim))
+		t.stats.evicted.Add(1)
+	}
+	if _, ok := t.insert(k, h, p, kind, stampStatic); !ok {
+		return ErrTableFull
+	}
+	return nil
+}
+
+// get returns the slot, kind and port of an entry.
+func (t *fdb) get(k fdbKey) (s slot, kind entryKind, p *fdbPort) {
+	s, id := t.lookup(t.perm.hash(k))
+	if id == 0 {
+		return noSlot, 0, nil
+	}
+	return s, t.cold[s].kind, t.ports[id]
+}

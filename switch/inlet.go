@@ -1,0 +1,31 @@
+package vswitch
+
+// An Inlet is where frames from outside enter the switch: one for each
+// transmit queue of a guest and each socket of an uplink. It holds the scratch
+// memory of Deliver.
+type Inlet struct {
+	epoch epoch
+
+	sw       *Switch
+	att      *Attachment
+	counters *Counters // for when the port is gone
+	repair   *repairer
+	batch    batch
+}
+
+// NewInlet makes an inlet by which frames come from this port. Close it when
+// it is no longer used.
+func (a *Attachment) NewInlet() *Inlet {
+	in := &Inlet{sw: a.sw, att: a, counters: a.Counters(), repair: newRepairer()}
+	a.sw.mu.Lock()
+	defer a.sw.mu.Unlock()
+	a.sw.inlets[in] = struct{}{}
+	return in
+}
+
+// Close gives the inlet up. Deliver must not be running, nor be called again.
+func (in *Inlet) Close() {
+	in.sw.mu.Lock()
+	defer in.sw.mu.Unlock()
+	delete(in.sw.inlets, in)
+}

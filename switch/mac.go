@@ -1,0 +1,64 @@
+package vswitch
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+)
+
+// A MAC is an Ethernet address, first byte on the wire first.
+type MAC [6]byte
+
+// ParseMAC reads an address as people write it: 52:54:00:12:34:56, or with
+// hyphens or dots.
+func ParseMAC(s string) (MAC, error) {
+	hw, err := net.ParseMAC(s)
+	if err != nil {
+		return MAC{}, err
+	}
+	if len(hw) != len(MAC{}) {
+		return MAC{}, fmt.Errorf("address %s: not 6 bytes long", s)
+	}
+	return MAC(hw), nil
+}
+
+func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
+
+// IsUnicast reports whether m can be the address of one station: it is neither
+// a group address nor zero.
+func (m MAC) IsUnicast() bool { return m[0]&1 == 0 && m != MAC{} }
+
+// An addr is a MAC in the low 48 bits of a word, most significant byte first
+// on the wire: the hot path compares words, not byte arrays.
+type addr uint64
+
+const (
+	addrGroup = addr(1) << 40 // the group bit, IEEE 802-2014, 8.2.2
+
+	// IEEE 802.1Q-2018, table 8-1: 01-80-C2-00-00-00 to -0F are not relayed
+	// by a bridge. All but the last four bits are the same.
+	addrReserved     = addr(0x0180C2000000)
+	addrReservedMask = ^addr(0xf)
+	addrBroadcast    = addr(0xffffffffffff)
+)
+
+func (m MAC) addr() addr {
+	return addr(binary.BigEndian.Uint16(m[:2]))<<32 | addr(binary.BigEndian.Uint32(m[2:]))
+}
+
+func (a addr) mac() MAC {
+	var m MAC
+	binary.BigEndian.PutUint16(m[:2], uint16(a>>32))
+	binary.BigEndian.PutUint32(m[2:], uint32(a))
+	return m
+}
+
+// A fdbKey is what the FDB is looked up by: 48 bits of address and 12 of VLAN.
+type fdbKey uint64
+
+const keyBits = 60
+
+func makeKey(a addr, vlan uint16) fdbKey { return fdbKey(a)<<12 | fdbKey(vlan&0xfff) }
+
+func (k fdbKey) addr() addr   { return addr(k >> 12) }
+func (k fdbKey) vlan() uint16 { return uint16(k & 0xfff) }

@@ -1,0 +1,117 @@
+package vswitch
+
+import "encoding/binary"
+
+// The hot path of VLANs: which VLAN a frame is in, and putting tags on and
+// taking them off in front of each destination.
+
+// verdict is what the switch has found out about a frame; valid while the
+// frame is inside Deliver.
+//
+// A frame has two shapes: bare, without the tag that says what VLAN it is in,
+// and tagged. The switch changes between the two in place, by moving the two
+// addresses over by the length of a tag, as destinations need it.
+type verdict struct {
+	vlan   uint16
+	tpid   uint16 // the tag that the tagged shape has: its type
+	tci    uint16 // and its priority and VLAN
+	off    uint8  // where Head begins in Room now
+	tagged bool   // the shape it is in now
+	retag  bool   // tagged, but the tag that it came with has another VLAN id
+}
+
+// classify says which VLAN f, which came from a port with rule r, is in. ok is
+// false if the port is not in that VLAN; short, if the frame ends within its tag.
+func (r *vlanRule) classify(f *Frame) (ok, short bool) {
+	v := &f.verdict
+	*v = verdict{off: Headroom}
+	etype := binary.BigEndian.Uint16(f.Head[macsLen:])
+	if r.tunnel {
+		v.vlan, v.tpid, v.tci = r.pvid, tpidDot1AD, r.pvid
+		return true, false
+	}
+	if etype != tpidDot1Q && etype != tpidDot1AD {
+		v.vlan, v.tpid, v.tci = r.pvid, tpidDot1Q, r.pvid
+		return r.carries(r.pvid), false
+	}
+	if len(f.Head) < MinFrameLen+vlanTagLen {
+		return false, true
+	}
+	v.tagged, v.tpid = true, etype
+	v.tci = binary.BigEndian.Uint16(f.Head[macsLen+2:])
+	vid := v.tci & tciVID
+	if vid == 0 {
+		// A priority tag: it says nothing of the VLAN (IEEE 802.1Q-2018,
+		// section 6.9.1). The tagged shape has the VLAN that the port says.
+		v.vlan = r.pvid
+		v.tci |= r.pvid
+		v.retag = r.pvid != 0
+		return r.carries(r.pvid), false
+	}
+	v.vlan = vid
+	return !r.access && r.carries(vid), false
+}
+
+// shape gives f the shape in which frames leave by a port with rule r, and
+// reports whether it had to be changed.
+//
+// Frames of VLAN 0, the VLAN of those without a tag between ports without VLAN
+// settings, stay as they came, priority tags included.
+func (r *vlanRule) shape(f *Frame) bool {
+	v := &f.verdict
+	if v.vlan == 0 && r.bare != 0 {
+		return false
+	}
+	want := v.vlan != r.bare
+	if want == v.tagged {
+		if !v.retag || !want {
+			return false
+		}
+		binary.BigEndian.PutUint16(f.Head[macsLen+2:], v.tci)
+		v.retag = false
+		return true
+	}
+	if want {
+		f.push()
+	} else {
+		f.pop()
+	}
+	return true
+}
+
+// push puts the verdict's tag into f, behind the addresses.
+func (f *Frame) push() {
+	v := &f.verdict
+	end := int(v.off) + len(f.Head)
+	v.off -= vlanTagLen
+	f.Head = f.Room[v.off:end:end]
+	copy(f.Head[:macsLen], f.Head[vlanTagLen:])
+	binary.BigEndian.PutUint16(f.Head[macsLen:], v.tpid)
+	binary.BigEndian.PutUint16(f.Head[macsLen+2:], v.tci)
+	v.tagged, v.retag = true, false
+	f.shift(vlanTagLen)
+}
+
+// pop takes the tag that follows the addresses out of f.
+func (f *Frame) pop() {
+	v := &f.verdict
+	end := int(v.off) + len(f.Head)
+	copy(f.Head[vlanTagLen:], f.Head[:macsLen])
+	v.off += vlanTagLen
+	f.Head = f.Room[v.off:end:end]
+	v.tagged = false
+	f.shift(-vlanTagLen)
+}
+
+// shift corrects everything that counts from the start of the frame, after
+// that has moved n bytes away from the rest.
+func (f *Frame) shift(n int) {
+	f.Len += n
+	o := &f.Offload
+	if o.Flags&HdrNeedsCsum != 0 {
+		o.CsumStart += uint16(n)
+	}
+	if o.HdrLen != 0 {
+		o.HdrLen += uint16(n)
+	}
+}

@@ -1,0 +1,100 @@
+package vswitchtest
+
+import (
+	"slices"
+	"sync"
+
+	vswitch "vswitchd/switch"
+)
+
+// Sent is one frame that a Recorder was given.
+type Sent struct {
+	Bytes   []byte // Head and Body together
+	Offload vswitch.Offload
+}
+
+// A Recorder is a Port that keeps copies of all frames. The zero value takes
+// no offloads, has no MTU and no counters.
+type Recorder struct {
+	Counters *vswitch.Counters // counts TxFrames and TxBytes, if not nil
+
+	mu      sync.Mutex
+	caps    vswitch.Caps
+	sent    []Sent
+	batches int
+}
+
+// SetCaps sets what Caps returns.
+func (r *Recorder) SetCaps(c vswitch.Caps) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.caps = c
+}
+
+// Caps implements vswitch.Port.
+func (r *Recorder) Caps() vswitch.Caps {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.caps
+}
+
+// Transmit implements vswitch.Port.
+func (r *Recorder) Transmit(frames []*vswitch.Frame) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, f := range frames {
+		b := Bytes(f)
+		n += len(b)
+		r.sent = append(r.sent, Sent{Bytes: b, Offload: f.Offload})
+	}
+	r.batches++
+	if r.Counters != nil {
+		r.Counters.TxFrames.Add(uint64(len(frames)))
+		r.Counters.TxBytes.Add(uint64(n))
+	}
+	return len(frames)
+}
+
+// Take returns the frames of all calls of Transmit since the last Take, in
+// order.
+func (r *Recorder) Take() []Sent {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sent
+	r.sent = nil
+	return s
+}
+
+// Batches returns how often Transmit was called.
+func (r *Recorder) Batches() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.batches
+}
+
+// A Sink is a Port that takes everything and counts in Counters, which is not
+// nil, as a real port does.
+type Sink struct {
+	Counters *vswitch.Counters
+	Takes    vswitch.Caps
+}
+
+// Caps implements vswitch.Port.
+func (s *Sink) Caps() vswitch.Caps { return s.Takes }
+
+// Transmit implements vswitch.Port.
+func (s *Sink) Transmit(frames []*vswitch.Frame) int {
+	n := 0
+	for _, f := range frames {
+		n += f.Len
+	}
+	s.Counters.TxFrames.Add(uint64(len(frames)))
+	s.Counters.TxBytes.Add(uint64(n))
+	return len(frames)
+}
+
+// Bytes returns a copy of the whole frame.
+func Bytes(f *vswitch.Frame) []byte {
+	return slices.Concat(append([][]byte{f.Head}, f.Body...)...)
+}
