@@ -1,0 +1,65 @@
+# make demo and make test do everything on a fresh Debian machine, as root. What they install and where is in scripts/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help tools lab build demo test check unit race fuzz-short e2e bench clean distclean
+
+# build/go is made where the machine has no Go of its own that will do. That, or any Go that is a little old, fetches the version
+# that go.mod asks for.
+export PATH := $(CURDIR)/build/go/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+export GOTOOLCHAIN ?= auto
+
+FUZZTIME ?= 5s
+# The version in the binaries is the commit, where git can tell.
+BUILDVCS = $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
+GOFILES = find . -path ./build -prune -o -name '*.go' -print
+
+help: ## Say what there is to make
+	@awk -F ': .*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tools: ## Get Go, if it is not there
+	@scripts/install-tools.sh
+
+lab: tools ## Get what the end-to-end tests and the demo need: QEMU, a guest, DPDK's testpmd (as root)
+	@scripts/install-lab.sh
+	@test/guest/build-image
+
+build: tools ## Build build/vswitchd and build/vswitchctl, static
+	CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) -o build/ ./cmd/...
+
+demo: lab build ## Two guests and a network namespace talk through vswitchd (as root)
+	@qemu-examples/demo
+
+test: check unit race fuzz-short e2e ## All tests (as root)
+
+check: tools ## Formatting, go vet, staticcheck
+	@unformatted=$$($(GOFILES) | xargs gofmt -l); test -z "$$unformatted" || { echo "not formatted by gofmt:" $$unformatted; exit 1; }
+	go vet -tags e2e ./...
+	go tool staticcheck -tags e2e ./...
+
+unit: tools ## Unit tests
+	go test ./...
+
+race: tools ## Unit tests under the race detector
+	@scripts/install-tools.sh race
+	CGO_ENABLED=1 go test -race ./...
+
+fuzz-short: tools ## Each fuzz target for FUZZTIME (5s)
+	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ { targets[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, targets[i]; n = 0 }' | \
+	while read -r package target; do \
+		echo "$$package $$target"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
+	done
+
+e2e: lab build ## End-to-end tests with QEMU guests and DPDK's virtio-user (as root)
+	go test -tags e2e -count=1 -p 1 -timeout 20m ./test/...
+
+bench: tools ## Go benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+clean: ## Remove what was built, keep what was downloaded
+	rm -rf build/vswitchd build/vswitchctl build/guestctl build/guest
+
+distclean: ## Remove all that was built and downloaded
+	rm -rf build

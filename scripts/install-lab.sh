@@ -1,0 +1,119 @@
+#!/bin/bash
+# Gets what the end-to-end tests and the demo need. Quick when it is there.
+#
+#   build/lab/qemu-10       runs QEMU 10 or newer
+#   build/lab/qemu-7.2      runs QEMU 7.2, where the Debian release has it
+#   build/lab/dpdk-testpmd  runs DPDK's traffic generator with its virtio-user and vhost drivers
+#   build/kernel            the newest Debian cloud kernel, unpacked
+
+. "$(dirname "$0")/lib.sh"
+
+LAB=$BUILD/lab
+
+# Each command and the package that has it.
+needed='
+	qemu-system-x86_64 qemu-system-x86
+	ip                 iproute2
+	ethtool            ethtool
+	iperf3             iperf3
+	ping               iputils-ping
+	tcpdump            tcpdump
+	busybox            busybox-static
+	modprobe           kmod
+	cpio               cpio
+	xz                 xz-utils
+	zstd               zstd
+'
+
+install_commands() {
+	local command package absent=()
+	while read -r command package; do
+		[ -z "$command" ] || have "$command" || absent+=("$package")
+	done <<<"$needed"
+	[ ${#absent[@]} = 0 ] || apt_install "${absent[@]}"
+}
+
+# wrap NAME COMMAND ARGUMENT...: makes build/lab/NAME run a command of an unpacked tree with that tree's libraries. The command
+# and the arguments may use $tree.
+wrap() {
+	local name=$1
+	shift
+	cat >"$LAB/$name" <<-EOF
+		#!/bin/sh
+		tree=\$(dirname "\$(readlink -f "\$0")")/tree/$name
+		export LD_LIBRARY_PATH="\$(echo "\$tree"/usr/lib/*-linux-gnu):\$(echo "\$tree"/lib/*-linux-gnu)"
+		exec $* "\$@"
+	EOF
+	chmod +x "$LAB/$name"
+}
+
+qemu_version() { "$1" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p'; }
+
+# link_qemu NAME PATTERN: makes build/lab/NAME run a QEMU whose version matches: the machine's own if it does, else
+# one from the private apt. Fails when there is none.
+link_qemu() {
+	local name=$1 pattern=$2 run=$LAB/$1 version
+	[[ $(qemu_version "$run") =~ ^($pattern) ]] && return
+	lock
+	rm -f "$run"
+	if [[ $(qemu_version qemu-system-x86_64) =~ ^($pattern) ]]; then
+		ln -s "$(command -v qemu-system-x86_64)" "$run"
+		return
+	fi
+	private_apt
+	version=$(private_version qemu-system-x86 "^([0-9]+:)?($pattern)")
+	[ -n "$version" ] || return 1
+	unpack "$LAB/tree/$name" "qemu-system-x86=$version" "qemu-system-common=$version"
+	wrap "$name" '$tree/usr/bin/qemu-system-x86_64' -L '$tree/usr/share/qemu' -L '$tree/usr/share/seabios' -L '$tree/usr/lib/ipxe/qemu'
+	[[ $(qemu_version "$run") =~ ^($pattern) ]] || die "the unpacked QEMU $version does not run: $("$run" --version 2>&1)"
+}
+
+# link_testpmd: Debian has dpdk-testpmd in the package of one release's development tools and hundreds of dependencies. Only the
+# libraries that the program loads, and the drivers named here, are fetched.
+link_testpmd() {
+	local run=$LAB/dpdk-testpmd tree=$LAB/tree/dpdk-testpmd program package libraries
+	testpmd_runs "$run" && return
+	lock
+	rm -f "$run"
+	if program=$(command -v dpdk-testpmd) && testpmd_runs "$program"; then
+		ln -s "$program" "$run"
+		return
+	fi
+	private_apt
+	for package in dpdk-dev dpdk; do # point releases differ in which has it
+		unpack_only "$tree" "$package"
+		[ ! -x "$tree/usr/bin/dpdk-testpmd" ] || break
+	done
+	[ -x "$tree/usr/bin/dpdk-testpmd" ] || die "Debian's DPDK has no dpdk-testpmd here"
+
+	# librte_net_i40e.so.23 is in librte-net-i40e23, librte_net_e1000.so.23 in librte-net-e1000-23.
+	libraries=$(private_packages "^librte-(net-virtio|net-vhost|net-tap|mempool-ring|bus-vdev|bus-pci)-?[0-9]+$")
+	libraries+=" $(ldd "$tree/usr/bin/dpdk-testpmd" | awk '/not found/ { print $1 }' |
+		tr _ - | sed -nE 's/^(librte-.*[0-9])\.so\.([0-9]+)$/\1-\2/p; t; s/^(librte-.*)\.so\.([0-9]+)$/\1\2/p' | tr '\n' ' ')"
+	unpack "$tree.libraries" $libraries
+	cp -a "$tree.libraries/." "$tree"
+	rm -rf "$tree.libraries"
+	wrap dpdk-testpmd '$tree/usr/bin/dpdk-testpmd' -d '"$(echo "$tree"/usr/lib/*-linux-gnu/dpdk/pmds-*)"'
+	testpmd_runs "$run" || die "the unpacked dpdk-testpmd does not run: $("$run" --help 2>&1 | head -n 3)"
+}
+
+testpmd_runs() { [[ $("$1" --help 2>&1) == *"EAL common options"* ]]; }
+
+unpack_kernel() {
+	[ -e "$BUILD"/kernel/boot/vmlinuz-* ] && return
+	lock
+	private_apt
+	local package
+	package=$(apt-cache -c "$APT/apt.conf" -o "APT::Default-Release=$NEWEST" depends linux-image-cloud-amd64 |
+		awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }')
+	[ -n "$package" ] || die "Debian has no linux-image-cloud-amd64 here"
+	unpack_only "$BUILD/kernel" "$package"
+	[ -e "$BUILD/kernel/lib/modules" ] || ln -s usr/lib "$BUILD/kernel/lib" # where Debian 13 has them
+}
+
+mkdir -p "$LAB/tree"
+install_commands
+link_qemu qemu-10 '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer, neither installed nor in Debian's sources"
+link_qemu qemu-7.2 '7\.2' || say "no QEMU 7.2 in this Debian release: tests run with the newer one alone"
+unpack_kernel
+link_testpmd

@@ -1,0 +1,34 @@
+#!/bin/bash
+# Gets what building vswitchd needs: Go. Quick when it is there. With the argument race, also what go test -race needs: gcc.
+#
+# The Go that is on this machine need only be new enough to fetch the version that go.mod asks for by itself. Where
+# there is none, Debian's newest is unpacked in build/go.
+
+. "$(dirname "$0")/lib.sh"
+
+# Go 1.21 was the first that fetches other versions.
+go_ok() {
+	have go && [[ $(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 21))
+}
+
+PATH=$BUILD/go/bin:$PATH:/usr/local/go/bin
+
+if [ "${1:-}" = race ]; then
+	have gcc && [ -e /usr/include/stdlib.h ] || apt_install gcc libc6-dev
+fi
+
+go_ok && exit 0
+
+lock
+[ -e /etc/ssl/certs/ca-certificates.crt ] || apt_install ca-certificates
+private_apt
+package=$(private_packages '^golang-1\.[0-9]+-go$' | sort -V | tail -n 1)
+[ -n "$package" ] || die "Debian has no Go here; please install Go 1.21 or newer"
+unpack "$BUILD/go-debian" "$package"
+version=${package#golang-} version=${version%-go} # its folder is go-VERSION
+mkdir -p "$BUILD/go/bin"
+for tool in go gofmt; do
+	ln -sf "../../go-debian/usr/lib/go-$version/bin/$tool" "$BUILD/go/bin/$tool"
+done
+hash -r
+go_ok || die "the Go unpacked in build/go does not run"

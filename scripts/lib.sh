@@ -1,0 +1,149 @@
+# Functions shared by the scripts in this folder. To be sourced by bash.
+#
+# What these scripts promise: a tool that is present is used as it is; a Debian package that is absent is
+# installed from the machine's own package sources; whatever must be newer than the machine's release is
+# downloaded with a private apt (see private_apt below) and unpacked in build/, never installed.
+
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BUILD=$ROOT/build
+APT=$BUILD/apt
+export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
+die() { say "$@"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# For Go, a folder with a go.mod of its own belongs to another module: ./... leaves out what is unpacked in build/.
+mkdir -p "$BUILD"
+[ -e "$BUILD/go.mod" ] || echo 'module build' >"$BUILD/go.mod"
+
+# lock keeps two runs in one checkout from unpacking over each other.
+lock() {
+	exec 9>"$BUILD/.lock"
+	flock 9
+}
+
+# apt_install PACKAGE...: from the machine's own sources, as root. The lists are fetched only when the
+# packages cannot be had without.
+apt_install() {
+	[ "$(id -u)" = 0 ] || die "must be root to install: $*"
+	have apt-get || die "not a Debian machine; please install the equivalent of: $*"
+	say "installing $*"
+	local log=$BUILD/apt-install.log opts=(-y -q --no-install-recommends -o DPkg::Lock::Timeout=300)
+	apt-get install "${opts[@]}" "$@" >"$log" 2>&1 && return
+	apt-get update -q >"$log" 2>&1 || { cat "$log" >&2; die "apt-get update failed"; }
+	apt-get install "${opts[@]}" "$@" >"$log" 2>&1 || { cat "$log" >&2; die "cannot install $*"; }
+}
+
+# private_apt sets up an apt of our own below build/apt, whose only source is the entry from which this
+# machine gets its Debian release, with the release's backports added. It has its own lists, cache and
+# preferences, and runs none of the machine's hooks, so nothing outside build/ changes. Afterwards
+# $SUITE is the release and $NEWEST the suite to prefer: the backports where they exist.
+private_apt() {
+	[ -z "${NEWEST:-}" ] || return 0
+	have apt-get || die "not a Debian machine: cannot download packages"
+	SUITE=$(. /etc/os-release && echo "${VERSION_CODENAME:?}")
+	NEWEST=$SUITE
+
+	local entry file n
+	entry=$(apt-get indextargets --no-release-info --format '$(RELEASE) $(COMPONENT) $(CREATED_BY) $(SOURCESENTRY)' |
+		awk -v suite="$SUITE" '$1 == suite && $2 == "main" && $3 == "Packages" && !seen { seen = 1; print $4 }')
+	[ -n "$entry" ] || die "no apt source on this machine has the suite $SUITE"
+	file=${entry%:*} n=${entry##*:}
+
+	mkdir -p "$APT/lists/partial" "$APT/cache"
+	cat >"$APT/apt.conf" <<-EOF
+		#clear APT::Update;
+		#clear DPkg::Pre-Install-Pkgs;
+		#clear DPkg::Post-Invoke;
+		#clear Acquire::IndexTargets::deb::DEP-11;
+		#clear Acquire::IndexTargets::deb::DEP-11-icons;
+		Acquire::Languages "none";
+		APT::Sandbox::User "root";
+		APT::Get::List-Cleanup "false";
+		Dir::Etc::SourceList "/dev/null";
+		Dir::Etc::SourceParts "$APT/sources.list.d";
+		Dir::Etc::Preferences "/dev/null";
+		Dir::Etc::PreferencesParts "/dev/null";
+		Dir::State::Lists "$APT/lists";
+		Dir::Cache "$APT/cache";
+		Dir::Cache::pkgcache "pkgcache.bin";
+		Dir::Cache::srcpkgcache "srcpkgcache.bin";
+		Debug::NoLocking "true";
+	EOF
+
+	private_sources "$file" "$n" "$SUITE $SUITE-backports"
+	if apt-get -c "$APT/apt.conf" update -q --error-on=any >"$APT/update.log" 2>&1; then
+		NEWEST=$SUITE-backports
+		return
+	fi
+	say "no backports for $SUITE here, using the release alone"
+	private_sources "$file" "$n" "$SUITE"
+	apt-get -c "$APT/apt.conf" update -q --error-on=any >"$APT/update.log" 2>&1 ||
+		{ cat "$APT/update.log" >&2; die "apt-get update failed"; }
+}
+
+# private_sources FILE N SUITES: copies entry N of a machine's source file (a stanza of a .sources file, a line of a .list
+# file), keyring and options included, with the suites replaced.
+private_sources() {
+	local file=$1 n=$2 suites=$3 dir=$APT/sources.list.d
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	case $file in
+	*.sources)
+		grep -v '^#' "$file" | awk -v RS= -v n="$n" 'NR == n' | awk '
+			/^[^ \t]/ { skip = tolower($1) ~ /^(types|suites|enabled):/ } # a field goes on in indented lines
+			!skip' >"$dir/private.sources"
+		printf 'Types: deb\nSuites: %s\n' "$suites" >>"$dir/private.sources"
+		;;
+	*)
+		# deb [options] uri suite component...
+		local suite
+		for suite in $suites; do
+			sed -nE "${n}s/^(deb(-src)?)([[:space:]]+\[[^]]*\])?([[:space:]]+[^[:space:]]+)[[:space:]]+[^[:space:]]+(.*)/deb\3\4 $suite\5/p" "$file"
+		done >"$dir/private.list"
+		;;
+	esac
+}
+
+# private_packages REGEXP: the names of the packages that the private apt knows and that match.
+private_packages() { apt-cache -c "$APT/apt.conf" pkgnames | grep -E "$1"; }
+
+# private_version PACKAGE REGEXP: the newest version of the package that matches, if there is one.
+private_version() {
+	apt-cache -c "$APT/apt.conf" madison "$1" | awk -F ' *[|] *' -v want="$2" '$2 ~ want { print $2; exit }'
+}
+
+# unpack_only DIR PACKAGE: downloads and unpacks one package into DIR, without what it depends on.
+unpack_only() {
+	local dir=$1 package=$2 tmp=$1.tmp
+	say "unpacking $package into ${dir#"$ROOT"/}"
+	rm -rf "$tmp"
+	mkdir -p "$tmp/deb"
+	(cd "$tmp/deb" && apt-get -c "$APT/apt.conf" -q download "$package") >"$APT/download.log" 2>&1 ||
+		{ cat "$APT/download.log" >&2; die "cannot download $package"; }
+	dpkg-deb -x "$tmp"/deb/*.deb "$tmp"
+	rm -rf "$tmp/deb" "$dir"
+	mv "$tmp" "$dir"
+}
+
+# unpack DIR PACKAGE[=VERSION]...: downloads the packages and those of their dependencies that the machine
+# lacks, and unpacks them all into DIR.
+unpack() {
+	local dir=$1 tmp=$1.tmp deb
+	shift
+	say "unpacking $* into ${dir#"$ROOT"/}"
+	rm -rf "$tmp"
+	mkdir -p "$tmp/deb/partial"
+	apt-get -c "$APT/apt.conf" -o "Dir::Cache::archives=$tmp/deb" -q -y --no-install-recommends --allow-downgrades --reinstall \
+		-t "$NEWEST" --download-only install "$@" >"$APT/download.log" 2>&1 ||
+		{ cat "$APT/download.log" >&2; die "cannot download $*"; }
+	for deb in "$tmp"/deb/*.deb; do
+		dpkg-deb -x "$deb" "$tmp"
+	done
+	rm -rf "$tmp/deb" "$dir"
+	mv "$tmp" "$dir"
+}
