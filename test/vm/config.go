@@ -1,0 +1,181 @@
+package vm
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"vswitchd/test/guest"
+)
+
+// A Role is which side of the vhost-user socket QEMU is.
+type Role int
+
+const (
+	Client Role = iota // QEMU connects; the back-end listens
+	Server             // QEMU listens, and starts the guest once the back-end has connected
+)
+
+// A Config describes a guest. The zero value of a field means its default.
+type Config struct {
+	Name string // in file names, messages and, unless MAC is set, in the MAC address
+	QEMU QEMU   // default QEMU10
+
+	Socket    string        // path of the vhost-user socket
+	Role      Role          // of QEMU on it
+	Reconnect time.Duration // a client connects anew this long after it lost the back-end; QEMU 7.2 knows whole seconds only, and rounds up; 0: never
+	Netdev    string        // in place of a vhost-user socket: the whole value of -netdev, with id=net0
+	NoNIC     bool          // no network device at all; one can be plugged in later
+
+	Queues        int    // queue pairs; default 1
+	MAC           string // default: made from the name
+	DeviceOptions string // for -device virtio-net-pci: "packed=on,mrg_rxbuf=off"; they win over those that package vm sets
+
+	IPs         []string // eth0's addresses with prefix lengths
+	MTU         int      // eth0's, in bytes; default: the driver's choice
+	IperfServer bool     // run iperf3 -s
+
+	CPUs         int  // default 1
+	MemoryMiB    int  // default 256
+	MaxMemoryMiB int  // room for memory plugged in later; default: none
+	Incoming     bool // wait for a migration instead of booting; Start returns once QMP answers
+
+	ExtraArgs []string // for QEMU
+}
+
+func (c *Config) setDefaults() {
+	if c.QEMU == "" {
+		c.QEMU = QEMU10
+	}
+	if c.Name == "" {
+		c.Name = "guest"
+	}
+	c.Queues = max(c.Queues, 1)
+	c.CPUs = max(c.CPUs, 1)
+	if c.MemoryMiB == 0 {
+		c.MemoryMiB = 256
+	}
+	if c.MAC == "" {
+		sum := sha256.Sum256([]byte(c.Name))
+		c.MAC = net.HardwareAddr{0x52, 0x54, 0x00, sum[0], sum[1], sum[2]}.String()
+	}
+}
+
+// args is QEMU's command line, without the program. The files that QEMU makes are in dir.
+func (c *Config) args(dir, accel string, img image) []string {
+	memory := fmt.Sprintf("%dM", c.MemoryMiB)
+	ram := memory
+	if c.MaxMemoryMiB != 0 {
+		ram += fmt.Sprintf(",slots=8,maxmem=%dM", c.MaxMemoryMiB)
+	}
+	args := []string{
+		"-name", c.Name,
+		"-nodefaults", "-no-user-config", "-display", "none",
+		"-accel", accel, "-cpu", c.cpu(accel), "-smp", strconv.Itoa(c.CPUs),
+		"-m", ram,
+		"-object", "memory-backend-memfd,id=m,share=on,size=" + memory,
+		"-machine", "q35,memory-backend=m",
+		"-kernel", img.kernel, "-initrd", img.initramfs, "-append", c.kernelParams(),
+		"-chardev", "file,id=console,path=" + dir + "/console", "-serial", "chardev:console",
+		"-chardev", "socket,id=agent,server=on,wait=off,path=" + dir + "/agent", "-serial", "chardev:agent",
+		"-qmp", "unix:" + dir + "/qmp,server=on,wait=off",
+	}
+	if !c.NoNIC {
+		args = append(args, c.nicArgs(accel)...)
+	}
+	if c.Incoming {
+		args = append(args, "-incoming", "defer")
+	}
+	return append(args, c.ExtraArgs...)
+}
+
+// cpu is the same whatever runs it, and one that every version can emulate. QEMU 7.2 emulates cmpxchg16b, which the kernel's
+// allocator uses, such that an interrupt right after it corrupts the flags; the kernel does without.
+func (c *Config) cpu(accel string) string {
+	if c.QEMU == QEMU72 && accel == "tcg" {
+		return "qemu64,-cx16"
+	}
+	return "qemu64"
+}
+
+// kernelParams has the guest boot fast under emulation: without the self-tests and the key rings that take it a second, and
+// without much to print. A name in the list that a kernel does not have is ignored.
+func (c *Config) kernelParams() string {
+	params := []string{
+		"console=ttyS0", "quiet", "panic=-1", "mitigations=off", "cryptomgr.notests",
+		"initcall_blacklist=jent_mod_init,crypto_kdf108_init,load_system_certificate_list,bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init",
+	}
+	if len(c.IPs) > 0 {
+		params = append(params, guest.ParamIP+"="+strings.Join(c.IPs, ","))
+	}
+	if c.MTU != 0 {
+		params = append(params, guest.ParamMTU+"="+strconv.Itoa(c.MTU))
+	}
+	if c.IperfServer {
+		params = append(params, guest.ParamIperf+"=1")
+	}
+	return strings.Join(params, " ")
+}
+
+func (c *Config) nicArgs(accel string) []string {
+	var args []string
+	netdev := c.Netdev
+	if netdev == "" {
+		args = append(args, "-chardev", c.chardev())
+		netdev = fmt.Sprintf("vhost-user,id=net0,chardev=net,queues=%d", c.Queues)
+	}
+	// Without a ROM the firmware does not look for a network to boot from.
+	device := options{{"id", "nic0"}, {"netdev", "net0"}, {"mac", c.MAC}, {"romfile", ""}}
+	if c.Queues > 1 {
+		device = device.set("mq=on," + fmt.Sprintf("vectors=%d", 2*c.Queues+2))
+	}
+	if c.QEMU == QEMU72 && accel == "tcg" {
+		// It crashes there with any vhost back-end once the guest enables MSI-X.
+		device = device.set("vectors=0")
+	}
+	device = device.set(c.DeviceOptions)
+	return append(args, "-netdev", netdev, "-device", "virtio-net-pci"+device.String())
+}
+
+func (c *Config) chardev() string {
+	chardev := "socket,id=net,path=" + c.Socket
+	switch {
+	case c.Role == Server:
+		chardev += ",server=on,wait=off"
+	case c.Reconnect > 0 && c.QEMU == QEMU72:
+		chardev += fmt.Sprintf(",reconnect=%d", (c.Reconnect+time.Second-1)/time.Second)
+	case c.Reconnect > 0:
+		chardev += fmt.Sprintf(",reconnect-ms=%d", c.Reconnect.Milliseconds())
+	}
+	return chardev
+}
+
+// options are a QEMU device's, in order.
+type options []struct{ key, value string }
+
+// set takes key=value,... and replaces those already there.
+func (o options) set(list string) options {
+next:
+	for _, option := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
+		key, value, _ := strings.Cut(option, "=")
+		for i := range o {
+			if o[i].key == key {
+				o[i].value = value
+				continue next
+			}
+		}
+		o = append(o, struct{ key, value string }{key, value})
+	}
+	return o
+}
+
+func (o options) String() string {
+	var b strings.Builder
+	for _, option := range o {
+		fmt.Fprintf(&b, ",%s=%s", option.key, option.value)
+	}
+	return b.String()
+}

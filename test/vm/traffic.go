@@ -1,0 +1,105 @@
+package vm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// A PingReport is what ping counted.
+type PingReport struct{ Sent, Received int }
+
+var pingCounts = regexp.MustCompile(`(\d+) packets transmitted, (\d+) (?:packets )?received`)
+
+// Ping runs ping in the guest, by default with three echo requests; args are iputils ping's, such as "-c", "100", "-s", "8972",
+// "-M", "do", "-f". That a reply is missing shows in the report alone.
+func (vm *VM) Ping(ctx context.Context, addr string, args ...string) (PingReport, error) {
+	command := "ping -n -q -c 3 -i 0.02 -W 10 " + strings.Join(args, " ") + " " + addr
+	result, err := vm.Run(ctx, command)
+	if err != nil {
+		return PingReport{}, err
+	}
+	return parsePing(command, result.Stdout+result.Stderr)
+}
+
+func parsePing(command, output string) (PingReport, error) {
+	counts := pingCounts.FindStringSubmatch(output)
+	if counts == nil {
+		return PingReport{}, fmt.Errorf("%s: %s", command, output)
+	}
+	sent, _ := strconv.Atoi(counts[1])
+	received, _ := strconv.Atoi(counts[2])
+	return PingReport{Sent: sent, Received: received}, nil
+}
+
+// WaitPing returns at the first echo reply from addr.
+func (vm *VM) WaitPing(ctx context.Context, addr string) error {
+	_, err := vm.Output(ctx, "until ping -n -q -c 1 -W 0.2 "+addr+" >/dev/null; do sleep 0.02; done")
+	return err
+}
+
+// An IperfReport is what an iperf3 client says of a transfer, over all its streams.
+type IperfReport struct {
+	Bytes         int64   // received by the receiver
+	BitsPerSecond float64 // likewise
+	Retransmits   int64   // TCP: by the sender
+	Packets, Lost int64   // UDP
+}
+
+// Iperf runs an iperf3 client in the guest, against a server at addr, for two seconds unless args have --time. args are iperf3's, such
+// as "--udp", "--bitrate", "100M", "--reverse", "--parallel", "4".
+func (vm *VM) Iperf(ctx context.Context, addr string, args ...string) (IperfReport, error) {
+	command := "iperf3 --json --client " + addr + " --time 2 --connect-timeout 10000 " + strings.Join(args, " ")
+	result, err := vm.Run(ctx, command)
+	if err != nil {
+		return IperfReport{}, err
+	}
+	report, err := ParseIperf([]byte(result.Stdout))
+	if err != nil {
+		return report, fmt.Errorf("guest %s: %s: %w %s", vm.Config.Name, command, err, result.Stderr)
+	}
+	return report, nil
+}
+
+// ParseIperf reads the output of iperf3 --json. A transfer that failed gives an error.
+func ParseIperf(output []byte) (IperfReport, error) {
+	type sum struct {
+		Bytes         int64   `json:"bytes"`
+		BitsPerSecond float64 `json:"bits_per_second"`
+		Retransmits   int64   `json:"retransmits"`
+		Packets       int64   `json:"packets"`
+		Lost          int64   `json:"lost_packets"`
+	}
+	var iperf struct {
+		Error string `json:"error"`
+		End   struct {
+			Sent     *sum `json:"sum_sent"`
+			Received *sum `json:"sum_received"`
+			UDP      *sum `json:"sum"`
+		} `json:"end"`
+	}
+	if err := json.Unmarshal(output, &iperf); err != nil {
+		return IperfReport{}, fmt.Errorf("iperf3: %w: %.200s", err, output)
+	}
+	switch end := iperf.End; {
+	case iperf.Error != "":
+		return IperfReport{}, fmt.Errorf("iperf3: %s", iperf.Error)
+	case end.Received == nil && end.UDP == nil:
+		return IperfReport{}, fmt.Errorf("iperf3: no sums in its report")
+	case end.UDP != nil: // older versions have nothing but this for UDP; its bytes are those sent
+		report := IperfReport{Bytes: end.UDP.Bytes, BitsPerSecond: end.UDP.BitsPerSecond, Packets: end.UDP.Packets, Lost: end.UDP.Lost}
+		if end.Received != nil {
+			report.Bytes, report.BitsPerSecond = end.Received.Bytes, end.Received.BitsPerSecond
+		}
+		return report, nil
+	default:
+		report := IperfReport{Bytes: end.Received.Bytes, BitsPerSecond: end.Received.BitsPerSecond}
+		if end.Sent != nil {
+			report.Retransmits = end.Sent.Retransmits
+		}
+		return report, nil
+	}
+}
