@@ -1,0 +1,145 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+)
+
+// crossCheck checks what cannot be seen in one table alone: names, sockets,
+// interfaces and addresses that are there twice, and names that nothing has.
+func (p *parser) crossCheck() {
+	p.checkSockets()
+	p.checkInterfaces()
+	p.checkAddresses()
+}
+
+// addPort adds a port to the configuration if its name is good and new. Its
+// other keys have been checked. A port with errors is added as well: others
+// may refer to it.
+func (p *parser) addPort(port Port) {
+	p.checkName(port.Name, &port.where)
+	p.cfg.Ports = append(p.cfg.Ports, port)
+}
+
+// addUplink is addPort for uplinks.
+func (p *parser) addUplink(up Uplink) {
+	p.checkName(up.Name, &up.where)
+	p.cfg.Uplinks = append(p.cfg.Uplinks, up)
+}
+
+func (p *parser) checkName(name string, w *where) {
+	if err := checkPortName(name); err != nil {
+		p.errs = append(p.errs, w.errorf("", "%v", err))
+		return
+	}
+	if first, ok := p.placeOf(name); ok {
+		p.errs = append(p.errs, w.errorf("", "there is a port of this name already: %s in %s", first.path, first.pos))
+	}
+}
+
+// placeOf returns where the port or uplink of that name is, if there is one.
+func (p *parser) placeOf(name string) (where, bool) {
+	for i := range p.cfg.Ports {
+		if p.cfg.Ports[i].Name == name {
+			return p.cfg.Ports[i].where, true
+		}
+	}
+	for i := range p.cfg.Uplinks {
+		if p.cfg.Uplinks[i].Name == name {
+			return p.cfg.Uplinks[i].where, true
+		}
+	}
+	return where{}, false
+}
+
+func (p *parser) checkSockets() {
+	const control = "control.socket"
+	users := map[string]string{}
+	if s := p.cfg.Control.Socket; s != "" {
+		users[absolute(s)] = control
+	}
+	for i := range p.cfg.Ports {
+		port := &p.cfg.Ports[i]
+		if port.FD != 0 {
+			continue
+		}
+		if err := checkSocketPath(port.Socket); err != nil { // the default may be too long, too
+			p.errs = append(p.errs, port.where.errorf("socket", "%v", err))
+			continue
+		}
+		path := absolute(port.Socket)
+		if other, ok := users[path]; ok {
+			if other != port.where.path { // one defined twice has been reported
+				p.errs = append(p.errs, port.where.errorf("socket", "%s is the socket of %s already", port.Socket, other))
+			}
+			continue
+		}
+		users[path] = port.where.path
+	}
+}
+
+// absolute makes paths comparable; a relative one that cannot be resolved is
+// compared as it is.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+func (p *parser) checkInterfaces() {
+	users := map[string]string{}
+	for i := range p.cfg.Uplinks {
+		up := &p.cfg.Uplinks[i]
+		if up.Interface == "" { // reported as missing or bad
+			continue
+		}
+		if other, ok := users[up.Interface]; ok && other != up.where.path {
+			p.errs = append(p.errs, up.where.errorf("interface", "%s is the interface of %s already", up.Interface, other))
+			continue
+		}
+		users[up.Interface] = up.where.path
+	}
+}
+
+// checkAddresses checks that each address is in one place only: pinned ones of
+// ports, in the VLAN of their tag, and static entries.
+func (p *parser) checkAddresses() {
+	users := map[string]string{}
+	claim := func(addr net.HardwareAddr, vlan uint16, w *where) {
+		if addr == nil {
+			return
+		}
+		id := fmt.Sprintf("%s/%d", addr, vlan)
+		if other, ok := users[id]; ok {
+			p.errs = append(p.errs, w.errorf("mac", "%s in VLAN %d is there already, in %s", addr, vlan, other))
+			return
+		}
+		users[id] = w.path
+	}
+	for i := range p.cfg.Ports {
+		port := &p.cfg.Ports[i]
+		claim(port.MAC, port.Tag, &port.where)
+	}
+	for i := range p.cfg.FDB {
+		e := &p.cfg.FDB[i]
+		claim(e.MAC, e.VLAN, &e.where)
+		if _, ok := p.placeOf(e.Port); !ok && e.Port != "" {
+			p.errs = append(p.errs, e.where.errorf("port", "there is no port or uplink %q", e.Port))
+		}
+	}
+}
+
+// CheckHost checks what depends on the machine and may change while vswitchd
+// runs: that the uplinks' interfaces exist.
+func (c *Config) CheckHost() Errors {
+	var errs Errors
+	for i := range c.Uplinks {
+		up := &c.Uplinks[i]
+		if _, err := net.InterfaceByName(up.Interface); err != nil {
+			errs = append(errs, up.where.errorf("interface", "there is no network interface %q", up.Interface))
+		}
+	}
+	return errs.sorted()
+}

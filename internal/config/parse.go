@@ -1,0 +1,265 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Load reads and checks a configuration file and adds what the flags say.
+// Without a path, only the flags count.
+func Load(path string, flags Flags) (*Config, Errors) {
+	if path == "" {
+		return parse("", nil, flags)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return nil, Errors{{Pos: Pos{File: path}, Msg: "cannot read the configuration: " + err.Error()}}
+	}
+	return parse(path, data, flags)
+}
+
+// Parse checks the text of a configuration file; name stands for the file in
+// errors. It returns either a Config or all errors of the text, each
+// with a line of it.
+func Parse(name string, data []byte) (*Config, Errors) {
+	return parse(name, data, Flags{})
+}
+
+func parse(name string, data []byte, flags Flags) (*Config, Errors) {
+	p := parser{file: name, cfg: defaults()}
+	doc, err := p.decode(data)
+	if err != nil {
+		return nil, Errors{syntaxError(name, data, err)}
+	}
+	if flags.single() {
+		p.cfg.Control.Socket = ""
+	}
+	p.document(doc)
+	p.flags(flags)
+	p.crossCheck()
+	if len(p.errs) > 0 {
+		return nil, p.errs.sorted()
+	}
+	p.cfg.Warnings = p.warnings.sorted()
+	return p.cfg, nil
+}
+
+// parser walks a decoded document, fills in a Config and collects errors.
+type parser struct {
+	file     string
+	cfg      *Config
+	layout   layout
+	aliases  map[string]dup // names that stand for second definitions
+	errs     Errors
+	warnings Errors
+}
+
+// decode parses the document and finds its layout. A second definition of a
+// key, which the TOML library refuses as a syntax error, would hide all
+// other errors: so it is renamed, and reported when the walk gets there.
+func (p *parser) decode(data []byte) (doc map[string]any, err error) {
+	_, err = toml.Decode(string(data), &doc)
+	p.layout = scan(data)
+	if err == nil || len(p.layout.dups) == 0 {
+		return doc, err
+	}
+
+	renamed := slices.Clone(data)
+	p.aliases = make(map[string]dup)
+	for i, d := range slices.Backward(p.layout.dups) {
+		alias := fmt.Sprintf("second definition %d", i)
+		p.aliases[alias] = d
+		renamed = slices.Replace(renamed, d.start, d.end, []byte(`"`+alias+`"`)...)
+	}
+	doc = nil
+	if _, err2 := toml.Decode(string(renamed), &doc); err2 != nil {
+		return nil, err // that of the text as the operator knows it
+	}
+	p.layout = scan(renamed)
+	return doc, nil
+}
+
+// definedTwice is how the TOML library reports a second definition.
+var definedTwice = regexp.MustCompile(`^Key '(.*)' (has already been defined|was already created as a hash)\.$`)
+
+// syntaxError puts an error of the TOML library into our form.
+func syntaxError(file string, data []byte, err error) Error {
+	e := Error{Pos: Pos{File: file, Line: 1}, Msg: err.Error()}
+	var pe toml.ParseError
+	if errors.As(err, &pe) {
+		// Position.Line is one too high where a line ends too early.
+		start := min(max(pe.Position.Start, 0), len(data))
+		e.Line = 1 + bytes.Count(data[:start], []byte("\n"))
+		e.Msg = pe.Message
+		if m := definedTwice.FindStringSubmatch(pe.Message); m != nil {
+			e.Key, e.Msg = m[1], "defined twice"
+		} else if pe.LastKey != "" {
+			e.Key = pe.LastKey
+		}
+	}
+	e.Msg = strings.Join(strings.Fields(e.Msg), " ")
+	return e
+}
+
+// A table is a TOML table and where it stands.
+type table struct {
+	p    *parser
+	path []string
+	node *node
+	m    map[string]any
+}
+
+// A key says how to check and store the value of one key of a table. An error
+// of set says what is wrong with the value, without naming the key.
+type key struct {
+	name string
+	set  func(v any) error
+}
+
+// keyString returns a path of keys as it is written in TOML, but for the
+// indices of arrays, which TOML does not write.
+func keyString(path ...string) string {
+	parts := make([]string, len(path))
+	for i, k := range path {
+		parts[i] = k
+		if !plainKey.MatchString(k) {
+			parts[i] = strconv.Quote(k)
+		}
+	}
+	return strings.Join(parts, ".")
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+(\[\d+\])?$`)
+
+// errorf reports an error about the key k of the table.
+func (t *table) errorf(k, format string, args ...any) {
+	t.p.errs = append(t.p.errs, t.at(k, format, args...))
+}
+
+// warnf is errorf for things that are no errors.
+func (t *table) warnf(k, format string, args ...any) {
+	t.p.warnings = append(t.p.warnings, t.at(k, format, args...))
+}
+
+func (t *table) at(k, format string, args ...any) Error {
+	return Error{
+		Pos: Pos{File: t.p.file, Line: max(t.node.kid(k).line, 1)},
+		Key: keyString(append(slices.Clone(t.path), k)...),
+		Msg: fmt.Sprintf(format, args...),
+	}
+}
+
+// where returns where the table and its keys stand.
+func (t *table) where() where {
+	w := where{path: keyString(t.path...), pos: Pos{t.p.file, t.node.line}, keys: make(map[string]Pos)}
+	for k := range t.m {
+		w.keys[k] = Pos{t.p.file, t.node.kid(k).line}
+	}
+	return w
+}
+
+// names returns the keys of the table in the order of the file. Second
+// definitions are reported, and left out.
+func (t *table) names() []string {
+	names := t.allNames()
+	return slices.DeleteFunc(names, func(k string) bool {
+		_, twice := t.original(k)
+		return twice
+	})
+}
+
+// allNames returns the keys of the table in the order of the file. Second
+// definitions are reported, and come under their aliases.
+func (t *table) allNames() []string {
+	names := make([]string, 0, len(t.m))
+	for k := range t.m {
+		names = append(names, k)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if d := t.node.kid(a).offset - t.node.kid(b).offset; d != 0 {
+			return d
+		}
+		return strings.Compare(a, b)
+	})
+	for _, k := range names {
+		if d, twice := t.p.aliases[k]; twice {
+			t.p.errs = append(t.p.errs, Error{
+				Pos: Pos{t.p.file, d.line},
+				Key: keyString(append(slices.Clone(t.path), d.name)...),
+				Msg: fmt.Sprintf("defined twice, first in line %d", d.first),
+			})
+		}
+	}
+	return names
+}
+
+// original returns the name that the operator wrote for a key of names, and
+// whether this is the second definition of it.
+func (t *table) original(k string) (name string, twice bool) {
+	if d, ok := t.p.aliases[k]; ok {
+		return d.name, true
+	}
+	return k, false
+}
+
+// read checks all keys of the table, and returns whether they are all good.
+// Those in elsewhere are no keys of this table, but it is known what to
+// say about them.
+func (t *table) read(keys []key, elsewhere map[string]string) bool {
+	before := len(t.p.errs)
+	for _, name := range t.names() {
+		i := slices.IndexFunc(keys, func(k key) bool { return k.name == name })
+		if i < 0 {
+			t.unknown(name, keys, elsewhere)
+			continue
+		}
+		if err := keys[i].set(t.m[name]); err != nil {
+			t.errorf(name, "%v", err)
+		}
+	}
+	return len(t.p.errs) == before
+}
+
+// unknown reports a key that the table does not have.
+func (t *table) unknown(name string, keys []key, elsewhere map[string]string) {
+	if hint, ok := elsewhere[name]; ok {
+		t.errorf(name, "%s", hint)
+		return
+	}
+	known := make([]string, len(keys))
+	for i, k := range keys {
+		known[i] = k.name
+	}
+	msg := "unknown key"
+	if s := nearest(name, known); s != "" {
+		msg += fmt.Sprintf("; did you mean %q?", s)
+	}
+	if _, isTable := t.m[name].(map[string]any); isTable && len(t.path) == 2 {
+		full := t.path[1] + "." + name
+		msg += fmt.Sprintf("; a name with a dot is written [%s.%q]", t.path[0], full)
+	}
+	t.errorf(name, "%s", msg)
+}
+
+// sub returns the table that is the value of a key, or reports that it is none.
+func (t *table) sub(k, want string) (*table, bool) {
+	m, ok := t.m[k].(map[string]any)
+	if !ok {
+		t.errorf(k, "is %s, must be a table %s", kindOf(t.m[k]), want)
+		return nil, false
+	}
+	name, _ := t.original(k)
+	return &table{t.p, append(slices.Clone(t.path), name), t.node.kid(k), m}, true
+}
