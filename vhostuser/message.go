@@ -242,7 +242,7 @@ func (m *Message) check() error {
 	case oneFDAtMost:
 		most = 1
 	case fdUnlessNoFD:
-		if decodeU64(m.Payload)&vringNoFD == 0 {
+		if DecodeU64(m.Payload)&vringNoFD == 0 {
 			least, most = 1, 1
 		}
 	case fdPerRegion:

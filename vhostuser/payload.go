@@ -47,12 +47,14 @@ type VringFile struct {
 	NoFD  bool
 }
 
-func decodeU64(b []byte) uint64 { return binary.NativeEndian.Uint64(b) }
+// DecodeU64 decodes "a single 64-bit integer" from the first 8 bytes of b.
+func DecodeU64(b []byte) uint64 { return binary.NativeEndian.Uint64(b) }
 
 // AppendU64 appends "a single 64-bit integer".
 func AppendU64(b []byte, v uint64) []byte { return binary.NativeEndian.AppendUint64(b, v) }
 
-func decodeVringState(b []byte) VringState {
+// DecodeVringState decodes "a vring state description" from the first 8 bytes of b.
+func DecodeVringState(b []byte) VringState {
 	return VringState{
 		Index: binary.NativeEndian.Uint32(b[0:]),
 		Num:   binary.NativeEndian.Uint32(b[4:]),
@@ -141,7 +143,7 @@ func AppendMemTable(b []byte, table []MemRegion) []byte {
 // decodeVringFile refuses bits that have no meaning: an index that is wider than
 // its field must not be mistaken for a small one.
 func decodeVringFile(b []byte) (VringFile, error) {
-	v := decodeU64(b)
+	v := DecodeU64(b)
 	if v&^(vringIndexMask|vringNoFD) != 0 {
 		return VringFile{}, fmt.Errorf("%w: unknown bits in %#x", ErrMalformed, v)
 	}

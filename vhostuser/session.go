@@ -201,11 +201,11 @@ func (s *Session) handle(m *Message) (reply []byte, err error) {
 	case GetFeatures:
 		return AppendU64(nil, s.features()), nil
 	case SetFeatures:
-		return nil, s.setFeatures(decodeU64(m.Payload))
+		return nil, s.setFeatures(DecodeU64(m.Payload))
 	case GetProtocolFeatures:
 		return AppendU64(nil, s.protocolFeatures()), nil
 	case SetProtocolFeatures:
-		return nil, s.setProtocolFeatures(decodeU64(m.Payload))
+		return nil, s.setProtocolFeatures(DecodeU64(m.Payload))
 	case GetQueueNum:
 		return AppendU64(nil, s.dev.QueueNum()), nil
 	case SetOwner:
@@ -226,13 +226,13 @@ func (s *Session) handle(m *Message) (reply []byte, err error) {
 		return nil, s.remMemReg(m)
 
 	case SetVringNum:
-		return nil, s.setVringNum(decodeVringState(m.Payload))
+		return nil, s.setVringNum(DecodeVringState(m.Payload))
 	case SetVringAddr:
 		return nil, s.setVringAddr(decodeVringAddr(m.Payload))
 	case SetVringBase:
-		return nil, s.setVringBase(decodeVringState(m.Payload))
+		return nil, s.setVringBase(DecodeVringState(m.Payload))
 	case GetVringBase:
-		return s.getVringBase(decodeVringState(m.Payload))
+		return s.getVringBase(DecodeVringState(m.Payload))
 	case SetVringKick:
 		return nil, s.setVringKick(m)
 	case SetVringCall:
@@ -240,7 +240,7 @@ func (s *Session) handle(m *Message) (reply []byte, err error) {
 	case SetVringErr:
 		return nil, s.setVringErr(m)
 	case SetVringEnable:
-		return nil, s.setVringEnable(decodeVringState(m.Payload))
+		return nil, s.setVringEnable(DecodeVringState(m.Payload))
 	}
 	return nil, errNotImplemented
 }

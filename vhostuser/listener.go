@@ -1,0 +1,170 @@
+package vhostuser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxSocketPath is the longest path of a unix socket in bytes (unix(7): 108 with
+// the terminating zero).
+const MaxSocketPath = 107
+
+var (
+	// ErrPathTooLong: a socket's path has more than MaxSocketPath bytes.
+	ErrPathTooLong = fmt.Errorf("socket path is longer than %d bytes", MaxSocketPath)
+
+	// ErrSocketInUse: another process is listening on the socket.
+	ErrSocketInUse = errors.New("socket is in use by another process")
+
+	// ErrNotSocket: something that is not a socket has the socket's name.
+	ErrNotSocket = errors.New("exists and is not a socket")
+)
+
+// ListenOptions say what a listening socket's file is like.
+type ListenOptions struct {
+	Mode     fs.FileMode // permissions; 0: 0600
+	Chown    bool        // give it to UID and GID
+	UID, GID int         // -1: leave as it is
+}
+
+// Listener is a listening unix socket: the back-end's end when the front-end is
+// the one to connect (QEMU's chardev without server=on).
+type Listener struct {
+	ul   *net.UnixListener
+	path string // "" if the socket's file is not ours to remove
+	id   fileID // of the socket's file
+}
+
+// Listen makes a listening socket at path, and its directory if it is missing
+// (mode 0755, less the umask). A socket that nobody listens on any more, as a
+// process that was killed leaves it, is replaced.
+func Listen(path string, o ListenOptions) (*Listener, error) {
+	if len(path) > MaxSocketPath {
+		return nil, fmt.Errorf("%s: %w", path, ErrPathTooLong)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("making the socket's directory: %w", err)
+	}
+	if err := removeStale(path); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	l, err := listen(path, o)
+	if errors.Is(err, unix.EADDRINUSE) {
+		err = ErrSocketInUse // somebody was quicker
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return l, nil
+}
+
+// removeStale removes the socket at path if nobody listens on it.
+func removeStale(path string) error {
+	fi, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case fi.Mode().Type() != fs.ModeSocket:
+		return ErrNotSocket
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	defer closeFD(fd)
+	// Only this one answer says that nobody is there. A full backlog, or a
+	// socket that we may not connect to, has a process behind it.
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return ErrSocketInUse
+	}
+	return os.Remove(path)
+}
+
+// listen makes the socket in an order in which nobody can connect to it before
+// it has its owner and mode: it is bound without any permissions, and
+// refuses connections until listen.
+func listen(path string, o ListenOptions) (_ *Listener, err error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close() // net.FileListener duplicates it
+	// The file that bind makes inherits the mode of the socket.
+	if err := unix.Fchmod(fd, 0); err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		return nil, fmt.Errorf("bind: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(path)
+		}
+	}()
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return nil, err
+	}
+	if o.Chown {
+		if err := os.Lchown(path, o.UID, o.GID); err != nil {
+			return nil, err
+		}
+	}
+	mode := o.Mode
+	if mode == 0 {
+		mode = 0o600
+	}
+	if err := os.Chmod(path, mode.Perm()); err != nil {
+		return nil, err
+	}
+	if err := unix.Listen(fd, 8); err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	return &Listener{ul: ln.(*net.UnixListener), path: path, id: fileID{st.Dev, st.Ino}}, nil
+}
+
+// Connect waits for the next front-end, or until ctx is done.
+func (l *Listener) Connect(ctx context.Context) (*net.UnixConn, error) {
+	stop := context.AfterFunc(ctx, func() { _ = l.ul.SetDeadline(time.Unix(1, 0)) })
+	conn, err := l.ul.AcceptUnix()
+	if !stop() {
+		// ctx ended. Leave the socket usable for a later call.
+		_ = l.ul.SetDeadline(time.Time{})
+		if err == nil {
+			_ = conn.Close()
+		}
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("accepting a front-end: %w", err)
+	}
+	return conn, nil
+}
+
+// Close stops listening and removes the socket's file, if it is still the one
+// that Listen made.
+func (l *Listener) Close() error {
+	if l.path != "" {
+		var st unix.Stat_t
+		if err := unix.Lstat(l.path, &st); err == nil && l.id == (fileID{st.Dev, st.Ino}) {
+			_ = os.Remove(l.path)
+		}
+	}
+	return l.ul.Close()
+}
