@@ -1,9 +1,8 @@
-// Package daemon assembles the switch that a configuration describes. So far
-// it holds the configuration and moves no frames.
 package daemon
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -11,71 +10,179 @@ import (
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
-	"vswitchd/internal/version"
+	"vswitchd/internal/worker"
+	vswitch "vswitchd/switch"
 )
 
 // Daemon is a switch with its ports.
 type Daemon struct {
-	log   hclog.Logger
-	start time.Time
+	log    hclog.Logger
+	start  time.Time
+	sw     *vswitch.Switch
+	pool   *worker.Pool
+	blamed chan uintptr // addresses of faults, on their way to whose memory it was
 
-	mu  sync.Mutex
-	cfg *config.Config
+	reload sync.Mutex // one Reload at a time; ranks before mu
+
+	mu    sync.RWMutex
+	cfg   *config.Config
+	ports []port // in the order of the configuration, uplinks first
+}
+
+// A port is a guest's port or an uplink.
+type port interface {
+	name() string
+	attachment() *vswitch.Attachment
+	close()
+	info() control.PortInfo
+	detail() control.PortDetail
+	blame(addr uintptr) bool
+	reconfigured(s setting) // its attachment has been, to s
 }
 
 // New sets up everything that can fail: when it returns, sockets are listening
 // and uplinks are attached, and Run must be called. An error that is a
 // config.Errors is the operator's to mend, any other is the machine's.
 func New(cfg *config.Config, log hclog.Logger) (*Daemon, error) {
-	return &Daemon{cfg: cfg, log: log, start: time.Now()}, nil
+	pool, err := worker.New(worker.Config{
+		Workers: cfg.Switch.Workers,
+		CPUs:    cfg.Switch.CPUs,
+		Poll:    pollTime(cfg.Switch.Poll),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting workers: %w", err)
+	}
+	d := &Daemon{
+		log:    log,
+		start:  time.Now(),
+		pool:   pool,
+		sw:     vswitch.New(vswitch.Config{AgingTime: cfg.Switch.MACAging, TableSize: cfg.Switch.MACTable}),
+		blamed: make(chan uintptr, 64),
+		cfg:    cfg,
+	}
+	ports, err := d.openAll(cfg)
+	if err == nil {
+		d.ports = ports
+		err = d.setStatic(nil, cfg.FDB)
+	}
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func pollTime(p config.Poll) time.Duration {
+	if p.Always {
+		return worker.PollAlways
+	}
+	return p.For
+}
+
+// openAll opens the ports of a configuration. On an error it leaves none open.
+func (d *Daemon) openAll(cfg *config.Config) (ports []port, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(ports)
+		}
+	}()
+	for i := range cfg.Uplinks {
+		p, err := d.openUplink(&cfg.Uplinks[i])
+		if err != nil {
+			return ports, err
+		}
+		ports = append(ports, p)
+	}
+	for i := range cfg.Ports {
+		p, err := d.openGuest(&cfg.Ports[i])
+		if err != nil {
+			return ports, err
+		}
+		ports = append(ports, p)
+	}
+	return ports, nil
 }
 
 // Run moves frames until ctx is done, then takes everything down, removes the
-// sockets that it made and returns nil; or an error as soon as the switch
-// cannot go on.
+// sockets that it made and returns nil.
 func (d *Daemon) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
-
-// Reload changes the running switch to cfg, as a whole or not at all, and
-// returns a line for each thing that changed.
-func (d *Daemon) Reload(cfg *config.Config) (changed []string, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.cfg = cfg
-	return nil, nil
-}
-
-// Backend returns the switch as the control API sees it.
-func (d *Daemon) Backend() control.Backend { return backend{d} }
-
-type backend struct{ d *Daemon }
-
-func (b backend) Switch() control.SwitchStatus {
-	return control.SwitchStatus{Version: version.String(), UptimeS: int64(time.Since(b.d.start).Seconds())}
-}
-
-func (b backend) Ports() []control.PortInfo {
-	b.d.mu.Lock()
-	defer b.d.mu.Unlock()
-	var ports []control.PortInfo
-	for _, u := range b.d.cfg.Uplinks {
-		ports = append(ports, control.PortInfo{Name: u.Name, Kind: control.KindUplink, State: control.StateError, Interface: u.Interface})
-	}
-	for _, p := range b.d.cfg.Ports {
-		ports = append(ports, control.PortInfo{Name: p.Name, Kind: control.KindGuest, State: control.StateError, Socket: p.Socket})
-	}
-	return ports
-}
-
-func (b backend) Port(name string) (control.PortDetail, error) {
-	for _, p := range b.Ports() {
-		if p.Name == name {
-			return control.PortDetail{PortInfo: p}, nil
+	d.log.Info("switch is running", "ports", len(d.ports), "workers", len(d.pool.Stats()))
+	for {
+		select {
+		case <-ctx.Done():
+			d.close()
+			d.log.Info("switch has stopped")
+			return nil
+		case addr := <-d.blamed:
+			d.charge(addr)
 		}
 	}
-	return control.PortDetail{}, control.ErrNotFound
 }
 
-func (b backend) FDB(control.FDBFilter) []control.FDBEntry { return nil }
+func (d *Daemon) close() {
+	d.reload.Lock()
+	defer d.reload.Unlock()
+	d.mu.Lock()
+	ports := d.ports
+	d.ports = nil
+	d.mu.Unlock()
+	closeAll(ports)
+	d.pool.Close()
+	d.sw.Close()
+}
+
+// closeAll closes ports all at the same time: each may have to wait for its guest's
+// last batch.
+func closeAll(ports []port) {
+	var wg sync.WaitGroup
+	for _, p := range ports {
+		wg.Go(p.close)
+	}
+	wg.Wait()
+}
+
+// blame is called by the data plane with the address of a fault in the memory of a
+// port that it does not know.
+func (d *Daemon) blame(addr uintptr) {
+	select {
+	case d.blamed <- addr:
+	default: // the same port's, most likely
+	}
+}
+
+func (d *Daemon) charge(addr uintptr) {
+	for _, p := range d.snapshot() {
+		if p.blame(addr) {
+			return
+		}
+	}
+	// The port has gone meanwhile.
+	d.log.Debug("memory fault in nobody's memory", "address", fmt.Sprintf("%#x", addr))
+}
+
+// snapshot returns the ports as they are now.
+func (d *Daemon) snapshot() []port {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return append([]port(nil), d.ports...)
+}
+
+// bridging turns a port's settings into the switch's.
+func bridging(name string, mac []byte, b *config.Bridging, c *vswitch.Counters) vswitch.PortConfig {
+	pc := vswitch.DefaultPortConfig(name)
+	pc.Counters = c
+	pc.Learning, pc.Flood, pc.McastFlood, pc.BcastFlood = b.Learning, b.Flood, b.McastFlood, b.BcastFlood
+	pc.Isolated, pc.Hairpin, pc.MaxMACs = b.Isolated, b.Hairpin, b.MaxMACs
+	pc.Tag, pc.Trunks, pc.VLANMode = b.Tag, b.Trunks, vlanModes[b.VLANMode]
+	if mac != nil {
+		pc.MACs = []vswitch.MAC{vswitch.MAC(mac)}
+	}
+	return pc
+}
+
+var vlanModes = map[config.VLANMode]vswitch.VLANMode{
+	config.VLANAccess:         vswitch.VLANAccess,
+	config.VLANTrunk:          vswitch.VLANTrunk,
+	config.VLANNativeTagged:   vswitch.VLANNativeTagged,
+	config.VLANNativeUntagged: vswitch.VLANNativeUntagged,
+}

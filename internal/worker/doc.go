@@ -4,11 +4,11 @@
 // A worker is a goroutine locked to an OS thread, pinned to a CPU if asked. It
 // sleeps in epoll while its sources are quiet and polls them while they are not:
 //
-//	            event on FD: Disarm
-//	  armed -----------------------------> active (polled)
-//	    ^                                     |
-//	    +-------------------------------------+
-//	      no work for Config.Poll: Arm, and nothing came in meanwhile
+//	          event on FD: Disarm
+//	armed -----------------------------> active (polled)
+//	  ^                                     |
+//	  +-------------------------------------+
+//	    no work for Config.Poll: Arm, and nothing came in meanwhile
 //
 // What a loop costs depends on the sources that are active, not on how many there
 // are.

@@ -148,10 +148,21 @@ func (p *Port) Rings() []Ring {
 	return rs
 }
 
-// Running reports whether a guest's driver is receiving.
-func (p *Port) Running() bool { return len(*p.receivers.Load()) > 0 }
+// Receiving returns how many queues the guest's driver receives on. 0: no driver.
+func (p *Port) Receiving() int { return len(*p.receivers.Load()) }
 
-// Kicks and calls over the port's life.
+// State returns what the front-end that is connected has said; the zero value if
+// there is none.
+func (p *Port) State() vhostuser.State {
+	s := p.session.Load()
+	if s == nil {
+		return vhostuser.State{}
+	}
+	return s.Snapshot()
+}
+
+// Notifications returns how often, over the port's life, the guest has woken us and
+// we have signalled the guest.
 func (p *Port) Notifications() (kicks, calls uint64) {
 	for i := range p.rx {
 		calls += p.rx[i].totalCalls()

@@ -1,0 +1,101 @@
+package daemon
+
+import (
+	"net"
+	"time"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/control"
+	"vswitchd/internal/version"
+	vswitch "vswitchd/switch"
+)
+
+// Backend returns the switch as the control API sees it.
+func (d *Daemon) Backend() control.Backend { return backend{d} }
+
+type backend struct{ d *Daemon }
+
+// Switch implements control.Backend.
+func (b backend) Switch() control.SwitchStatus {
+	fdb := b.d.sw.Stats()
+	st := control.SwitchStatus{
+		Version:    version.String(),
+		UptimeS:    int64(time.Since(b.d.start).Seconds()),
+		FDBEntries: fdb.Entries,
+		FDBSize:    fdb.TableSize,
+		MACAgingS:  int64(fdb.AgingTime.Seconds()),
+	}
+	for _, w := range b.d.pool.Stats() {
+		st.Workers = append(st.Workers, control.Worker{
+			CPU:       w.CPU,
+			BusyRatio: w.Busy.Seconds() / w.Up.Seconds(),
+			BusyS:     w.Busy.Seconds(),
+			Frames:    w.Work,
+			Wakeups:   w.Wakeups,
+		})
+	}
+	return st
+}
+
+// Ports implements control.Backend.
+func (b backend) Ports() []control.PortInfo {
+	var infos []control.PortInfo
+	for _, p := range b.d.snapshot() {
+		infos = append(infos, p.info())
+	}
+	return infos
+}
+
+// Port implements control.Backend.
+func (b backend) Port(name string) (control.PortDetail, error) {
+	for _, p := range b.d.snapshot() {
+		if p.name() == name {
+			return p.detail(), nil
+		}
+	}
+	return control.PortDetail{}, control.ErrNotFound
+}
+
+// FDB implements control.Backend.
+func (b backend) FDB(f control.FDBFilter) []control.FDBEntry {
+	vlan := f.VLAN
+	if vlan < 0 {
+		vlan = vswitch.AnyVLAN
+	}
+	var entries []control.FDBEntry
+	for _, e := range b.d.sw.FDB(f.Port, vlan) {
+		entry := control.FDBEntry{
+			MAC:  net.HardwareAddr(e.MAC[:]).String(),
+			VLAN: e.VLAN,
+			Port: e.Port,
+			Type: "dynamic",
+			AgeS: int64(e.Age.Seconds()),
+		}
+		if e.Static {
+			entry.Type, entry.AgeS = "static", 0
+		}
+		entries = append(entries, entry)
+	}
+	return entries
+}
+
+func countersInfo(c *vswitch.Counters) control.Counters {
+	return control.Counters{
+		RxFrames: c.RxFrames.Load(),
+		RxBytes:  c.RxBytes.Load(),
+		TxFrames: c.TxFrames.Load(),
+		TxBytes:  c.TxBytes.Load(),
+		Drops:    c.DropsByName(),
+	}
+}
+
+func vlanInfo(b *config.Bridging) control.VLAN {
+	return control.VLAN{Mode: string(b.VLANMode), Tag: b.Tag, Trunks: b.Trunks}
+}
+
+func flagsInfo(b *config.Bridging) control.Flags {
+	return control.Flags{
+		Learning: b.Learning, Flood: b.Flood, McastFlood: b.McastFlood, BcastFlood: b.BcastFlood,
+		Isolated: b.Isolated, Hairpin: b.Hairpin, MaxMACs: b.MaxMACs,
+	}
+}

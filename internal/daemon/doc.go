@@ -1,0 +1,9 @@
+// Package daemon assembles a running switch from a configuration: the switch, the
+// workers, guests' ports with their sockets, uplinks. It is the one place that knows
+// all the others; it holds no frame and no message in its hands. cmd/vswitchd
+// makes a Daemon and runs it; package control shows it to clients.
+//
+// A port is opened once and then lives as long as the configuration has it; what
+// comes and goes (front-ends, interfaces) it follows by itself. Opening fails
+// where an operator has to act: an unknown interface, a socket in use.
+package daemon

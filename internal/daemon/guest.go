@@ -1,0 +1,204 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/control"
+	vswitch "vswitchd/switch"
+	"vswitchd/vhostuser"
+	"vswitchd/vhostuser/netport"
+)
+
+// errClosing is why sessions end when their port is closed.
+var errClosing = errors.New("port is being closed")
+
+// A guest is a port for a virtual machine: a network device that is always there, and
+// the front-ends that come and use it, one after the other.
+type guest struct {
+	log      hclog.Logger
+	counters *vswitch.Counters
+	dev      *netport.Port
+	conns    vhostuser.Connector
+	cancel   context.CancelCauseFunc
+	done     chan struct{}
+
+	mu        sync.Mutex
+	cfg       config.Port // but for Bridging and MAC it stays what it was
+	connected bool
+	sessions  uint64 // front-ends that came
+	lastErr   string // why the last one went, unless it just left; why there can be no other
+	gone      bool   // there cannot be another
+}
+
+func (d *Daemon) openGuest(cfg *config.Port) (port, error) {
+	g := &guest{
+		log:      d.log.With("port", cfg.Name),
+		counters: &vswitch.Counters{},
+		cfg:      *cfg,
+		done:     make(chan struct{}),
+	}
+	var err error
+	if g.conns, err = connector(cfg); err != nil {
+		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
+	}
+	g.dev, err = netport.New(netport.Config{
+		Queues: cfg.Queues,
+		Switch: d.sw,
+		Port:   bridging(cfg.Name, cfg.MAC, &cfg.Bridging, g.counters),
+		Logger: g.log,
+		Start:  func(s netport.Source) error { return d.pool.Add(s) },
+		Stop:   func(s netport.Source) { d.pool.Remove(s) },
+		Blame:  d.blame,
+	})
+	if err != nil {
+		g.conns.Close()
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	g.cancel = cancel
+	go g.serve(ctx)
+	return g, nil
+}
+
+func connector(cfg *config.Port) (vhostuser.Connector, error) {
+	switch {
+	case cfg.FD != 0:
+		return vhostuser.Inherit(cfg.FD)
+	case cfg.Mode == config.ModeClient:
+		return &vhostuser.Dialer{Path: cfg.Socket}, nil
+	}
+	return vhostuser.Listen(cfg.Socket, vhostuser.ListenOptions{
+		Mode: cfg.Access.Mode, UID: cfg.Access.UID, GID: cfg.Access.GID,
+	})
+}
+
+// serve serves one front-end after the other until the port is closed.
+func (g *guest) serve(ctx context.Context) {
+	defer close(g.done)
+	for {
+		conn, err := g.conns.Connect(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			g.log.Error("no front-end can connect any more", "error", err)
+			g.note(func() { g.lastErr, g.gone = err.Error(), true })
+			return
+		}
+		g.note(func() { g.connected = true; g.sessions++ })
+		g.log.Info("front-end connected")
+		err = vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{Logger: g.log})
+		g.dev.SessionEnded()
+		reset := !errors.Is(err, vhostuser.ErrDisconnected) && !errors.Is(err, errClosing)
+		g.note(func() {
+			g.connected = false
+			g.lastErr = ""
+			if reset {
+				g.lastErr = err.Error()
+			}
+		})
+		if reset {
+			g.log.Error("port was reset", "reason", err)
+		} else {
+			g.log.Info("front-end left")
+		}
+	}
+}
+
+func (g *guest) note(change func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	change()
+}
+
+func (g *guest) name() string                    { return g.cfg.Name }
+func (g *guest) attachment() *vswitch.Attachment { return g.dev.Attachment() }
+func (g *guest) blame(addr uintptr) bool         { return g.dev.Blame(addr) }
+
+func (g *guest) reconfigured(s setting) {
+	g.note(func() { g.cfg.Bridging, g.cfg.MAC = s.guest.Bridging, s.guest.MAC })
+}
+
+func (g *guest) close() {
+	g.cancel(errClosing)
+	<-g.done
+	g.dev.Close()
+	if err := g.conns.Close(); err != nil {
+		g.log.Warn("closing the socket failed", "error", err)
+	}
+}
+
+func (g *guest) info() control.PortInfo {
+	st := g.dev.State()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	info := control.PortInfo{
+		Name:             g.cfg.Name,
+		Kind:             control.KindGuest,
+		State:            g.state(),
+		Socket:           g.cfg.Socket,
+		Mode:             string(g.cfg.Mode),
+		Queues:           g.cfg.Queues,
+		Features:         vhostuser.FeatureNames(st.Features, netport.FeatureName),
+		ProtocolFeatures: vhostuser.ProtocolFeatureNames(st.ProtocolFeatures),
+		VLAN:             vlanInfo(&g.cfg.Bridging),
+		Flags:            flagsInfo(&g.cfg.Bridging),
+		LastError:        g.lastErr,
+		Counters:         countersInfo(g.counters),
+	}
+	if g.cfg.MAC != nil {
+		info.MAC = g.cfg.MAC.String()
+	}
+	if g.connected {
+		info.Queues = g.dev.Receiving()
+	}
+	info.Counters.Kicks, info.Counters.Calls = g.dev.Notifications()
+	if g.sessions > 1 {
+		info.Counters.Reconnects = g.sessions - 1
+	}
+	return info
+}
+
+// state is called with mu held.
+func (g *guest) state() control.State {
+	switch {
+	case g.gone:
+		return control.StateError
+	case g.connected && g.dev.Receiving() > 0:
+		return control.StateRunning
+	case g.connected:
+		return control.StateConnected
+	case g.cfg.Mode == config.ModeClient:
+		return control.StateConnecting
+	}
+	return control.StateListening
+}
+
+func (g *guest) detail() control.PortDetail {
+	d := control.PortDetail{PortInfo: g.info()}
+	for _, r := range g.dev.Rings() {
+		ring := control.Ring{
+			Index: r.Index, Format: "split", Size: r.Size,
+			Avail: r.LastAvail, Used: r.UsedIdx,
+			Enabled: r.Enabled, Started: r.Running,
+			Kicks: r.Kicks, Calls: r.Calls,
+			Suppression: "none",
+		}
+		if r.EventIdx {
+			ring.Suppression = "event-idx"
+		} else if r.Suppressed {
+			ring.Suppression = "flags"
+		}
+		d.Rings = append(d.Rings, ring)
+	}
+	for _, r := range g.dev.State().Regions {
+		d.Regions = append(d.Regions, control.Region{GuestAddr: r.GuestAddr, UserAddr: r.UserAddr, Size: r.Size})
+	}
+	return d
+}

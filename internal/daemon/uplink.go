@@ -1,0 +1,103 @@
+package daemon
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/control"
+	vswitch "vswitchd/switch"
+	"vswitchd/uplink"
+)
+
+// An uplinkPort is a port on an interface of the host.
+type uplinkPort struct {
+	log      hclog.Logger
+	counters *vswitch.Counters
+	up       *uplink.Uplink
+	att      *vswitch.Attachment
+	inlet    *vswitch.Inlet
+
+	mu  sync.Mutex
+	cfg config.Uplink // but for Bridging it stays what it was
+}
+
+func (d *Daemon) openUplink(cfg *config.Uplink) (port, error) {
+	p := &uplinkPort{log: d.log.With("port", cfg.Name), cfg: *cfg, counters: &vswitch.Counters{}}
+	var err error
+	p.up, err = uplink.Open(uplink.Config{
+		Name:        cfg.Name,
+		Interface:   cfg.Interface,
+		Promiscuous: cfg.Promiscuous,
+		Counters:    p.counters,
+		Logger:      d.log,
+		Deliver:     func(frames []vswitch.Frame) { p.inlet.Deliver(frames) },
+		SetUp:       func(up bool) { p.att.SetUp(up) },
+		Start: func(s uplink.Source) {
+			if err := d.pool.Add(s); err != nil {
+				p.log.Error("uplink cannot receive", "error", err)
+			}
+		},
+		Stop: func(s uplink.Source) { d.pool.Remove(s) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.att, err = d.sw.Attach(bridging(cfg.Name, nil, &cfg.Bridging, p.counters), p.up)
+	if err != nil {
+		p.up.Close()
+		return nil, fmt.Errorf("uplink %s: %w", cfg.Name, err)
+	}
+	p.inlet = p.att.NewInlet()
+	p.up.Begin()
+	return p, nil
+}
+
+func (p *uplinkPort) name() string                    { return p.cfg.Name }
+func (p *uplinkPort) attachment() *vswitch.Attachment { return p.att }
+func (p *uplinkPort) blame(uintptr) bool              { return false } // its memory is the kernel's
+
+func (p *uplinkPort) reconfigured(s setting) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cfg.Bridging = s.uplink.Bridging
+}
+
+func (p *uplinkPort) close() {
+	if err := p.up.Close(); err != nil {
+		p.log.Warn("closing the uplink failed", "error", err)
+	}
+	p.inlet.Close()
+	p.att.Detach()
+}
+
+func (p *uplinkPort) info() control.PortInfo {
+	st := p.up.Status()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	info := control.PortInfo{
+		Name:      p.cfg.Name,
+		Kind:      control.KindUplink,
+		State:     control.StateError,
+		Interface: st.Interface,
+		Queues:    1,
+		MTU:       st.MTU,
+		VLAN:      vlanInfo(&p.cfg.Bridging),
+		Flags:     flagsInfo(&p.cfg.Bridging),
+		LastError: st.Err,
+		Counters:  countersInfo(p.counters),
+	}
+	if st.State == uplink.StateUp {
+		info.State = control.StateRunning
+	} else if info.LastError == "" {
+		info.LastError = "interface is " + st.State
+	}
+	if st.KernelDrops > 0 {
+		info.Counters.Drops["kernel-ring-full"] = st.KernelDrops
+	}
+	return info
+}
+
+func (p *uplinkPort) detail() control.PortDetail { return control.PortDetail{PortInfo: p.info()} }

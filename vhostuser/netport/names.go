@@ -1,0 +1,40 @@
+package netport
+
+// featureNames are the names of the feature bits of a network device, without
+// VIRTIO_NET_F_ (virtio 1.2, section 5.1.3).
+var featureNames = map[int]string{
+	featureCsum:      "CSUM",
+	featureGuestCsum: "GUEST_CSUM",
+	2:                "CTRL_GUEST_OFFLOADS",
+	3:                "MTU",
+	5:                "MAC",
+	featureGuestTSO4: "GUEST_TSO4",
+	featureGuestTSO6: "GUEST_TSO6",
+	featureGuestECN:  "GUEST_ECN",
+	featureGuestUFO:  "GUEST_UFO",
+	featureHostTSO4:  "HOST_TSO4",
+	featureHostTSO6:  "HOST_TSO6",
+	featureHostECN:   "HOST_ECN",
+	featureHostUFO:   "HOST_UFO",
+	featureMrgRxbuf:  "MRG_RXBUF",
+	16:               "STATUS",
+	17:               "CTRL_VQ",
+	18:               "CTRL_RX",
+	19:               "CTRL_VLAN",
+	21:               "GUEST_ANNOUNCE",
+	featureMQ:        "MQ",
+	23:               "CTRL_MAC_ADDR",
+	featureGuestUSO4: "GUEST_USO4",
+	featureGuestUSO6: "GUEST_USO6",
+	featureHostUSO:   "HOST_USO",
+	57:               "HASH_REPORT",
+	59:               "GUEST_HDRLEN",
+	60:               "RSS",
+	61:               "RSC_EXT",
+	62:               "STANDBY",
+	63:               "SPEED_DUPLEX",
+}
+
+// FeatureName returns the name of a feature bit of a network device, "" if it has
+// none.
+func FeatureName(bit int) string { return featureNames[bit] }
