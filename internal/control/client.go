@@ -1,0 +1,97 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrNoDaemon says that nobody serves the control API on the socket.
+var ErrNoDaemon = errors.New("vswitchd is not running")
+
+// Client fetches from the control API.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+// NewClient returns a client of the vswitchd that serves the socket.
+func NewClient(socket string) *Client {
+	c := &Client{socket: socket}
+	c.http = http.Client{
+		Timeout: 15 * time.Second,
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		}},
+	}
+	return c
+}
+
+// maxAnswer bounds an answer, in bytes: a full FDB of a million entries fits.
+const maxAnswer = 256 << 20
+
+// Get fetches a path, with its query, and returns the JSON value as the server
+// wrote it: it may have fields that this client does not know.
+func (c *Client) Get(ctx context.Context, path string) (json.RawMessage, error) {
+	return c.do(ctx, http.MethodGet, path)
+}
+
+// Post posts an empty request to a path and returns the answer; see Get.
+func (c *Client) Post(ctx context.Context, path string) (json.RawMessage, error) {
+	return c.do(ctx, http.MethodPost, path)
+}
+
+func (c *Client) do(ctx context.Context, method, path string) (json.RawMessage, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://vswitchd"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.dialError(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("reading the answer of vswitchd: %w", err)
+	}
+	if resp.StatusCode >= 400 {
+		return nil, answerError(resp.StatusCode, body)
+	}
+	if !json.Valid(body) {
+		return nil, fmt.Errorf("%s does not answer in JSON: is it vswitchd's control socket?", c.socket)
+	}
+	return bytes.TrimSpace(body), nil
+}
+
+// dialError tells a daemon that is not there from one that cannot be asked.
+func (c *Client) dialError(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: there is no socket %s", ErrNoDaemon, c.socket)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w: nobody listens on %s", ErrNoDaemon, c.socket)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s: permission denied", c.socket)
+	}
+	return fmt.Errorf("asking vswitchd on %s: %w", c.socket, err)
+}
+
+// answerError makes an error of an answer, one line for each that it has.
+func answerError(status int, body []byte) error {
+	var e errorBody
+	if json.Unmarshal(body, &e) != nil || e.Error == "" {
+		return fmt.Errorf("vswitchd answers with status %d %s", status, http.StatusText(status))
+	}
+	return errors.New(strings.Join(append([]string{e.Error}, e.Details...), "\n"))
+}

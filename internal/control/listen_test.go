@@ -1,0 +1,121 @@
+package control_test
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"vswitchd/internal/control"
+)
+
+var mine = control.Access{UID: -1, GID: -1, Mode: 0o620}
+
+// makeStale leaves a socket behind that nobody listens on, as a killed
+// process does.
+func makeStale(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+}
+
+func TestListenMakesDirectoryAndSocketAndRemovesIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b", "s")
+	l, err := control.Listen(path, mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fi, err := os.Lstat(path)
+	if err != nil || fi.Mode() != fs.ModeSocket|0o620 {
+		t.Errorf("%v, %v", fi, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+func TestListenReplacesAStaleSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	makeStale(t, path)
+	l, err := control.Listen(path, mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+}
+
+func TestListenLeavesASocketInUseAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := control.Listen(path, mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := control.Listen(path, mine); !errors.Is(err, control.ErrInUse) {
+		t.Errorf("second Listen: %v", err)
+	}
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatalf("the first listener is gone: %v", err)
+	}
+	c.Close()
+}
+
+func TestListenLeavesOtherFilesAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := control.Listen(path, mine); err == nil {
+		t.Fatal("no error")
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != "precious" {
+		t.Errorf("%q %v", data, err)
+	}
+}
+
+func TestCloseLeavesTheSocketOfASuccessorAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := control.Listen(path, mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	l2, err := control.Listen(path, mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l2.Close()
+	l.Close()
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("the successor's socket is gone: %v", err)
+	}
+}
+
+func TestListenSetsTheOwner(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := control.Listen(path, control.Access{UID: os.Getuid(), GID: os.Getgid(), Mode: 0o600})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	if int(st.Uid) != os.Getuid() || int(st.Gid) != os.Getgid() {
+		t.Errorf("owner %d, group %d", st.Uid, st.Gid)
+	}
+}

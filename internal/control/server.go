@@ -1,0 +1,245 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// Server answers the control API.
+type Server struct {
+	backend Backend
+	reload  func() (changed []string, err error)
+	log     hclog.Logger
+	http    http.Server
+}
+
+// NewServer returns a server. reload does what SIGHUP does: it returns a line
+// for each thing that it changed, or an error, every line of which is a reason
+// why nothing changed.
+func NewServer(backend Backend, reload func() ([]string, error), log hclog.Logger) *Server {
+	s := &Server{backend: backend, reload: reload, log: log}
+	s.http = http.Server{
+		Handler: s.handler(),
+		// Answers are made from snapshots: a client that does not send or
+		// does not read holds a connection, and nothing else, for this long.
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       30 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+	}
+	return s
+}
+
+// Serve answers requests that come in through l until ctx is done; then it
+// closes l, gives requests under way a second, and returns nil.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if s.http.Shutdown(grace) != nil {
+			s.http.Close()
+		}
+	}()
+	err := s.http.Serve(l)
+	if ctx.Err() == nil {
+		return fmt.Errorf("control API: %w", err)
+	}
+	<-stopped
+	return nil
+}
+
+// handler routes requests. A path that is known answers other methods with
+// 405, any other path with 404, both in JSON.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	route := func(method, path string, h func(*http.Request) (any, error)) {
+		mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
+			v, err := h(r)
+			s.answer(w, r, v, err)
+		})
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", method)
+			s.answer(w, r, nil, &statusError{http.StatusMethodNotAllowed, "use " + method})
+		})
+	}
+	route("GET", "/v1/switch", s.getSwitch)
+	route("GET", "/v1/ports", s.getPorts)
+	route("GET", "/v1/ports/{name}", s.getPort)
+	route("GET", "/v1/fdb", s.getFDB)
+	route("GET", "/v1/stats", s.getStats)
+	route("GET", "/v1/stats/{name}", s.getPortStats)
+	route("POST", "/v1/reload", s.postReload)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.answer(w, r, nil, &statusError{http.StatusNotFound, "there is no " + strconv.Quote(r.URL.Path) + " in this API"})
+	})
+	return mux
+}
+
+// statusError is an error with the status that it is answered with.
+type statusError struct {
+	status int
+	msg    string
+}
+
+func (e *statusError) Error() string { return e.msg }
+
+// refusal is an error with several lines.
+type refusal struct {
+	msg     string
+	details []string
+}
+
+func (e *refusal) Error() string { return e.msg }
+
+// answer sends v, or err if that is not nil.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, v any, err error) {
+	status := http.StatusOK
+	if err != nil {
+		status, v = errorAnswer(err)
+	}
+	body, err := json.Marshal(v)
+	if err != nil { // such as a ratio that is not a number
+		s.log.Error("control API: cannot encode an answer", "path", r.URL.Path, "error", err)
+		status, body = http.StatusInternalServerError, []byte(`{"error":"the answer could not be encoded"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	if _, err := w.Write(append(body, '\n')); err != nil {
+		s.log.Debug("control API: a client went away", "path", r.URL.Path, "error", err)
+	}
+}
+
+func errorAnswer(err error) (status int, body errorBody) {
+	var se *statusError
+	var re *refusal
+	switch {
+	case errors.As(err, &se):
+		return se.status, errorBody{Error: se.msg}
+	case errors.As(err, &re):
+		return http.StatusConflict, errorBody{Error: re.msg, Details: re.details}
+	case errors.Is(err, ErrNotFound):
+		return http.StatusNotFound, errorBody{Error: err.Error()}
+	}
+	return http.StatusInternalServerError, errorBody{Error: err.Error()}
+}
+
+func (s *Server) getSwitch(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	info := SwitchInfo{SwitchStatus: s.backend.Switch(), Totals: Counters{Drops: Drops{}}}
+	for _, p := range s.backend.Ports() {
+		info.Ports = append(info.Ports, p.stats())
+		info.Totals.add(&p.Counters)
+	}
+	return info, nil
+}
+
+func (s *Server) getPorts(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	return List[PortInfo](s.backend.Ports()), nil
+}
+
+func (s *Server) getPort(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	return s.port(r.PathValue("name"))
+}
+
+// port returns a port, or an error that names it.
+func (s *Server) port(name string) (PortDetail, error) {
+	p, err := s.backend.Port(name)
+	if err != nil {
+		return p, fmt.Errorf("%w: %q", err, name)
+	}
+	return p, nil
+}
+
+func (s *Server) getFDB(r *http.Request) (any, error) {
+	q, err := query(r, "port", "vlan")
+	if err != nil {
+		return nil, err
+	}
+	filter := FDBFilter{Port: q.Get("port"), VLAN: -1}
+	if filter.Port != "" {
+		if _, err := s.port(filter.Port); err != nil {
+			return nil, err
+		}
+	}
+	if v := q.Get("vlan"); v != "" {
+		n, err := strconv.ParseUint(v, 10, 16)
+		if err != nil || n > 4095 {
+			return nil, &statusError{http.StatusBadRequest, fmt.Sprintf("vlan is %q, must be from 0 to 4095", v)}
+		}
+		filter.VLAN = int(n)
+	}
+	entries := s.backend.FDB(filter)
+	slices.SortFunc(entries, func(a, b FDBEntry) int {
+		return cmp.Or(cmp.Compare(a.VLAN, b.VLAN), cmp.Compare(a.MAC, b.MAC))
+	})
+	return List[FDBEntry](entries), nil
+}
+
+func (s *Server) getStats(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	var stats List[PortStats]
+	for _, p := range s.backend.Ports() {
+		stats = append(stats, p.stats())
+	}
+	return stats, nil
+}
+
+func (s *Server) getPortStats(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	p, err := s.port(r.PathValue("name"))
+	return p.stats(), err
+}
+
+func (s *Server) postReload(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	changed, err := s.reload()
+	if err != nil {
+		return nil, &refusal{"reload refused, nothing has changed", splitLines(err.Error())}
+	}
+	return ReloadResult{Changed: changed}, nil
+}
+
+// query returns the query of a request. Parameters that are not known are
+// refused: ignored, a misspelt filter would let everything through.
+func query(r *http.Request, known ...string) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, &statusError{http.StatusBadRequest, "the query is malformed"}
+	}
+	for k := range q {
+		if !slices.Contains(known, k) {
+			return nil, &statusError{http.StatusBadRequest, fmt.Sprintf("unknown parameter %q", k)}
+		}
+	}
+	return q, nil
+}

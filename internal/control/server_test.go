@@ -1,0 +1,223 @@
+package control_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/hashicorp/go-hclog"
+
+	"vswitchd/internal/control"
+	"vswitchd/internal/control/controltest"
+)
+
+// serve serves a backend until the test ends, and returns the socket.
+func serve(t *testing.T, backend control.Backend, reload func() ([]string, error)) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "control.sock")
+	l, err := control.Listen(path, control.Access{UID: -1, GID: -1, Mode: 0o600})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	s := control.NewServer(backend, reload, hclog.NewNullLogger())
+	go func() { done <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return path
+}
+
+func get[T any](t *testing.T, socket, path string) (v T) {
+	t.Helper()
+	body, err := control.NewClient(socket).Get(t.Context(), path)
+	if err != nil {
+		t.Fatalf("GET %s: %v", path, err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&v); err != nil {
+		t.Fatalf("GET %s: %v in %s", path, err, body)
+	}
+	return v
+}
+
+func TestServerAnswersWithWhatTheBackendTells(t *testing.T) {
+	b := controltest.Sample()
+	socket := serve(t, b, nil)
+
+	ports := get[[]control.PortInfo](t, socket, "/v1/ports")
+	var names []string
+	for _, p := range ports {
+		names = append(names, p.Name)
+	}
+	if diff := cmp.Diff([]string{"lan", "vm1", "vm2", "vm3"}, names); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(b.Details[1], get[control.PortDetail](t, socket, "/v1/ports/vm1"), cmpopts.EquateEmpty()); diff != "" {
+		t.Error(diff)
+	}
+	sw := get[control.SwitchInfo](t, socket, "/v1/switch")
+	if diff := cmp.Diff(b.Status, sw.SwitchStatus); diff != "" {
+		t.Error(diff)
+	}
+	if len(sw.Ports) != 4 || sw.Totals.RxFrames != 2345679901 || sw.Totals.Drops.Total() != 42 {
+		t.Errorf("ports and totals: %+v", sw)
+	}
+	if got := get[control.PortStats](t, socket, "/v1/stats/lan"); got.Counters.TxBytes != 3028000 {
+		t.Errorf("stats of lan: %+v", got)
+	}
+	if got := get[[]control.PortStats](t, socket, "/v1/stats"); len(got) != 4 {
+		t.Errorf("stats: %+v", got)
+	}
+}
+
+func TestFDBIsSortedAndFiltered(t *testing.T) {
+	socket := serve(t, controltest.Sample(), nil)
+	for _, tt := range []struct{ query, want string }{
+		{"", "02/0 99/0 01/7"},
+		{"?port=lan", "99/0"},
+		{"?vlan=7", "01/7"},
+		{"?vlan=0", "02/0 99/0"},
+		{"?vlan=7&port=lan", ""},
+	} {
+		var got []string
+		for _, e := range get[[]control.FDBEntry](t, socket, "/v1/fdb"+tt.query) {
+			got = append(got, fmt.Sprintf("%s/%d", e.MAC[len(e.MAC)-2:], e.VLAN))
+		}
+		if s := strings.Join(got, " "); s != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.query, s, tt.want)
+		}
+	}
+}
+
+func TestListsAreNeverNull(t *testing.T) {
+	empty := &controltest.Backend{Details: []control.PortDetail{{PortInfo: control.PortInfo{Name: "p"}}}}
+	socket := serve(t, empty, func() ([]string, error) { return nil, nil })
+	c := control.NewClient(socket)
+	for _, path := range []string{"/v1/switch", "/v1/ports", "/v1/ports/p", "/v1/fdb", "/v1/stats", "/v1/stats/p"} {
+		body, err := c.Get(t.Context(), path)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		if bytes.Contains(body, []byte("null")) {
+			t.Errorf("%s: %s", path, body)
+		}
+	}
+	body, err := c.Post(t.Context(), "/v1/reload")
+	if err != nil || string(body) != `{"changed":[]}` {
+		t.Errorf("reload: %s %v", body, err)
+	}
+}
+
+func TestErrorsHaveAStatusAndSayWhy(t *testing.T) {
+	socket := serve(t, controltest.Sample(), func() ([]string, error) { return nil, errors.New("f:1: a: bad\nf:2: b: bad\n") })
+	for _, tt := range []struct {
+		method, path string
+		status       int
+		body         string
+	}{
+		{"GET", "/v1/ports/nobody", 404, `{"error":"no such port: \"nobody\""}`},
+		{"GET", "/v1/stats/nobody", 404, `{"error":"no such port: \"nobody\""}`},
+		{"GET", "/v1/fdb?port=nobody", 404, `{"error":"no such port: \"nobody\""}`},
+		{"GET", "/v1/fdb?vlan=4096", 400, `{"error":"vlan is \"4096\", must be from 0 to 4095"}`},
+		{"GET", "/v1/fdb?vlan=x", 400, `{"error":"vlan is \"x\", must be from 0 to 4095"}`},
+		{"GET", "/v1/fdb?prot=vm1", 400, `{"error":"unknown parameter \"prot\""}`},
+		{"GET", "/v1/switch?%zz", 400, `{"error":"the query is malformed"}`},
+		{"GET", "/v2/switch", 404, `{"error":"there is no \"/v2/switch\" in this API"}`},
+		{"POST", "/v1/ports", 405, `{"error":"use GET"}`},
+		{"GET", "/v1/reload", 405, `{"error":"use POST"}`},
+		{"POST", "/v1/reload", 409, `{"error":"reload refused, nothing has changed","details":["f:1: a: bad","f:2: b: bad"]}`},
+	} {
+		status, body := raw(t, socket, tt.method, tt.path)
+		if status != tt.status || body != tt.body {
+			t.Errorf("%s %s: %d %s\nwant %d %s", tt.method, tt.path, status, body, tt.status, tt.body)
+		}
+	}
+}
+
+// raw makes one request without the help of Client.
+func raw(t *testing.T, socket, method, path string) (status int, body string) {
+	t.Helper()
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", method, path)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, strings.TrimSpace(b.String())
+}
+
+func TestClientShowsTheLinesOfARefusal(t *testing.T) {
+	socket := serve(t, controltest.Sample(), func() ([]string, error) { return nil, errors.New("f:1: a: bad\nf:2: b: bad") })
+	_, err := control.NewClient(socket).Post(t.Context(), "/v1/reload")
+	if err == nil || err.Error() != "reload refused, nothing has changed\nf:1: a: bad\nf:2: b: bad" {
+		t.Error(err)
+	}
+}
+
+func TestClientsThatHangDoNotStopOthersNorTheEnd(t *testing.T) {
+	socket := serve(t, controltest.Sample(), nil)
+	for range 100 {
+		c, err := net.Dial("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, "GET /v1/switch HTTP/1.1\r\n") // and nothing more
+	}
+	if got := get[control.SwitchInfo](t, socket, "/v1/switch"); got.Version != "1.2.3" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestClientKnowsThatThereIsNoDaemon(t *testing.T) {
+	dir := t.TempDir()
+	_, err := control.NewClient(filepath.Join(dir, "none")).Get(t.Context(), "/v1/switch")
+	if !errors.Is(err, control.ErrNoDaemon) {
+		t.Errorf("no socket: %v", err)
+	}
+	stale := filepath.Join(dir, "stale")
+	makeStale(t, stale)
+	_, err = control.NewClient(stale).Get(t.Context(), "/v1/switch")
+	if !errors.Is(err, control.ErrNoDaemon) {
+		t.Errorf("stale socket: %v", err)
+	}
+}
+
+func TestClientRefusesWhatIsNoDaemon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello") }))
+	_, err = control.NewClient(path).Get(t.Context(), "/v1/switch")
+	if err == nil || errors.Is(err, control.ErrNoDaemon) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,26 @@
+package control
+
+import "strings"
+
+// stats returns the part of a port's description that is about its traffic.
+func (p *PortInfo) stats() PortStats {
+	return PortStats{Name: p.Name, Kind: p.Kind, State: p.State, Counters: p.Counters}
+}
+
+// add adds what d has counted to c, whose Drops must not be nil.
+func (c *Counters) add(d *Counters) {
+	c.RxFrames += d.RxFrames
+	c.RxBytes += d.RxBytes
+	c.TxFrames += d.TxFrames
+	c.TxBytes += d.TxBytes
+	c.Kicks += d.Kicks
+	c.Calls += d.Calls
+	c.Reconnects += d.Reconnects
+	for reason, n := range d.Drops {
+		c.Drops[reason] += n
+	}
+}
+
+func splitLines(s string) []string {
+	return strings.Split(strings.TrimSpace(s), "\n")
+}
