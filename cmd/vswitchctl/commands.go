@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"vswitchd/internal/control"
+	"vswitchd/internal/version"
+)
+
+// client is what all commands need: whom to ask and how to show the answer.
+type client struct {
+	socket string
+	json   bool
+	out    io.Writer
+}
+
+func newRoot(out io.Writer) *cobra.Command {
+	c := &client{out: out}
+	root := group("vswitchctl", "Show what a running vswitchd does")
+	root.Version = version.String()
+	root.SetVersionTemplate(version.Line("vswitchctl") + "\n")
+	root.SilenceErrors = true
+	root.SilenceUsage = true
+	root.CompletionOptions.DisableDefaultCmd = true
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.socket, "control", "/run/vswitchd/control.sock", "control `socket` of vswitchd")
+	flags.BoolVarP(&c.json, "json", "j", false, "print one JSON value")
+
+	root.AddCommand(c.show(), c.reload())
+	port := group("port", "Ports")
+	port.AddCommand(c.portShow())
+	fdb := group("fdb", "Forwarding database: which MAC address is behind which port")
+	fdb.AddCommand(c.fdbShow())
+	stats := group("stats", "Counters")
+	stats.AddCommand(c.statsShow())
+	root.AddCommand(port, fdb, stats)
+	return root
+}
+
+// group returns a command that does nothing but hold others.
+func group(use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q", args[0])
+			}
+			return errors.New("a command is missing")
+		},
+	}
+}
+
+func (c *client) show() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show",
+		Short: "Show the whole switch at a glance",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return get(cmd, c, "/v1/switch", printSwitch)
+		},
+	}
+}
+
+func (c *client) portShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show [NAME]",
+		Short: "Show all ports, or everything about one",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return get(cmd, c, "/v1/ports/"+url.PathEscape(args[0]), printPort)
+			}
+			return get(cmd, c, "/v1/ports", printPorts)
+		},
+	}
+}
+
+func (c *client) fdbShow() *cobra.Command {
+	var port string
+	var vlan uint16
+	cmd := &cobra.Command{
+		Use:   "show",
+		Short: "Show the entries of the forwarding database",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			query := url.Values{}
+			if cmd.Flags().Changed("port") {
+				if port == "" {
+					return errors.New("--port: the name is empty")
+				}
+				query.Set("port", port)
+			}
+			if cmd.Flags().Changed("vlan") {
+				if vlan > 4095 {
+					return fmt.Errorf("--vlan: is %d, must be from 0 to 4095", vlan)
+				}
+				query.Set("vlan", strconv.Itoa(int(vlan)))
+			}
+			path := "/v1/fdb"
+			if len(query) > 0 {
+				path += "?" + query.Encode()
+			}
+			return get(cmd, c, path, printFDB)
+		},
+	}
+	cmd.Flags().StringVar(&port, "port", "", "only entries of this `port`")
+	cmd.Flags().Uint16Var(&vlan, "vlan", 0, "only entries of this `VLAN`")
+	return cmd
+}
+
+func (c *client) statsShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show [PORT]",
+		Short: "Show the counters of all ports, or of one, with drops by reason",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return get(cmd, c, "/v1/stats/"+url.PathEscape(args[0]), func(w io.Writer, s control.PortStats) {
+					printStats(w, []control.PortStats{s})
+				})
+			}
+			return get(cmd, c, "/v1/stats", printStats)
+		},
+	}
+}
+
+func (c *client) reload() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Make vswitchd read its configuration again",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body, err := control.NewClient(c.socket).Post(cmd.Context(), "/v1/reload")
+			return show(c, body, err, printReload)
+		},
+	}
+}
+
+// get fetches a path and shows the answer.
+func get[T any](cmd *cobra.Command, c *client, path string, table func(io.Writer, T)) error {
+	body, err := control.NewClient(c.socket).Get(cmd.Context(), path)
+	return show(c, body, err, table)
+}
+
+// show shows an answer: as it came with -j, else as a table.
+func show[T any](c *client, body json.RawMessage, err error, table func(io.Writer, T)) error {
+	if err != nil {
+		return failure{err}
+	}
+	var out bytes.Buffer
+	if c.json {
+		if err := json.Indent(&out, body, "", "  "); err != nil {
+			return failure{err}
+		}
+		out.WriteByte('\n')
+	} else {
+		var v T
+		if err := json.Unmarshal(body, &v); err != nil {
+			return failure{fmt.Errorf("cannot read the answer of vswitchd: %w", err)}
+		}
+		table(&out, v)
+	}
+	if _, err := c.out.Write(out.Bytes()); err != nil {
+		return failure{err}
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-hclog"
+
+	"vswitchd/internal/control"
+	"vswitchd/internal/control/controltest"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// serve serves the sample switch until the test ends, and returns the socket.
+func serve(t *testing.T, reload func() ([]string, error)) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := control.Listen(path, control.Access{UID: -1, GID: -1, Mode: 0o600})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	s := control.NewServer(controltest.Sample(), reload, hclog.NewNullLogger())
+	go func() { done <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return path
+}
+
+func reloads() ([]string, error) { return []string{"port vm4 added", "port vm1: tag 7 -> 8"}, nil }
+
+func TestOutput(t *testing.T) {
+	socket := serve(t, reloads)
+	for _, tt := range []struct{ golden, args string }{
+		{"show", "show"},
+		{"port-show", "port show"},
+		{"port-show-guest", "port show vm1"},
+		{"port-show-uplink", "port show lan"},
+		{"port-show-error", "port show vm3"},
+		{"fdb-show", "fdb show"},
+		{"fdb-show-filtered", "fdb show --port vm1 --vlan 7"},
+		{"fdb-show-empty", "fdb show --port vm2"},
+		{"stats-show", "stats show"},
+		{"stats-show-port", "stats show vm1"},
+		{"reload", "reload"},
+		{"port-show-json", "-j port show vm1"},
+		{"help", "--help"},
+	} {
+		t.Run(tt.golden, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			args := append([]string{"--control", socket}, strings.Fields(tt.args)...)
+			if code := run(args, &stdout, &stderr); code != exitOK || stderr.Len() > 0 {
+				t.Fatalf("exit code %d: %s", code, &stderr)
+			}
+			golden(t, filepath.Join("testdata", tt.golden+".golden"), stdout.String())
+		})
+	}
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s: %s", file, diff)
+	}
+}
+
+func TestJSONIsOneValueOfTheRightKind(t *testing.T) {
+	socket := serve(t, reloads)
+	for args, first := range map[string]json.Delim{
+		"show": '{', "port show": '[', "port show vm2": '{', "fdb show": '[', "fdb show --port vm2": '[',
+		"stats show": '[', "stats show vm1": '{', "reload": '{',
+	} {
+		var stdout, stderr bytes.Buffer
+		if code := run(append([]string{"--control", socket, "-j"}, strings.Fields(args)...), &stdout, &stderr); code != exitOK {
+			t.Errorf("%s: exit code %d: %s", args, code, &stderr)
+			continue
+		}
+		if !json.Valid(stdout.Bytes()) {
+			t.Errorf("%s: not one JSON value: %s", args, &stdout)
+		}
+		if tok, err := json.NewDecoder(&stdout).Token(); err != nil || tok != first {
+			t.Errorf("%s: begins with %v (%v), want %v", args, tok, err, first)
+		}
+	}
+}
+
+// TestExitCodes runs the program itself.
+func TestExitCodes(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "vswitchctl")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	socket := serve(t, func() ([]string, error) { return nil, errors.New("f:3: tag: is 5000, must be from 0 to 4095") })
+	nobody := filepath.Join(t.TempDir(), "nobody")
+	for _, tt := range []struct {
+		socket, args string
+		code         int
+		stderr       string // how it begins
+	}{
+		{socket, "show", 0, ""},
+		{socket, "port show vm1", 0, ""},
+		{socket, "--version", 0, ""},
+		{socket, "port show nobody", 1, `vswitchctl: no such port: "nobody"` + "\n"},
+		{socket, "port show a/b", 1, `vswitchctl: no such port: "a/b"` + "\n"},
+		{socket, "stats show nobody", 1, `vswitchctl: no such port: "nobody"` + "\n"},
+		{socket, "fdb show --port nobody", 1, `vswitchctl: no such port: "nobody"` + "\n"},
+		{socket, "reload", 1, "vswitchctl: reload refused, nothing has changed\nf:3: tag: is 5000, must be from 0 to 4095\n"},
+		{socket, "", 2, "vswitchctl: a command is missing\nUsage:"},
+		{socket, "bogus", 2, `vswitchctl: unknown command "bogus"` + "\nUsage:"},
+		{socket, "port", 2, "vswitchctl: a command is missing\nUsage:"},
+		{socket, "port bogus", 2, `vswitchctl: unknown command "bogus"` + "\nUsage:"},
+		{socket, "port show a b", 2, "vswitchctl: accepts at most 1 arg(s), received 2\nUsage:"},
+		{socket, "show --bogus", 2, "vswitchctl: unknown flag: --bogus\nUsage:"},
+		{socket, "fdb show --vlan 4096", 2, "vswitchctl: --vlan: is 4096, must be from 0 to 4095\nUsage:"},
+		{socket, "fdb show --vlan x", 2, `vswitchctl: invalid argument "x" for "--vlan" flag`},
+		{nobody, "show", 3, "vswitchctl: vswitchd is not running: there is no socket " + nobody + "\n"},
+		{nobody, "show -j", 3, "vswitchctl: vswitchd is not running: "},
+		{nobody, "port bogus", 2, "vswitchctl: unknown command"},
+	} {
+		cmd := exec.Command(bin, append([]string{"--control", tt.socket}, strings.Fields(tt.args)...)...)
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		err := cmd.Run()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		if code := cmd.ProcessState.ExitCode(); code != tt.code || !strings.HasPrefix(stderr.String(), tt.stderr) {
+			t.Errorf("%q: exit code %d, want %d; stderr:\n%s", tt.args, code, tt.code, &stderr)
+		}
+		if tt.code != 0 && stdout.Len() > 0 {
+			t.Errorf("%q: writes to stdout: %s", tt.args, &stdout)
+		}
+	}
+}
+
+func TestUnits(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
+		if got := count(n); got != want {
+			t.Errorf("count(%d) = %s", n, got)
+		}
+	}
+	for n, want := range map[uint64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 3 << 30: "3.0 GiB", 1<<64 - 1: "16.0 EiB"} {
+		if got := size(n); got != want {
+			t.Errorf("size(%d) = %s", n, got)
+		}
+	}
+}

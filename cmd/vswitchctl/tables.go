@@ -1,0 +1,257 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"vswitchd/internal/control"
+)
+
+// columns prints rows with their columns aligned, divided by two blanks. The
+// columns for which right is set, by index, are numbers.
+func columns(w io.Writer, right []int, rows [][]string) {
+	width := map[int]int{}
+	for _, row := range rows {
+		for i, cell := range row {
+			width[i] = max(width[i], len([]rune(cell)))
+		}
+	}
+	for _, row := range rows {
+		var b strings.Builder
+		for i, cell := range row {
+			if i > 0 {
+				b.WriteString("  ")
+			}
+			pad := strings.Repeat(" ", width[i]-len([]rune(cell)))
+			if slices.Contains(right, i) {
+				b.WriteString(pad + cell)
+			} else {
+				b.WriteString(cell + pad)
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
+}
+
+// fields prints names and values, one pair per line, leaving out empty values.
+func fields(w io.Writer, pairs ...string) {
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			fmt.Fprintf(tw, "%s\t%s\n", pairs[i], pairs[i+1])
+		}
+	}
+	tw.Flush()
+}
+
+func printSwitch(w io.Writer, s control.SwitchInfo) {
+	fields(w,
+		"version", s.Version,
+		"uptime", (time.Duration(s.UptimeS) * time.Second).String(),
+		"ports", portCount(s.Ports),
+		"fdb", fmt.Sprintf("%d of %d entries, aging %v", s.FDBEntries, s.FDBSize, time.Duration(s.MACAgingS)*time.Second),
+		"received", traffic(s.Totals.RxFrames, s.Totals.RxBytes),
+		"sent", traffic(s.Totals.TxFrames, s.Totals.TxBytes),
+		"dropped", frames(s.Totals.Drops.Total()),
+	)
+	if len(s.Workers) > 0 {
+		fmt.Fprintln(w)
+		rows := [][]string{{"WORKER", "CPU", "BUSY", "FRAMES", "WAKEUPS"}}
+		for i, k := range s.Workers {
+			cpu := "any"
+			if k.CPU >= 0 {
+				cpu = strconv.Itoa(k.CPU)
+			}
+			rows = append(rows, []string{strconv.Itoa(i), cpu, fmt.Sprintf("%.1f %%", 100*k.BusyRatio), count(k.Frames), count(k.Wakeups)})
+		}
+		columns(w, []int{1, 2, 3, 4}, rows)
+	}
+	if len(s.Ports) > 0 {
+		fmt.Fprintln(w)
+		rows := [][]string{{"PORT", "KIND", "STATE", "RX FRAMES", "TX FRAMES", "DROPPED"}}
+		for _, p := range s.Ports {
+			c := p.Counters
+			rows = append(rows, []string{p.Name, string(p.Kind), string(p.State), count(c.RxFrames), count(c.TxFrames), count(c.Drops.Total())})
+		}
+		columns(w, []int{3, 4, 5}, rows)
+	}
+}
+
+func portCount(ports []control.PortStats) string {
+	running := 0
+	for _, p := range ports {
+		if p.State == control.StateRunning {
+			running++
+		}
+	}
+	return fmt.Sprintf("%d, %d running", len(ports), running)
+}
+
+func printPorts(w io.Writer, ports []control.PortInfo) {
+	rows := [][]string{{"NAME", "KIND", "STATE", "VLAN", "QUEUES", "RX FRAMES", "TX FRAMES", "DROPPED", "WHERE"}}
+	for _, p := range ports {
+		c := p.Counters
+		rows = append(rows, []string{
+			p.Name, string(p.Kind), string(p.State), vlanText(p.VLAN), strconv.Itoa(p.Queues),
+			count(c.RxFrames), count(c.TxFrames), count(c.Drops.Total()), place(&p),
+		})
+	}
+	columns(w, []int{4, 5, 6, 7}, rows)
+}
+
+// place is what a port leads to: an interface or a socket.
+func place(p *control.PortInfo) string { return cmp.Or(p.Interface, p.Socket, "-") }
+
+func vlanText(v control.VLAN) string {
+	s := v.Mode
+	if v.Tag != 0 {
+		s += fmt.Sprintf(" %d", v.Tag)
+	}
+	if len(v.Trunks) > 0 {
+		var ids []string
+		for _, t := range v.Trunks {
+			ids = append(ids, strconv.Itoa(int(t)))
+		}
+		s += " [" + strings.Join(ids, ",") + "]"
+	}
+	return s
+}
+
+func printPort(w io.Writer, p control.PortDetail) {
+	fields(w,
+		"name", p.Name,
+		"kind", string(p.Kind),
+		"state", string(p.State),
+		"last error", p.LastError,
+		"interface", p.Interface,
+		"socket", p.Socket,
+		"mode", p.Mode,
+		"queues", strconv.Itoa(p.Queues),
+		"mtu", unlessZero(p.MTU),
+		"mac", p.MAC,
+		"vlan", vlanText(p.VLAN),
+		"flags", flagText(p.Flags),
+		"features", strings.Join(p.Features, " "),
+		"protocol", strings.Join(p.ProtocolFeatures, " "),
+	)
+	fmt.Fprintln(w)
+	printCounters(w, p.Kind, p.Counters)
+	printRings(w, p.Rings)
+	printRegions(w, p.Regions)
+}
+
+// flagText names what is switched on, as the configuration does.
+func flagText(f control.Flags) string {
+	var on []string
+	for _, flag := range []struct {
+		name string
+		on   bool
+	}{
+		{"learning", f.Learning},
+		{"flood", f.Flood},
+		{"mcast_flood", f.McastFlood},
+		{"bcast_flood", f.BcastFlood},
+		{"isolated", f.Isolated},
+		{"hairpin", f.Hairpin},
+	} {
+		if flag.on {
+			on = append(on, flag.name)
+		}
+	}
+	if f.MaxMACs > 0 {
+		on = append(on, fmt.Sprintf("max_macs=%d", f.MaxMACs))
+	}
+	return strings.Join(on, " ")
+}
+
+func printCounters(w io.Writer, kind control.Kind, c control.Counters) {
+	pairs := []string{
+		"received", traffic(c.RxFrames, c.RxBytes),
+		"sent", traffic(c.TxFrames, c.TxBytes),
+	}
+	for _, reason := range slices.Sorted(maps.Keys(c.Drops)) {
+		if n := c.Drops[reason]; n > 0 {
+			pairs = append(pairs, "dropped, "+reason, frames(n))
+		}
+	}
+	if kind == control.KindGuest {
+		pairs = append(pairs, "kicks", count(c.Kicks), "calls", count(c.Calls), "reconnects", count(c.Reconnects))
+	}
+	fields(w, pairs...)
+}
+
+func printRings(w io.Writer, rings []control.Ring) {
+	if len(rings) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"RING", "DIR", "FORMAT", "SIZE", "AVAIL", "USED", "STATE", "KICKS", "CALLS", "SUPPRESSION"}}
+	for _, r := range rings {
+		dir := "to guest"
+		if r.Index%2 == 1 {
+			dir = "from guest"
+		}
+		state := "stopped"
+		switch {
+		case r.Started && r.Enabled:
+			state = "running"
+		case r.Started:
+			state = "disabled"
+		}
+		rows = append(rows, []string{
+			strconv.Itoa(r.Index), dir, r.Format, strconv.Itoa(r.Size), strconv.Itoa(int(r.Avail)), strconv.Itoa(int(r.Used)),
+			state, count(r.Kicks), count(r.Calls), r.Suppression,
+		})
+	}
+	columns(w, []int{3, 4, 5, 7, 8}, rows)
+}
+
+func printRegions(w io.Writer, regions []control.Region) {
+	if len(regions) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"GUEST ADDRESS", "USER ADDRESS", "SIZE"}}
+	for _, r := range regions {
+		rows = append(rows, []string{fmt.Sprintf("%#x", r.GuestAddr), fmt.Sprintf("%#x", r.UserAddr), size(r.Size)})
+	}
+	columns(w, []int{0, 1, 2}, rows)
+}
+
+func printFDB(w io.Writer, entries []control.FDBEntry) {
+	rows := [][]string{{"MAC", "VLAN", "PORT", "TYPE", "AGE"}}
+	for _, e := range entries {
+		age := "-"
+		if e.Type == "dynamic" {
+			age = fmt.Sprintf("%d s", e.AgeS)
+		}
+		rows = append(rows, []string{e.MAC, strconv.Itoa(int(e.VLAN)), e.Port, e.Type, age})
+	}
+	columns(w, []int{1, 4}, rows)
+}
+
+func printStats(w io.Writer, stats []control.PortStats) {
+	for i, s := range stats {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "%s (%s, %s)\n", s.Name, s.Kind, s.State)
+		printCounters(w, s.Kind, s.Counters)
+	}
+}
+
+func printReload(w io.Writer, r control.ReloadResult) {
+	if len(r.Changed) == 0 {
+		fmt.Fprintln(w, "nothing has changed")
+	}
+	for _, line := range r.Changed {
+		fmt.Fprintln(w, line)
+	}
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// count prints a number with its digits in groups of three.
+func count(n uint64) string {
+	s := strconv.FormatUint(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func frames(n uint64) string {
+	if n == 1 {
+		return "1 frame"
+	}
+	return count(n) + " frames"
+}
+
+func traffic(n, bytes uint64) string { return frames(n) + ", " + size(bytes) }
+
+// size prints bytes in the largest binary unit that leaves at least 1.
+func size(n uint64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, unit := float64(n)/(1<<10), "KiB"
+	for _, u := range []string{"MiB", "GiB", "TiB", "PiB", "EiB"} {
+		if v < 1<<10 {
+			break
+		}
+		v, unit = v/(1<<10), u
+	}
+	return strconv.FormatFloat(v, 'f', 1, 64) + " " + unit
+}
+
+func unlessZero(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
