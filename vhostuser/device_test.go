@@ -1,0 +1,344 @@
+package vhostuser_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vswitchd/vhostuser"
+	"vswitchd/vhostuser/vhostusertest"
+	"vswitchd/virtqueue"
+	"vswitchd/virtqueue/virtqueuetest"
+)
+
+// Feature bits of the tests.
+const (
+	version1  = 1 << virtqueue.FeatureVersion1
+	eventIdx  = 1 << virtqueue.FeatureEventIdx
+	protocol  = 1 << vhostuser.FeatureProtocolFeatures
+	mq        = 1 << vhostuser.ProtocolFeatureMQ
+	replyAck  = 1 << vhostuser.ProtocolFeatureReplyAck
+	memSlots  = 1 << vhostuser.ProtocolFeatureConfigureMemSlots
+	allVirtio = version1 | eventIdx | protocol
+	allProto  = mq | replyAck | memSlots
+)
+
+var errGuestMemory = errors.New("guest memory is gone")
+
+// device completes every chain that it gets, with the number of bytes that the
+// driver could have had written. It has one goroutine for each ring and one lock
+// for all of them.
+type device struct {
+	vrings   int
+	startErr error         // returned by RingStarted
+	slow     chan struct{} // if set, each batch waits for it under the lock
+
+	mu      sync.Mutex                        // the data plane's
+	session atomic.Pointer[vhostuser.Session] // tests look at it
+	rings   map[int]*worker
+	events  *log
+}
+
+// log collects what happened, for tests to wait for.
+type log struct {
+	mu   sync.Mutex
+	all  []string
+	more chan struct{}
+}
+
+func (l *log) add(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, fmt.Sprintf(format, args...))
+	close(l.more)
+	l.more = make(chan struct{})
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.all, ", ")
+}
+
+type worker struct {
+	ring vhostuser.Ring
+	stop int // eventfd
+	done chan struct{}
+}
+
+func newDevice(vrings int) *device {
+	return &device{vrings: vrings, rings: map[int]*worker{}, events: &log{more: make(chan struct{})}}
+}
+
+func (d *device) Attach(s *vhostuser.Session)    { d.session.Store(s) }
+func (d *device) Features() uint64               { return version1 | eventIdx }
+func (d *device) ProtocolFeatures() uint64       { return ^uint64(0) } // the session offers what it can
+func (d *device) QueueNum() uint64               { return uint64(d.vrings / 2) }
+func (d *device) MaxVrings() int                 { return d.vrings }
+func (d *device) FeaturesSet(features uint64)    { d.events.add("features %#x", features) }
+func (d *device) RingEnabled(index int, on bool) { d.events.add("enabled %d %v", index, on) }
+func (d *device) Quiesce() (resume func())       { d.mu.Lock(); d.events.add("quiesce"); return d.mu.Unlock }
+
+func (d *device) RingStarted(r vhostuser.Ring) error {
+	d.events.add("started %d enabled=%v kick=%v", r.Index, r.Enabled, r.Kick >= 0)
+	if d.startErr != nil {
+		return d.startErr
+	}
+	stop, err := vhostusertest.NewEventFD()
+	if err != nil {
+		return err
+	}
+	w := &worker{ring: r, stop: stop, done: make(chan struct{})}
+	d.rings[r.Index] = w
+	go d.run(w)
+	return nil
+}
+
+func (d *device) RingStopped(index int) {
+	w := d.rings[index]
+	delete(d.rings, index)
+	_ = vhostusertest.Signal(w.stop)
+	<-w.done
+	_ = unix.Close(w.stop)
+	d.events.add("stopped %d", index)
+}
+
+func (d *device) run(w *worker) {
+	defer close(w.done)
+	batch := virtqueue.NewBatch(16)
+	fds := []unix.PollFd{{Fd: int32(w.stop), Events: unix.POLLIN}, {Fd: int32(w.ring.Kick), Events: unix.POLLIN}}
+	for {
+		if err := d.work(w.ring.Queue, batch); err != nil {
+			d.session.Load().Fail(err)
+			return
+		}
+		timeout := -1
+		if w.ring.Kick < 0 {
+			timeout = 1 // nobody kicks: look again every millisecond
+		}
+		if _, err := unix.Poll(fds, timeout); err != nil && !errors.Is(err, unix.EINTR) {
+			d.session.Load().Fail(err)
+			return
+		}
+		if fds[0].Revents != 0 {
+			return
+		}
+		if fds[1].Revents != 0 {
+			_, _ = unix.Read(w.ring.Kick, make([]byte, 8))
+		}
+	}
+}
+
+// work completes all chains that there are. A fault in guest memory becomes an
+// error.
+func (d *device) work(q *virtqueue.Queue, batch *virtqueue.Batch) (err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.slow != nil {
+		<-d.slow
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			f, ok := r.(interface{ Addr() uintptr })
+			if !ok || !d.session.Load().Contains(f.Addr()) {
+				panic(r)
+			}
+			err = errGuestMemory
+		}
+	}()
+	for {
+		batch.Reset()
+		n, err := q.Pop(batch, 16)
+		if err != nil {
+			return err
+		}
+		for _, c := range batch.Chains {
+			q.Complete(c.Head, uint32(virtqueue.Len(c.Writable)))
+		}
+		q.Flush()
+		if n == 0 && !q.Arm() {
+			return nil
+		}
+	}
+}
+
+// harness is a session with a front-end double.
+type harness struct {
+	t      *testing.T
+	dev    *device
+	fe     *vhostusertest.FrontEnd
+	cancel context.CancelCauseFunc
+	ended  chan error
+	err    error
+}
+
+// serve starts a session. When the test is over, nothing of it may be left.
+func serve(t *testing.T, dev *device) *harness {
+	t.Helper()
+	fds, maps := openFDs(t), guestMappings(t)
+	fe, backend, err := vhostusertest.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	h := &harness{t: t, dev: dev, fe: fe, cancel: cancel, ended: make(chan error, 1)}
+	go func() { h.ended <- vhostuser.Serve(ctx, backend, dev, vhostuser.Options{}) }()
+	t.Cleanup(func() {
+		fe.Close()
+		_ = h.wait()
+		cancel(nil)
+		if n := len(dev.rings); n > 0 {
+			t.Errorf("%d rings are still started after the session", n)
+		}
+		if n := openFDs(t); n != fds {
+			t.Errorf("%d file descriptors are open after the session, %d before", n, fds)
+		}
+		if n := guestMappings(t); n != maps {
+			t.Errorf("%d mappings of guest memory after the session, %d before", n, maps)
+		}
+	})
+	return h
+}
+
+// wait waits for the session's end and returns its reason.
+func (h *harness) wait() error {
+	h.t.Helper()
+	if h.err == nil {
+		select {
+		case h.err = <-h.ended:
+		case <-time.After(vhostusertest.Timeout):
+			h.t.Fatalf("session does not end; it has seen: %v", h.dev.events)
+		}
+	}
+	return h.err
+}
+
+// negotiate does the handshake and shares 16 MiB of memory.
+func (h *harness) negotiate(features, proto uint64) *vhostusertest.Memory {
+	h.t.Helper()
+	if err := h.fe.Handshake(features, proto); err != nil {
+		h.t.Fatal(err)
+	}
+	mem, err := h.fe.NewMemory(16 << 20)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := h.fe.ShareMemory(); err != nil {
+		h.t.Fatal(err)
+	}
+	return mem
+}
+
+// ring makes a ring of 64 entries.
+func (h *harness) ring(mem *vhostusertest.Memory, index int) *vhostusertest.Ring {
+	h.t.Helper()
+	r, err := h.fe.NewRing(mem, index, 64, 64<<10)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return r
+}
+
+// offer makes a chain available to the device, without a kick.
+func offer(t *testing.T, r *vhostusertest.Ring) {
+	t.Helper()
+	if _, err := r.Driver.AddChain(nil, []virtqueuetest.Buf{r.Driver.Alloc(100)}); err != nil {
+		t.Fatal(err)
+	}
+	r.Driver.Publish()
+}
+
+// expectUsed waits until the device has used a chain, by its signals.
+func expectUsed(t *testing.T, r *vhostusertest.Ring) {
+	t.Helper()
+	for {
+		if head, n, ok := r.Driver.PollUsed(); ok {
+			if n != 100 {
+				t.Errorf("device wrote %d bytes, want 100", n)
+			}
+			r.Driver.Release(head)
+			return
+		}
+		if r.Driver.Arm() {
+			continue
+		}
+		if err := r.WaitCall(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// pass sends a chain through the device.
+func pass(t *testing.T, r *vhostusertest.Ring) {
+	t.Helper()
+	offer(t, r)
+	if err := r.Kick(); err != nil {
+		t.Fatal(err)
+	}
+	expectUsed(t, r)
+}
+
+func (h *harness) do(r vhostuser.Request, payload []byte, fds ...int) {
+	h.t.Helper()
+	if err := h.fe.Do(r, payload, fds...); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// refused expects the back-end to refuse a message by REPLY_ACK.
+func (h *harness) refused(r vhostuser.Request, payload []byte, fds ...int) {
+	h.t.Helper()
+	if err := h.fe.Do(r, payload, fds...); !errors.Is(err, vhostusertest.ErrNack) {
+		h.t.Errorf("%v: got %v, want a refusal", r, err)
+	}
+}
+
+func (h *harness) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// vring returns the state of a vring.
+func (h *harness) vring(i int) vhostuser.Vring { return h.dev.session.Load().Snapshot().Vrings[i] }
+
+func openFDs(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func guestMappings(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(b), "/memfd:guest memory")
+}
+
+func state(index, num uint32) []byte {
+	return vhostuser.VringState{Index: index, Num: num}.AppendTo(nil)
+}
+
+func file(index uint8) []byte { return vhostuser.VringFile{Index: index}.AppendTo(nil) }
+
+func noFile(index uint8) []byte {
+	return vhostuser.VringFile{Index: index, NoFD: true}.AppendTo(nil)
+}
+
+func u64(v uint64) []byte { return vhostuser.AppendU64(nil, v) }

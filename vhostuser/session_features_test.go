@@ -1,0 +1,105 @@
+package vhostuser_test
+
+import (
+	"strings"
+	"testing"
+
+	"vswitchd/vhostuser"
+)
+
+func TestOnlyWhatWorksIsOffered(t *testing.T) {
+	h := serve(t, newDevice(2)) // a device that offers all protocol features there can be
+	features, err := h.fe.GetU64(vhostuser.GetFeatures)
+	h.must(err)
+	if want := uint64(version1 | eventIdx | protocol); features != want {
+		t.Errorf("features %#x, want %#x", features, want)
+	}
+	proto, err := h.fe.GetU64(vhostuser.GetProtocolFeatures)
+	h.must(err)
+	if want := uint64(allProto); proto != want {
+		t.Errorf("protocol features %v, want %v", vhostuser.ProtocolFeatureNames(proto), vhostuser.ProtocolFeatureNames(want))
+	}
+	if n, err := h.fe.GetU64(vhostuser.GetQueueNum); err != nil || n != 1 {
+		t.Errorf("GET_QUEUE_NUM: %d, %v", n, err) // was offered, if not acknowledged
+	}
+}
+
+func TestMemorySlots(t *testing.T) {
+	h := serve(t, newDevice(2))
+	h.must(h.fe.Handshake(allVirtio, allProto))
+	if n, err := h.fe.GetU64(vhostuser.GetMaxMemSlots); err != nil || n != 509 {
+		t.Errorf("GET_MAX_MEM_SLOTS: %d, %v", n, err)
+	}
+}
+
+func TestFeaturesThatWereNotOffered(t *testing.T) {
+	h := serve(t, newDevice(2))
+	h.must(h.fe.Handshake(allVirtio, allProto))
+	h.refused(vhostuser.SetFeatures, u64(allVirtio|1<<34))
+	h.refused(vhostuser.SetFeatures, u64(allVirtio|1<<vhostuser.FeatureLogAll))
+	h.refused(vhostuser.SetProtocolFeatures, u64(allProto|1<<vhostuser.ProtocolFeatureInflightShmFD))
+	if st := h.dev.session.Load().Snapshot(); st.Features != allVirtio || st.ProtocolFeatures != allProto || !st.Owned {
+		t.Errorf("state %+v", st)
+	}
+}
+
+func TestReplyAckWithoutGetProtocolFeatures(t *testing.T) {
+	h := serve(t, newDevice(2))
+	h.must(h.fe.Send(vhostuser.SetProtocolFeatures, 0, u64(replyAck)))
+	h.fe.ProtocolFeatures = replyAck
+	h.do(vhostuser.SetOwner, nil)
+	h.refused(vhostuser.SetVringNum, state(0, 3))
+}
+
+func TestNeedReplyWithoutReplyAck(t *testing.T) {
+	h := serve(t, newDevice(2))
+	h.must(h.fe.Send(vhostuser.SetOwner, vhostuser.FlagNeedReply, nil))
+	if _, err := h.fe.GetU64(vhostuser.GetFeatures); err != nil {
+		t.Error("a reply came that nobody may expect:", err)
+	}
+}
+
+func TestNeedReplyToMessageWithReply(t *testing.T) {
+	h := serve(t, newDevice(2))
+	h.must(h.fe.Handshake(allVirtio, allProto))
+	h.must(h.fe.Send(vhostuser.GetFeatures, vhostuser.FlagNeedReply, nil))
+	m, err := h.fe.Recv()
+	h.must(err)
+	if m.Request != vhostuser.GetFeatures || m.Size != 8 {
+		t.Errorf("reply %+v", m.Header)
+	}
+	h.do(vhostuser.SetOwner, nil) // and there was but one reply
+}
+
+func TestSetFeaturesLeavesRunningRingsAlone(t *testing.T) {
+	// QEMU starts queue pairs one after another and sends SET_FEATURES for each.
+	h := serve(t, newDevice(2))
+	mem := h.negotiate(allVirtio, allProto)
+	r := h.ring(mem, 0)
+	h.must(h.fe.StartRing(r))
+	before := h.dev.events.String()
+	h.do(vhostuser.SetFeatures, u64(allVirtio))
+	h.refused(vhostuser.SetFeatures, u64(allVirtio&^eventIdx))
+	h.refused(vhostuser.SetFeatures, u64(0))
+	if after := h.dev.events.String(); after != before {
+		t.Errorf("device has seen %s", strings.TrimPrefix(after, before))
+	}
+	pass(t, r)
+
+	// A ring that is stopped can become another.
+	base, err := h.fe.StopRing(r)
+	h.must(err)
+	h.do(vhostuser.SetFeatures, u64(allVirtio&^eventIdx))
+	h.do(vhostuser.SetFeatures, u64(allVirtio))
+	h.must(h.fe.StartRingAt(r, base))
+	pass(t, r)
+}
+
+func TestResetOwnerIsIgnored(t *testing.T) {
+	h := serve(t, newDevice(2))
+	mem := h.negotiate(allVirtio, allProto)
+	r := h.ring(mem, 0)
+	h.must(h.fe.StartRing(r))
+	h.do(vhostuser.ResetOwner, nil)
+	pass(t, r)
+}
