@@ -1,0 +1,97 @@
+// Vswitchd is an Ethernet switch for QEMU guests: each guest is a vhost-user
+// port, an uplink joins them to a network interface of the host.
+//
+// It runs in the foreground and says what it does on standard error. SIGTERM
+// and SIGINT stop it, SIGHUP makes it read its configuration again.
+//
+// Exit codes: 0 stopped as asked; 1 failed while running, or --check found
+// errors; 2 wrong usage or configuration.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/spf13/pflag"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/version"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func run(args []string, stdout, stderr io.Writer) int {
+	// QEMU's convention for back-end programs: other arguments are ignored,
+	// even wrong ones.
+	if slices.Contains(args, "--print-capabilities") {
+		fmt.Fprintln(stdout, capabilities)
+		return exitOK
+	}
+	opts, err := parseFlags(args)
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		fmt.Fprint(stdout, usage())
+		return exitOK
+	case err != nil:
+		fmt.Fprintf(stderr, "vswitchd: %v\nTry vswitchd --help.\n", err)
+		return exitUsage
+	case opts.version:
+		fmt.Fprintln(stdout, version.Line("vswitchd"))
+		return exitOK
+	case opts.check:
+		return check(opts, stdout, stderr)
+	}
+	cfg, errs := opts.load()
+	if len(errs) > 0 {
+		fmt.Fprintln(stderr, errs)
+		return exitUsage
+	}
+	return serve(opts, cfg, stderr)
+}
+
+// capabilities describes this program as VHostUserBackendCapabilities in
+// QEMU's docs/interop/vhost-user.json.
+const capabilities = `{"type":"net"}`
+
+// check prints what is wrong with the configuration.
+func check(opts *options, stdout, stderr io.Writer) int {
+	cfg, errs := opts.load()
+	if len(errs) > 0 {
+		fmt.Fprintln(stderr, errs)
+		return exitFailed
+	}
+	for _, w := range cfg.Warnings {
+		fmt.Fprintf(stderr, "%v (warning)\n", w)
+	}
+	name := opts.file
+	if name == "" {
+		name = "the command line"
+	}
+	fmt.Fprintf(stdout, "%s: no errors\n", name)
+	return exitOK
+}
+
+// load reads and checks the configuration, and that this machine has what it
+// names.
+func (o *options) load() (*config.Config, config.Errors) {
+	cfg, errs := config.Load(o.file, o.flags)
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	if errs := cfg.CheckHost(); len(errs) > 0 {
+		return nil, errs
+	}
+	return cfg, nil
+}

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"vswitchd/internal/control"
+)
+
+// These tests run the program itself.
+
+var program string
+
+func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "vswitchd-test")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	program = filepath.Join(dir, "vswitchd")
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	return m.Run()
+}
+
+// write writes a configuration file in dir and returns its name.
+func write(t *testing.T, dir, text string) string {
+	t.Helper()
+	file := filepath.Join(dir, "vswitchd.toml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// finish runs the program to its end, which has to come without a signal.
+func finish(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errOut.String()
+}
+
+const badConfig = `[switch]
+workers = 0
+[port.a]
+tga = 3
+[port.a]
+`
+
+func badConfigErrors(file string) string {
+	return file + ":2: switch.workers: is 0, must be from 1 to 128\n" +
+		file + ":4: port.a.tga: unknown key; did you mean \"tag\"?\n" +
+		file + ":5: port.a: defined twice, first in line 3\n"
+}
+
+func TestEndsThatNeedNoSwitch(t *testing.T) {
+	bad := write(t, t.TempDir(), badConfig)
+	good := write(t, t.TempDir(), "[port.a]\n")
+	noIf := write(t, t.TempDir(), "[uplink.lan]\ninterface = \"no-such-if\"\n")
+	warn := write(t, t.TempDir(), "[switch]\nmcast_snooping = true\n")
+	long := "/" + strings.Repeat("x", 107)
+	for _, tt := range []struct {
+		args           string
+		code           int
+		stdout, stderr string
+	}{
+		{"--check --config " + good, 0, good + ": no errors\n", ""},
+		{"--check --config " + bad, 1, "", badConfigErrors(bad)},
+		{"--config " + bad, 2, "", badConfigErrors(bad)},
+		{"--check --config " + noIf, 1, "", noIf + ":2: uplink.lan.interface: there is no network interface \"no-such-if\"\n"},
+		{"--config " + noIf, 2, "", noIf + ":2: uplink.lan.interface: there is no network interface \"no-such-if\"\n"},
+		{"--check --config " + warn, 0, warn + ": no errors\n",
+			warn + ":2: switch.mcast_snooping: not supported by this version: multicast goes to all ports (warning)\n"},
+		{"--config /nonexistent", 2, "", "/nonexistent: cannot read the configuration: no such file or directory\n"},
+		{"--check --config /nonexistent", 1, "", "/nonexistent: cannot read the configuration: no such file or directory\n"},
+		{"--port a=" + long, 2, "", "--port a=" + long + ": port.a.socket: the path of the socket is 108 bytes long, at most 107 are possible\n"},
+		{"--port a --port a", 2, "", "--port a: port.a: there is a port of this name already: port.a in --port a\n"},
+		{"--uplink no-such-if", 2, "", "--uplink no-such-if: uplink.no-such-if.interface: there is no network interface \"no-such-if\"\n"},
+		{"--log-level loud", 2, "", "--log-level loud: log.level: is \"loud\", must be one of \"trace\", \"debug\", \"info\", \"warn\", \"error\"\n"},
+		{"--bogus", 2, "", "vswitchd: unknown flag: --bogus\nTry vswitchd --help.\n"},
+		{"extra", 2, "", "vswitchd: unexpected argument \"extra\"\nTry vswitchd --help.\n"},
+		{"--config=", 2, "", "vswitchd: --config: the value is empty\nTry vswitchd --help.\n"},
+		{"--fd 2", 2, "", "vswitchd: --fd 2: 0, 1 and 2 are the standard streams, and negative numbers no descriptors\nTry vswitchd --help.\n"},
+		{"--fd 5 --socket-path /tmp/x", 2, "", "vswitchd: --fd and --socket-path exclude each other\nTry vswitchd --help.\n"},
+		{"--bogus --print-capabilities", 0, "{\"type\":\"net\"}\n", ""},
+	} {
+		code, stdout, stderr := finish(t, strings.Fields(tt.args)...)
+		if code != tt.code || stdout != tt.stdout || stderr != tt.stderr {
+			t.Errorf("vswitchd %s: exit code %d\nstdout: %s\nstderr: %s\nwant %d\nstdout: %s\nstderr: %s",
+				tt.args, code, stdout, stderr, tt.code, tt.stdout, tt.stderr)
+		}
+	}
+}
+
+func TestVersionAndHelp(t *testing.T) {
+	if code, stdout, _ := finish(t, "--version"); code != 0 || !strings.HasPrefix(stdout, "vswitchd ") {
+		t.Errorf("--version: %d %s", code, stdout)
+	}
+	code, stdout, _ := finish(t, "--help")
+	for _, flag := range []string{"config", "check", "port", "uplink", "control", "metrics", "log-level", "log-format", "version", "print-capabilities", "socket-path", "fd"} {
+		if code != 0 || !strings.Contains(stdout, "--"+flag+" ") {
+			t.Errorf("--help: %d, --%s is missing:\n%s", code, flag, stdout)
+		}
+	}
+}
+
+// A process is a running vswitchd.
+type process struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	log *bufio.Scanner // its standard error
+}
+
+// begin starts the program and waits until it has told systemd that it is
+// ready.
+func begin(t *testing.T, args ...string) *process {
+	t.Helper()
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "n"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer notify.Close()
+	p := &process{t: t, cmd: exec.Command(program, args...)}
+	p.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify.LocalAddr().String())
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.log = bufio.NewScanner(stderr)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.cmd.Process.Kill(); p.cmd.Wait() })
+	if err := notify.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 100)
+	n, err := notify.Read(buf)
+	if err != nil || string(buf[:n]) != "READY=1" {
+		t.Fatalf("notification %q, %v", buf[:n], err)
+	}
+	return p
+}
+
+// waitFor reads the log up to a line with text in it.
+func (p *process) waitFor(text string) {
+	p.t.Helper()
+	var lines []string
+	for p.log.Scan() {
+		lines = append(lines, p.log.Text())
+		if strings.Contains(p.log.Text(), text) {
+			return
+		}
+	}
+	p.t.Fatalf("no %q in the log:\n%s", text, strings.Join(lines, "\n"))
+}
+
+// end sends a signal and returns the exit code.
+func (p *process) end(s os.Signal) int {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+	for p.log.Scan() {
+	}
+	p.cmd.Wait()
+	return p.cmd.ProcessState.ExitCode()
+}
+
+func TestSignalsStopItCleanly(t *testing.T) {
+	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		dir := t.TempDir()
+		ctl := filepath.Join(dir, "run", "control.sock")
+		p := begin(t, "--control", ctl, "--port", "a="+filepath.Join(dir, "a.sock"))
+		if _, err := control.NewClient(ctl).Get(t.Context(), "/v1/ports/a"); err != nil {
+			t.Error(err)
+		}
+		if code := p.end(s); code != 0 {
+			t.Errorf("%v: exit code %d", s, code)
+		}
+		for _, socket := range []string{ctl, filepath.Join(dir, "a.sock")} {
+			if _, err := os.Lstat(socket); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%v: %s is still there", s, socket)
+			}
+		}
+	}
+}
+
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	ctl := filepath.Join(dir, "control.sock")
+	head := "[control]\nsocket = \"" + ctl + "\"\n[switch]\nsocket_dir = \"" + dir + "\"\n"
+	file := write(t, dir, head+"[port.a]\n")
+	p := begin(t, "--config", file)
+	client := control.NewClient(ctl)
+
+	// Errors: nothing changes, every reason is logged and returned.
+	write(t, dir, head+"[port.b]\ntag = -1\nqueues = 0\n")
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	p.waitFor(file + ":6: port.b.tag: is -1, must be from 0 to 4095")
+	p.waitFor(file + ":7: port.b.queues: is 0, must be from 1 to 128")
+	if _, err := client.Post(t.Context(), "/v1/reload"); err == nil || !strings.Contains(err.Error(), file+":7: port.b.queues") {
+		t.Errorf("reload of a bad file: %v", err)
+	}
+	if _, err := client.Get(t.Context(), "/v1/ports/a"); err != nil {
+		t.Errorf("after a refused reload: %v", err)
+	}
+
+	// What cannot change without a restart.
+	write(t, dir, head+"[log]\nformat = \"json\"\n[port.a]\n")
+	if _, err := client.Post(t.Context(), "/v1/reload"); err == nil || !strings.Contains(err.Error(), "restart") {
+		t.Errorf("reload of a fixed value: %v", err)
+	}
+
+	// What can.
+	write(t, dir, head+"[log]\nlevel = \"warn\"\n[port.a]\n")
+	if body, err := client.Post(t.Context(), "/v1/reload"); err != nil || !strings.Contains(string(body), "log.level: info -\\u003e warn") {
+		t.Errorf("reload: %s %v", body, err)
+	}
+	if code := p.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestASecondDaemonTouchesNothing(t *testing.T) {
+	dir := t.TempDir()
+	ctl := filepath.Join(dir, "control.sock")
+	port := "a=" + filepath.Join(dir, "a.sock")
+	first := begin(t, "--control", ctl, "--port", port)
+	code, _, stderr := finish(t, "--control", ctl, "--port", port)
+	if code != 1 || !strings.Contains(stderr, "another process is listening there") || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	if _, err := control.NewClient(ctl).Get(t.Context(), "/v1/switch"); err != nil {
+		t.Errorf("the first one does not answer any more: %v", err)
+	}
+	if code := first.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestAKilledDaemonsSocketIsReplaced(t *testing.T) {
+	dir := t.TempDir()
+	ctl := filepath.Join(dir, "control.sock")
+	port := "a=" + filepath.Join(dir, "a.sock")
+	begin(t, "--control", ctl, "--port", port).end(syscall.SIGKILL)
+	p := begin(t, "--control", ctl, "--port", port)
+	if _, err := control.NewClient(ctl).Get(t.Context(), "/v1/switch"); err != nil {
+		t.Error(err)
+	}
+	if code := p.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestLogFormatJSON(t *testing.T) {
+	dir := t.TempDir()
+	p := begin(t, "--control", filepath.Join(dir, "c"), "--port", "a="+filepath.Join(dir, "a.sock"), "--log-format", "json")
+	p.waitFor(`"@message":"started"`)
+	if code := p.end(syscall.SIGINT); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/hashicorp/go-hclog"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/control"
+	"vswitchd/internal/daemon"
+	"vswitchd/internal/version"
+)
+
+// serve runs the switch until a signal ends it, and returns the exit code.
+func serve(opts *options, cfg *config.Config, stderr io.Writer) int {
+	log := newLogger(cfg.Log, stderr)
+	// From here on, a signal stops what has been started.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	if err := start(opts, cfg, log, signals); err != nil {
+		var errs config.Errors
+		if errors.As(err, &errs) {
+			fmt.Fprintln(stderr, errs)
+			return exitUsage
+		}
+		log.Error("stopped", "error", err)
+		return exitFailed
+	}
+	log.Info("stopped")
+	return exitOK
+}
+
+// start sets up everything, runs it, and returns when all is taken down again.
+func start(opts *options, cfg *config.Config, log hclog.Logger, signals <-chan os.Signal) error {
+	for _, w := range cfg.Warnings {
+		log.Warn(w.Error())
+	}
+	if len(cfg.Ports)+len(cfg.Uplinks) == 0 {
+		log.Warn("no ports are configured")
+	}
+	// The control socket comes first: if another vswitchd has it, nothing
+	// else must be touched.
+	var l net.Listener
+	if cfg.Control.Socket != "" {
+		var err error
+		if l, err = control.Listen(cfg.Control.Socket, control.Access(cfg.Control.Access)); err != nil {
+			return err
+		}
+		defer l.Close()
+	}
+	d, err := daemon.New(cfg, log)
+	if err != nil {
+		return err
+	}
+	log.Info("started", "version", version.String(), "config", opts.file,
+		"ports", len(cfg.Ports), "uplinks", len(cfg.Uplinks), "control", cfg.Control.Socket)
+
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	r := &reloader{opts: opts, d: d, log: log, cfg: cfg}
+	go watch(signals, stop, r, log)
+	notify(log, sd.SdNotifyReady)
+	return together(ctx, stop,
+		d.Run,
+		func(ctx context.Context) error {
+			if l == nil {
+				return nil
+			}
+			return control.NewServer(d.Backend(), r.reload, log.Named("control")).Serve(ctx, l)
+		},
+		func(ctx context.Context) error {
+			<-ctx.Done()
+			notify(log, sd.SdNotifyStopping)
+			return nil
+		})
+}
+
+// together runs functions until all have returned. The first that fails stops
+// the others.
+func together(ctx context.Context, stop context.CancelFunc, fs ...func(context.Context) error) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(fs))
+	for i, f := range fs {
+		wg.Go(func() {
+			if errs[i] = f(ctx); errs[i] != nil {
+				stop()
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// watch acts on signals. The first that asks for the end stops everything
+// in order, the second at once.
+func watch(signals <-chan os.Signal, stop context.CancelFunc, r *reloader, log hclog.Logger) {
+	stopping := false
+	for s := range signals {
+		switch {
+		case s == syscall.SIGHUP && !stopping:
+			_, _ = r.reload() // it logs what it did
+		case s == syscall.SIGHUP:
+		case stopping:
+			log.Error("stopped at once by a second signal", "signal", s)
+			os.Exit(exitFailed)
+		default:
+			log.Info("stopping", "signal", s)
+			stopping = true
+			stop()
+		}
+	}
+}
+
+// reloader reads the configuration again and changes the switch accordingly.
+type reloader struct {
+	opts *options
+	d    *daemon.Daemon
+	log  hclog.Logger
+
+	mu  sync.Mutex // one reload at a time
+	cfg *config.Config
+}
+
+// reload changes everything or nothing, logs either, and returns a line for
+// each change.
+func (r *reloader) reload() (changed []string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer func() {
+		if err != nil {
+			for line := range strings.Lines(err.Error()) {
+				r.log.Error("reload refused", "reason", strings.TrimSpace(line))
+			}
+			return
+		}
+		for _, c := range changed {
+			r.log.Info("reloaded", "change", c)
+		}
+		if len(changed) == 0 {
+			r.log.Info("reloaded, nothing has changed")
+		}
+	}()
+
+	cfg, errs := config.Load(r.opts.file, r.opts.flags)
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	if err := r.fixed(cfg); err != nil {
+		return nil, err
+	}
+	if changed, err = r.d.Reload(cfg); err != nil {
+		return nil, err
+	}
+	if old := r.cfg.Log.Level; cfg.Log.Level != old {
+		r.log.SetLevel(hclog.LevelFromString(cfg.Log.Level))
+		changed = append(changed, fmt.Sprintf("log.level: %s -> %s", old, cfg.Log.Level))
+	}
+	for _, w := range cfg.Warnings {
+		r.log.Warn(w.Error())
+	}
+	r.cfg = cfg
+	return changed, nil
+}
+
+// fixed refuses to change what this program sets up once, at its start.
+func (r *reloader) fixed(cfg *config.Config) error {
+	switch {
+	case cfg.Control != r.cfg.Control:
+		return errors.New("[control] has changed, which takes a restart")
+	case cfg.Log.JSON != r.cfg.Log.JSON:
+		return errors.New("log.format has changed, which takes a restart")
+	}
+	return nil
+}
+
+// notify tells systemd, if that started us.
+func notify(log hclog.Logger, state string) {
+	if _, err := sd.SdNotify(false, state); err != nil {
+		log.Warn("cannot notify systemd", "error", err)
+	}
+}
+
+func newLogger(c config.Log, w io.Writer) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{
+		Name:       "vswitchd",
+		Level:      hclog.LevelFromString(c.Level),
+		Output:     w,
+		JSONFormat: c.JSON,
+	})
+}

@@ -1,0 +1,26 @@
+package config
+
+import "testing"
+
+func TestNearest(t *testing.T) {
+	known := []string{"tag", "trunks", "mac", "max_macs", "mode", "socket_mode"}
+	for word, want := range map[string]string{
+		"tga": "tag", "tags": "tag", "TAG": "tag", "trunk": "trunks", "socket-mode": "socket_mode", "sokcet_mdoe": "socket_mode",
+		"": "", "x": "", "colour": "", "maximum": "",
+	} {
+		if got := nearest(word, known); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
+		}
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"", "ab", 2}, {"ab", "", 2}, {"ab", "ab", 0}, {"ab", "ba", 1}, {"abc", "xbc", 1}, {"abc", "abxc", 1}, {"kitten", "sitting", 3}} {
+		if got := distance(tt.a, tt.b); got != tt.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", tt.a, tt.b, got, tt.want)
+		}
+	}
+}
