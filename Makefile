@@ -24,6 +24,7 @@ tools: ## Get Go, if it is not there
 lab: tools ## Get what the end-to-end tests and the demo need: QEMU, a guest, DPDK's testpmd (as root)
 	@scripts/install-lab.sh
 	@test/guest/build-image
+	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -o build/guestctl ./test/guest/guestctl
 
 build: tools ## Build build/vswitchd and build/vswitchctl, static
 	CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) -o build/ ./cmd/...

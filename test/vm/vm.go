@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +23,7 @@ type VM struct {
 	dir    string
 	cmd    *exec.Cmd
 	exited chan struct{} // closed once the process is gone
-	agent  *agent
+	agent  *Agent
 	qmp    *qmp
 }
 
@@ -148,6 +149,25 @@ func (vm *VM) connect(ctx context.Context) error {
 	return err
 }
 
+// dial connects to a socket that QEMU makes as it starts.
+func (vm *VM) dial(ctx context.Context, name string) (net.Conn, error) {
+	retry := time.NewTicker(10 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", filepath.Join(vm.dir, name))
+		if err == nil {
+			return conn, nil
+		}
+		select {
+		case <-vm.exited:
+			return nil, fmt.Errorf("%w: %v", ErrExited, vm.cmd.ProcessState)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("connect to QEMU: %w: %w", ctx.Err(), err)
+		case <-retry.C:
+		}
+	}
+}
+
 // ErrExited is returned by what needs the QEMU process when that is gone.
 var ErrExited = errors.New("QEMU has exited")
 
@@ -180,7 +200,7 @@ func (vm *VM) Exited() <-chan struct{} { return vm.exited }
 func (vm *VM) Close() {
 	vm.Kill()
 	if vm.agent != nil {
-		vm.agent.close()
+		vm.agent.Close()
 	}
 	if vm.qmp != nil {
 		vm.qmp.close()

@@ -1,0 +1,47 @@
+#!/bin/bash
+# Runs a QEMU guest on a port of vswitchd, with plain QEMU options:
+#
+#   qemu-examples/guest.sh SOCKET MAC [QEMU OPTION...]
+#   qemu-examples/guest.sh /run/vswitchd/vm1.sock 52:54:00:00:00:01 -nographic -drive file=debian.qcow2,if=virtio
+#
+# QEMU=program and ACCEL=kvm|tcg choose how; by default qemu-system-x86_64, and kvm where /dev/kvm can be opened. A few machines
+# open it although guests hang under it: there, set ACCEL=tcg.
+#
+# Who listens on the socket? vswitchd does, unless the port has mode = "client". QEMU then connects, and must be told to do so again
+# when vswitchd has been restarted: that is reconnect. The other way round, with mode = "client", QEMU listens:
+#
+#   -chardev socket,id=port,path=SOCKET,server=on,wait=off
+#
+# It starts the guest once vswitchd has connected; vswitchd retries for ever, so either may be started first, and neither
+# needs reconnect. Choose that where QEMU runs as a user who may not write to vswitchd's folder.
+
+set -euo pipefail
+[ $# -ge 2 ] || { sed -n '4,5s/^# *//p' "$0" >&2; exit 2; }
+socket=$1 mac=$2
+shift 2
+
+qemu=${QEMU:-qemu-system-x86_64}
+if [ -z "${ACCEL:-}" ]; then
+	if [ -w /dev/kvm ]; then ACCEL=kvm; else ACCEL=tcg; fi
+fi
+
+# QEMU 9.2 and newer count milliseconds. A guest resumes that much later after a restart of vswitchd.
+reconnect=reconnect-ms=200 device_options=
+read -r major minor < <("$qemu" --version | sed -nE '1s/.* version ([0-9]+)\.([0-9]+).*/\1 \2/p')
+if ((major < 9 || major == 9 && minor < 2)); then
+	reconnect=reconnect=1
+	# Under emulation, QEMU 7.2 crashes when a guest enables MSI-X on a vhost-user device.
+	if [ "$ACCEL" = tcg ]; then device_options=,vectors=0; fi
+fi
+cpu=host
+if [ "$ACCEL" = tcg ]; then cpu=qemu64; fi
+
+# The guest's memory must be a shared mapping of a file: vswitchd maps it too. No hugepages are needed.
+exec "$qemu" \
+	-accel "$ACCEL" -cpu "$cpu" -m 512M \
+	-object memory-backend-memfd,id=memory,size=512M,share=on \
+	-machine q35,memory-backend=memory \
+	-chardev "socket,id=port,path=$socket,$reconnect" \
+	-netdev vhost-user,id=net0,chardev=port,queues=1 \
+	-device "virtio-net-pci,netdev=net0,mac=$mac,romfile=$device_options" \
+	"$@"
