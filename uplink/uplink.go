@@ -1,0 +1,392 @@
+package uplink
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	vswitch "vswitchd/switch"
+)
+
+var (
+	// ErrNoInterface is returned by Open when there is no interface of that name.
+	ErrNoInterface = errors.New("no such interface")
+
+	// ErrNotEthernet is returned by Open for an interface that has no Ethernet
+	// frames, like a tun device or the loopback.
+	ErrNotEthernet = errors.New("not an Ethernet interface")
+
+	// ErrPrivilege is returned by Open when the process may not open packet
+	// sockets.
+	ErrPrivilege = errors.New("packet sockets need the capability CAP_NET_RAW")
+)
+
+// DefaultRingSize is the size of the receive ring in bytes: 1024 slots for an
+// MTU of up to 1946 bytes, which is a millisecond at a million frames per second.
+const DefaultRingSize = 2 << 20
+
+// Config says what an uplink is to be. It is not changed after Open.
+type Config struct {
+	Name        string // the port's, for errors and logs
+	Interface   string // the host interface's
+	Promiscuous bool   // receive frames to any address, not only the interface's own
+	RingSize    int    // bytes of the receive ring, approximately; 0: DefaultRingSize
+	Counters    *vswitch.Counters
+	Logger      hclog.Logger // nil: no logging
+
+	// Deliver takes the frames that come in: Inlet.Deliver. It is called by Poll
+	// alone, with 1 to vswitch.MaxBatch frames that are valid until it returns.
+	Deliver func([]vswitch.Frame)
+
+	// SetUp is told whether the interface can carry frames: once by Begin, then on
+	// each change.
+	SetUp func(up bool)
+
+	// Start hands a Source over to the data plane. Stop takes it back, and
+	// returns when none of its methods runs or will run. Both are called, like
+	// SetUp, one at a time, by Begin, Close or a goroutine of the uplink, and
+	// must call none of the Uplink's methods but Transmit and Caps.
+	Start func(Source)
+	Stop  func(Source)
+}
+
+// A Source is a socket that a data-plane worker waits for and polls; one worker
+// at a time calls its methods.
+type Source interface {
+	FD() int   // readable when frames may have come; never changes
+	Poll() int // delivers one batch; returns how many ring slots it took, 0 if there was nothing to do
+	Arm() bool // from now on FD tells of new frames; true if some are there already
+	Disarm()   // FD need not tell
+}
+
+// An Uplink is a switch port on a host interface. See the package's
+// documentation.
+type Uplink struct {
+	cfg Config
+	log hclog.Logger
+
+	// For Transmit and Caps, on any worker.
+	sockMu  sync.RWMutex // see transmit.go
+	sock    *socket      // nil while there is no interface
+	batches txBatches
+	mtu     atomic.Int64
+	uso     bool
+
+	// The control side: ctlMu is held for each look at the interface and for
+	// Begin, Close and Status. Ranks before sockMu.
+	ctlMu   sync.Mutex
+	begun   bool
+	closed  bool
+	link    *link // as last seen; nil: gone
+	told    bool  // SetUp's last argument
+	lastErr string
+	logged  snapshot
+	packets uint64 // of sockets that are closed, and of the current one up to now
+	drops   uint64
+
+	quit      chan struct{}
+	watchDone chan struct{}
+}
+
+// Open makes an uplink on an interface that has to exist. It calls none of cfg's
+// functions: attach the Uplink to the switch, then call Begin.
+//
+// Errors wrap ErrNoInterface, ErrNotEthernet or ErrPrivilege where one applies.
+func Open(cfg Config) (*Uplink, error) {
+	if cfg.RingSize == 0 {
+		cfg.RingSize = DefaultRingSize
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	u := &Uplink{
+		cfg:       cfg,
+		log:       cfg.Logger.With("port", cfg.Name, "interface", cfg.Interface),
+		uso:       kernelTakesUSO(),
+		quit:      make(chan struct{}),
+		watchDone: make(chan struct{}),
+	}
+	l, err := findLink(cfg.Interface, 0)
+	if err == nil && l == nil {
+		err = ErrNoInterface
+	}
+	if err == nil {
+		err = u.attach(l)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("uplink %s on interface %s: %w", cfg.Name, cfg.Interface, err)
+	}
+	u.link = l
+	u.mtu.Store(int64(l.mtu))
+	return u, nil
+}
+
+// Begin starts the traffic: it calls cfg.Start and cfg.SetUp, and from now on the
+// uplink follows its interface.
+func (u *Uplink) Begin() {
+	u.ctlMu.Lock()
+	defer u.ctlMu.Unlock()
+	if u.begun || u.closed {
+		panic("uplink: Begin called twice or after Close")
+	}
+	u.begun = true
+	if u.sock != nil {
+		u.cfg.Start(u.sock.rx)
+	}
+	u.told = u.link.up()
+	u.cfg.SetUp(u.told)
+	u.logState()
+	go u.watch()
+}
+
+// Close takes the Source back and closes the socket. When it returns, none of
+// cfg's functions runs or will run. The caller has detached the port from the
+// switch or goes on calling Transmit, which drops everything.
+func (u *Uplink) Close() error {
+	u.ctlMu.Lock()
+	if u.closed {
+		u.ctlMu.Unlock()
+		return nil
+	}
+	u.closed = true
+	begun := u.begun
+	u.ctlMu.Unlock()
+
+	close(u.quit)
+	if begun {
+		<-u.watchDone
+	}
+	u.ctlMu.Lock()
+	defer u.ctlMu.Unlock()
+	return u.detach()
+}
+
+// attach opens a socket on l. ctlMu is held, or u is not yet shared.
+func (u *Uplink) attach(l *link) error {
+	if !l.ether {
+		return ErrNotEthernet
+	}
+	s, err := openSocket(socketConfig{
+		index:       l.index,
+		mac:         l.mac,
+		promiscuous: u.cfg.Promiscuous,
+		ringSize:    u.cfg.RingSize,
+		slotSize:    slotSizeFor(l.mtu),
+	})
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w (%w)", ErrPrivilege, unix.EPERM)
+	}
+	if err != nil {
+		return fmt.Errorf("opening a packet socket: %w", err)
+	}
+	s.rx.deliver, s.rx.counters = u.cfg.Deliver, u.cfg.Counters
+	s.clearError()
+	u.sockMu.Lock()
+	u.sock = s
+	u.sockMu.Unlock()
+	if u.begun {
+		u.cfg.Start(s.rx)
+	}
+	return nil
+}
+
+// detach closes the socket, if there is one. ctlMu is held.
+func (u *Uplink) detach() error {
+	s := u.sock
+	if s == nil {
+		return nil
+	}
+	if u.begun {
+		u.cfg.Stop(s.rx)
+	}
+	u.sockMu.Lock() // waits for every Transmit
+	u.sock = nil
+	u.sockMu.Unlock()
+	u.addKernelStats(s)
+	return s.close()
+}
+
+// follow looks at the interface and makes the uplink what the interface is. It
+// depends on nothing but what it sees, so it may be called at any time.
+func (u *Uplink) follow() {
+	u.ctlMu.Lock()
+	defer u.ctlMu.Unlock()
+	if u.closed {
+		return
+	}
+	index := 0
+	if u.sock != nil && u.sock.bound() {
+		index = u.sock.index
+	}
+	l, err := findLink(u.cfg.Interface, index)
+	if err != nil {
+		u.note(fmt.Errorf("looking at the interface: %w", err))
+		return // and leave everything as it is
+	}
+	old := u.link
+	u.link = l
+	if l != nil {
+		u.mtu.Store(int64(l.mtu))
+	}
+
+	fits := u.sock != nil && l != nil && index == l.index && u.sock.ring.slotSize == slotSizeFor(l.mtu)
+	if !fits {
+		if old == nil || l == nil || index != l.index {
+			u.tell(false) // another interface: forget what was learned on the old one
+		}
+		if err := u.detach(); err != nil {
+			u.log.Warn("closing the packet socket failed", "error", err)
+		}
+		if l != nil {
+			u.note(u.attach(l))
+		}
+	}
+	u.tell(u.sock != nil && l.up())
+	u.logState()
+	if u.sock != nil && !l.up() {
+		u.sock.clearError()
+	}
+}
+
+// tell calls SetUp when that is news. ctlMu is held.
+func (u *Uplink) tell(up bool) {
+	if up != u.told {
+		u.told = up
+		u.cfg.SetUp(up)
+	}
+}
+
+// note logs what stands in the way, once for as long as it stays the same.
+// ctlMu is held.
+func (u *Uplink) note(err error) {
+	msg := ""
+	if err != nil {
+		msg = err.Error()
+	}
+	if msg != u.lastErr && msg != "" {
+		u.log.Error("uplink does not work, trying again", "error", msg, "every", recheck)
+	}
+	u.lastErr = msg
+}
+
+// A snapshot is what of the interface is worth a line in the log when it changes.
+type snapshot struct {
+	state      string
+	name       string
+	index, mtu int
+}
+
+// logState logs what the interface is, if that is news. ctlMu is held.
+func (u *Uplink) logState() {
+	now := snapshot{state: u.state()}
+	if l := u.link; l != nil {
+		now.name, now.index, now.mtu = l.name, l.index, l.mtu
+	}
+	was := u.logged
+	u.logged = now
+	switch {
+	case now == was:
+	case now.state == StateError: // note has said it
+	case now.state == StateAbsent:
+		u.log.Warn("interface is gone, waiting for it to come back")
+	default:
+		if now.index == was.index && now.name != was.name {
+			u.log.Info("interface was renamed", "from", was.name, "to", now.name)
+		}
+		u.log.Info("interface is "+now.state, "index", now.index, "mac", u.link.mac, "mtu", now.mtu)
+	}
+}
+
+// Interface states, as Status reports them.
+const (
+	StateUp        = "up"
+	StateNoCarrier = "no-carrier"
+	StateDown      = "down"   // set down
+	StateAbsent    = "absent" // does not exist at present
+	StateError     = "error"  // exists, but Status.Err
+)
+
+// state names the state of the interface. ctlMu is held.
+func (u *Uplink) state() string {
+	switch {
+	case u.link == nil:
+		return StateAbsent
+	case u.sock == nil:
+		return StateError
+	case !u.link.admin:
+		return StateDown
+	case !u.link.carrier:
+		return StateNoCarrier
+	}
+	return StateUp
+}
+
+// Status describes an uplink at one moment.
+type Status struct {
+	Interface string           // its present name, if it was renamed
+	State     string           // one of the State constants
+	Err       string           // what stands in the way, empty if nothing does
+	Index     int              // 0 while absent, like the following
+	MAC       net.HardwareAddr //
+	MTU       int              // bytes behind the Ethernet header
+
+	Promiscuous     bool
+	IgnoresOutgoing bool // the kernel does it; else the uplink sorts its own frames out
+	RingSlots       int
+	RingSlotSize    int // bytes
+
+	// What the kernel counted since Open, over all sockets: frames that came to
+	// the socket, and those of them that it dropped because the ring was full.
+	KernelFrames, KernelDrops uint64
+}
+
+// Status may be called from anywhere; it makes a few system calls.
+func (u *Uplink) Status() Status {
+	u.ctlMu.Lock()
+	defer u.ctlMu.Unlock()
+	st := Status{
+		Interface:   u.cfg.Interface,
+		State:       u.state(),
+		Err:         u.lastErr,
+		Promiscuous: u.cfg.Promiscuous,
+	}
+	if l := u.link; l != nil {
+		st.Interface, st.Index, st.MAC, st.MTU = l.name, l.index, l.mac, l.mtu
+	}
+	if s := u.sock; s != nil {
+		u.addKernelStats(s)
+		st.IgnoresOutgoing = s.ignoresOutgoing
+		st.RingSlots, st.RingSlotSize = s.ring.slots, s.ring.slotSize
+	}
+	st.KernelFrames, st.KernelDrops = u.packets, u.drops
+	return st
+}
+
+// addKernelStats adds up the kernel's counters, which reading resets. ctlMu is
+// held.
+func (u *Uplink) addKernelStats(s *socket) {
+	p, d := s.kernelStats()
+	u.packets += p
+	u.drops += d
+}
+
+// Caps implements vswitch.Port.
+func (u *Uplink) Caps() vswitch.Caps {
+	return vswitch.Caps{
+		Csum: true,
+		TSO4: true,
+		TSO6: true,
+		ECN:  true,
+		UFO:  true,
+		USO4: u.uso,
+		USO6: u.uso,
+		MTU:  int(u.mtu.Load()),
+	}
+}
+
+var _ vswitch.Port = (*Uplink)(nil)
