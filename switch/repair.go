@@ -51,8 +51,13 @@ func asIs(f *Frame, caps *Caps) bool {
 	return f.Offload.GSOType == GSONone && (f.Offload.Flags == 0 || caps.Csum)
 }
 
+// maxUSOSegments is how many segments a GSOUDPL4 frame may fall into for a port that
+// takes such frames: Linux, as a guest and as the host, drops one with more
+// (UDP_MAX_SEGMENTS in virtio_net_hdr_to_skb). Windows makes them.
+const maxUSOSegments = 128
+
 // takesGSO reports whether a port with these caps takes f, a GSO frame, whole.
-func takesGSO(f *Frame, v6 bool, caps *Caps) bool {
+func takesGSO(f *Frame, g *gso, caps *Caps) bool {
 	maxGS := caps.MaxGS
 	if maxGS == 0 {
 		maxGS = MaxFrameLen
@@ -72,7 +77,11 @@ func takesGSO(f *Frame, v6 bool, caps *Caps) bool {
 	case GSOUDP:
 		return caps.UFO
 	case GSOUDPL4:
-		return v6 && caps.USO6 || !v6 && caps.USO4
+		takes := caps.USO4
+		if g.v6 {
+			takes = caps.USO6
+		}
+		return takes && f.Len-g.end <= maxUSOSegments*g.size
 	}
 	return false
 }
@@ -150,7 +159,7 @@ func (w *workbench) put(f *Frame, caps *Caps) putResult {
 		if caps.MTU != 0 && g.l3Max > caps.MTU {
 			return putTooBig
 		}
-		if takesGSO(f, g.v6, caps) {
+		if takesGSO(f, &g, caps) {
 			w.emit(f)
 		} else {
 			w.segment(f, &g)
@@ -167,6 +176,7 @@ func (w *workbench) put(f *Frame, caps *Caps) putResult {
 		w.emit(f)
 	case f.Offload.Flags&HdrNeedsCsum == 0:
 		w.strip(f, nil) // HdrDataValid is not for a port that knows no checksums
+		w.emit(f)
 	default:
 		return w.complete(f)
 	}
@@ -188,18 +198,18 @@ func (w *workbench) complete(f *Frame) putResult {
 	w.strip(f, csum)
 	// Not 0, whatever the protocol: Linux's skb_checksum_help does so too.
 	binary.BigEndian.PutUint16(csum, c.fieldOrOnes())
+	w.emit(f)
 	return putDone
 }
 
-// strip emits f without its Offload, and makes a note of that and of the
-// checksum field, which the caller may then change.
+// strip takes f's Offload away, and makes a note of that and of the checksum
+// field, which the caller may then change. f must go into the batch next.
 func (w *workbench) strip(f *Frame, csum []byte) {
 	e := &w.edits[w.numEdits]
 	w.numEdits++
 	e.frame, e.offload, e.csum = f, f.Offload, csum
 	copy(e.old[:], csum)
 	f.Offload = Offload{}
-	w.emit(f)
 }
 
 // emit puts f into the batch.
