@@ -9,6 +9,7 @@ var (
 	ErrZeroLen   = errors.New("descriptor with length 0")
 	ErrDirection = errors.New("device-readable descriptor behind a device-writable one")
 	ErrIndirect  = errors.New("bad indirect descriptor")
+	ErrTooLong   = errors.New("descriptor chain of too many bytes or pieces")
 )
 
 // MaxIndirect is how many descriptors an indirect table has at most. (Drivers
@@ -16,9 +17,14 @@ var (
 // queues usable with large frames; it bounds what one chain can cost.)
 const MaxIndirect = 1024
 
-// maxBatchSegs is how many pieces a Batch holds before Pop adds no more chains,
-// so that long chains make short batches.
-const maxBatchSegs = 2048
+// maxPopCost is how many descriptors, and pieces of them, Pop walks through before it
+// begins no other chain: long chains make short batches, and the other queues of
+// a worker get their turn.
+const maxPopCost = 2048
+
+// maxChainSegs is how many pieces one chain has at most. Without it a chain of
+// MaxSize descriptors over MaxRegions tiny regions would have their product.
+const maxChainSegs = 1 << 16
 
 // A Chain is one buffer that the driver made available: a descriptor chain,
 // translated. The slices point into guest memory. They and the lists of them
@@ -37,7 +43,7 @@ type Batch struct {
 	Chains []Chain
 
 	segs     [][]byte
-	indirect []byte // private copy of the indirect table being walked
+	indirect [][2]uint64 // private copy of the indirect table being walked
 }
 
 // NewBatch returns a Batch with room for n chains of a few pieces. It grows when

@@ -1,6 +1,9 @@
 package virtqueue
 
-import "encoding/binary"
+import (
+	"math"
+	"slices"
+)
 
 // This file is the hot path on the way in: from available descriptors to slices.
 // It allocates only to grow a Batch. The loop over heads comes first and touches
@@ -20,31 +23,51 @@ func (q *Queue) Available() (int, error) {
 	return n, nil
 }
 
-// Pop appends up to limit available chains to b and returns how many. Bad
-// chains are among them, with Err set; they, too, have to be completed. An
-// error is the queue's, which is then broken; nothing was popped.
+// Pop appends up to limit available chains to b and returns how many: at least
+// one if there is one, fewer than there are if they are long. Bad chains are
+// among them, with Err set; they, too, have to be completed. An error is the
+// queue's, which is then broken; nothing was popped.
 func (q *Queue) Pop(b *Batch, limit int) (int, error) {
 	n, err := q.Available()
-	if n == 0 || err != nil {
+	if n = min(n, limit); n <= 0 || err != nil {
 		return 0, err
 	}
-	n = min(n, limit)
-	had := len(b.Chains)
-	idx := q.lastAvail
-	for range n {
-		head := q.ring.avail[idx&q.mask]
-		if head > q.mask {
-			b.Chains = b.Chains[:had]
+	// What the loop reads is in local variables: the compiler cannot know that
+	// storing chains does not change it.
+	had, idx, mask := len(b.Chains), q.lastAvail, q.mask
+	chains, segs := slices.Grow(b.Chains, n)[:had+n], b.segs
+	avail, hot, hotAddr := q.ring.avail, q.hot.Mem, q.hot.GuestAddr
+	i := had
+	for cost := 0; i < len(chains) && cost < maxPopCost; i++ {
+		head := avail[idx&mask]
+		if head > mask {
 			return 0, q.fail(ErrHead)
 		}
-		q.walk(b, head)
 		idx++
-		if len(b.segs) >= maxBatchSegs {
-			break
+		c := &chains[i]
+		c.Head = head
+		d := loadDesc(&q.ring.desc[head])
+		off, size := d.addr-hotAddr, uint64(len(hot))
+		if d.flags&(descNext|descIndirect) != 0 || off >= size || uint64(d.len) > size-off || d.len == 0 {
+			b.segs = segs
+			cost += q.walk(b, c, d)
+			segs, hot, hotAddr = b.segs, q.hot.Mem, q.hot.GuestAddr
+			continue
+		}
+		// One descriptor in the region where the last one was: nearly all
+		// of them, with drivers that put header and data into one.
+		cost++
+		segs = append(segs, hot[off:off+uint64(d.len):off+uint64(d.len)])
+		s := segs[len(segs)-1 : len(segs) : len(segs)]
+		if d.flags&descWrite == 0 {
+			c.Readable, c.Writable, c.Err = s, nil, nil
+		} else {
+			c.Readable, c.Writable, c.Err = nil, s, nil
 		}
 	}
+	b.Chains, b.segs = chains[:i], segs
 	q.lastAvail = idx
-	return len(b.Chains) - had, nil
+	return i - had, nil
 }
 
 // Unpop gives the last n popped chains back, as if they had not been popped, and
@@ -54,136 +77,118 @@ func (q *Queue) Unpop(b *Batch, n int) {
 	q.lastAvail -= uint16(n)
 }
 
-// walk appends the chain that begins at descriptor head to b.
-func (q *Queue) walk(b *Batch, head uint16) {
-	addr, n, flags, next := q.ring.loadDesc(head)
-	from := len(b.segs)
-	if flags&(descNext|descIndirect) == 0 {
-		if off := addr - q.hot.GuestAddr; off < uint64(len(q.hot.Mem)) && uint64(n) <= uint64(len(q.hot.Mem))-off && n != 0 {
-			b.segs = append(b.segs, q.hot.Mem[off:off+uint64(n):off+uint64(n)])
-			c := Chain{Head: head}
-			if s := b.segs[from:len(b.segs):len(b.segs)]; flags&descWrite == 0 {
-				c.Readable = s
-			} else {
-				c.Writable = s
-			}
-			b.Chains = append(b.Chains, c)
-			return
-		}
-	}
-	readable, err := q.walkLong(b, addr, n, flags, next)
+// walk fills c with the chain whose first descriptor is d. It returns what that
+// cost: descriptors, and pieces of them beyond the first.
+func (q *Queue) walk(b *Batch, c *Chain, d desc) (cost int) {
+	segs, readable, cost, err := q.walkTable(b, d)
 	if err != nil {
-		b.segs = b.segs[:from]
-		b.Chains = append(b.Chains, Chain{Head: head, Err: err})
-		return
+		c.Readable, c.Writable, c.Err = nil, nil, err
+		return cost
 	}
-	to := len(b.segs)
-	b.Chains = append(b.Chains, Chain{
-		Head:     head,
-		Readable: b.segs[from:readable:readable],
-		Writable: b.segs[readable:to:to],
-	})
+	from, to := len(b.segs), len(segs)
+	c.Readable, c.Writable, c.Err = segs[from:readable:readable], segs[readable:to:to], nil
+	b.segs = segs
+	return cost
 }
 
-// walkLong walks a chain of any kind, whose first descriptor has been loaded. It
-// returns where in b.segs the device-readable part ends.
-func (q *Queue) walkLong(b *Batch, addr uint64, n uint32, flags, next uint16) (readable int, err error) {
-	readable = -1
-	for hops := 0; ; hops++ {
-		if hops > int(q.mask) {
-			return 0, ErrLoop
+// walkTable returns b.segs with the pieces of the chain whose first descriptor is
+// d behind them, where in there the device-readable part ends, and the cost.
+func (q *Queue) walkTable(b *Batch, d desc) (segs [][]byte, readable, cost int, err error) {
+	table, left, inIndirect := q.ring.desc, len(q.ring.desc), false
+	segs, readable = b.segs, -1
+	for total := uint64(0); ; d = loadDesc(&table[d.next]) {
+		if left--; left < 0 {
+			return nil, 0, cost, ErrLoop
 		}
-		if flags&descIndirect != 0 {
+		cost++
+		if d.flags&descIndirect != 0 {
 			// "A driver MUST NOT set both VIRTQ_DESC_F_INDIRECT and
-			// VIRTQ_DESC_F_NEXT in flags" (2.7.5.3.1).
-			if !q.indirect || flags&descNext != 0 {
-				return 0, ErrIndirect
+			// VIRTQ_DESC_F_NEXT in flags", nor the former in an indirect
+			// table (2.7.5.3.1).
+			if !q.indirect || inIndirect || d.flags&descNext != 0 {
+				return nil, 0, cost, ErrIndirect
 			}
-			if readable, err = q.walkIndirect(b, addr, n, readable); err != nil {
-				return 0, err
+			if table, err = q.copyTable(b, segs, d); err != nil {
+				return nil, 0, cost, err
 			}
+			left, inIndirect = len(table), true
+			d.next = 0
+			continue
+		}
+		if d.len == 0 {
+			return nil, 0, cost, ErrZeroLen
+		}
+		if d.flags&descWrite != 0 {
+			if readable < 0 {
+				readable = len(segs)
+			}
+		} else if readable >= 0 {
+			// "the device-readable elements come first" (2.7.4.2)
+			return nil, 0, cost, ErrDirection
+		}
+		// "Drivers MUST NOT add a descriptor chain longer than 2^32 bytes in
+		// total" (2.7.5.2); the used ring has 32 bits for what was written.
+		if total += uint64(d.len); total > math.MaxUint32 {
+			return nil, 0, cost, ErrTooLong
+		}
+		if off, size := d.addr-q.hot.GuestAddr, uint64(len(q.hot.Mem)); off < size && uint64(d.len) <= size-off {
+			segs = append(segs, q.hot.Mem[off:off+uint64(d.len):off+uint64(d.len)])
+		} else {
+			had := len(segs)
+			if segs, err = q.translate(segs, d); err != nil {
+				return nil, 0, cost, err
+			}
+			cost += len(segs) - had - 1
+			if len(segs)-len(b.segs) > maxChainSegs {
+				return nil, 0, cost, ErrTooLong
+			}
+		}
+		if d.flags&descNext == 0 {
 			break
 		}
-		if readable, err = q.add(b, addr, n, flags, readable); err != nil {
-			return 0, err
+		if int(d.next) >= len(table) {
+			return nil, 0, cost, ErrNext
 		}
-		if flags&descNext == 0 {
-			break
-		}
-		if next > q.mask {
-			return 0, ErrNext
-		}
-		addr, n, flags, next = q.ring.loadDesc(next)
 	}
 	if readable < 0 {
-		readable = len(b.segs)
+		readable = len(segs)
 	}
-	return readable, nil
+	return segs, readable, cost, nil
 }
 
-// walkIndirect walks the indirect table of n bytes at addr (2.7.5.3). The table
-// is copied first: it may straddle regions, need not be aligned, and must not
-// change while it is being read.
-func (q *Queue) walkIndirect(b *Batch, addr uint64, n uint32, readable int) (int, error) {
-	if n == 0 || n%descSize != 0 || n > MaxIndirect*descSize {
-		return 0, ErrIndirect
+// translate appends the pieces of descriptor d to segs, and makes the region that
+// it begins in the hot one.
+func (q *Queue) translate(segs [][]byte, d desc) ([][]byte, error) {
+	segs, err := q.mem.appendRange(segs, d.addr, uint64(d.len))
+	if err == nil {
+		q.hot = *q.mem.find(d.addr)
 	}
-	had := len(b.segs)
-	pieces, err := q.mem.appendRange(b.segs, addr, uint64(n))
-	if err != nil {
-		return 0, err
-	}
-	b.indirect = b.indirect[:0]
-	for _, p := range pieces[had:] {
-		b.indirect = append(b.indirect, p...)
-	}
-	b.segs = pieces[:had]
-
-	count := n / descSize
-	next := uint16(0)
-	for range count {
-		d := b.indirect[int(next)*descSize:][:descSize]
-		flags := binary.LittleEndian.Uint16(d[12:])
-		if flags&descIndirect != 0 {
-			return 0, ErrIndirect
-		}
-		readable, err = q.add(b, binary.LittleEndian.Uint64(d), binary.LittleEndian.Uint32(d[8:]), flags, readable)
-		if err != nil {
-			return 0, err
-		}
-		if flags&descNext == 0 {
-			return readable, nil
-		}
-		if next = binary.LittleEndian.Uint16(d[14:]); uint32(next) >= count {
-			return 0, ErrNext
-		}
-	}
-	return 0, ErrLoop
+	return segs, err
 }
 
-// add translates one descriptor and appends its pieces. readable is where the
-// writable part begins, or -1 while it has not begun.
-func (q *Queue) add(b *Batch, addr uint64, n uint32, flags uint16, readable int) (int, error) {
-	if n == 0 {
-		return 0, ErrZeroLen
+// copyTable returns a private copy of the indirect table that d names (2.7.5.3),
+// valid until the next one: the table may straddle regions, need not be
+// aligned, and must not change while it is being walked. It uses the room
+// behind segs.
+func (q *Queue) copyTable(b *Batch, segs [][]byte, d desc) ([][2]uint64, error) {
+	if d.len == 0 || d.len%descSize != 0 || d.len > MaxIndirect*descSize {
+		return nil, ErrIndirect
 	}
-	if flags&descWrite != 0 {
-		if readable < 0 {
-			readable = len(b.segs)
-		}
-	} else if readable >= 0 {
-		// "the device-readable elements come first" (2.7.4.2)
-		return 0, ErrDirection
+	if b.indirect == nil {
+		b.indirect = make([][2]uint64, MaxIndirect)
 	}
-	if off := addr - q.hot.GuestAddr; off < uint64(len(q.hot.Mem)) && uint64(n) <= uint64(len(q.hot.Mem))-off {
-		b.segs = append(b.segs, q.hot.Mem[off:off+uint64(n):off+uint64(n)])
-		return readable, nil
+	table := b.indirect[:d.len/descSize]
+	to := bytesOf(table)
+	if off, size := d.addr-q.hot.GuestAddr, uint64(len(q.hot.Mem)); off < size && uint64(d.len) <= size-off {
+		copy(to, q.hot.Mem[off:])
+		return table, nil
 	}
-	segs, err := q.mem.appendRange(b.segs, addr, uint64(n))
+	pieces, err := q.translate(segs, d)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	b.segs = segs
-	q.hot = *q.mem.find(addr)
-	return readable, nil
+	for _, p := range pieces[len(segs):] {
+		to = to[copy(to, p):]
+	}
+	return table, nil
 }

@@ -110,15 +110,30 @@ func (r *ring) loadAvailFlags() uint16 {
 
 func (r *ring) loadUsedIdx() uint16 { return uint16(atomic.LoadUint32(r.usedHead) >> 16) }
 
-// storeUsed publishes the used index and our flags. It is a full fence.
+// storeUsed publishes the used index and our flags. It is a full fence, for plain
+// accesses too: on amd64 the store is one; on arm64 it is only ordered before
+// later atomic loads, hence the load, before which none of the plain ones behind
+// it can happen.
 func (r *ring) storeUsed(flags, idx uint16) {
 	atomic.StoreUint32(r.usedHead, uint32(flags)|uint32(idx)<<16)
+	atomic.LoadUint32(r.usedHead)
 }
 
-// loadDesc loads descriptor i of the table, each half of it once.
-func (r *ring) loadDesc(i uint16) (addr uint64, n uint32, flags, next uint16) {
-	d := &r.desc[i]
-	addr = atomic.LoadUint64(&d[0])
+// A desc is a descriptor, in private memory.
+type desc struct {
+	addr        uint64
+	len         uint32
+	flags, next uint16
+}
+
+// loadDesc loads a descriptor, each half of it once.
+func loadDesc(d *[2]uint64) desc {
+	addr := atomic.LoadUint64(&d[0])
 	w := atomic.LoadUint64(&d[1])
-	return addr, uint32(w), uint16(w >> 32), uint16(w >> 48)
+	return desc{addr: addr, len: uint32(w), flags: uint16(w >> 32), next: uint16(w >> 48)}
+}
+
+// bytesOf returns the memory of a private table: all of its bytes and no others.
+func bytesOf(table [][2]uint64) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(table))), len(table)*descSize)
 }

@@ -1,0 +1,106 @@
+package virtqueue_test
+
+import (
+	"testing"
+
+	"vswitchd/virtqueue/virtqueuetest"
+)
+
+// A round is what a device does all day: a driver offers 64 chains, the device
+// pops, completes and publishes them. The driver's chains are fixed, so that it
+// costs next to nothing.
+type round struct{ *guest }
+
+const batch = 64
+
+// newRound returns a round of chains like the given one, which build makes.
+func newRound(tb testing.TB, features uint64, build func(g *guest) uint16) *round {
+	tb.Helper()
+	drv, err := virtqueuetest.NewLocal(256, features, 1<<20)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r := &round{start(tb, drv)}
+	var heads []uint16
+	for r.Free() >= 2 { // the longest direct chain here
+		heads = append(heads, build(r.guest))
+	}
+	for i := range uint16(256) {
+		r.SetAvailEntry(i, heads[int(i)%len(heads)])
+	}
+	r.run(tb)
+	for _, c := range r.b.Chains {
+		if c.Err != nil {
+			tb.Fatal(c.Err)
+		}
+	}
+	return r
+}
+
+// run is one round.
+func (r *round) run(tb testing.TB) {
+	r.OfferAgain(batch)
+	r.Publish()
+	r.b.Reset()
+	n, err := r.q.Pop(r.b, batch)
+	if n != batch || err != nil {
+		tb.Fatal(n, err)
+	}
+	for i := range r.b.Chains {
+		r.q.Complete(r.b.Chains[i].Head, 12)
+	}
+	r.q.Flush()
+	r.SkipUsed()
+}
+
+var rounds = []struct {
+	name     string
+	features uint64
+	build    func(g *guest) uint16
+}{
+	{"direct", 0, func(g *guest) uint16 {
+		return must(g.Build([]buf{g.Alloc(256)}, nil))
+	}},
+	{"direct-eventidx", eventIdx, func(g *guest) uint16 {
+		return must(g.Build(nil, []buf{g.Alloc(256)}))
+	}},
+	{"chained-2", 0, func(g *guest) uint16 {
+		return must(g.Build([]buf{g.Alloc(12), g.Alloc(256)}, nil))
+	}},
+	{"indirect-3", indirect, func(g *guest) uint16 {
+		return must(g.BuildIndirect([]buf{g.Alloc(12), g.Alloc(256), g.Alloc(256)}, nil))
+	}},
+}
+
+func must(head uint16, err error) uint16 {
+	if err != nil {
+		panic(err)
+	}
+	return head
+}
+
+// BenchmarkRound measures pop, complete and publish of 64 chains.
+func BenchmarkRound(b *testing.B) {
+	for _, c := range rounds {
+		b.Run(c.name, func(b *testing.B) {
+			r := newRound(b, c.features, c.build)
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				r.run(b)
+				n += batch
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/chain")
+		})
+	}
+}
+
+// The data path does not allocate.
+func TestNoAllocations(t *testing.T) {
+	for _, c := range rounds {
+		r := newRound(t, c.features, c.build)
+		if n := testing.AllocsPerRun(1000, func() { r.run(t) }); n != 0 {
+			t.Errorf("%s: %v allocations for %d chains", c.name, n, batch)
+		}
+	}
+}
