@@ -88,15 +88,20 @@ func New(mem *Memory, cfg Config) (*Queue, error) {
 }
 
 // SetMemory makes the queue use another memory table, in which its rings are at
-// the same addresses. On an error the queue is broken.
+// the same addresses. Chains popped before are void, completions not yet
+// published are forgotten. When the rings are not in the table the queue touches
+// no memory any more and is broken, until it is given a table that has them.
+// Other reasons to be broken remain.
 func (q *Queue) SetMemory(mem *Memory) error {
+	q.ring, q.mem, q.hot, q.pending = ring{}, mem, Region{}, 0
 	r, err := newRing(mem, q.cfg)
 	if err != nil {
-		q.broken = err
-		return err
+		return q.fail(err)
 	}
-	q.ring, q.mem, q.hot = r, mem, Region{}
-	q.pending = 0
+	q.ring = r
+	if errors.Is(q.broken, ErrSetup) {
+		q.broken = nil
+	}
 	return nil
 }
 
@@ -123,9 +128,11 @@ func (q *Queue) SetCall(fd int) { q.callFD = fd }
 // Err returns why the queue is broken, or nil.
 func (q *Queue) Err() error { return q.broken }
 
-// fail marks the queue broken.
+// fail marks the queue broken; the first reason stays.
 func (q *Queue) fail(err error) error {
-	q.broken = err
+	if q.broken == nil {
+		q.broken = err
+	}
 	return err
 }
 

@@ -1,0 +1,488 @@
+package virtqueue_test
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"vswitchd/virtqueue"
+	"vswitchd/virtqueue/virtqueuetest"
+)
+
+// Tests of what a ring as a whole may be: where it may lie, and what the driver
+// may say in it.
+
+func TestSizes(t *testing.T) {
+	for size := 1; size <= virtqueue.MaxSize; size *= 2 {
+		g := newGuest(t, size, 0)
+		if g.q.Config().Size != size {
+			t.Error("wrong size")
+		}
+	}
+	for _, size := range []int{math.MinInt, -1, 0, 3, 5, 255, 257, 32767, 32769, 65536, 1 << 32, 1<<32 + 1, math.MaxInt} {
+		cfg := newGuest(t, 256, 0).Config()
+		cfg.Size = size
+		if _, err := virtqueue.New(newGuest(t, 256, 0).Memory(), cfg); !errors.Is(err, virtqueue.ErrSetup) {
+			t.Errorf("size %d: %v", size, err)
+		}
+	}
+}
+
+func TestPackedRingRefused(t *testing.T) {
+	g := newGuest(t, 8, 0)
+	cfg := g.Config()
+	cfg.Features |= 1 << virtqueue.FeatureRingPacked
+	if _, err := virtqueue.New(g.Memory(), cfg); !errors.Is(err, virtqueue.ErrSetup) {
+		t.Fatal(err)
+	}
+}
+
+// 16, 2 and 4 bytes (2.7). What is aligned in the front-end's addresses need not
+// be so in our mapping; both have to be.
+func TestMisalignedRings(t *testing.T) {
+	mem := make([]byte, 1<<16)
+	try := func(shift uint64, change func(c *virtqueue.Config)) error {
+		m, err := virtqueue.NewMemory([]virtqueue.Region{{GuestAddr: 0, UserAddr: ringsAt + shift, Mem: mem[shift:]}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := virtqueue.Config{Size: 8, Desc: ringsAt + 0x1000, Avail: ringsAt + 0x2000, Used: ringsAt + 0x3000}
+		change(&cfg)
+		_, err = virtqueue.New(m, cfg)
+		return err
+	}
+	for off := uint64(1); off < 16; off++ {
+		if err := try(0, func(c *virtqueue.Config) { c.Desc += off }); !errors.Is(err, virtqueue.ErrSetup) {
+			t.Errorf("descriptor table at +%d: %v", off, err)
+		}
+		want := off%2 != 0
+		if err := try(0, func(c *virtqueue.Config) { c.Avail += off }); errors.Is(err, virtqueue.ErrSetup) != want {
+			t.Errorf("available ring at +%d: %v", off, err)
+		}
+		want = off%4 != 0
+		if err := try(0, func(c *virtqueue.Config) { c.Used += off }); errors.Is(err, virtqueue.ErrSetup) != want {
+			t.Errorf("used ring at +%d: %v", off, err)
+		}
+	}
+	// The front-end's addresses are aligned, the mapping is not.
+	for off := uint64(1); off < 16; off++ {
+		m, err := virtqueue.NewMemory([]virtqueue.Region{{GuestAddr: 0, UserAddr: ringsAt, Mem: mem[off:]}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, _ := virtqueuetest.Layout(8, ringsAt)
+		if _, err = virtqueue.New(m, cfg); !errors.Is(err, virtqueue.ErrSetup) {
+			t.Errorf("mapping at +%d: %v", off, err)
+		}
+	}
+	if err := try(0, func(*virtqueue.Config) {}); err != nil {
+		t.Error(err)
+	}
+}
+
+// An available ring that is aligned to 2 bytes only, as it may be, has its flags
+// and its index in different words.
+func TestAvailRingAlignedTo2(t *testing.T) {
+	for off := uint64(0); off < 8; off += 2 {
+		for _, features := range []uint64{0, eventIdx} {
+			cfg := virtqueue.Config{Size: 4, Features: features, Desc: ringsAt, Avail: ringsAt + 0x100 + off, Used: ringsAt + 0x200, LastAvail: 0xfffa}
+			mem := make([]byte, 0x1000)
+			for i := range mem {
+				mem[i] = 0xff // whatever lies beside the ring is not part of it
+			}
+			drv, err := virtqueuetest.New([]virtqueue.Region{{GuestAddr: 0, UserAddr: ringsAt, Mem: mem}}, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			drv.Room(0x400, 0x400)
+			g := start(t, drv)
+			g.q.SetCall(eventfd(t))
+			g.q.Signal()
+			for i := range 100 {
+				quiet := i%2 == 0
+				if quiet {
+					g.Disarm()
+				} else {
+					g.Arm()
+				}
+				head, err := g.Build([]buf{{Addr: 0x400 + uint64(i), Len: 1}}, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				calls := g.q.Calls()
+				if c := g.offer(t, head); c.Err != nil || !sameMemory(c.Readable[0], mem[0x400+i:][:1]) {
+					t.Fatal(i, c.Err)
+				} else {
+					g.completes(t, c)
+				}
+				if called := g.q.Calls() != calls; called == quiet {
+					t.Fatalf("offset %d, chain %d: quiet is %t, called is %t", off, i, quiet, called)
+				}
+				g.Release(head)
+			}
+		}
+	}
+}
+
+// All of an area has to be in one region, the event fields at the ends included.
+func TestRingsReachPastRegion(t *testing.T) {
+	const size = 8
+	lengths := map[string]uint64{"desc": 16 * size, "avail": 4 + 2*size + 2, "used": 4 + 8*size + 2}
+	for area, n := range lengths {
+		try := func(room uint64) error {
+			// The area is at the beginning of a region of its own.
+			m, err := virtqueue.NewMemory([]virtqueue.Region{
+				region(ringsAt, 0x10000),
+				region(0x1000, int(room)),
+				region(0x1000+room, 0x1000), // contiguous for the guest, and no help
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg, _ := virtqueuetest.Layout(size, ringsAt)
+			switch area {
+			case "desc":
+				cfg.Desc = 0x1000
+			case "avail":
+				cfg.Avail = 0x1000
+			case "used":
+				cfg.Used = 0x1000
+			}
+			_, err = virtqueue.New(m, cfg)
+			return err
+		}
+		if err := try(n); err != nil {
+			t.Errorf("%s of %d bytes in as many: %v", area, n, err)
+		}
+		for room := uint64(1); room < n; room++ {
+			if err := try(room); !errors.Is(err, virtqueue.ErrAddress) || !errors.Is(err, virtqueue.ErrSetup) {
+				t.Errorf("%s of %d bytes in %d: %v", area, n, room, err)
+			}
+		}
+	}
+	for _, addr := range []uint64{0, ringsAt - 16, math.MaxUint64 &^ 15, 1 << 63} {
+		g := newGuestWith(t, size, 0)
+		for i := range 3 {
+			cfg := g.Config()
+			*[]*uint64{&cfg.Desc, &cfg.Avail, &cfg.Used}[i] = addr
+			if _, err := virtqueue.New(g.Memory(), cfg); !errors.Is(err, virtqueue.ErrAddress) {
+				t.Errorf("area %d at %#x: %v", i, addr, err)
+			}
+		}
+	}
+}
+
+// Ring addresses are the front-end's virtual ones, never guest-physical ones.
+func TestRingAddressesAreUserAddresses(t *testing.T) {
+	g := newGuest(t, 8, 0)
+	r := g.Regions()[0]
+	cfg := g.Config()
+	for _, a := range []*uint64{&cfg.Desc, &cfg.Avail, &cfg.Used} {
+		*a = *a - r.UserAddr + r.GuestAddr
+	}
+	if _, err := virtqueue.New(g.Memory(), cfg); !errors.Is(err, virtqueue.ErrAddress) {
+		t.Fatal(err)
+	}
+}
+
+func TestAvailIndexTooFarAhead(t *testing.T) {
+	for _, size := range []int{1, 8, 256, virtqueue.MaxSize} {
+		for _, base := range []uint16{0, 1, 0x7fff, 0x8000, 0xffff} {
+			for _, ahead := range []uint16{uint16(size) + 1, uint16(size) + 2, 0xffff} {
+				if int(ahead) <= size {
+					continue
+				}
+				g := newGuest(t, size, 0)
+				g.Abandon(base)
+				g = start(t, g.Driver)
+				g.SetAvailIdx(base + ahead)
+				if _, err := g.q.Available(); !errors.Is(err, virtqueue.ErrAvailIndex) {
+					t.Fatalf("size %d, base %d, %d ahead: %v", size, base, ahead, err)
+				}
+				if n, err := g.q.Pop(g.b, 64); n != 0 || !errors.Is(err, virtqueue.ErrAvailIndex) || len(g.b.Chains) != 0 {
+					t.Fatalf("size %d, base %d, %d ahead: %d chains, %v", size, base, ahead, n, err)
+				}
+				// It stays broken when the driver is good again.
+				g.SetAvailIdx(base)
+				if _, err := g.q.Pop(g.b, 64); !errors.Is(err, virtqueue.ErrAvailIndex) || !errors.Is(g.q.Err(), err) {
+					t.Fatal(err, g.q.Err())
+				}
+				if g.q.Arm() {
+					t.Fatal("a broken queue has work")
+				}
+			}
+			// Exactly full is legal.
+			g := newGuest(t, size, 0)
+			g.Abandon(base)
+			g = start(t, g.Driver)
+			g.SetAvailIdx(base + uint16(size))
+			if n, err := g.q.Available(); n != size || err != nil {
+				t.Fatalf("size %d, base %d: %d, %v", size, base, n, err)
+			}
+		}
+	}
+}
+
+// The index may not run away in small steps either.
+func TestAvailIndexRunsPastWrap(t *testing.T) {
+	g := newGuest(t, 4, 0)
+	g.SetDesc(0, desc{g.Alloc(8).Addr, 8, 0, 0})
+	for range 3 * 65536 / 4 {
+		for range 4 {
+			g.Offer(0)
+		}
+		g.Publish()
+		g.b.Reset()
+		if n, err := g.q.Pop(g.b, 64); n != 4 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if g.q.LastAvail() != 0 {
+		t.Fatal(g.q.LastAvail())
+	}
+}
+
+func TestHeadOutsideTable(t *testing.T) {
+	for _, size := range []int{1, 8, virtqueue.MaxSize} {
+		for _, head := range []uint16{uint16(size), uint16(size) + 1, 0x8000, 0xffff} {
+			g := newGuest(t, size, 0)
+			good := g.Alloc(8)
+			g.SetDesc(0, desc{good.Addr, 8, 0, 0})
+			n := 0
+			for ; n < size-1 && n < 3; n++ { // good ones before it
+				g.Offer(0)
+			}
+			g.Offer(head)
+			g.Publish()
+			if n, err := g.q.Pop(g.b, 64); n != 0 || !errors.Is(err, virtqueue.ErrHead) || len(g.b.Chains) != 0 {
+				t.Fatalf("size %d, head %d: %d chains, %v", size, head, n, err)
+			}
+			if g.q.LastAvail() != 0 || !errors.Is(g.q.Err(), virtqueue.ErrHead) {
+				t.Fatal(g.q.LastAvail(), g.q.Err())
+			}
+		}
+	}
+}
+
+func TestPopLimit(t *testing.T) {
+	g := newGuest(t, 8, 0)
+	g.SetDesc(0, desc{g.Alloc(8).Addr, 8, 0, 0})
+	for range 8 {
+		g.Offer(0)
+	}
+	g.Publish()
+	for _, limit := range []int{-1, 0, 3, 4, 64} {
+		before, _ := g.q.Available()
+		n, err := g.q.Pop(g.b, limit)
+		if want := max(0, min(before, limit)); n != want || err != nil {
+			t.Fatalf("limit %d with %d available: %d, %v", limit, before, n, err)
+		}
+	}
+	if len(g.b.Chains) != 8 {
+		t.Fatal("a batch does not collect:", len(g.b.Chains))
+	}
+}
+
+// The base to go on from comes from the front-end, the used index from memory.
+func TestStartInTheMiddle(t *testing.T) {
+	g := newGuest(t, 8, 0)
+	g.Abandon(0xfffe)
+	g.SetUsed(0, 0xfffc) // two chains were popped and lost
+	g = start(t, g.Driver)
+	if g.q.LastAvail() != 0xfffe || g.q.UsedIdx() != 0xfffc {
+		t.Fatal(g.q.LastAvail(), g.q.UsedIdx())
+	}
+	g.q.Complete(7, 1)
+	g.q.Flush()
+	if id, n := g.UsedEntry(0xfffc & 7); id != 7 || n != 1 {
+		t.Fatal(id, n)
+	}
+	if _, idx := g.Used(); idx != 0xfffd {
+		t.Fatal(idx)
+	}
+}
+
+// Used entries pass the end of the ring and of 16 bits in one batch.
+func TestCompletionsWrap(t *testing.T) {
+	g := newGuest(t, 8, 0)
+	g.Abandon(0xfffb)
+	g = start(t, g.Driver)
+	for i := range uint16(8) {
+		g.SetDesc(i, desc{g.Alloc(8).Addr, 8, flagWrite, 0})
+		g.Offer(7 - i)
+	}
+	g.Publish()
+	if n, err := g.q.Pop(g.b, 64); n != 8 || err != nil {
+		t.Fatal(n, err)
+	}
+	for i, c := range g.b.Chains {
+		g.q.Complete(c.Head, uint32(i))
+	}
+	if _, idx := g.Used(); idx != 0xfffb || g.q.Pending() != 8 {
+		t.Fatal("completions are visible before they are flushed")
+	}
+	g.q.Flush()
+	if _, idx := g.Used(); idx != 3 || g.q.UsedIdx() != 3 || g.q.Pending() != 0 {
+		t.Fatal(idx, g.q.UsedIdx(), g.q.Pending())
+	}
+	for i := range uint16(8) {
+		if head, n, ok := g.PollUsed(); !ok || head != 7-i || n != uint32(i) {
+			t.Fatal(i, head, n, ok)
+		}
+	}
+}
+
+func TestRollback(t *testing.T) {
+	g := newGuest(t, 8, 0)
+	g.q.Complete(1, 11)
+	g.q.Complete(2, 22)
+	g.q.Complete(3, 33)
+	g.q.Rollback(1)
+	if g.q.Pending() != 1 {
+		t.Fatal(g.q.Pending())
+	}
+	g.q.Complete(4, 44)
+	g.q.Flush()
+	for _, want := range []uint16{1, 4} {
+		if head, n, ok := g.PollUsed(); !ok || head != want || n != 11*uint32(want) {
+			t.Fatal(head, n, ok)
+		}
+	}
+	if _, _, ok := g.PollUsed(); ok {
+		t.Fatal("what was rolled back was published")
+	}
+}
+
+func TestUnpop(t *testing.T) {
+	g := newGuest(t, 8, 0)
+	g.Abandon(0xfffe)
+	g = start(t, g.Driver)
+	for i := range uint16(6) {
+		g.SetDesc(i, desc{g.Alloc(8).Addr, uint32(i) + 1, flagWrite, 0})
+		g.Offer(i)
+	}
+	g.Publish()
+	if n, err := g.q.Pop(g.b, 6); n != 6 || err != nil {
+		t.Fatal(n, err)
+	}
+	g.q.Unpop(g.b, 4)
+	if len(g.b.Chains) != 2 || g.q.LastAvail() != 0 {
+		t.Fatal(len(g.b.Chains), g.q.LastAvail())
+	}
+	if n, err := g.q.Pop(g.b, 64); n != 4 || err != nil {
+		t.Fatal(n, err)
+	}
+	for i, c := range g.b.Chains {
+		if int(c.Head) != i || virtqueue.Len(c.Writable) != i+1 {
+			t.Fatal(i, c)
+		}
+	}
+}
+
+// With a new table the queue forgets which region of the old one it used last.
+func TestSetMemory(t *testing.T) {
+	one, two := make([]byte, 0x1000), make([]byte, 0x1000)
+	g := newGuestWith(t, 8, 0, virtqueue.Region{GuestAddr: 0x1000, UserAddr: 0x1000, Mem: one})
+	g.SetDesc(0, desc{0x1800, 8, 0, 0})
+	if c := g.offer(t, 0); !sameMemory(c.Readable[0], one[0x800:0x808]) {
+		t.Fatal("not the first memory")
+	}
+	swap := func(data ...virtqueue.Region) error {
+		for _, r := range g.Regions() {
+			if r.GuestAddr == ringsAt {
+				data = append(data, r)
+			}
+		}
+		m, err := virtqueue.NewMemory(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g.q.SetMemory(m)
+	}
+	// The same addresses elsewhere.
+	if err := swap(virtqueue.Region{GuestAddr: 0x1000, UserAddr: 0x1000, Mem: two}); err != nil {
+		t.Fatal(err)
+	}
+	if c := g.offer(t, 0); !sameMemory(c.Readable[0], two[0x800:0x808]) {
+		t.Fatal("not the second memory")
+	}
+	// The same region, smaller: what was in it is now outside.
+	if err := swap(virtqueue.Region{GuestAddr: 0x1000, UserAddr: 0x1000, Mem: two[:0x800]}); err != nil {
+		t.Fatal(err)
+	}
+	if c := g.offer(t, 0); !errors.Is(c.Err, virtqueue.ErrAddress) {
+		t.Fatal(c.Err)
+	}
+	// No such region any more.
+	if err := swap(); err != nil {
+		t.Fatal(err)
+	}
+	if c := g.offer(t, 0); !errors.Is(c.Err, virtqueue.ErrAddress) {
+		t.Fatal(c.Err)
+	}
+}
+
+// A front-end may take the memory of the rings away and bring it back: until
+// then the queue touches nothing, in particular not where the rings were.
+func TestSetMemoryWithoutRings(t *testing.T) {
+	old, err := unix.Mmap(-1, 0, 0x1000, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(old)
+	cfg, _ := virtqueuetest.Layout(8, ringsAt)
+	drv, err := virtqueuetest.New([]virtqueue.Region{{GuestAddr: 0, UserAddr: ringsAt, Mem: old}}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := start(t, drv)
+	g.SetDesc(0, desc{0x800, 8, 0, 0})
+	g.offer(t, 0)
+	g.q.Complete(0, 0)
+
+	other, err := virtqueue.NewMemory([]virtqueue.Region{region(0, 0x1000)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.q.SetMemory(other); !errors.Is(err, virtqueue.ErrAddress) || !errors.Is(g.q.Err(), virtqueue.ErrSetup) {
+		t.Fatal(err, g.q.Err())
+	}
+	if err := unix.Mprotect(old, unix.PROT_NONE); err != nil { // as good as unmapped
+		t.Fatal(err)
+	}
+	if n, err := g.q.Pop(g.b, 64); n != 0 || !errors.Is(err, virtqueue.ErrSetup) {
+		t.Fatal(n, err)
+	}
+	if _, err := g.q.Available(); !errors.Is(err, virtqueue.ErrSetup) {
+		t.Fatal(err)
+	}
+	g.q.Flush()
+	if g.q.Arm() {
+		t.Fatal("a queue without rings has work")
+	}
+	g.q.Disarm()
+	g.q.Flush()
+
+	// The same memory again: it goes on where it was.
+	if err := unix.Mprotect(old, unix.PROT_READ|unix.PROT_WRITE); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.q.SetMemory(g.Memory()); err != nil || g.q.Err() != nil {
+		t.Fatal(err, g.q.Err())
+	}
+	g.SetDesc(1, desc{0x800, 8, 0, 0})
+	c := g.offer(t, 1)
+	if c.Err != nil {
+		t.Fatal(c.Err)
+	}
+	g.completes(t, c)
+
+	// What the driver broke, memory does not mend.
+	g.SetAvailIdx(g.q.LastAvail() + 9)
+	g.q.Available()
+	if err := g.q.SetMemory(g.Memory()); err != nil || !errors.Is(g.q.Err(), virtqueue.ErrAvailIndex) {
+		t.Fatal(err, g.q.Err())
+	}
+}
