@@ -15,10 +15,10 @@ var one = [8]byte{0: 1}
 // fails with EAGAIN when its counter is full, and then a signal is pending
 // anyway), so that the scheduler need not hear of it.
 func (q *Queue) Signal() {
-	q.mustCall = false
 	if q.callFD < 0 {
-		return
+		return // what is owed after a start stays owed
 	}
+	q.mustCall = false
 	q.calls++
 	// The kernel reads the 8 bytes of one, and no more.
 	unix.RawSyscall(unix.SYS_WRITE, uintptr(q.callFD), uintptr(unsafe.Pointer(&one)), 8)

@@ -4,9 +4,10 @@ package virtqueue
 // ring, are published together, and the driver is signalled at most once.
 
 // Complete records that the chain named head is done and that n bytes were written
-// to it. The driver does not see it before Flush or Publish.
+// to it. The driver does not see it before Flush.
 func (q *Queue) Complete(head uint16, n uint32) {
-	q.ring.used[(q.usedIdx+q.pending)&q.mask] = [2]uint32{uint32(head), n}
+	e := &q.ring.used[(q.usedIdx+q.pending)&q.mask]
+	e[0], e[1] = uint32(head), n
 	q.pending++
 }
 
@@ -39,7 +40,6 @@ func (q *Queue) wantsSignal() bool {
 	was, now := q.signalled, q.usedIdx
 	q.signalled = now
 	if q.mustCall {
-		q.mustCall = false
 		return true
 	}
 	if q.eventIdx {
