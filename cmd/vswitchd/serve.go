@@ -157,8 +157,8 @@ func (r *reloader) reload() (changed []string, err error) {
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	if err := r.fixed(cfg); err != nil {
-		return nil, err
+	if cfg.Log.JSON != r.cfg.Log.JSON {
+		return nil, errors.New("log.format has changed, which takes a restart")
 	}
 	if changed, err = r.d.Reload(cfg); err != nil {
 		return nil, err
@@ -172,17 +172,6 @@ func (r *reloader) reload() (changed []string, err error) {
 	}
 	r.cfg = cfg
 	return changed, nil
-}
-
-// fixed refuses to change what this program sets up once, at its start.
-func (r *reloader) fixed(cfg *config.Config) error {
-	switch {
-	case cfg.Control != r.cfg.Control:
-		return errors.New("[control] has changed, which takes a restart")
-	case cfg.Log.JSON != r.cfg.Log.JSON:
-		return errors.New("log.format has changed, which takes a restart")
-	}
-	return nil
 }
 
 // notify tells systemd, if that started us.
