@@ -67,7 +67,7 @@ type portView struct {
 // changed, but replaced.
 type portSet struct {
 	byID []*portView // nil: no such port
-	all  []*portView // by id
+	all  []*portView // ports to which frames go in the same shape are neighbours
 }
 
 // get returns a port by id, or nil.

@@ -147,12 +147,15 @@ func received(c *Counters, frames []Frame) {
 }
 
 // classify drops what is not fit to be forwarded, finds out each frame's VLAN,
-// and prepares the look-ups of the others.
+// and prepares the look-ups of the others. Frames that follow one another often
+// have the same addresses: what has been worked out is kept for these.
 func (in *Inlet) classify(frames []Frame) {
 	b := &in.batch
 	received(b.src.counters, frames)
 	t, rule := in.sw.fdb, &b.src.vlan
 	var touched uint64
+	lastSrc, lastDst := noKey, noKey
+	var srcHash, dstHash hash
 	for i := range frames {
 		f := &frames[i]
 		if len(f.Head) < MinFrameLen {
@@ -173,9 +176,11 @@ func (in *Inlet) classify(frames []Frame) {
 			continue
 		}
 		bit := uint64(1) << i
-		b.srcKey[i] = makeKey(src, f.verdict.vlan)
-		b.srcHash[i] = t.perm.hash(b.srcKey[i])
-		touched += t.touch(b.srcHash[i])
+		if k := makeKey(src, f.verdict.vlan); k != lastSrc {
+			lastSrc, srcHash = k, t.perm.hash(k)
+			touched += t.touch(srcHash)
+		}
+		b.srcKey[i], b.srcHash[i] = lastSrc, srcHash
 		switch {
 		case dst == addrBroadcast:
 			b.bcast |= bit
@@ -183,8 +188,11 @@ func (in *Inlet) classify(frames []Frame) {
 			b.mcast |= bit
 		default:
 			b.unicast |= bit
-			b.dstHash[i] = t.perm.hash(makeKey(dst, f.verdict.vlan))
-			touched += t.touch(b.dstHash[i])
+			if k := makeKey(dst, f.verdict.vlan); k != lastDst {
+				lastDst, dstHash = k, t.perm.hash(k)
+				touched += t.touch(dstHash)
+			}
+			b.dstHash[i] = dstHash
 		}
 	}
 	b.touched = touched
@@ -253,8 +261,7 @@ func (in *Inlet) write(frames uint64) {
 	t.mu.Unlock()
 }
 
-// lookup finds the destinations of the unicast frames. Frames that follow one
-// another often go to the same station: the answer is kept for these.
+// lookup finds the destinations of the unicast frames.
 func (in *Inlet) lookup(frames []Frame) {
 	b, t := &in.batch, in.sw.fdb
 	last := ^hash(0)

@@ -1,6 +1,9 @@
 package vswitch
 
-import "time"
+import (
+	"testing"
+	"time"
+)
 
 // NewStill makes a switch whose clock moves only by Advance.
 func NewStill(cfg Config) *Switch { return newSwitch(cfg) }
@@ -12,3 +15,14 @@ func (s *Switch) Advance(d time.Duration) {
 		s.fdb.tick(s.fdb.now() + 1)
 	}
 }
+
+// LeaveIDs makes the switch behave as if all but n port ids were taken; these
+// n are the highest.
+func (s *Switch) LeaveIDs(n int) {
+	for i := range len(s.ids) - n {
+		s.ids[i] = true
+	}
+}
+
+// Check verifies that the FDB is consistent. Nobody uses it meanwhile.
+func (s *Switch) Check(t *testing.T) { s.fdb.check(t) }

@@ -34,15 +34,17 @@ func (t *fdb) lookup(h hash) (slot, portID) {
 }
 
 // find looks for want, a word without a port, and returns the port with which
-// it was found.
-func (b *fdbBucket) find(want uint64) (slot, portID) {
+// it was found. It always reads all words: where in the bucket an entry is
+// cannot be predicted, so that stopping early would cost more than it saves.
+func (b *fdbBucket) find(want uint64) (at slot, id portID) {
 	for i := range b.word {
 		// Equal but for the port, and the port is not 0 (a free slot).
-		if id := b.word[i].Load() ^ want; id-1 < maxPorts-1 {
-			return slot(i), portID(id)
+		x := b.word[i].Load() ^ want
+		if x-1 < maxPorts-1 {
+			at, id = slot(i), portID(x)
 		}
 	}
-	return 0, 0
+	return at, id
 }
 
 // live reports whether the entry in s may still be forwarded by.

@@ -56,7 +56,10 @@ func (a addr) mac() MAC {
 // A fdbKey is what the FDB is looked up by: 48 bits of address and 12 of VLAN.
 type fdbKey uint64
 
-const keyBits = 60
+const (
+	keyBits = 60
+	noKey   = ^fdbKey(0) // no key is as long
+)
 
 func makeKey(a addr, vlan uint16) fdbKey { return fdbKey(a)<<12 | fdbKey(vlan&0xfff) }
 

@@ -121,13 +121,15 @@ func (s *Switch) Close() {
 // publish makes the data plane see the ports as they are now. Needs mu.
 func (s *Switch) publish() {
 	set := &portSet{}
+	last := portID(0)
 	for _, a := range s.names {
 		set.all = append(set.all, a.view)
+		last = max(last, a.id)
 	}
-	slices.SortFunc(set.all, func(a, b *portView) int { return cmp.Compare(a.id, b.id) })
-	if n := len(set.all); n > 0 {
-		set.byID = make([]*portView, set.all[n-1].id+1)
-	}
+	slices.SortFunc(set.all, func(a, b *portView) int {
+		return cmp.Or(cmp.Compare(a.vlan.bare, b.vlan.bare), cmp.Compare(a.id, b.id))
+	})
+	set.byID = make([]*portView, last+1)
 	for _, v := range set.all {
 		set.byID[v.id] = v
 	}

@@ -26,7 +26,8 @@ const (
 	VLANNativeTagged
 
 	// VLANNativeUntagged is a trunk on which frames that arrive without a tag
-	// are in VLAN Tag. Frames of that VLAN leave without a tag.
+	// are in VLAN Tag. Frames of that VLAN leave without a tag, unless there is
+	// another tag behind it, which would then be taken for the VLAN.
 	VLANNativeUntagged
 
 	// VLANTunnel (dot1q-tunnel): everything that arrives, with tags or
@@ -81,6 +82,7 @@ type vlanRule struct {
 	access bool     // tags that arrive are refused
 	pvid   uint16   // VLAN of what arrives without a tag
 	bare   uint16   // VLAN whose frames leave without a tag, or noVLAN
+	native bool     // the same port has tagged VLANs besides bare
 	trunk  *vlanSet // VLANs that the port is in; nil: all
 }
 
@@ -117,7 +119,7 @@ func makeVLANRule(c *PortConfig) (vlanRule, error) {
 			r.trunk.add(c.Tag) // a port always carries its native VLAN
 		}
 		if mode == VLANNativeUntagged {
-			r.bare = c.Tag
+			r.bare, r.native = c.Tag, true
 		}
 		return r, nil
 	}

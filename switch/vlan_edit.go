@@ -17,8 +17,12 @@ type verdict struct {
 	tci    uint16 // and its priority and VLAN
 	off    uint8  // where Head begins in Room now
 	tagged bool   // the shape it is in now
+	came   bool   // the shape it came in
 	retag  bool   // tagged, but the tag that it came with has another VLAN id
+	inner  bool   // the bare shape begins with a tag as well
 }
+
+func isTag(etype uint16) bool { return etype == tpidDot1Q || etype == tpidDot1AD }
 
 // classify says which VLAN f, which came from a port with rule r, is in. ok is
 // false if the port is not in that VLAN; short, if the frame ends within its tag.
@@ -28,16 +32,18 @@ func (r *vlanRule) classify(f *Frame) (ok, short bool) {
 	etype := binary.BigEndian.Uint16(f.Head[macsLen:])
 	if r.tunnel {
 		v.vlan, v.tpid, v.tci = r.pvid, tpidDot1AD, r.pvid
+		v.inner = isTag(etype)
 		return true, false
 	}
-	if etype != tpidDot1Q && etype != tpidDot1AD {
+	if !isTag(etype) {
 		v.vlan, v.tpid, v.tci = r.pvid, tpidDot1Q, r.pvid
 		return r.carries(r.pvid), false
 	}
 	if len(f.Head) < MinFrameLen+vlanTagLen {
 		return false, true
 	}
-	v.tagged, v.tpid = true, etype
+	v.tagged, v.came, v.tpid = true, true, etype
+	v.inner = isTag(binary.BigEndian.Uint16(f.Head[macsLen+vlanTagLen:]))
 	v.tci = binary.BigEndian.Uint16(f.Head[macsLen+2:])
 	vid := v.tci & tciVID
 	if vid == 0 {
@@ -59,10 +65,10 @@ func (r *vlanRule) classify(f *Frame) (ok, short bool) {
 // settings, stay as they came, priority tags included.
 func (r *vlanRule) shape(f *Frame) bool {
 	v := &f.verdict
-	if v.vlan == 0 && r.bare != 0 {
-		return false
+	want := v.vlan != r.bare || r.native && v.inner
+	if v.vlan == 0 {
+		want = want && v.came
 	}
-	want := v.vlan != r.bare
 	if want == v.tagged {
 		if !v.retag || !want {
 			return false

@@ -1,0 +1,70 @@
+package vswitch_test
+
+import (
+	"testing"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/switch/vswitchtest"
+)
+
+// TestDeliverDoesNotAllocate covers every way that a batch can go.
+func TestDeliverDoesNotAllocate(t *testing.T) {
+	mixed := func(i int, c *vswitch.PortConfig) {
+		if i%2 == 1 {
+			c.Tag = 10
+		} else {
+			c.VLANMode, c.Trunks, c.Tag = vswitch.VLANNativeTagged, []uint16{10}, 10
+		}
+	}
+	station := vswitchtest.Station
+	for _, tt := range []struct {
+		name      string
+		configure func(int, *vswitch.PortConfig)
+		dst       func(i int) vswitch.MAC
+	}{
+		{"one port", nil, func(int) vswitch.MAC { return station(1) }},
+		{"many ports", nil, func(i int) vswitch.MAC { return station(1 + i%8) }},
+		{"flood", nil, func(int) vswitch.MAC { return vswitchtest.Broadcast }},
+		{"unknown", nil, func(int) vswitch.MAC { return station(9999) }},
+		{"own port", nil, func(int) vswitch.MAC { return station(0) }},
+		{"reserved", nil, func(int) vswitch.MAC { return vswitch.MAC{1, 0x80, 0xc2} }},
+		{"tags", mixed, func(i int) vswitch.MAC {
+			if i%2 == 0 {
+				return vswitchtest.Broadcast
+			}
+			return station(1 + i%8)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, ins := benchSwitch(t, 9, tt.configure)
+			frames := batchOf(vswitch.MaxBatch, 0, tt.dst)
+			pristine := append([]vswitch.Frame(nil), frames...)
+			n := testing.AllocsPerRun(100, func() {
+				copy(frames, pristine)
+				ins[0].Deliver(frames)
+			})
+			if n != 0 {
+				t.Errorf("%v allocations in each Deliver", n)
+			}
+		})
+	}
+}
+
+// TestLearningDoesNotAllocate: nor does evicting, nor moving.
+func TestLearningDoesNotAllocate(t *testing.T) {
+	_, ins := benchSwitch(t, 2, nil)
+	learning := batchOf(vswitch.MaxBatch, 0, func(int) vswitch.MAC { return vswitchtest.Broadcast })
+	next := 1 << 20
+	n := testing.AllocsPerRun(200, func() {
+		ins[0].Deliver(learning)
+		ins[1].Deliver(learning)
+		for i := range learning {
+			src := vswitchtest.Station(next)
+			copy(learning[i].Head[6:], src[:])
+			next++
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations in each round", n)
+	}
+}

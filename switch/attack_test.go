@@ -1,0 +1,146 @@
+package vswitch_test
+
+import (
+	"testing"
+	"time"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/switch/vswitchtest"
+)
+
+// flooder sends from n new addresses, beginning with the from-th.
+func (l *lab) flooder(port string, from, n int) {
+	batch := make([]vswitch.Frame, 0, vswitch.MaxBatch)
+	for i := range n {
+		batch = append(batch, vswitchtest.Frame(ether(broadcast, vswitchtest.Station(from+i), "")))
+		if len(batch) == vswitch.MaxBatch || i == n-1 {
+			l.ports[port].in.Deliver(batch)
+			batch = batch[:0]
+		}
+	}
+	l.got()
+}
+
+func TestMACFloodCannotEvictOthers(t *testing.T) {
+	const size, mine = 256, 20
+	l := newLab(t, vswitch.Config{TableSize: size})
+	l.addAll("victim", "mallory", "peer")
+	l.flooder("victim", 1000, mine)
+	l.flooder("mallory", 100_000, 10*size)
+	if n := len(l.s.FDB("victim", vswitch.AnyVLAN)); n != mine {
+		t.Errorf("%d of the victim's %d entries are left", n, mine)
+	}
+	l.send("peer", ether(vswitchtest.Station(1000), macC, "secret"))
+	l.want("traffic to the victim", got{"victim": "secret"})
+
+	// The one who comes late gets room, at the flooder's cost.
+	l.flooder("peer", 2000, mine)
+	if n := len(l.s.FDB("peer", vswitch.AnyVLAN)); n != mine+1 {
+		t.Errorf("the late comer has %d entries, want %d", n, mine+1)
+	}
+	if n := len(l.s.FDB("victim", vswitch.AnyVLAN)); n != mine {
+		t.Errorf("%d of the victim's %d entries are left", n, mine)
+	}
+	if st := l.s.Stats(); st.Entries != size {
+		t.Errorf("%d entries in a table of %d", st.Entries, size)
+	}
+}
+
+// TestMACFloodAtATie: the victim has as many entries as anyone; the flooder
+// must not get ahead by displacing these.
+func TestMACFloodAtATie(t *testing.T) {
+	const size = 256
+	l := newLab(t, vswitch.Config{TableSize: size})
+	l.addAll("victim", "mallory")
+	l.flooder("victim", 1000, size/2)
+	l.flooder("mallory", 100_000, 2*size)
+	if n := len(l.s.FDB("victim", vswitch.AnyVLAN)); n != size/2 {
+		t.Errorf("%d of the victim's %d entries are left", n, size/2)
+	}
+}
+
+// TestMACFloodInManyVLANs: VLANs are no way to get more of the table.
+func TestMACFloodInManyVLANs(t *testing.T) {
+	const size, mine = 256, 20
+	l := newLab(t, vswitch.Config{TableSize: size})
+	l.addAll("victim", "mallory")
+	l.flooder("victim", 1000, mine)
+	for vid := range 4096 {
+		l.send("mallory", ether(broadcast, macB, "", tag(0, vid)))
+	}
+	if n := len(l.s.FDB("victim", vswitch.AnyVLAN)); n != mine {
+		t.Errorf("%d of the victim's %d entries are left", n, mine)
+	}
+}
+
+// TestMACFloodIsThrottled: in a full table a port displaces only so many entries
+// in a second, so that it cannot keep the lock busy.
+func TestMACFloodIsThrottled(t *testing.T) {
+	const size = 256
+	l := newLab(t, vswitch.Config{TableSize: size})
+	l.addAll("mallory", "victim")
+	l.flooder("mallory", 100_000, 5000)
+	first := l.s.Stats()
+	if first.Evicted == 0 || first.Evicted > 1024 || first.Evicted+first.Limited+size != 5000 {
+		t.Errorf("stats %+v after 5000 new addresses in one second", first)
+	}
+	l.flooder("victim", 1000, 1) // is not throttled by that
+	l.wantWhere(vswitchtest.Station(1000), 0, "victim")
+	l.advance(time.Second)
+	l.flooder("mallory", 200_000, 5000)
+	if st := l.s.Stats(); st.Evicted-first.Evicted < 1000 {
+		t.Errorf("stats %+v: nothing learned in the next second", st)
+	}
+}
+
+// TestReconnectingFloodCannotEvictOthers: taking the port away and back gives
+// no new rights.
+func TestReconnectingFloodCannotEvictOthers(t *testing.T) {
+	const size, mine = 64, 20
+	l := newLab(t, vswitch.Config{TableSize: size})
+	l.addAll("victim", "mallory")
+	l.flooder("victim", 1000, mine)
+	for range 10 {
+		l.flooder("mallory", 100_000, 2*size)
+		l.ports["mallory"].SetUp(false)
+		if n := len(l.s.FDB("mallory", vswitch.AnyVLAN)); n != 0 {
+			t.Fatalf("%d entries of a port that is down", n)
+		}
+		l.ports["mallory"].SetUp(true)
+	}
+	if n := len(l.s.FDB("victim", vswitch.AnyVLAN)); n != mine {
+		t.Errorf("%d of the victim's %d entries are left", n, mine)
+	}
+}
+
+// TestSpoofedBroadcastSource: an entry for the broadcast address would draw all
+// broadcasts to one port.
+func TestSpoofedBroadcastSource(t *testing.T) {
+	l := newLab(t, vswitch.Config{})
+	l.addAll("mallory", "a", "b")
+	l.send("mallory", ether(macA, broadcast, ""), ether(macA, multicast, ""))
+	l.send("a", ether(broadcast, macA, "1"), ether(multicast, macA, "2"))
+	l.want("group traffic", got{"mallory": "1 2", "b": "1 2"})
+}
+
+// TestDoubleTagHopping: an outer tag of the access VLAN must not be taken off
+// to let the inner one choose another VLAN.
+func TestDoubleTagHopping(t *testing.T) {
+	l := newLab(t, vswitch.Config{})
+	l.add("mallory", vlanPort(vswitch.VLANAccess, 5))
+	l.add("trunk", vlanPort(vswitch.VLANNativeUntagged, 5, 6))
+	l.add("acc6", vlanPort(vswitch.VLANAccess, 6))
+	l.send("mallory", ether(broadcast, macA, "x", tag(0, 5), tag(0, 6)), ether(broadcast, macA, "y", stag(0, 5), tag(0, 6)))
+	l.want("double tags on an access port", got{})
+	l.drops("mallory", drops{"vlan": 2})
+
+	// With a priority tag outside, the frame is in the access VLAN. Where that
+	// leaves without a tag, the inner one would stand first, and whoever is
+	// behind the trunk would take it for the frame's VLAN.
+	l.send("mallory", ether(broadcast, macA, "z", tag(0, 0), tag(0, 6)))
+	sent := l.ports["trunk"].Take()
+	if len(sent) != 1 || tags(sent[0].Bytes) != "8100:0.5 8100:0.6" {
+		t.Errorf("the trunk got %x, want one frame of VLAN 5", sent)
+	}
+	l.want("priority tag before another", got{})
+}

@@ -1,0 +1,375 @@
+package vswitch
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"testing"
+)
+
+func TestBucketIsOneCacheLine(t *testing.T) {
+	if n := reflect.TypeFor[fdbBucket]().Size(); n != 64 {
+		t.Errorf("a bucket has %d bytes, want 64", n)
+	}
+	if a := reflect.ValueOf(newFDB(1, 1).buckets).Pointer() % 64; a != 0 {
+		t.Errorf("buckets begin %d bytes behind a cache line's start", a)
+	}
+}
+
+func TestTableIsAtMostFortyPercentFull(t *testing.T) {
+	for _, n := range []int{1, 2, 100, 8191, 8192, 8193, 1_000_000, 1 << 20} {
+		b := len(newFDB(n, 1).buckets)
+		if b*2 < n || b&(b-1) != 0 || b > minBuckets && b >= 2*n {
+			t.Errorf("%d buckets for %d entries", b, n)
+		}
+	}
+}
+
+// identity is a permutation that leaves keys as they are, so that tests can
+// choose buckets.
+var identity = permutation{mul1: 1, mul2: 1}
+
+func TestPermutationsAreOneToOne(t *testing.T) {
+	// All 2^60 keys cannot be tried. But the permutation is a chain of
+	// invertible steps; here is its inverse.
+	inverse := func(p permutation, h hash) fdbKey {
+		x := uint64(h)
+		unshift := func() { x ^= x >> 30 }
+		unshift()
+		x = x * modInverse(p.mul2) & keyMask
+		unshift()
+		x = x * modInverse(p.mul1) & keyMask
+		return fdbKey(x ^ p.xor)
+	}
+	for range 1000 {
+		p, k := randomPermutation(), fdbKey(rand.Uint64()&keyMask)
+		h := p.hash(k)
+		if h > keyMask || inverse(p, h) != k {
+			t.Fatalf("%+v: %#x became %#x, and that %#x", p, k, h, inverse(p, h))
+		}
+	}
+	if h := identity.hash(12345); h != 12345 {
+		t.Errorf("identity made 12345 %d", h)
+	}
+}
+
+// modInverse inverts an odd number modulo 2^64, by Newton's method.
+func modInverse(a uint64) uint64 {
+	x := a
+	for range 6 {
+		x *= 2 - a*x
+	}
+	return x
+}
+
+// check verifies everything that must hold in an FDB between operations.
+func (t *fdb) check(tb testing.TB) {
+	tb.Helper()
+	over := make([]uint32, len(t.buckets))
+	count := make(map[*fdbPort]int)
+	used := 0
+	for b := range t.buckets {
+		for i := range bucketSlots {
+			w := t.buckets[b].word[i].Load()
+			if w == 0 {
+				continue
+			}
+			used++
+			s := slot(b*bucketSlots + i)
+			c := &t.cold[s]
+			h := t.perm.hash(c.key)
+			if found, id := t.lookup(h); found != s || id == 0 || t.ports[id] == nil {
+				tb.Fatalf("entry %#x in slot %d is found in slot %d, port %d", c.key, s, found, id)
+			}
+			if disp := (uint64(b) - uint64(h)) & t.mask; disp > 0 {
+				over[uint64(h)&t.mask] += 1 << (4 * disp)
+			}
+			static := t.buckets[b].stamp[i].Load() == stampStatic
+			if static != (c.kind != entryDynamic) {
+				tb.Fatalf("entry %#x: static stamp %v, kind %d", c.key, static, c.kind)
+			}
+			count[t.owner(s)]++
+		}
+	}
+	for b := range t.buckets {
+		if t.buckets[b].over.Load() != over[b] {
+			tb.Fatalf("bucket %d counts overflows %#x, has %#x", b, t.buckets[b].over.Load(), over[b])
+		}
+	}
+	fixed := 0
+	for i, p := range t.heap {
+		if p.heapAt != i || i > 0 && t.heap.more(i, (i-1)/2) {
+			tb.Fatalf("the heap is out of order at %d", i)
+		}
+		if t.ports[p.id] != p || int(p.dynamicCount.Load()) != p.dynamic.n {
+			tb.Fatalf("port %d: count %d, %d entries", p.id, p.dynamicCount.Load(), p.dynamic.n)
+		}
+		if n := t.listed(tb, &p.dynamic) + t.listed(tb, &p.static); n != count[p] {
+			tb.Fatalf("port %d has %d entries, %d on its lists", p.id, count[p], n)
+		}
+		fixed += p.static.n
+	}
+	if t.used != used || t.fixed != fixed || used > t.size {
+		tb.Fatalf("%d used, %d static; found %d and %d; size %d", t.used, t.fixed, used, fixed, t.size)
+	}
+}
+
+// listed walks a list both ways and returns its length.
+func (t *fdb) listed(tb testing.TB, l *fdbList) int {
+	tb.Helper()
+	n, prev := 0, noSlot
+	for s := l.first; s != noSlot; s = t.cold[s].next {
+		if t.cold[s].prev != prev {
+			tb.Fatalf("slot %d: previous is %d, want %d", s, t.cold[s].prev, prev)
+		}
+		prev = s
+		n++
+	}
+	if prev != l.last || n != l.n {
+		tb.Fatalf("list ends in %d after %d, want %d after %d", prev, n, l.last, l.n)
+	}
+	return n
+}
+
+// learnKey learns as a Deliver would.
+func (t *fdb) learnKey(k fdbKey, p *fdbPort) {
+	h := t.perm.hash(k)
+	if t.seen(h, p.id, t.now()) != seenHere {
+		t.learn(k, h, p, t.now())
+	}
+}
+
+func (t *fdb) openAll(ids ...portID) (ps []*fdbPort) {
+	for _, id := range ids {
+		p := t.openPort(id, 0)
+		p.open = true
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+// TestRandomOperations runs random operations against a map. Keys are few and
+// collide: the permutation is the identity, and all homes lie close together.
+func TestRandomOperations(t *testing.T) {
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		tab := newFDB(1000, 10)
+		if seed%2 == 0 {
+			tab.perm = identity
+		}
+		ps := tab.openAll(1, 2, 3)
+		type entry struct {
+			port   portID
+			static bool
+		}
+		model := make(map[fdbKey]entry)
+		key := func() fdbKey {
+			// Every other one of 30 homes around the table's end has 9 keys:
+			// they overflow their 5 slots, but all find one nearby.
+			home := len(tab.buckets) - 15 + 2*r.IntN(15)
+			return fdbKey(home&(len(tab.buckets)-1) | r.IntN(9)<<30)
+		}
+		for range 3000 {
+			k, p := key(), ps[r.IntN(len(ps))]
+			switch e, known := model[k]; r.IntN(6) {
+			case 0, 1, 2:
+				tab.learnKey(k, p)
+				if !known || !e.static {
+					model[k] = entry{p.id, false}
+				}
+			case 3:
+				if err := tab.setStatic(k, p, entryStatic); err != nil {
+					t.Fatal(err)
+				}
+				model[k] = entry{p.id, true}
+			case 4:
+				if s, _, owner := tab.get(k); owner != nil {
+					tab.remove(s)
+				}
+				delete(model, k)
+			case 5:
+				if r.IntN(50) == 0 {
+					tab.flush(p, AnyVLAN)
+					for k, e := range model {
+						if e.port == p.id && !e.static {
+							delete(model, k)
+						}
+					}
+				}
+			}
+			want := model[k]
+			if got := tab.destination(tab.perm.hash(k), tab.now()); got != want.port {
+				t.Fatalf("seed %d: key %#x is at port %d, want %d", seed, k, got, want.port)
+			}
+		}
+		tab.check(t)
+		if tab.used != len(model) {
+			t.Fatalf("seed %d: %d entries, want %d", seed, tab.used, len(model))
+		}
+		for k, want := range model {
+			if _, kind, p := tab.get(k); p == nil || p.id != want.port || (kind == entryStatic) != want.static {
+				t.Fatalf("seed %d: key %#x is not as in the model, %+v", seed, k, want)
+			}
+		}
+		if tab.stats.evicted.Load() != 0 {
+			t.Fatalf("seed %d: evictions, so that this test proves nothing", seed)
+		}
+		for _, p := range ps {
+			tab.closePort(p)
+		}
+		tab.check(t)
+		if tab.used != 0 {
+			t.Fatalf("seed %d: %d entries of no port", seed, tab.used)
+		}
+	}
+}
+
+// colliding returns n keys that, under the identity, all have home 7.
+func colliding(n int) (ks []fdbKey) {
+	for i := range n {
+		ks = append(ks, fdbKey(7|(i+1)<<20))
+	}
+	return ks
+}
+
+func TestFullNeighbourhood(t *testing.T) {
+	const room = (maxDisp + 1) * bucketSlots
+	tab := newFDB(1000, 10)
+	tab.perm = identity
+	ps := tab.openAll(1, 2)
+	ks := colliding(room + 3)
+	tab.learnKey(ks[0], ps[1])
+	for _, k := range ks[1:] {
+		tab.learnKey(k, ps[0])
+		tab.check(t)
+	}
+	if tab.used != room || tab.stats.evicted.Load() != 3 {
+		t.Errorf("%d entries, %d evicted; want %d and 3", tab.used, tab.stats.evicted.Load(), room)
+	}
+	if _, _, p := tab.get(ks[0]); p != ps[1] {
+		t.Error("the entry of the other port, which has fewer, was evicted")
+	}
+
+	// Nothing but static entries around: nothing is learned.
+	for _, k := range ks[:room] {
+		if err := tab.setStatic(k, ps[1], entryStatic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tab.learnKey(ks[room], ps[0])
+	tab.check(t)
+	if _, _, p := tab.get(ks[room]); p != nil || tab.stats.full.Load() != 1 {
+		t.Errorf("learned where there is no room; full %d", tab.stats.full.Load())
+	}
+	if err := tab.setStatic(ks[room], ps[0], entryStatic); err != ErrTableFull {
+		t.Errorf("setStatic: %v", err)
+	}
+	tab.check(t)
+}
+
+// TestLeastRecentlyUsedGoesFirst: an entry that was used since it was learned
+// outlives older ones that were not.
+func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
+	tab := newFDB(4, 100)
+	p := tab.openAll(1)[0]
+	for k := range fdbKey(4) {
+		tab.learnKey(k, p)
+	}
+	tab.tick(5)
+	tab.learnKey(0, p) // used
+	tab.learnKey(10, p)
+	tab.check(t)
+	if _, _, owner := tab.get(0); owner == nil {
+		t.Error("the entry that was used last has gone")
+	}
+	if _, _, owner := tab.get(1); owner != nil {
+		t.Error("the oldest unused entry is still there")
+	}
+	// All used: one has to go all the same.
+	tab.tick(6)
+	for _, k := range []fdbKey{0, 2, 3, 10} {
+		tab.learnKey(k, p)
+	}
+	tab.learnKey(11, p)
+	tab.check(t)
+	if tab.used != 4 || tab.destination(tab.perm.hash(11), tab.now()) != 1 {
+		t.Errorf("%d entries, want 4, the newest among them", tab.used)
+	}
+}
+
+// TestSweepReachesAllOfTheTable fills a table that is swept in parts.
+func TestSweepReachesAllOfTheTable(t *testing.T) {
+	tab := newFDB(200_000, 10)
+	p := tab.openAll(1)[0]
+	for k := range fdbKey(20_000) {
+		tab.learnKey(k<<12, p)
+	}
+	tab.tick(11)
+	if tab.used != 20_000 {
+		t.Fatalf("%d entries left at age 10 s", tab.used)
+	}
+	for range sweepTicks {
+		tab.tick(12)
+	}
+	tab.check(t)
+	if tab.used != 0 {
+		t.Errorf("%d entries left at age 11 s", tab.used)
+	}
+}
+
+// TestStampsAheadOfTheBatch: the clock may tick while a batch is under way.
+func TestStampsAheadOfTheBatch(t *testing.T) {
+	tab := newFDB(10, 10)
+	p := tab.openAll(1)[0]
+	before := tab.now()
+	tab.tick(before + 1)
+	tab.learnKey(1, p)
+	if tab.destination(tab.perm.hash(1), before) != 1 {
+		t.Error("an entry younger than the batch is taken for an old one")
+	}
+}
+
+// TestRefresh: using an entry sets its age to 0, unless it is static.
+func TestRefresh(t *testing.T) {
+	tab := newFDB(10, 10)
+	p := tab.openAll(1)[0]
+	tab.learnKey(1, p)
+	h := tab.perm.hash(1)
+	s, _ := tab.lookup(h)
+	b, i := s.split()
+	stamp := &tab.buckets[b].stamp[i]
+	tab.tick(5)
+	if tab.seen(h, 1, tab.now()); stamp.Load() != 5 {
+		t.Errorf("stamp %d, want 5", stamp.Load())
+	}
+	if err := tab.setStatic(1, p, entryStatic); err != nil {
+		t.Fatal(err)
+	}
+	tab.tick(6)
+	if tab.seen(h, 1, tab.now()); tab.buckets[b].stamp[i].Load() != stampStatic {
+		t.Error("a static entry was given an age")
+	}
+}
+
+func TestHeapKeepsTheLargestFirst(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	tab := newFDB(5000, 10)
+	ids := make([]portID, 40)
+	for i := range ids {
+		ids[i] = portID(i + 1)
+	}
+	ps := tab.openAll(ids...)
+	for k := range fdbKey(4000) {
+		tab.learnKey(k, ps[r.IntN(1+r.IntN(len(ps)))])
+		if r.IntN(300) == 0 {
+			i := r.IntN(len(ps))
+			tab.closePort(ps[i])
+			ps[i] = tab.openAll(ps[i].id)[0]
+		}
+	}
+	tab.check(t)
+	for _, p := range ps {
+		if p.dynamic.n > tab.heap[0].dynamic.n {
+			t.Errorf("port %d has %d entries, the heap's first %d", p.id, p.dynamic.n, tab.heap[0].dynamic.n)
+		}
+	}
+}

@@ -1,0 +1,415 @@
+package vswitch_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/switch/vswitchtest"
+)
+
+// A model is a switch written for being obviously right: maps, one frame after
+// another, new bytes for each destination.
+type model struct {
+	ageing int // seconds
+	now    int
+	ports  map[string]*modelPort
+	fdb    map[modelKey]modelEntry
+}
+
+type modelPort struct {
+	cfg   vswitch.PortConfig
+	up    bool
+	sent  [][]byte
+	drops map[string]uint64
+}
+
+type modelKey struct {
+	mac  vswitch.MAC
+	vlan uint16
+}
+
+type modelEntry struct {
+	port   string
+	static bool
+	seen   int // second
+}
+
+// A modelFrame is a frame taken apart: addresses, the VLAN that it is in, and
+// the tag that says so.
+type modelFrame struct {
+	raw      []byte
+	dst, src vswitch.MAC
+	vlan     uint16
+	tagged   bool // raw has that tag
+	tpid     uint16
+	pcp      uint16 // priority and DEI, in place
+}
+
+func (p *modelPort) mode() vswitch.VLANMode {
+	switch {
+	case p.cfg.VLANMode != vswitch.VLANDefault:
+		return p.cfg.VLANMode
+	case p.cfg.Tag != 0:
+		return vswitch.VLANAccess
+	default:
+		return vswitch.VLANTrunk
+	}
+}
+
+func (p *modelPort) carries(vlan uint16) bool {
+	switch p.mode() {
+	case vswitch.VLANAccess, vswitch.VLANTunnel:
+		return vlan == p.cfg.Tag
+	case vswitch.VLANTrunk:
+		return len(p.cfg.Trunks) == 0 || slices.Contains(p.cfg.Trunks, vlan)
+	default:
+		return len(p.cfg.Trunks) == 0 || slices.Contains(p.cfg.Trunks, vlan) || vlan == p.cfg.Tag
+	}
+}
+
+// parse returns the reason for which a frame from p is dropped, or "".
+func (p *modelPort) parse(raw []byte) (f modelFrame, reason string) {
+	if len(raw) < 14 {
+		return f, "too-short"
+	}
+	f.raw = raw
+	copy(f.dst[:], raw)
+	copy(f.src[:], raw[6:])
+	if bytes.Equal(f.dst[:5], []byte{1, 0x80, 0xc2, 0, 0}) && f.dst[5] < 16 {
+		return f, "reserved-address"
+	}
+	if f.src[0]&1 != 0 || f.src == (vswitch.MAC{}) {
+		return f, "bad-source"
+	}
+	f.tpid = 0x8100
+	native := p.cfg.Tag
+	if p.mode() == vswitch.VLANTrunk {
+		native = 0
+	}
+	f.vlan = native
+	etype := binary.BigEndian.Uint16(raw[12:])
+	if p.mode() == vswitch.VLANTunnel {
+		f.tpid = 0x88a8
+	} else if etype == 0x8100 || etype == 0x88a8 {
+		if len(raw) < 18 {
+			return f, "too-short"
+		}
+		tci := binary.BigEndian.Uint16(raw[14:])
+		f.tagged, f.tpid, f.pcp = true, etype, tci&0xf000
+		if vid := tci & 0xfff; vid != 0 {
+			f.vlan = vid
+			if p.mode() == vswitch.VLANAccess {
+				return f, "vlan"
+			}
+		}
+	}
+	if !p.carries(f.vlan) {
+		return f, "vlan"
+	}
+	return f, ""
+}
+
+// shaped returns the bytes of f as they leave by p.
+func (p *modelPort) shaped(f modelFrame) []byte {
+	rest := f.raw[12:]
+	if f.tagged {
+		rest = rest[4:]
+	}
+	bare := f.vlan == p.cfg.Tag
+	switch p.mode() {
+	case vswitch.VLANTrunk, vswitch.VLANNativeTagged:
+		bare = false
+	case vswitch.VLANNativeUntagged:
+		if next := binary.BigEndian.Uint16(rest); next == 0x8100 || next == 0x88a8 {
+			bare = false
+		}
+	}
+	switch {
+	case bare:
+		return slices.Concat(f.raw[:12], rest)
+	case f.vlan == 0:
+		return f.raw
+	default:
+		tag := binary.BigEndian.AppendUint16(nil, f.tpid)
+		tag = binary.BigEndian.AppendUint16(tag, f.pcp|f.vlan)
+		return slices.Concat(f.raw[:12], tag, rest)
+	}
+}
+
+func (m *model) deliver(from string, batch [][]byte) {
+	src := m.ports[from]
+	if !src.up {
+		src.drops["source-down"] += uint64(len(batch))
+		return
+	}
+	var fit []modelFrame
+	for _, raw := range batch {
+		f, reason := src.parse(raw)
+		if reason != "" {
+			src.drops[reason]++
+			continue
+		}
+		fit = append(fit, f)
+	}
+	for _, f := range fit {
+		m.learn(from, f)
+	}
+	for _, f := range fit {
+		m.forward(from, f)
+	}
+}
+
+func (m *model) learn(from string, f modelFrame) {
+	k := modelKey{f.src, f.vlan}
+	e, known := m.fdb[k]
+	p := m.ports[from]
+	switch {
+	case !p.cfg.Learning || known && e.static:
+		return
+	case known && e.port == from:
+	case p.cfg.MaxMACs != 0 && m.learned(from) >= p.cfg.MaxMACs:
+		return
+	}
+	m.fdb[k] = modelEntry{port: from, seen: m.now}
+}
+
+func (m *model) learned(port string) (n int) {
+	for _, e := range m.fdb {
+		if e.port == port && !e.static {
+			n++
+		}
+	}
+	return n
+}
+
+func (m *model) forward(from string, f modelFrame) {
+	src := m.ports[from]
+	group := f.dst[0]&1 != 0
+	e, known := m.fdb[modelKey{f.dst, f.vlan}]
+	if known && !e.static && m.now-e.seen > m.ageing {
+		known = false
+	}
+	if known && !group {
+		to := m.ports[e.port]
+		switch {
+		case to == src && !src.cfg.Hairpin:
+			src.drops["own-port"]++
+		case to.cfg.Isolated && src.cfg.Isolated:
+			src.drops["policy"]++
+		case !to.carries(f.vlan):
+			src.drops["vlan"]++
+		case !to.up:
+			to.drops["port-down"]++
+		default:
+			to.sent = append(to.sent, to.shaped(f))
+		}
+		return
+	}
+	reached := false
+	for _, to := range m.ports {
+		wants := to.cfg.Flood
+		if group {
+			wants = to.cfg.McastFlood
+		}
+		if f.dst == broadcast {
+			wants = to.cfg.BcastFlood
+		}
+		if !wants || !to.up || !to.carries(f.vlan) || to == src && !src.cfg.Hairpin || to.cfg.Isolated && src.cfg.Isolated {
+			continue
+		}
+		reached = true
+		to.sent = append(to.sent, to.shaped(f))
+	}
+	if !reached {
+		src.drops["no-destination"]++
+	}
+}
+
+// forget removes a port's learned entries for which cond holds.
+func (m *model) forget(port string, cond func(modelKey) bool) {
+	for k, e := range m.fdb {
+		if e.port == port && !e.static && cond(k) {
+			delete(m.fdb, k)
+		}
+	}
+}
+
+func always(modelKey) bool { return true }
+
+// randomConfig is a random port configuration; most settings are mostly the
+// usual ones.
+func randomConfig(r *rand.Rand, name string) vswitch.PortConfig {
+	c := vswitch.DefaultPortConfig(name)
+	often := func() bool { return r.IntN(8) != 0 }
+	c.Learning, c.Flood, c.McastFlood, c.BcastFlood = often(), often(), often(), often()
+	c.Isolated, c.Hairpin = !often(), !often()
+	if r.IntN(5) == 0 {
+		c.MaxMACs = 1 + r.IntN(4)
+	}
+	if r.IntN(2) == 0 {
+		c.VLANMode = vswitch.VLANMode(r.IntN(int(vswitch.VLANTunnel) + 1))
+		c.Tag = uint16(r.IntN(4))
+		for range r.IntN(3) {
+			c.Trunks = append(c.Trunks, uint16(r.IntN(4)))
+		}
+	}
+	return c
+}
+
+// randomFrame is a random frame between few stations in few VLANs, sometimes a
+// bad one.
+func randomFrame(r *rand.Rand, payload string) []byte {
+	mac := func() vswitch.MAC {
+		switch r.IntN(20) {
+		case 0:
+			return broadcast
+		case 1:
+			return multicast
+		case 2:
+			return vswitch.MAC{1, 0x80, 0xc2, 0, 0, byte(r.IntN(32))}
+		case 3:
+			return vswitch.MAC{}
+		default:
+			return vswitchtest.Station(r.IntN(12))
+		}
+	}
+	var tags []vswitchtest.Tag
+	for r.IntN(3) == 0 {
+		tags = append(tags, vswitchtest.Tag{
+			Type: []uint16{0x8100, 0x88a8}[r.IntN(2)], TCI: uint16(r.IntN(16)<<12 | r.IntN(4)),
+		})
+	}
+	b := ether(mac(), mac(), payload, tags...)
+	if r.IntN(50) == 0 {
+		b = b[:r.IntN(len(b))]
+	}
+	return b
+}
+
+// TestAgainstModel sends random traffic through the switch and the model while
+// ports come, go and change, and compares every byte that comes out, every drop,
+// and the FDB.
+func TestAgainstModel(t *testing.T) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { compareWithModel(t, seed) })
+	}
+}
+
+func compareWithModel(t *testing.T, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	const ageing = 5
+	l := newLab(t, vswitch.Config{AgingTime: ageing * time.Second})
+	m := &model{ageing: ageing, ports: map[string]*modelPort{}, fdb: map[modelKey]modelEntry{}}
+	add := func(name string) {
+		c := randomConfig(r, name)
+		l.add(name, func(to *vswitch.PortConfig) { *to = c })
+		m.ports[name] = &modelPort{cfg: c, up: true, drops: map[string]uint64{}}
+	}
+	names := []string{"p0", "p1", "p2", "p3", "p4", "p5"}
+	for _, n := range names {
+		add(n)
+	}
+	for step := range 400 {
+		name := names[r.IntN(len(names))]
+		p, mp := l.ports[name], m.ports[name]
+		switch r.IntN(30) {
+		case 0:
+			p.SetUp(!mp.up)
+			if mp.up = !mp.up; !mp.up {
+				m.forget(name, always)
+			}
+		case 1:
+			c := randomConfig(r, name)
+			if err := p.Reconfigure(c); err != nil {
+				t.Fatal(err)
+			}
+			mp.cfg = c
+			m.forget(name, func(k modelKey) bool { return !mp.carries(k.vlan) })
+		case 2:
+			p.Detach()
+			p.in.Close()
+			m.forget(name, always)
+			for k, e := range m.fdb {
+				if e.port == name {
+					delete(m.fdb, k)
+				}
+			}
+			add(name)
+		case 3:
+			d := 1 + r.IntN(4)
+			l.advance(time.Duration(d) * time.Second)
+			m.now += d
+			for k, e := range m.fdb {
+				if !e.static && m.now-e.seen > ageing {
+					delete(m.fdb, k)
+				}
+			}
+		case 4:
+			mac, vlan := vswitchtest.Station(r.IntN(12)), uint16(r.IntN(4))
+			if r.IntN(3) != 0 {
+				l.s.DelFDB(mac, vlan)
+				delete(m.fdb, modelKey{mac, vlan})
+			} else {
+				if err := l.s.AddStatic(mac, vlan, name); err != nil {
+					t.Fatal(err)
+				}
+				m.fdb[modelKey{mac, vlan}] = modelEntry{port: name, static: true}
+			}
+		default:
+			var batch [][]byte
+			for i := range 1 + r.IntN(vswitch.MaxBatch) {
+				batch = append(batch, randomFrame(r, fmt.Sprintf("%d.%d", step, i)))
+			}
+			l.send(name, batch...)
+			m.deliver(name, batch)
+		}
+		m.compare(t, l, step)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func (m *model) compare(t *testing.T, l *lab, step int) {
+	for name, mp := range m.ports {
+		sent := l.ports[name].Take()
+		if len(sent) != len(mp.sent) {
+			t.Errorf("step %d: %s got %d frames, want %d", step, name, len(sent), len(mp.sent))
+			return
+		}
+		for i, s := range sent {
+			if !bytes.Equal(s.Bytes, mp.sent[i]) {
+				t.Errorf("step %d: %s got\n%x, want\n%x", step, name, s.Bytes, mp.sent[i])
+				return
+			}
+		}
+		mp.sent = nil
+		l.drops(name, mp.drops)
+	}
+	if step%10 == 0 {
+		m.compareFDB(t, l, step)
+	}
+}
+
+func (m *model) compareFDB(t *testing.T, l *lab, step int) {
+	entries := l.s.FDB("", vswitch.AnyVLAN)
+	if len(entries) != len(m.fdb) {
+		t.Errorf("step %d: %d FDB entries, want %d", step, len(entries), len(m.fdb))
+	}
+	for _, e := range entries {
+		want := m.fdb[modelKey{e.MAC, e.VLAN}]
+		age := time.Duration(m.now-want.seen) * time.Second
+		if want.static {
+			age = 0
+		}
+		if e.Port != want.port || e.Static != want.static || e.Age != age {
+			t.Errorf("step %d: FDB entry %+v, want %+v of age %v", step, e, want, age)
+		}
+	}
+}

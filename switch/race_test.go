@@ -1,0 +1,236 @@
+package vswitch_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/switch/vswitchtest"
+)
+
+// A gate is a Port that knows whether it may still be called.
+type gate struct {
+	counters *vswitch.Counters
+	gone     atomic.Bool
+	late     atomic.Int64 // calls after Detach
+	inside   atomic.Int64
+}
+
+func (g *gate) Caps() vswitch.Caps { return vswitch.Caps{} }
+
+func (g *gate) Transmit(frames []*vswitch.Frame) int {
+	g.inside.Add(1)
+	if g.gone.Load() {
+		g.late.Add(1)
+	}
+	n := 0
+	for _, f := range frames {
+		n += len(vswitchtest.Bytes(f))
+	}
+	if g.gone.Load() {
+		g.late.Add(1)
+	}
+	g.counters.TxFrames.Add(uint64(len(frames)))
+	g.inside.Add(-1)
+	return len(frames)
+}
+
+// TestConcurrentUse has several inlets deliver while ports are attached,
+// detached, set up and down and reconfigured, and the FDB is changed and listed.
+// The race detector looks on; at the end the books must balance.
+func TestConcurrentUse(t *testing.T) {
+	const rounds, senders = 300, 4
+	s := vswitch.New(vswitch.Config{TableSize: 64})
+	defer s.Close()
+
+	attach := func(name string) (*vswitch.Attachment, *gate) {
+		cfg := vswitch.DefaultPortConfig(name)
+		cfg.Counters = new(vswitch.Counters)
+		g := &gate{counters: cfg.Counters}
+		a, err := s.Attach(cfg, g)
+		if err != nil {
+			t.Error(err)
+			return nil, nil
+		}
+		a.SetUp(true)
+		return a, g
+	}
+
+	var stop atomic.Bool
+	var traffic, control sync.WaitGroup
+	var delivered [senders]uint64
+	var from [senders]*vswitch.Attachment
+	for i := range senders {
+		// Two inlets belong to the same port.
+		if i%2 == 0 {
+			from[i], _ = attach(fmt.Sprintf("src%d", i))
+		} else {
+			from[i] = from[i-1]
+		}
+		in := from[i].NewInlet()
+		r := rand.New(rand.NewPCG(uint64(i), 0))
+		traffic.Go(func() {
+			defer in.Close()
+			for !stop.Load() {
+				fs := make([]vswitch.Frame, 1+r.IntN(vswitch.MaxBatch))
+				for j := range fs {
+					src, dst := vswitchtest.Station(r.IntN(100)), vswitchtest.Station(r.IntN(100))
+					if r.IntN(10) == 0 {
+						dst = broadcast
+					}
+					var ts []vswitchtest.Tag
+					if r.IntN(4) == 0 {
+						ts = append(ts, tag(0, 5))
+					}
+					fs[j] = vswitchtest.Frame(ether(dst, src, "x", ts...))
+				}
+				in.Deliver(fs)
+				delivered[i] += uint64(len(fs))
+				runtime.Gosched()
+			}
+		})
+	}
+
+	control.Go(func() { // a port that comes and goes
+		for range rounds {
+			a, g := attach("guest")
+			in := a.NewInlet()
+			in.Deliver([]vswitch.Frame{vswitchtest.Frame(ether(broadcast, macA, ""))})
+			a.SetUp(false)
+			if n := len(s.FDB("guest", vswitch.AnyVLAN)); n != 0 {
+				t.Errorf("%d entries of a port that is down", n)
+			}
+			a.SetUp(true)
+			if err := s.AddStatic(macB, 0, "guest"); err != nil {
+				t.Error(err)
+			}
+			a.Detach()
+			g.gone.Store(true)
+			if n := g.inside.Load(); n != 0 {
+				t.Errorf("%d Transmits are running after Detach", n)
+			}
+			in.Close()
+			runtime.Gosched()
+			if n := g.late.Load(); n != 0 {
+				t.Errorf("Transmit was called %d times after Detach", n)
+			}
+		}
+	})
+	control.Go(func() { // one that changes
+		a, _ := attach("changing")
+		for i := range rounds {
+			cfg := a.Config()
+			cfg.Tag = []uint16{0, 5}[i%2]
+			cfg.Learning, cfg.MaxMACs = i%3 != 0, i%7
+			cfg.MACs = []vswitch.MAC{vswitchtest.Station(1000 + i%3)}
+			if err := a.Reconfigure(cfg); err != nil {
+				t.Error(err)
+			}
+			a.SetUp(i%5 != 0)
+		}
+	})
+	control.Go(func() { // someone who looks
+		for i := range rounds {
+			s.FDB("", vswitch.AnyVLAN)
+			s.Stats()
+			s.Ports()
+			if i%10 == 0 {
+				s.Flush("", vswitch.AnyVLAN)
+			}
+			s.DelFDB(vswitchtest.Station(i%100), 0)
+		}
+	})
+	control.Wait()
+	stop.Store(true)
+	traffic.Wait()
+
+	s.Check(t)
+	for i := 0; i < senders; i += 2 {
+		if got, want := from[i].Counters().RxFrames.Load(), delivered[i]+delivered[i+1]; got != want {
+			t.Errorf("%s: received %d frames of %d", from[i].Name(), got, want)
+		}
+	}
+}
+
+// blocking is a Port in which a Transmit stays until it is let go.
+type blocking struct {
+	entered, leave chan struct{}
+	left           atomic.Bool
+}
+
+func (b *blocking) Caps() vswitch.Caps { return vswitch.Caps{} }
+
+func (b *blocking) Transmit(frames []*vswitch.Frame) int {
+	b.entered <- struct{}{}
+	<-b.leave
+	b.left.Store(true)
+	return len(frames)
+}
+
+// TestDetachWaitsForTransmit: while a Transmit runs, SetUp returns but Detach
+// does not.
+func TestDetachWaitsForTransmit(t *testing.T) {
+	l := newLab(t, vswitch.Config{})
+	l.add("a")
+	b := &blocking{entered: make(chan struct{}), leave: make(chan struct{})}
+	a, err := l.s.Attach(vswitch.DefaultPortConfig("b"), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.SetUp(true)
+	var both sync.WaitGroup
+	both.Go(func() { l.send("a", ether(broadcast, macA, "")) })
+	<-b.entered
+	a.SetUp(false)
+	both.Go(func() {
+		a.Detach()
+		if !b.left.Load() {
+			t.Error("Detach returned while a Transmit was running")
+		}
+	})
+	for len(l.s.Ports()) != 1 { // Detach has begun
+		runtime.Gosched()
+	}
+	for range 1000 { // time to go wrong
+		runtime.Gosched()
+	}
+	close(b.leave)
+	both.Wait()
+}
+
+// panicking is a Port whose Transmit finds the frame's memory gone.
+type panicking struct{ vswitchtest.Recorder }
+
+func (p *panicking) Transmit([]*vswitch.Frame) int { panic("memory fault") }
+
+// TestPanicInTransmit: a worker that recovers from a fault in a guest's memory
+// can go on with the same inlet, and Detach does not wait for ever.
+func TestPanicInTransmit(t *testing.T) {
+	l := newLab(t, vswitch.Config{})
+	l.addAll("a", "b")
+	a, err := l.s.Attach(vswitch.DefaultPortConfig("bad"), &panicking{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.SetUp(true)
+	in := a.NewInlet()
+	in.Deliver([]vswitch.Frame{vswitchtest.Frame(ether(broadcast, macC, ""))})
+	l.got()
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic did not get through to the worker")
+			}
+		}()
+		l.send("a", ether(macC, macA, "1"), ether(macC, multicast, ""))
+	}()
+	l.drops("a", drops{"bad-source": 1})
+	a.Detach()
+	l.send("a", ether(macB, macA, "2"))
+	l.want("after the panic", got{"b": "2"})
+	l.drops("a", drops{"bad-source": 1})
+}
