@@ -1,0 +1,111 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"vswitchd/test/swtest"
+	"vswitchd/test/vm"
+)
+
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// forEachQEMU runs a test with each version of QEMU.
+func forEachQEMU(t *testing.T, test func(t *testing.T, q vm.QEMU)) {
+	versions, err := vm.Versions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range versions {
+		t.Run("QEMU "+string(q), func(t *testing.T) { test(t, q) })
+	}
+}
+
+// mustPing pings from a guest, and wants every reply.
+func mustPing(t *testing.T, ctx context.Context, from *vm.VM, addr string, args ...string) {
+	t.Helper()
+	report, err := from.Ping(ctx, addr, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Sent == 0 || report.Received != report.Sent {
+		t.Fatalf("%s pings %s: %+v", from.Config.Name, addr, report)
+	}
+}
+
+// mustIperf runs iperf3 from a guest against a server, TCP and UDP, both ways, and
+// wants data to arrive. Speeds are only logged.
+func mustIperf(t *testing.T, ctx context.Context, from *vm.VM, addr string) {
+	t.Helper()
+	for _, args := range [][]string{
+		{"--time", "1"},
+		{"--time", "1", "--reverse"},
+		{"--time", "1", "--udp", "--bitrate", "20M"},
+		{"--time", "1", "--udp", "--bitrate", "20M", "--reverse"},
+	} {
+		r, err := from.Iperf(ctx, addr, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Bytes == 0 {
+			t.Errorf("iperf3 %s: nothing arrived: %+v", strings.Join(args, " "), r)
+		}
+		t.Logf("iperf3 from %s to %s %s: %.0f Mbit/s, %d retransmits, %d of %d datagrams lost",
+			from.Config.Name, addr, strings.Join(args, " "), r.BitsPerSecond/1e6, r.Retransmits, r.Lost, r.Packets)
+	}
+}
+
+// nsIperf runs iperf3 in a namespace against a guest.
+func nsIperf(t *testing.T, ns *swtest.Netns, addr string, args ...string) vm.IperfReport {
+	t.Helper()
+	cmd := ns.Command("iperf3", append([]string{"--json", "--client", addr, "--time", "1", "--connect-timeout", "10000"}, args...)...)
+	out, err := cmd.Output()
+	r, perr := vm.ParseIperf(out)
+	if perr != nil {
+		t.Fatalf("%s: %v %v", strings.Join(cmd.Args, " "), err, perr)
+	}
+	if r.Bytes == 0 {
+		t.Errorf("%s: nothing arrived: %+v", strings.Join(cmd.Args, " "), r)
+	}
+	t.Logf("iperf3 from namespace to %s %s: %.0f Mbit/s, %d retransmits", addr, strings.Join(args, " "), r.BitsPerSecond/1e6, r.Retransmits)
+	return r
+}
+
+// nsServer runs an iperf3 server in a namespace.
+func nsServer(t *testing.T, ns *swtest.Netns) {
+	t.Helper()
+	cmd := ns.Command("iperf3", "--server", "--forceflush")
+	start(t, cmd)
+}
+
+// start starts a command that is killed when the test ends.
+func start(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+}
+
+// guestConfig is a guest on a port of the same name.
+func guestConfig(s *swtest.Switch, q vm.QEMU, name string, n int) vm.Config {
+	return vm.Config{
+		Name: name, QEMU: q, Socket: s.Socket(name),
+		IPs:         []string{fmt.Sprintf("10.0.0.%d/24", n), fmt.Sprintf("fd00::%d/64", n)},
+		IperfServer: true,
+		Reconnect:   100 * time.Millisecond,
+	}
+}

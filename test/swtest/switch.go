@@ -1,0 +1,225 @@
+package swtest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"vswitchd/internal/control"
+	"vswitchd/test/vm"
+)
+
+// A Switch is a vswitchd process.
+type Switch struct {
+	Dir   string // of its sockets, its configuration and its log
+	netns *Netns
+	root  string
+	api   *control.Client
+
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// Start writes a configuration file and starts vswitchd with it, in a namespace
+// (nil: ours). The configuration begins with sections of Start's own; config
+// goes on with ports and uplinks, or more keys of [switch], which comes last.
+// Start returns when the control API answers.
+func Start(t testing.TB, netns *Netns, config string) *Switch {
+	t.Helper()
+	root, err := vm.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "vswitchd-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Switch{Dir: dir, netns: netns, root: root}
+	s.api = control.NewClient(s.ControlSocket())
+	t.Cleanup(func() {
+		s.Kill()
+		if t.Failed() {
+			t.Logf("vswitchd's log:\n%s", s.Log())
+		}
+		os.RemoveAll(dir)
+	})
+	whole := fmt.Sprintf("[log]\nlevel = \"debug\"\n[control]\nsocket = %q\n[switch]\nsocket_dir = %q\n%s", s.ControlSocket(), dir, config)
+	if err := os.WriteFile(s.ConfigFile(), []byte(whole), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Launch(t)
+	return s
+}
+
+// ConfigFile is where the configuration is.
+func (s *Switch) ConfigFile() string { return filepath.Join(s.Dir, "vswitchd.toml") }
+
+// ControlSocket is where the control API is served.
+func (s *Switch) ControlSocket() string { return filepath.Join(s.Dir, "control.sock") }
+
+// Socket is a port's.
+func (s *Switch) Socket(port string) string { return filepath.Join(s.Dir, port+".sock") }
+
+// Launch starts the process, which must not be running, and returns when its control
+// API answers.
+func (s *Switch) Launch(t testing.TB) {
+	t.Helper()
+	log, err := os.OpenFile(filepath.Join(s.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	s.cmd = s.netns.Command(filepath.Join(s.root, "build", "vswitchd"), "--config", s.ConfigFile())
+	s.cmd.Stderr = log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	exited := make(chan struct{})
+	s.exited = exited
+	started := make(chan error)
+	go func() {
+		// The death signal comes when the thread ends that started the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := s.cmd.Start()
+		started <- err
+		if err == nil {
+			s.cmd.Wait()
+			close(exited)
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	Until(t, "vswitchd answers", func() bool {
+		select {
+		case <-exited:
+			t.Fatalf("vswitchd has exited: %v\n%s", s.cmd.ProcessState, s.Log())
+		default:
+		}
+		_, err := s.get("/v1/switch")
+		return err == nil
+	})
+}
+
+// Kill ends the process with SIGKILL.
+func (s *Switch) Kill() {
+	if s.cmd != nil && s.cmd.Process != nil {
+		_ = s.cmd.Process.Kill()
+		<-s.exited
+	}
+}
+
+// Signal sends the process a signal.
+func (s *Switch) Signal(t testing.TB, sig os.Signal) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Wait waits for the process to exit and returns its status.
+func (s *Switch) Wait() int {
+	<-s.exited
+	return s.cmd.ProcessState.ExitCode()
+}
+
+// Log is what the process has logged, over all its launches.
+func (s *Switch) Log() string {
+	b, _ := os.ReadFile(filepath.Join(s.Dir, "log"))
+	return string(b)
+}
+
+func (s *Switch) get(path string) (json.RawMessage, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return s.api.Get(ctx, path)
+}
+
+func get[T any](t testing.TB, s *Switch, path string) (v T) {
+	t.Helper()
+	raw, err := s.get(path)
+	if err == nil {
+		err = json.Unmarshal(raw, &v)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v\nvswitchd's log:\n%s", path, err, s.Log())
+	}
+	return v
+}
+
+// Port returns all that the control API tells of a port.
+func (s *Switch) Port(t testing.TB, name string) control.PortDetail {
+	t.Helper()
+	return get[control.PortDetail](t, s, "/v1/ports/"+name)
+}
+
+// Info returns what the control API tells of the switch.
+func (s *Switch) Info(t testing.TB) control.SwitchInfo {
+	t.Helper()
+	return get[control.SwitchInfo](t, s, "/v1/switch")
+}
+
+// FDB returns the FDB.
+func (s *Switch) FDB(t testing.TB) []control.FDBEntry {
+	t.Helper()
+	return get[[]control.FDBEntry](t, s, "/v1/fdb")
+}
+
+// WaitState waits until a port has a state.
+func (s *Switch) WaitState(t testing.TB, port string, state control.State) {
+	t.Helper()
+	Until(t, fmt.Sprintf("port %s is %s", port, state), func() bool { return s.Port(t, port).State == state })
+}
+
+// pid is that of vswitchd; `ip netns exec` has become it.
+func (s *Switch) pid() string { return strconv.Itoa(s.cmd.Process.Pid) }
+
+// CPU is the processor time that the process has used, to a hundredth of a second.
+func (s *Switch) CPU(t testing.TB) time.Duration {
+	t.Helper()
+	b, err := os.ReadFile("/proc/" + s.pid() + "/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// proc(5): the name, in parentheses, may have spaces; utime and stime are
+	// fields 14 and 15, in ticks of 1/100 s.
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	var ticks int
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			t.Fatalf("/proc/%s/stat: %v", s.pid(), err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// FDs is the number of file descriptors that the process has open.
+func (s *Switch) FDs(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/" + s.pid() + "/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// Until waits for a condition. It fails the test when that has not come true after a
+// time in which it should have, however slow the machine.
+func Until(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after a minute, it is still not so that %s", what)
+		}
+	}
+}
