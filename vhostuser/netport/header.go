@@ -53,15 +53,20 @@ func decodeOffload(h *[headerLen]byte) vswitch.Offload {
 	}
 }
 
-// encodeHeader writes a header. num_buffers is 1 "even if" there is one buffer only
-// (5.1.6.4.1); with a legacy header the last two bytes are not used.
-func encodeHeader(h *[headerLen]byte, o *vswitch.Offload) {
+// encodeHeader writes a header of n bytes, one of the two lengths, to b, and returns
+// n. num_buffers is 1 "even if" there is one buffer only (5.1.6.4.1); a legacy
+// header does not have it.
+func encodeHeader(b []byte, n int, o *vswitch.Offload, buffers int) int {
+	h := (*[legacyHeaderLen]byte)(b)
 	h[0], h[1] = o.Flags, o.GSOType
 	binary.LittleEndian.PutUint16(h[2:], o.HdrLen)
 	binary.LittleEndian.PutUint16(h[4:], o.GSOSize)
 	binary.LittleEndian.PutUint16(h[6:], o.CsumStart)
 	binary.LittleEndian.PutUint16(h[8:], o.CsumOffset)
-	h[10], h[11] = 1, 0
+	if n == headerLen {
+		binary.LittleEndian.PutUint16(b[legacyHeaderLen:], uint16(buffers))
+	}
+	return n
 }
 
 // capsFor returns what a driver that negotiated features takes as it is.

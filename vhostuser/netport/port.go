@@ -74,6 +74,9 @@ func New(cfg Config) (*Port, error) {
 	if cfg.Queues < 1 || cfg.Queues > MaxQueues {
 		return nil, fmt.Errorf("port %s: %d queue pairs, must be 1 to %d", cfg.Port.Name, cfg.Queues, MaxQueues)
 	}
+	if cfg.Port.Counters == nil {
+		cfg.Port.Counters = &vswitch.Counters{}
+	}
 	p := &Port{cfg: cfg, log: cfg.Logger, counters: cfg.Port.Counters}
 	p.caps.Store(&vswitch.Caps{})
 	p.receivers.Store(&[]*rxQueue{})

@@ -25,11 +25,17 @@ type rxQueue struct {
 	batch     *virtqueue.Batch
 	calls     uint64 // of queues before vq
 
-	// The group being transmitted.
-	taken int // chains of batch that are completed
-	next  int // frame that is being copied
-	sent  int
-	bytes int
+	group // of frames that is being transmitted
+}
+
+// group is how far transmit has come with a group of frames.
+type group struct {
+	next   int // frame that is being copied
+	taken  int // chains of the batch that are completed
+	popped int // chains, all in all
+	bad    int // chains
+	sent   int // frames
+	bytes  int // of those
 }
 
 func (q *rxQueue) start(r vhostuser.Ring, features uint64) {

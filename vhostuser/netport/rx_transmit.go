@@ -1,7 +1,7 @@
 package netport
 
 import (
-	"encoding/binary"
+	"fmt"
 
 	vswitch "vswitchd/switch"
 	"vswitchd/virtqueue"
@@ -60,12 +60,12 @@ func transmitSpread(receivers []*rxQueue, frames []*vswitch.Frame) (sent int) {
 func (q *rxQueue) transmit(frames []*vswitch.Frame) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.vq == nil || q.port.failed.Load() {
+	if q.vq == nil || !q.enabled || q.port.failed.Load() {
 		q.port.counters.Drop(vswitch.DropDown, len(frames))
 		return 0
 	}
 	q.batch.Reset()
-	q.taken, q.next, q.sent, q.bytes = 0, 0, 0, 0
+	q.group = group{}
 	for q.next < len(frames) {
 		if q.attempt(frames) {
 			// The fault was in the frame's Body: somebody else's memory. That
@@ -74,7 +74,7 @@ func (q *rxQueue) transmit(frames []*vswitch.Frame) int {
 			q.next++
 		}
 	}
-	q.finish(frames)
+	q.finish()
 	q.port.counters.TxFrames.Add(uint64(q.sent))
 	q.port.counters.TxBytes.Add(uint64(q.bytes))
 	return q.sent
@@ -95,7 +95,7 @@ func (q *rxQueue) attempt(frames []*vswitch.Frame) (foreign bool) {
 		}
 		foreign = true
 	}()
-	for q.next < len(frames) {
+	for ; q.next < len(frames); q.next++ {
 		f := frames[q.next]
 		switch q.put(f) {
 		case put:
@@ -110,24 +110,27 @@ func (q *rxQueue) attempt(frames []*vswitch.Frame) (foreign bool) {
 			q.next = len(frames)
 			return false
 		}
-		q.next++
 	}
 	return false
 }
 
-// finish gives back chains that were not needed and publishes those that were.
-func (q *rxQueue) finish(frames []*vswitch.Frame) {
+// finish gives back chains that were not needed and publishes those that were. If
+// the guest has failed meanwhile, what it was sent is lost.
+func (q *rxQueue) finish() {
+	lost := q.port.failed.Load()
 	defer func() {
-		if r := recover(); r != nil && q.fault(r) {
+		if r := recover(); r != nil {
+			lost = q.fault(r)
+		}
+		if lost {
 			q.port.counters.Drop(vswitch.DropFault, q.sent)
 			q.sent, q.bytes = 0, 0
 		}
 	}()
-	if q.port.failed.Load() {
-		return
+	if !lost {
+		q.vq.Unpop(q.batch, len(q.batch.Chains)-q.taken)
+		q.vq.Flush()
 	}
-	q.vq.Unpop(q.batch, len(q.batch.Chains)-q.taken)
-	q.vq.Flush()
 }
 
 // What can become of a frame.
@@ -141,11 +144,21 @@ const (
 	bad    // a chain
 )
 
+// Limits of what a driver can make us do for its own good.
+const (
+	maxBadChains = vswitch.MaxBatch // in a group of frames; after that the ring counts as full
+	maxPieces    = 2048             // of memory for one frame: 32 bytes each
+)
+
 // put copies one frame into as many chains as it takes and completes them.
 func (q *rxQueue) put(f *vswitch.Frame) outcome {
 	for {
-		if o := q.tryPut(f); o != bad {
+		o := q.tryPut(f)
+		if o != bad {
 			return o
+		}
+		if q.bad++; q.bad > maxBadChains {
+			return full
 		}
 	}
 }
@@ -153,34 +166,33 @@ func (q *rxQueue) put(f *vswitch.Frame) outcome {
 // tryPut is put up to the first bad chain. It completes chains after everything has
 // been copied, so that a fault on the way leaves nothing half done.
 func (q *rxQueue) tryPut(f *vswitch.Frame) outcome {
-	var hdr [headerLen]byte
-	encodeHeader(&hdr, &f.Offload)
-	need := q.hdrLen + f.Len
-
 	c, o := q.chain(q.taken)
 	if o != put {
 		return o
 	}
-	if dst := c.Writable[0]; len(dst) >= need {
-		// The common case: one buffer, one piece.
-		dst = dst[:need]
-		copy(dst, hdr[:q.hdrLen])
-		dst = dst[q.hdrLen:]
-		dst = dst[copy(dst, f.Head):]
-		for _, b := range f.Body {
-			dst = dst[copy(dst, b):]
-		}
-		q.vq.Complete(c.Head, uint32(need))
-		q.taken++
-		return put
+	need := q.hdrLen + f.Len
+	dst := c.Writable[0]
+	if len(dst) < need {
+		return q.putLong(f, need)
 	}
-	return q.putLong(f, &hdr, need)
+	// The common case: one buffer, one piece.
+	dst = dst[encodeHeader(dst, q.hdrLen, &f.Offload, 1):]
+	dst = dst[copy(dst, f.Head):]
+	for _, b := range f.Body {
+		dst = dst[copy(dst, b):]
+	}
+	q.vq.Complete(c.Head, uint32(need))
+	q.taken++
+	return put
 }
 
 // putLong is put for a frame that goes into several pieces, and perhaps chains.
-func (q *rxQueue) putLong(f *vswitch.Frame, hdr *[headerLen]byte, need int) outcome {
+func (q *rxQueue) putLong(f *vswitch.Frame, need int) outcome {
+	if q.taken > vswitch.MaxBatch {
+		q.trim()
+	}
 	// First see that it fits, so that nothing has to be undone.
-	chains, room := 0, 0
+	chains, pieces, room := 0, 0, 0
 	for room < need {
 		c, o := q.chain(q.taken + chains)
 		if o == full && chains == q.size {
@@ -189,14 +201,15 @@ func (q *rxQueue) putLong(f *vswitch.Frame, hdr *[headerLen]byte, need int) outc
 		if o != put {
 			return o
 		}
+		chains++
+		pieces += len(c.Writable)
 		room += virtqueue.Len(c.Writable)
-		if chains++; !q.mergeable && room < need {
+		if room < need && (!q.mergeable || pieces > maxPieces) {
 			return tooBig
 		}
 	}
-	if q.hdrLen == headerLen {
-		binary.LittleEndian.PutUint16(hdr[10:], uint16(chains))
-	}
+	var hdr [headerLen]byte
+	encodeHeader(hdr[:], q.hdrLen, &f.Offload, chains)
 	w := writer{chains: q.batch.Chains[q.taken : q.taken+chains]}
 	w.write(hdr[:q.hdrLen])
 	w.write(f.Head)
@@ -221,17 +234,12 @@ func (q *rxQueue) putLong(f *vswitch.Frame, hdr *[headerLen]byte, need int) outc
 // start again.
 func (q *rxQueue) chain(i int) (*virtqueue.Chain, outcome) {
 	if i == len(q.batch.Chains) {
-		n, err := q.vq.Pop(q.batch, vswitch.MaxBatch)
-		if err != nil {
-			q.port.fail(err)
-			return nil, broken
-		}
-		if n == 0 {
-			return nil, full
+		if o := q.pop(); o != put {
+			return nil, o
 		}
 	}
 	c := &q.batch.Chains[i]
-	if c.Err == nil && len(c.Readable) == 0 && len(c.Writable) != 0 {
+	if len(c.Writable) != 0 && len(c.Readable) == 0 {
 		return c, put
 	}
 	for ; q.taken <= i; q.taken++ {
@@ -239,6 +247,32 @@ func (q *rxQueue) chain(i int) (*virtqueue.Chain, outcome) {
 	}
 	q.badChains++
 	return nil, bad
+}
+
+// pop gets more chains: no more for one group of frames than there are descriptors,
+// since a driver that gets none back has no others. One that pretends to would
+// keep us here for ever.
+func (q *rxQueue) pop() outcome {
+	n, err := q.vq.Pop(q.batch, min(vswitch.MaxBatch, q.size-q.popped))
+	if err != nil {
+		q.port.fail(fmt.Errorf("ring %d: %w", q.index, err))
+		return broken
+	}
+	if n == 0 {
+		return full
+	}
+	q.popped += n
+	return put
+}
+
+// trim empties the batch, whose completed chains nobody needs any more, so that long
+// frames do not make it grow for ever.
+func (q *rxQueue) trim() {
+	spare := len(q.batch.Chains) - q.taken
+	q.vq.Unpop(q.batch, spare)
+	q.batch.Reset()
+	q.popped -= spare
+	q.taken = 0
 }
 
 // A writer fills the writable pieces of chains, in order.

@@ -1,6 +1,8 @@
 package netport
 
 import (
+	"fmt"
+
 	vswitch "vswitchd/switch"
 	"vswitchd/virtqueue"
 )
@@ -20,7 +22,7 @@ func (q *txQueue) Poll() int {
 	b.Reset()
 	n, err := q.vq.Pop(b, vswitch.MaxBatch)
 	if err != nil {
-		q.port.fail(err)
+		q.port.fail(fmt.Errorf("ring %d: %w", q.index, err))
 		return 0
 	}
 	if n == 0 {

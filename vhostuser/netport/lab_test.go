@@ -1,0 +1,461 @@
+package netport_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/switch/vswitchtest"
+	"vswitchd/vhostuser"
+	"vswitchd/vhostuser/netport"
+	"vswitchd/virtqueue"
+	"vswitchd/virtqueue/virtqueuetest"
+)
+
+// Feature bits of virtio 1.2, sections 5.1.3 and 6.
+const (
+	csum      = 1 << 0
+	guestCsum = 1 << 1
+	guestTSO4 = 1 << 7
+	hostTSO4  = 1 << 11
+	mrgRxbuf  = 1 << 15
+	mq        = 1 << 22
+	indirect  = 1 << virtqueue.FeatureIndirectDesc
+	eventIdx  = 1 << virtqueue.FeatureEventIdx
+	version1  = 1 << virtqueue.FeatureVersion1
+
+	modern = version1 | mrgRxbuf | indirect
+)
+
+type buf = virtqueuetest.Buf
+
+// A lab is a switch with guests, whose drivers the test plays. There are no sockets;
+// what a worker does, the test does by guest.poll, or pool does.
+type lab struct {
+	testing.TB
+	sw     *vswitch.Switch
+	pool   pool
+	guests []*guest
+}
+
+// A pool is what takes the ports' sources: the test itself, or real workers.
+type pool interface {
+	Add(s netport.Source) error
+	Remove(s netport.Source)
+}
+
+func newLab(tb testing.TB) *lab {
+	sw := vswitch.New(vswitch.Config{})
+	tb.Cleanup(sw.Close)
+	return &lab{TB: tb, sw: sw}
+}
+
+// guestConfig is what there is to say about a guest. The zero value is a modern guest
+// with one queue pair.
+type guestConfig struct {
+	features uint64 // 0: modern
+	queues   int    // queue pairs; 0: 1
+	size     int    // of each ring; 0: 256
+	memory   int    // bytes for the buffers of each ring; 0: 1 MiB
+	parked   bool   // its rings are not started
+	disabled bool   // its rings are started disabled
+	call     bool   // it has call eventfds
+	offloads uint64 // Config.Offloads
+}
+
+// A guest is a port with a driver for each of its rings.
+type guest struct {
+	*lab
+	n        int
+	cfg      guestConfig
+	port     *netport.Port
+	counters *vswitch.Counters
+	hdrLen   int
+	rx, tx   []*ring
+	free     uint64 // first user address that no ring has
+	region   virtqueue.Region
+
+	mu      sync.Mutex
+	sources []netport.Source
+}
+
+// A ring is both ends of a virtqueue.
+type ring struct {
+	*virtqueuetest.Driver
+	index int
+	q     *virtqueue.Queue
+	call  int
+	bufs  map[uint16][]buf // of the chains that are with the device, by head
+}
+
+// newGuest makes a port whose guest has the address vswitchtest.Station(n), n being
+// its place in l.guests.
+func (l *lab) newGuest(cfg guestConfig) *guest {
+	l.Helper()
+	if cfg.features == 0 {
+		cfg.features = modern
+	}
+	cfg.queues = max(cfg.queues, 1)
+	if cfg.size == 0 {
+		cfg.size = 256
+	}
+	if cfg.memory == 0 {
+		cfg.memory = 1 << 20
+	}
+	g := &guest{lab: l, n: len(l.guests), cfg: cfg, counters: &vswitch.Counters{}, hdrLen: 10}
+	if cfg.features&(mrgRxbuf|version1) != 0 {
+		g.hdrLen = 12
+	}
+	pc := vswitch.DefaultPortConfig(fmt.Sprintf("vm%d", g.n))
+	pc.Counters = g.counters
+	pc.MACs = []vswitch.MAC{vswitchtest.Station(g.n)}
+	var err error
+	g.port, err = netport.New(netport.Config{
+		Queues: cfg.queues, Switch: l.sw, Port: pc, Offloads: cfg.offloads,
+		Logger: hclog.NewNullLogger(),
+		Start:  g.start,
+		Stop:   g.stop,
+		Blame:  func(addr uintptr) { l.Errorf("fault at %#x in nobody's memory", addr) },
+	})
+	if err != nil {
+		l.Fatal(err)
+	}
+	l.guests = append(l.guests, g)
+	g.share(2*cfg.queues*(cfg.memory+64*cfg.size+8192) + 4096)
+	g.port.FeaturesSet(cfg.features)
+	for i := range cfg.queues {
+		g.rx = append(g.rx, g.newRing(2*i))
+		g.tx = append(g.tx, g.newRing(2*i+1))
+	}
+	l.Cleanup(g.close)
+	if !cfg.parked {
+		for i := range cfg.queues {
+			g.run(g.rx[i])
+			g.run(g.tx[i])
+		}
+	}
+	return g
+}
+
+// share makes the guest's memory, a mapped memfd.
+func (g *guest) share(size int) {
+	fd, err := unix.MemfdCreate("guest", unix.MFD_CLOEXEC)
+	if err != nil {
+		g.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Ftruncate(fd, int64(size)); err != nil {
+		g.Fatal(err)
+	}
+	mem, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.region = virtqueue.Region{
+		GuestAddr: 0x1_0000_0000 * uint64(g.n+1),
+		UserAddr:  0x7000_0000_0000 + 0x1_0000_0000*uint64(g.n),
+		Mem:       mem,
+	}
+	g.free = g.region.UserAddr
+	g.Cleanup(func() { unix.Munmap(mem) })
+}
+
+func (g *guest) newRing(index int) *ring {
+	cfg, end := virtqueuetest.Layout(g.cfg.size, (g.free+4095)&^4095)
+	cfg.Features = g.cfg.features
+	drv, err := virtqueuetest.New([]virtqueue.Region{g.region}, cfg)
+	if err != nil {
+		g.Fatal(err)
+	}
+	drv.Room(end-g.region.UserAddr+g.region.GuestAddr, uint64(g.cfg.memory))
+	g.free = end + uint64(g.cfg.memory)
+	r := &ring{Driver: drv, index: index, call: -1, bufs: make(map[uint16][]buf)}
+	if g.cfg.call {
+		if r.call, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+			g.Fatal(err)
+		}
+		g.Cleanup(func() { unix.Close(r.call) })
+	}
+	return r
+}
+
+// run starts a ring, at the index at which it was stopped.
+func (g *guest) run(r *ring) {
+	g.Helper()
+	cfg := r.Config()
+	if r.q != nil {
+		cfg.LastAvail = r.q.LastAvail()
+	}
+	q, err := virtqueue.New(r.Memory(), cfg)
+	if err != nil {
+		g.Fatal(err)
+	}
+	q.SetCall(r.call)
+	r.q = q
+	if err := g.port.RingStarted(vhostuser.Ring{Index: r.index, Enabled: !g.cfg.disabled, Queue: q, Kick: -1}); err != nil {
+		g.Fatal(err)
+	}
+}
+
+func (g *guest) close() {
+	for i := range g.rx {
+		g.port.RingStopped(g.rx[i].index)
+		g.port.RingStopped(g.tx[i].index)
+	}
+	g.port.SessionEnded()
+	g.port.Close()
+}
+
+func (g *guest) start(s netport.Source) error {
+	if g.lab.pool != nil {
+		return g.lab.pool.Add(s)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sources = append(g.sources, s)
+	return nil
+}
+
+func (g *guest) stop(s netport.Source) {
+	if g.lab.pool != nil {
+		g.lab.pool.Remove(s)
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sources = slices.DeleteFunc(g.sources, func(o netport.Source) bool { return o == s })
+}
+
+// poll polls the guest's transmitqs until there is nothing left, and returns what
+// the first round did.
+func (g *guest) poll() (n int) {
+	for first := true; ; first = false {
+		k := 0
+		for _, s := range g.sources {
+			k += s.Poll()
+		}
+		if first {
+			n = k
+		}
+		if k == 0 {
+			return n
+		}
+	}
+}
+
+// cut allocates a buffer for each part of data, which sizes divides; the last part
+// is what is left.
+func (r *ring) cut(data []byte, sizes ...int) []buf {
+	var bufs []buf
+	for i := 0; len(data) > 0; i++ {
+		n := len(data)
+		if i < len(sizes) {
+			n = min(n, sizes[i])
+		}
+		b := r.Alloc(n)
+		r.Write(b.Addr, data[:n])
+		bufs = append(bufs, b)
+		data = data[n:]
+	}
+	return bufs
+}
+
+// offer makes a chain available. What was done is shown to the device by Publish.
+func (r *ring) offer(l testing.TB, table bool, readable, writable []buf) uint16 {
+	l.Helper()
+	add := r.AddChain
+	if table {
+		add = r.AddIndirect
+	}
+	head, err := add(readable, writable)
+	if err != nil {
+		l.Fatal(err)
+	}
+	r.bufs[head] = append(slices.Clone(readable), writable...)
+	return head
+}
+
+// header returns a virtio-net header of the guest's length that asks for nothing.
+func (g *guest) header() []byte { return make([]byte, g.hdrLen) }
+
+// send offers a frame to the device, in pieces of the given sizes, and publishes it.
+func (g *guest) send(frame []byte, sizes ...int) {
+	g.Helper()
+	r := g.tx[0]
+	r.offer(g, false, r.cut(slices.Concat(g.header(), frame), sizes...), nil)
+	r.Publish()
+}
+
+// reclaim takes back the chains of transmitqs that the device has used, in order, and
+// returns how many.
+func (g *guest) reclaim() (n int) {
+	g.Helper()
+	for _, r := range g.tx {
+		for {
+			head, written, ok := r.PollUsed()
+			if !ok {
+				break
+			}
+			if written != 0 {
+				g.Fatalf("device wrote %d bytes into a transmitq's chain", written)
+			}
+			r.reclaim(g, head)
+			n++
+		}
+	}
+	return n
+}
+
+// reclaim frees a used chain. That it is one the device had is checked here: a chain
+// that is completed twice shows.
+func (r *ring) reclaim(l testing.TB, head uint16) []buf {
+	l.Helper()
+	bufs, ok := r.bufs[head]
+	if !ok {
+		l.Fatalf("ring %d: the device returned chain %d, which it did not have", r.index, head)
+	}
+	delete(r.bufs, head)
+	r.Release(head)
+	r.FreeBuf(bufs...)
+	return bufs
+}
+
+// post offers n receive chains, each of buffers of the given sizes.
+func (g *guest) post(r *ring, n int, sizes ...int) {
+	g.Helper()
+	for range n {
+		var bufs []buf
+		for _, s := range sizes {
+			bufs = append(bufs, r.Alloc(s))
+		}
+		r.offer(g, len(bufs) > 1 && g.cfg.features&indirect != 0, nil, bufs)
+	}
+	r.Publish()
+}
+
+// A received frame is as the guest got it.
+type received struct {
+	header  []byte
+	frame   []byte
+	buffers int
+}
+
+// receive takes the next frame from a receiveq, and checks what the specification
+// says of num_buffers and of the used lengths (5.1.6.4).
+func (g *guest) receive(r *ring) (f received, ok bool) {
+	g.Helper()
+	var data []byte
+	num := 1
+	for f.buffers < num {
+		head, n, ok := r.PollUsed()
+		if !ok {
+			if f.buffers > 0 {
+				g.Fatalf("guest %d: frame of %d buffers ends after %d", g.n, num, f.buffers)
+			}
+			return f, false
+		}
+		part := r.readUsed(g, head, int(n))
+		if n == 0 {
+			if f.buffers > 0 {
+				g.Fatalf("guest %d: a bad chain within a frame", g.n)
+			}
+			continue
+		}
+		data = append(data, part...)
+		f.buffers++
+		switch {
+		case g.hdrLen == 10:
+		case len(data) >= 12:
+			num = int(binary.LittleEndian.Uint16(data[10:]))
+		default:
+			num = f.buffers + 1 // the header goes on in the next one
+		}
+		if num < f.buffers || num > 1 && g.cfg.features&mrgRxbuf == 0 {
+			g.Fatalf("guest %d: num_buffers is %d", g.n, num)
+		}
+	}
+	f.header, f.frame = data[:g.hdrLen], data[g.hdrLen:]
+	return f, true
+}
+
+// readUsed copies the first n bytes of a used chain and frees it.
+func (r *ring) readUsed(l testing.TB, head uint16, n int) (data []byte) {
+	l.Helper()
+	room := 0
+	for _, b := range r.bufs[head] {
+		room += int(b.Len)
+		if k := min(int(b.Len), n-len(data)); k > 0 {
+			data = append(data, r.Read(buf{Addr: b.Addr, Len: uint32(k)})...)
+		}
+	}
+	if n > room {
+		l.Fatalf("ring %d: %d bytes used of a chain of %d", r.index, n, room)
+	}
+	r.reclaim(l, head)
+	return data
+}
+
+// gets receives a frame on the guest's first queue and compares it.
+func (g *guest) gets(frame []byte) received {
+	g.Helper()
+	f, ok := g.receive(g.rx[0])
+	if !ok {
+		g.Fatalf("guest %d: no frame; drops %v", g.n, g.counters.DropsByName())
+	}
+	if !bytes.Equal(f.frame, frame) {
+		g.Fatalf("guest %d: got %d bytes, want %d\ngot  %s\nwant %s", g.n, len(f.frame), len(frame), dump(f.frame), dump(frame))
+	}
+	return f
+}
+
+// getsNothing checks that there is no frame.
+func (g *guest) getsNothing() {
+	g.Helper()
+	for _, r := range g.rx {
+		if f, ok := g.receive(r); ok {
+			g.Fatalf("guest %d: unexpected frame %s", g.n, dump(f.frame))
+		}
+	}
+}
+
+func dump(b []byte) string {
+	if len(b) > 48 {
+		return fmt.Sprintf("%x...", b[:48])
+	}
+	return fmt.Sprintf("%x", b)
+}
+
+// dropped checks the guest's drop counters, all of them.
+func (g *guest) dropped(want map[vswitch.DropReason]uint64) {
+	g.Helper()
+	names := make(map[string]uint64)
+	for r, n := range want {
+		names[r.String()] = n
+	}
+	if got := g.counters.DropsByName(); fmt.Sprint(got) != fmt.Sprint(names) {
+		g.Fatalf("guest %d: drops %v, want %v", g.n, got, names)
+	}
+}
+
+// frameTo returns a frame of n bytes between guests, of which the payload is random.
+func (g *guest) frameTo(to *guest, n int) []byte { return frameBetween(g.n, to.n, n) }
+
+func frameBetween(from, to, n int) []byte {
+	return fill(vswitchtest.Ether(vswitchtest.Station(to), vswitchtest.Station(from), make([]byte, n-14)))
+}
+
+// fill makes all of a frame behind its Ethernet header random.
+func fill(frame []byte) []byte {
+	for i := 14; i < len(frame); i++ {
+		frame[i] = byte(rand.Uint32())
+	}
+	return frame
+}

@@ -1,0 +1,242 @@
+package netport_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	vswitch "vswitchd/switch"
+)
+
+// sizesOfFrames are lengths of frames around everything that the code distinguishes.
+func sizesOfFrames() []int {
+	sizes := []int{14, 15, 59, 60, 64}
+	for _, around := range []int{vswitch.HeadLen, vswitch.HeadMax, 1514, 2048, 4096, 9014, vswitch.MaxFrameLen - 1} {
+		sizes = append(sizes, around-1, around, around+1)
+	}
+	return sizes
+}
+
+// Frames of all lengths arrive as they were sent, whatever they were cut into.
+func TestContentArrives(t *testing.T) {
+	// Where header and data are cut into descriptors; the rest is the last one.
+	cuts := map[string][]int{
+		"in one":             nil,
+		"header alone":       {12},
+		"legacy header":      {10},
+		"header split":       {5},
+		"header in three":    {1, 1},
+		"bytes":              {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+		"header and address": {18},
+		"header and head":    {12 + vswitch.HeadLen},
+		"head split":         {12 + 20, vswitch.HeadLen - 21},
+		"head alone":         {12, vswitch.HeadLen},
+		"tail alone":         {12, vswitch.HeadLen + 1, 100},
+		"pages":              {12, 4096, 4096, 4096, 4096, 4096, 4096},
+	}
+	for name, features := range map[string]uint64{"legacy": indirect, "modern": modern} {
+		for _, table := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/indirect=%t", name, table), func(t *testing.T) {
+				l := newLab(t)
+				a := l.newGuest(guestConfig{features: features})
+				b := l.newGuest(guestConfig{})
+				for cut, sizes := range cuts {
+					for _, n := range sizesOfFrames() {
+						frame := a.frameTo(b, n)
+						r := a.tx[0]
+						r.offer(a, table, r.cut(slices.Concat(a.header(), frame), sizes...), nil)
+						r.Publish()
+						b.post(b.rx[0], 1, n+12)
+						if a.poll() != 1 || a.reclaim() != 1 {
+							t.Fatalf("%s, %d bytes: the chain was not taken", cut, n)
+						}
+						b.gets(frame)
+					}
+				}
+				a.dropped(nil)
+				b.dropped(nil)
+			})
+		}
+	}
+}
+
+// Every single cut of a short frame, and every pair of cuts around the end of the
+// header, is the same to the one who receives it.
+func TestEveryCut(t *testing.T) {
+	for name, features := range map[string]uint64{"legacy": indirect, "modern": modern} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			a := l.newGuest(guestConfig{features: features})
+			b := l.newGuest(guestConfig{})
+			frame := a.frameTo(b, 200)
+			try := func(sizes ...int) {
+				t.Helper()
+				a.send(frame, sizes...)
+				b.post(b.rx[0], 1, 300)
+				a.poll()
+				a.reclaim()
+				b.gets(frame)
+			}
+			for i := 1; i < a.hdrLen+len(frame); i++ {
+				try(i)
+			}
+			for i := 1; i < 30; i++ {
+				for j := 1; j < 30; j++ {
+					try(i, j)
+				}
+			}
+		})
+	}
+}
+
+// The header of a guest is what the other one gets, if it has agreed to it.
+func TestHeaderPassesUnchanged(t *testing.T) {
+	l := newLab(t)
+	offloads := uint64(csum | guestCsum | guestTSO4 | hostTSO4)
+	a := l.newGuest(guestConfig{features: modern | offloads, offloads: offloads})
+	b := l.newGuest(guestConfig{features: modern | offloads, offloads: offloads})
+	frame := tcp4(a, b, 4000)
+	// NEEDS_CSUM, TSOv4, hdr_len 54, gso_size 1460, csum_start 34, csum_offset 16
+	header := []byte{1, 1, 54, 0, 0xb4, 5, 34, 0, 16, 0, 0xaa, 0xaa}
+	r := a.tx[0]
+	r.offer(a, false, r.cut(slices.Concat(header, frame)), nil)
+	r.Publish()
+	b.post(b.rx[0], 1, 5000)
+	a.poll()
+	got := b.gets(frame)
+	copy(header[10:], []byte{1, 0}) // num_buffers
+	if !slices.Equal(got.header, header) {
+		t.Errorf("header %x, want %x", got.header, header)
+	}
+}
+
+// tcp4 returns a frame with an IPv4 and a TCP header whose checksums nobody has
+// filled in.
+func tcp4(from, to *guest, n int) []byte {
+	f := from.frameTo(to, n)
+	copy(f[12:], []byte{8, 0, 0x45, 0, byte((n - 14) >> 8), byte(n - 14), 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2})
+	copy(f[34:], []byte{0, 80, 1, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10})
+	return f
+}
+
+// What is shorter than an Ethernet header, or longer than any frame, is dropped and
+// counted; a chain no longer than the header is one of those.
+func TestLengthsThatAreNoFrames(t *testing.T) {
+	for name, features := range map[string]uint64{"legacy": indirect, "modern": modern} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			a := l.newGuest(guestConfig{features: features})
+			b := l.newGuest(guestConfig{})
+			b.post(b.rx[0], 4, 1500)
+			r := a.tx[0]
+			short := 0
+			for n := 1; n < a.hdrLen+14; n++ {
+				r.offer(a, false, r.cut(make([]byte, n)), nil)
+				r.offer(a, false, r.cut(make([]byte, n), 1), nil)
+				short += 2
+			}
+			for range 3 {
+				r.offer(a, false, r.cut(make([]byte, a.hdrLen+vswitch.MaxFrameLen+1)), nil)
+			}
+			r.Publish()
+			a.poll()
+			if n := a.reclaim(); n != short+3 {
+				t.Errorf("%d chains came back, want %d", n, short+3)
+			}
+			a.dropped(map[vswitch.DropReason]uint64{vswitch.DropTooShort: uint64(short), vswitch.DropTooLong: 3})
+			b.getsNothing()
+			if n := a.counters.RxFrames.Load(); n != 0 {
+				t.Errorf("%d frames received", n)
+			}
+		})
+	}
+}
+
+// A bad chain among good ones costs itself and is completed.
+func TestBadChainsInTransmitq(t *testing.T) {
+	l := newLab(t)
+	a := l.newGuest(guestConfig{})
+	b := l.newGuest(guestConfig{})
+	b.post(b.rx[0], 8, 1500)
+	r := a.tx[0]
+	frame := a.frameTo(b, 100)
+
+	a.send(frame)
+	// Device-writable parts do not belong here.
+	r.offer(a, false, r.cut(slices.Concat(a.header(), frame)), []buf{r.Alloc(16)})
+	r.offer(a, false, nil, []buf{r.Alloc(16)})
+	// Memory that is not there.
+	bad := r.offer(a, false, r.cut(slices.Concat(a.header(), frame)), nil)
+	d := r.Desc(bad)
+	d.Addr = 0xdead_0000_0000
+	r.SetDesc(bad, d)
+	a.send(frame)
+
+	a.poll()
+	if n := a.reclaim(); n != 5 {
+		t.Errorf("%d chains came back, want 5", n)
+	}
+	a.dropped(map[vswitch.DropReason]uint64{vswitch.DropBadChain: 3})
+	b.gets(frame)
+	b.gets(frame)
+	b.getsNothing()
+}
+
+// A started ring that is disabled is processed "without causing any side effects":
+// what is sent is taken and discarded.
+func TestDisabledTransmitq(t *testing.T) {
+	l := newLab(t)
+	a := l.newGuest(guestConfig{})
+	b := l.newGuest(guestConfig{})
+	b.post(b.rx[0], 3, 1500)
+	frame := a.frameTo(b, 100)
+	a.port.RingEnabled(1, false)
+	for range 3 {
+		a.send(frame)
+	}
+	a.poll()
+	if n := a.reclaim(); n != 3 {
+		t.Fatalf("%d chains came back, want 3", n)
+	}
+	b.getsNothing()
+	a.dropped(map[vswitch.DropReason]uint64{vswitch.DropDisabled: 3})
+	a.port.RingEnabled(1, true)
+	a.send(frame)
+	a.poll()
+	b.gets(frame)
+}
+
+// Frames of one batch go to all of their destinations, in order.
+func TestBatchToSeveralGuests(t *testing.T) {
+	l := newLab(t)
+	var gs []*guest
+	for range 5 {
+		g := l.newGuest(guestConfig{})
+		g.post(g.rx[0], 64, 300)
+		gs = append(gs, g)
+	}
+	want := make([][][]byte, len(gs))
+	for i := range vswitch.MaxBatch {
+		to := 1 + (i*7)%(len(gs)-1)
+		f := gs[0].frameTo(gs[to], 60+i)
+		if i%9 == 0 {
+			copy(f, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+			for k := 1; k < len(gs); k++ {
+				want[k] = append(want[k], f)
+			}
+		} else {
+			want[to] = append(want[to], f)
+		}
+		gs[0].send(f)
+	}
+	if n := gs[0].poll(); n != vswitch.MaxBatch {
+		t.Fatalf("%d chains in the first batch", n)
+	}
+	for k := 1; k < len(gs); k++ {
+		for _, f := range want[k] {
+			gs[k].gets(f)
+		}
+		gs[k].getsNothing()
+	}
+	gs[0].getsNothing()
+}
