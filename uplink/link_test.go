@@ -280,6 +280,9 @@ func TestInterfaceOfAnotherKindComesBack(t *testing.T) {
 	}
 	l.check(netlink.LinkSetName(lo, "lo"))
 	r.waitState(StateAbsent)
+	if st := r.u.Status(); st.Err != "" {
+		t.Errorf("an interface that is gone still fails: %+v", st)
+	}
 	l.addLink()
 	r.waitUp(true)
 	r.wantTraffic(l)

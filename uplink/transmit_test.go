@@ -41,7 +41,7 @@ func TestTransmitBatchInPieces(t *testing.T) {
 	var frames []*vswitch.Frame
 	var want [][]byte
 	var total uint64
-	for i := range 3*vswitch.MaxBatch + 7 {
+	for i := range vswitch.MaxBatch + 7 {
 		data := ethernet(farMAC, guestMAC, ethExperimental, i*7, i)
 		f := frameOf(data, vswitch.Offload{}, 1+i%40)
 		if i%5 == 0 {

@@ -93,8 +93,9 @@ type Uplink struct {
 	watchDone chan struct{}
 }
 
-// Open makes an uplink on an interface that has to exist. It calls none of cfg's
-// functions: attach the Uplink to the switch, then call Begin.
+// Open makes an uplink on an interface that has to exist, in the process's
+// network namespace. It calls none of cfg's functions: attach the Uplink to the
+// switch, then call Begin.
 //
 // Errors wrap ErrNoInterface, ErrNotEthernet or ErrPrivilege where one applies.
 func Open(cfg Config) (*Uplink, error) {
@@ -228,7 +229,6 @@ func (u *Uplink) follow() {
 		u.note(fmt.Errorf("looking at the interface: %w", err))
 		return // and leave everything as it is
 	}
-	old := u.link
 	u.link = l
 	if l != nil {
 		u.mtu.Store(int64(l.mtu))
@@ -236,15 +236,18 @@ func (u *Uplink) follow() {
 
 	fits := u.sock != nil && l != nil && index == l.index && u.sock.ring.slotSize == slotSizeFor(l.mtu)
 	if !fits {
-		if old == nil || l == nil || index != l.index {
+		if l == nil || index != l.index {
 			u.tell(false) // another interface: forget what was learned on the old one
 		}
 		if err := u.detach(); err != nil {
 			u.log.Warn("closing the packet socket failed", "error", err)
 		}
-		if l != nil {
-			u.note(u.attach(l))
-		}
+	}
+	switch {
+	case l == nil || fits:
+		u.note(nil)
+	default:
+		u.note(u.attach(l))
 	}
 	u.tell(u.sock != nil && l.up())
 	u.logState()
