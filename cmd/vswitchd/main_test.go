@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -279,6 +281,34 @@ func TestLogFormatJSON(t *testing.T) {
 	p := begin(t, "--control", filepath.Join(dir, "c"), "--port", "a="+filepath.Join(dir, "a.sock"), "--log-format", "json")
 	p.waitFor(`"@message":"started"`)
 	if code := p.end(syscall.SIGINT); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	// A port that was free a moment ago: the program cannot tell which one it took.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	dir := t.TempDir()
+	args := []string{"--control", filepath.Join(dir, "c"), "--port", "a=" + filepath.Join(dir, "a.sock"), "--metrics", addr}
+	if code, _, stderr := finish(t, args...); code != 1 || !strings.Contains(stderr, "address already in use") {
+		t.Errorf("address in use: exit code %d: %s", code, stderr)
+	}
+	l.Close()
+	p := begin(t, args...)
+	resp, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || !strings.Contains(string(body), "\nvswitchd_port_up{port=\"a\"} 0\n") {
+		t.Errorf("%v: %s", err, body)
+	}
+	if code := p.end(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }

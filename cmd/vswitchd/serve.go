@@ -18,6 +18,7 @@ import (
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
 	"vswitchd/internal/daemon"
+	"vswitchd/internal/metrics"
 	"vswitchd/internal/version"
 )
 
@@ -60,6 +61,14 @@ func start(opts *options, cfg *config.Config, log hclog.Logger, signals <-chan o
 		}
 		defer l.Close()
 	}
+	var ml net.Listener
+	if cfg.Control.Metrics != "" {
+		var err error
+		if ml, err = net.Listen("tcp", cfg.Control.Metrics); err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+		defer ml.Close()
+	}
 	d, err := daemon.New(cfg, log)
 	if err != nil {
 		return err
@@ -79,6 +88,12 @@ func start(opts *options, cfg *config.Config, log hclog.Logger, signals <-chan o
 				return nil
 			}
 			return control.NewServer(d.Backend(), r.reload, log.Named("control")).Serve(ctx, l)
+		},
+		func(ctx context.Context) error {
+			if ml == nil {
+				return nil
+			}
+			return metrics.Serve(ctx, ml, d.Backend())
 		},
 		func(ctx context.Context) error {
 			<-ctx.Done()

@@ -25,7 +25,7 @@ const SinglePort = "net0"
 // the file.
 func (p *parser) flags(f Flags) {
 	p.flag("--control", f.Control, "control.socket", socketPath(&p.cfg.Control.Socket))
-	p.flag("--metrics", f.Metrics, "control.metrics", only(""))
+	p.flag("--metrics", f.Metrics, "control.metrics", hostPort(&p.cfg.Control.Metrics))
 	p.flag("--log-level", f.LogLevel, "log.level", oneOf(&p.cfg.Log.Level, logLevels...))
 	if f.LogFormat != "" {
 		format := ""

@@ -72,7 +72,7 @@ format = "json"
 socket = "/tmp/c"
 socket_group = "12"
 socket_mode = "0600"
-metrics = ""
+metrics = "127.0.0.1:9747"
 
 [[fdb]]
 mac = "52-54-00-00-00-01"
@@ -87,7 +87,7 @@ port = "lan"
 	}
 	want := &Config{
 		Log:     Log{Level: "debug", JSON: true},
-		Control: Control{Socket: "/tmp/c", Access: Access{UID: -1, GID: 12, Mode: 0o600}},
+		Control: Control{Socket: "/tmp/c", Access: Access{UID: -1, GID: 12, Mode: 0o600}, Metrics: "127.0.0.1:9747"},
 		Switch: Switch{
 			MACAging: 5 * time.Minute, MACTable: 100, Workers: 2, CPUs: []int{1, 0},
 			Poll: Poll{Always: true}, SocketDir: "/tmp/s", PortSockets: Access{0, 0, 0o777},

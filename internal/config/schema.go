@@ -110,12 +110,13 @@ var (
 
 func (p *parser) controlTable(t *table) {
 	c := &p.cfg.Control
-	t.read(slices.Concat([]key{
+	t.read([]key{
 		{"socket", orEmpty(&c.Socket, socketPath(&c.Socket))},
 		{"socket_owner", owner(&c.Access.UID)},
 		{"socket_group", group(&c.Access.GID)},
 		{"socket_mode", fileMode(&c.Access.Mode)},
-	}, unsupported(t, "control")), nil)
+		{"metrics", orEmpty(&c.Metrics, hostPort(&c.Metrics))},
+	}, nil)
 }
 
 func (p *parser) switchTable(t *table) {

@@ -11,8 +11,6 @@ import (
 // line to schema.go.
 func unsupported(t *table, kind string) []key {
 	switch kind {
-	case "control":
-		return []key{{"metrics", only("")}}
 	case "switch":
 		return []key{{"mcast_snooping", t.mcastSnooping}}
 	case "port":

@@ -259,6 +259,26 @@ func interfaceName(dst *string) func(any) error {
 	}
 }
 
+// hostPort reads an address to listen on; without a host, it is all of this
+// machine's.
+func hostPort(dst *string) func(any) error {
+	return func(v any) error {
+		s, err := asString(v)
+		if err != nil {
+			return err
+		}
+		_, port, err := net.SplitHostPort(s)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil {
+			return fmt.Errorf("is %q, must be an address and a port such as 127.0.0.1:9747", s)
+		}
+		*dst = s
+		return nil
+	}
+}
+
 // fileMode reads octal digits in a string. An integer would be ambiguous:
 // people write 660 and mean 0o660.
 func fileMode(dst *fs.FileMode) func(any) error {

@@ -1,0 +1,62 @@
+package metrics
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"vswitchd/internal/control/controltest"
+)
+
+func TestServe(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- Serve(ctx, l, controltest.Sample()) }()
+
+	resp, err := http.Get("http://" + l.Addr().String() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s %v: %s", resp.Status, err, body)
+	}
+	lines := strings.Split(string(body), "\n")
+	for _, want := range []string{
+		`vswitchd_port_rx_frames_total{port="lan"} 1000`,
+		`vswitchd_port_rx_bytes_total{port="lan"} 64000`,
+		`vswitchd_port_tx_frames_total{port="lan"} 2000`,
+		`vswitchd_port_tx_bytes_total{port="lan"} 3.028e+06`,
+		`vswitchd_port_drops_total{port="vm1",reason="bad-chain"} 2`,
+		`vswitchd_port_drops_total{port="vm1",reason="ring-full"} 40`,
+		`vswitchd_port_up{port="vm1"} 1`,
+		`vswitchd_port_up{port="vm2"} 0`,
+		`vswitchd_port_reconnects_total{port="vm1"} 1`,
+		`vswitchd_fdb_entries 3`,
+		`vswitchd_worker_busy_seconds_total{worker="0"} 5861.5`,
+		`vswitchd_worker_wakeups_total{worker="0"} 789`,
+		`# TYPE go_goroutines gauge`,
+		`# TYPE process_resident_memory_bytes gauge`,
+	} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s", body)
+	}
+
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
