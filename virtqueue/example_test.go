@@ -1,0 +1,77 @@
+package virtqueue_test
+
+import (
+	"bytes"
+	"fmt"
+	"log"
+
+	"vswitchd/virtqueue"
+	"vswitchd/virtqueue/virtqueuetest"
+)
+
+// shout is a device: it answers each request with the same text in capitals.
+type shout struct {
+	queue *virtqueue.Queue
+	batch *virtqueue.Batch
+}
+
+// poll serves what is there. It returns false when there is nothing more and the
+// driver is going to kick: the time to sleep.
+func (s *shout) poll() (more bool, err error) {
+	s.batch.Reset()
+	n, err := s.queue.Pop(s.batch, 64)
+	if err != nil {
+		return false, err // the driver broke the ring: stop serving it
+	}
+	for _, c := range s.batch.Chains {
+		// A bad chain has no pieces and completes with length 0 like any
+		// other that we cannot answer.
+		s.queue.Complete(c.Head, uint32(answer(c)))
+	}
+	s.queue.Flush()
+	return n > 0 || s.queue.Arm(), nil
+}
+
+// answer copies what is readable to what is writable, each in pieces of any size.
+func answer(c virtqueue.Chain) (written int) {
+	text := bytes.ToUpper(bytes.Join(c.Readable, nil)) // a private copy: the driver may still change its own
+	for _, w := range c.Writable {
+		written += copy(w, text[written:])
+	}
+	return written
+}
+
+// A device that serves one queue. Here the driver is a double in the same memory;
+// package vhostuser connects a Queue to a real one.
+func Example() {
+	driver, err := virtqueuetest.NewLocal(256, 1<<virtqueue.FeatureEventIdx, 1<<16)
+	if err != nil {
+		log.Fatal(err)
+	}
+	queue, err := virtqueue.New(driver.Memory(), driver.Config())
+	if err != nil {
+		log.Fatal(err)
+	}
+	device := &shout{queue, virtqueue.NewBatch(64)}
+
+	// The driver asks.
+	question, reply := driver.Alloc(12), driver.Alloc(100)
+	copy(driver.Bytes(question), "how are you?")
+	if _, err := driver.AddChain([]virtqueuetest.Buf{question}, []virtqueuetest.Buf{reply}); err != nil {
+		log.Fatal(err)
+	}
+	driver.Publish() // and would kick an eventfd if that returns true
+
+	// The device answers, and goes to sleep.
+	for more := true; more; {
+		if more, err = device.poll(); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	// The driver takes its answer.
+	head, n, _ := driver.PollUsed()
+	fmt.Printf("%s\n", driver.Bytes(reply)[:n])
+	driver.Release(head)
+	// Output: HOW ARE YOU?
+}

@@ -1,0 +1,290 @@
+package virtqueue_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"vswitchd/virtqueue"
+	"vswitchd/virtqueue/virtqueuetest"
+)
+
+// A model is a queue as one would like it to be: lists in ordinary memory. Random
+// operations go to the real one and to the model; both must agree on which
+// chains come in which order, and on every byte.
+type model struct {
+	*guest
+	t   *testing.T
+	rnd *rand.Rand
+
+	content   map[uint16]*request // of chains the driver has not got back
+	offered   []uint16            // by the driver, not yet published
+	available []uint16            // published, not yet popped
+	popped    []virtqueue.Chain   // held by the device
+	completed []uint16            // not yet flushed
+	used      []uint16            // flushed, not yet taken by the driver
+	done      int
+}
+
+// A request is one chain's buffers and what has to be in them.
+type request struct {
+	readable, writable []buf
+	sent, answer       []byte
+	wrote              int
+}
+
+func TestAgainstModel(t *testing.T) {
+	for seed := range uint64(24) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			m := newModel(t, seed)
+			for m.done < 2000 {
+				m.step()
+			}
+			m.drain()
+		})
+	}
+}
+
+// newModel makes a queue that begins shortly before its indices wrap, and memory in
+// which buffers straddle regions that are apart and in another order here.
+func newModel(t *testing.T, seed uint64) *model {
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	features := uint64(rnd.IntN(2)*indirect | rnd.IntN(2)*eventIdx)
+	cfg, end := virtqueuetest.Layout(1<<rnd.IntN(9), ringsAt)
+	cfg.Features = features
+	cfg.LastAvail = 0xff00 + uint16(rnd.IntN(256))
+	regions := []virtqueue.Region{region(ringsAt, int(end-ringsAt))}
+	const room = 1 << 18
+	mem := make([]byte, room)
+	for at, top := uint64(0), room; at < room; {
+		n := min(1+rnd.IntN(9000), room-int(at))
+		top -= n
+		regions = append(regions, virtqueue.Region{GuestAddr: 0x1000 + at, UserAddr: 0x1000 + at, Mem: mem[top : top+n]})
+		at += uint64(n)
+	}
+	drv, err := virtqueuetest.New(regions, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	drv.Room(0x1000, room)
+	m := &model{guest: start(t, drv), t: t, rnd: rnd, content: map[uint16]*request{}}
+	m.q.SetCall(eventfd(t))
+	m.q.Flush()
+	return m
+}
+
+func (m *model) step() {
+	switch m.rnd.IntN(16) {
+	case 0, 1, 2, 3:
+		m.offer()
+	case 4, 5:
+		m.Publish()
+		m.available = append(m.available, m.offered...)
+		m.offered = nil
+	case 6, 7:
+		m.pop(m.rnd.IntN(12))
+	case 8:
+		m.popAndUnpop()
+	case 9, 10:
+		m.complete(m.rnd.IntN(12))
+	case 11:
+		m.rollback()
+	case 12:
+		m.flush()
+	case 13, 14:
+		m.take()
+	case 15:
+		m.other()
+	}
+}
+
+// offer adds a chain with random pieces and random content.
+func (m *model) offer() {
+	r := &request{}
+	pieces := func() (bufs []buf) {
+		for range m.rnd.IntN(4) {
+			bufs = append(bufs, m.Alloc(1+m.rnd.IntN(600)))
+		}
+		return bufs
+	}
+	r.readable, r.writable = pieces(), pieces()
+	add := m.AddChain
+	if m.Config().Features&indirect != 0 && m.rnd.IntN(2) == 0 {
+		add = m.AddIndirect
+	}
+	head, err := add(r.readable, r.writable)
+	if err != nil { // no descriptors left, or no pieces at all
+		m.FreeBuf(append(r.readable, r.writable...)...)
+		return
+	}
+	for _, b := range r.readable {
+		p := make([]byte, b.Len)
+		for i := range p {
+			p[i] = byte(m.rnd.Uint32())
+		}
+		m.Write(b.Addr, p)
+		r.sent = append(r.sent, p...)
+	}
+	if m.content[head] != nil {
+		m.t.Fatalf("the driver used descriptor %d twice", head)
+	}
+	m.content[head] = r
+	m.offered = append(m.offered, head)
+}
+
+// pop takes up to limit chains and checks them against what was offered.
+func (m *model) pop(limit int) {
+	if n, err := m.q.Available(); n != len(m.available) || err != nil {
+		m.t.Fatalf("%d available, %v; should be %d", n, err, len(m.available))
+	}
+	b := virtqueue.NewBatch(1) // kept for as long as its chains: it must grow
+	n, err := m.q.Pop(b, limit)
+	if want := min(limit, len(m.available)); n != want || len(b.Chains) != want || err != nil {
+		m.t.Fatalf("popped %d, %v; should be %d", n, err, want)
+	}
+	for i, c := range b.Chains {
+		r := m.content[m.available[i]]
+		if c.Head != m.available[i] || c.Err != nil {
+			m.t.Fatalf("chain %d, %v; should be %d", c.Head, c.Err, m.available[i])
+		}
+		if !bytes.Equal(bytes.Join(c.Readable, nil), r.sent) {
+			m.t.Fatalf("chain %d is not as it was sent", c.Head)
+		}
+		if got, want := virtqueue.Len(c.Writable), size(r.writable); got != want {
+			m.t.Fatalf("chain %d has %d writable bytes, should be %d", c.Head, got, want)
+		}
+	}
+	m.available = m.available[n:]
+	m.popped = append(m.popped, b.Chains...)
+}
+
+func (m *model) popAndUnpop() {
+	before := len(m.popped)
+	heads := slices.Clone(m.available)
+	m.pop(8)
+	n := len(m.popped) - before
+	back := m.rnd.IntN(n + 1)
+	b := &virtqueue.Batch{Chains: slices.Clone(m.popped[before:])}
+	m.q.Unpop(b, back)
+	m.popped = append(m.popped[:before], b.Chains...)
+	m.available = heads[n-back:]
+}
+
+// complete answers up to n chains that the device holds, in any order.
+func (m *model) complete(n int) {
+	for range min(n, len(m.popped)) {
+		i := m.rnd.IntN(len(m.popped))
+		c := m.popped[i]
+		m.popped = slices.Delete(m.popped, i, i+1)
+		r := m.content[c.Head]
+		r.answer = nil
+		for _, w := range c.Writable {
+			for j := range w {
+				w[j] = byte(m.rnd.Uint32())
+			}
+			r.answer = append(r.answer, w...)
+		}
+		r.wrote = len(r.answer)
+		m.q.Complete(c.Head, uint32(r.wrote))
+		m.completed = append(m.completed, c.Head)
+	}
+	m.checkPending()
+}
+
+// rollback takes completions back. The model's device completes the same chains
+// again at once, in reverse.
+func (m *model) rollback() {
+	keep := m.rnd.IntN(len(m.completed) + 1)
+	m.q.Rollback(keep)
+	again := slices.Clone(m.completed[keep:])
+	m.completed = m.completed[:keep]
+	m.checkPending()
+	slices.Reverse(again)
+	for _, head := range again {
+		m.q.Complete(head, uint32(m.content[head].wrote))
+		m.completed = append(m.completed, head)
+	}
+	m.checkPending()
+}
+
+func (m *model) checkPending() {
+	if m.q.Pending() != len(m.completed) {
+		m.t.Fatalf("%d pending, should be %d", m.q.Pending(), len(m.completed))
+	}
+}
+
+func (m *model) flush() {
+	m.q.Flush()
+	m.used = append(m.used, m.completed...)
+	m.completed = nil
+	m.checkPending()
+}
+
+// take lets the driver take all that is used, and checks it.
+func (m *model) take() {
+	for _, want := range m.used {
+		head, n, ok := m.PollUsed()
+		if !ok || head != want {
+			m.t.Fatalf("used chain %d, %t; should be %d", head, ok, want)
+		}
+		r := m.content[head]
+		var got []byte
+		for _, b := range r.writable {
+			got = append(got, m.Read(b)...)
+		}
+		if int(n) != r.wrote || !bytes.Equal(got, r.answer) {
+			m.t.Fatalf("chain %d came back with %d bytes of %d, or others", head, n, r.wrote)
+		}
+		delete(m.content, head)
+		m.Release(head)
+		m.FreeBuf(append(r.readable, r.writable...)...)
+		m.done++
+	}
+	m.used = nil
+	if head, _, ok := m.PollUsed(); ok {
+		m.t.Fatalf("used chain %d that was not completed", head)
+	}
+}
+
+// other does what must make no difference.
+func (m *model) other() {
+	switch m.rnd.IntN(4) {
+	case 0:
+		if m.q.Arm() != (len(m.available) > 0) {
+			m.t.Fatalf("Arm does not see that %d are available", len(m.available))
+		}
+	case 1:
+		m.q.Disarm()
+	case 2:
+		if m.Driver.Arm() != (len(m.used) > 0) {
+			m.t.Fatalf("the driver does not see that %d are used", len(m.used))
+		}
+	case 3:
+		m.flush() // the queue forgets what is pending
+		if err := m.q.SetMemory(m.Memory()); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+}
+
+// drain finishes all that is under way. Every chain must have come back.
+func (m *model) drain() {
+	m.Publish()
+	m.available = append(m.available, m.offered...)
+	m.pop(len(m.available))
+	m.complete(len(m.popped))
+	m.flush()
+	m.take()
+	if len(m.content) != 0 || m.Free() != m.Config().Size {
+		m.t.Fatalf("%d chains lost, %d of %d descriptors free", len(m.content), m.Free(), m.Config().Size)
+	}
+}
+
+func size(bufs []buf) (n int) {
+	for _, b := range bufs {
+		n += int(b.Len)
+	}
+	return n
+}

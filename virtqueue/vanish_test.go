@@ -1,0 +1,174 @@
+package virtqueue_test
+
+import (
+	"runtime/debug"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"vswitchd/virtqueue"
+	"vswitchd/virtqueue/virtqueuetest"
+)
+
+// Memory that its owner takes away while it is in use: the file behind it is
+// truncated, and an access raises SIGBUS.
+
+// memfd returns a mapping of n bytes, and the file that can be truncated.
+func memfd(t *testing.T, n int) (fd int, mem []byte) {
+	t.Helper()
+	fd, err := unix.MemfdCreate("guest", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Ftruncate(fd, int64(n)); err != nil {
+		t.Fatal(err)
+	}
+	mem, err = unix.Mmap(fd, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Munmap(mem) })
+	return fd, mem
+}
+
+// fault runs f and returns the address that it faulted at; 0: it did not.
+func fault(t *testing.T, f func()) (addr uintptr) {
+	t.Helper()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			e, ok := r.(interface{ Addr() uintptr })
+			if !ok {
+				t.Errorf("panic without an address: %v", r)
+				return
+			}
+			addr = e.Addr()
+		}
+	}()
+	f()
+	return 0
+}
+
+// vanishing returns a guest whose rings are in a file of their own.
+func vanishing(t *testing.T) (g *guest, truncate func()) {
+	t.Helper()
+	fd, mem := memfd(t, 0x4000)
+	cfg, _ := virtqueuetest.Layout(64, ringsAt)
+	cfg.Features = eventIdx
+	drv, err := virtqueuetest.New([]virtqueue.Region{
+		{GuestAddr: ringsAt, UserAddr: ringsAt, Mem: mem},
+		region(0x1000, 0x1000),
+	}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, drv), func() {
+		if err := unix.Ftruncate(fd, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestSetupInVanishedMemory(t *testing.T) {
+	g, truncate := vanishing(t)
+	truncate()
+	if q, err := virtqueue.New(g.Memory(), g.Config()); err == nil {
+		t.Fatal("set up", q)
+	}
+}
+
+// Every method that looks at the rings faults, at an address that is known to be
+// the guest's.
+func TestRingsVanish(t *testing.T) {
+	for name, use := range map[string]func(g *guest){
+		"Available": func(g *guest) { g.q.Available() },
+		"Pop":       func(g *guest) { g.q.Pop(g.b, 64) },
+		"Complete":  func(g *guest) { g.q.Complete(0, 0) },
+		"Arm":       func(g *guest) { g.q.Arm() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, truncate := vanishing(t)
+			g.SetDesc(0, desc{0x1000, 8, 0, 0})
+			if c := g.offer(t, 0); c.Err != nil {
+				t.Fatal(c.Err)
+			}
+			g.completes(t, virtqueue.Chain{})
+			before := g.q.LastAvail()
+			truncate()
+			addr := fault(t, func() { use(g) })
+			if addr == 0 || !g.Memory().Contains(addr) {
+				t.Fatalf("fault at %#x", addr)
+			}
+			// Given memory that is there, it works again.
+			cfg := g.Config()
+			cfg.LastAvail = before
+			fresh, err := virtqueuetest.New([]virtqueue.Region{region(ringsAt, 0x4000), region(0x1000, 0x1000)}, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := g.q.SetMemory(fresh.Memory()); err != nil {
+				t.Fatal(err)
+			}
+			g.Driver = fresh
+			g.SetDesc(0, desc{0x1000, 8, 0, 0})
+			c := g.offer(t, 0)
+			if c.Err != nil {
+				t.Fatal(c.Err)
+			}
+			g.completes(t, c)
+		})
+	}
+}
+
+// An indirect table is copied by us, and may vanish as well.
+func TestIndirectTableVanishes(t *testing.T) {
+	fd, mem := memfd(t, 0x1000)
+	g := newGuestWith(t, 8, indirect, virtqueue.Region{GuestAddr: 0x1000, UserAddr: 0x1000, Mem: mem})
+	g.SetDesc(0, desc{0x1800, 64, flagIndirect, 0})
+	g.Offer(0)
+	g.Publish()
+	if err := unix.Ftruncate(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	addr := fault(t, func() { g.q.Pop(g.b, 64) })
+	if addr == 0 || !g.Memory().Contains(addr) {
+		t.Fatalf("fault at %#x", addr)
+	}
+	if len(g.b.Chains) != 0 || g.q.LastAvail() != 0 {
+		t.Fatal("popped half a batch")
+	}
+}
+
+func TestMemoryContains(t *testing.T) {
+	_, a := memfd(t, 0x1000)
+	_, b := memfd(t, 0x3000)
+	m, err := virtqueue.NewMemory([]virtqueue.Region{{GuestAddr: 0x9000, Mem: a}, {GuestAddr: 0, Mem: b[0x1000:0x2000]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Addresses come from faults, as they do in earnest.
+	touch := func(p []byte, i int) uintptr {
+		if err := unix.Mprotect(p, unix.PROT_NONE); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Mprotect(p, unix.PROT_READ|unix.PROT_WRITE)
+		return fault(t, func() { p[i] = 1 })
+	}
+	for _, c := range []struct {
+		p    []byte
+		i    int
+		want bool
+	}{
+		{a, 0, true}, {a, 0xfff, true},
+		{b, 0, false}, {b, 0xfff, false}, {b, 0x1000, true}, {b, 0x1fff, true}, {b, 0x2000, false},
+	} {
+		addr := touch(c.p, c.i)
+		if addr == 0 || m.Contains(addr) != c.want {
+			t.Errorf("byte %#x of %d at %#x: contained is %t", c.i, len(c.p), addr, !c.want)
+		}
+	}
+	if m.Contains(0) {
+		t.Error("contains nil")
+	}
+}
