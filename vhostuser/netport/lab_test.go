@@ -67,7 +67,7 @@ type guestConfig struct {
 	memory   int    // bytes for the buffers of each ring; 0: 1 MiB
 	parked   bool   // its rings are not started
 	disabled bool   // its rings are started disabled
-	call     bool   // it has call eventfds
+	eventfds bool   // it has kick and call eventfds
 	offloads uint64 // Config.Offloads
 }
 
@@ -92,6 +92,7 @@ type ring struct {
 	*virtqueuetest.Driver
 	index int
 	q     *virtqueue.Queue
+	kick  int
 	call  int
 	bufs  map[uint16][]buf // of the chains that are with the device, by head
 }
@@ -129,13 +130,14 @@ func (l *lab) newGuest(cfg guestConfig) *guest {
 		l.Fatal(err)
 	}
 	l.guests = append(l.guests, g)
+	l.Cleanup(func() { unix.Munmap(g.region.Mem) })
+	l.Cleanup(g.close)
 	g.share(2*cfg.queues*(cfg.memory+64*cfg.size+8192) + 4096)
 	g.port.FeaturesSet(cfg.features)
 	for i := range cfg.queues {
 		g.rx = append(g.rx, g.newRing(2*i))
 		g.tx = append(g.tx, g.newRing(2*i+1))
 	}
-	l.Cleanup(g.close)
 	if !cfg.parked {
 		for i := range cfg.queues {
 			g.run(g.rx[i])
@@ -165,7 +167,6 @@ func (g *guest) share(size int) {
 		Mem:       mem,
 	}
 	g.free = g.region.UserAddr
-	g.Cleanup(func() { unix.Munmap(mem) })
 }
 
 func (g *guest) newRing(index int) *ring {
@@ -177,14 +178,36 @@ func (g *guest) newRing(index int) *ring {
 	}
 	drv.Room(end-g.region.UserAddr+g.region.GuestAddr, uint64(g.cfg.memory))
 	g.free = end + uint64(g.cfg.memory)
-	r := &ring{Driver: drv, index: index, call: -1, bufs: make(map[uint16][]buf)}
-	if g.cfg.call {
-		if r.call, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
-			g.Fatal(err)
-		}
-		g.Cleanup(func() { unix.Close(r.call) })
+	r := &ring{Driver: drv, index: index, kick: -1, call: -1, bufs: make(map[uint16][]buf)}
+	if g.cfg.eventfds {
+		r.kick, r.call = newEventfd(g), newEventfd(g)
 	}
 	return r
+}
+
+func newEventfd(tb testing.TB) int {
+	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+// counted returns an eventfd's counter, and resets it.
+func counted(fd int) uint64 {
+	var b [8]byte
+	if n, _ := unix.Read(fd, b[:]); n != 8 {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(b[:])
+}
+
+// publish shows the device what has been offered, and kicks it if it wants that.
+func (r *ring) publish() {
+	if r.Publish() && r.kick >= 0 {
+		unix.Write(r.kick, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
 }
 
 // run starts a ring, at the index at which it was stopped.
@@ -200,7 +223,7 @@ func (g *guest) run(r *ring) {
 	}
 	q.SetCall(r.call)
 	r.q = q
-	if err := g.port.RingStarted(vhostuser.Ring{Index: r.index, Enabled: !g.cfg.disabled, Queue: q, Kick: -1}); err != nil {
+	if err := g.port.RingStarted(vhostuser.Ring{Index: r.index, Enabled: !g.cfg.disabled, Queue: q, Kick: r.kick}); err != nil {
 		g.Fatal(err)
 	}
 }
@@ -291,7 +314,7 @@ func (g *guest) send(frame []byte, sizes ...int) {
 	g.Helper()
 	r := g.tx[0]
 	r.offer(g, false, r.cut(slices.Concat(g.header(), frame), sizes...), nil)
-	r.Publish()
+	r.publish()
 }
 
 // reclaim takes back the chains of transmitqs that the device has used, in order, and

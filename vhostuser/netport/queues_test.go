@@ -1,0 +1,290 @@
+package netport_test
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+
+	vswitch "vswitchd/switch"
+)
+
+// Headers between stations 1 and 2, or back: with Ethernet type, without addresses.
+var flows = map[string]func(back bool) []byte{
+	"Ethernet": func(bool) []byte { return []byte{0x88, 0xb5} },
+	"TCP over IPv4": func(back bool) []byte {
+		return ipv4(back, 6, 0)
+	},
+	"UDP over IPv4, tagged": func(back bool) []byte {
+		return append([]byte{0x81, 0, 0, 5}, ipv4(back, 17, 0)...)
+	},
+	"first fragment": func(back bool) []byte { return ipv4(back, 17, 0x20) },
+	"GRE over IPv4":  func(back bool) []byte { return ipv4(back, 47, 0) },
+	"TCP over IPv6":  func(back bool) []byte { return ipv6(back, 6) },
+	"ICMPv6":         func(back bool) []byte { return ipv6(back, 58) },
+}
+
+func order[T any](back bool, a, b []T) []T {
+	if back {
+		a, b = b, a
+	}
+	return append(append([]T{}, a...), b...)
+}
+
+func ipv4(back bool, proto, fragment byte) []byte {
+	b := []byte{8, 0, 0x45, 0, 0, 60, 0, 0, fragment, 0, 64, proto, 0, 0}
+	b = append(b, order(back, []byte{10, 0, 0, 1}, []byte{192, 168, 7, 9})...)
+	return append(b, order(back, []byte{0x12, 0x34}, []byte{0, 80})...)
+}
+
+func ipv6(back bool, proto byte) []byte {
+	b := []byte{0x86, 0xdd, 0x60, 0, 0, 0, 0, 40, proto, 64}
+	b = append(b, order(back, []byte{0xfd, 15: 1}, []byte{0xfd, 7, 15: 9})...)
+	return append(b, order(back, []byte{0x12, 0x34}, []byte{0, 80})...)
+}
+
+// queueOf returns the receiveq on which a guest gets the only frame that it has.
+func (g *guest) queueOf() int {
+	g.Helper()
+	for i, r := range g.rx {
+		if _, ok := g.receive(r); ok {
+			g.getsNothing()
+			return i
+		}
+	}
+	g.Fatal("no frame")
+	return 0
+}
+
+// The frames of a flow, in both directions, go to the queue with the same number.
+func TestFlowsAreSymmetric(t *testing.T) {
+	l := newLab(t)
+	a := l.newGuest(guestConfig{queues: 7})
+	b := l.newGuest(guestConfig{queues: 7})
+	for _, g := range l.guests {
+		for _, r := range g.rx {
+			g.post(r, 100, 1500)
+		}
+	}
+	for name, headers := range flows {
+		there := append(a.frameTo(b, 14)[:12], headers(false)...)
+		back := append(b.frameTo(a, 14)[:12], headers(true)...)
+		for range 3 {
+			// What is behind the headers makes no difference.
+			a.send(append(there, make([]byte, 10+rand.IntN(1000))...))
+			a.poll()
+			b.send(append(back, make([]byte, 10+rand.IntN(1000))...))
+			b.poll()
+			if i, j := b.queueOf(), a.queueOf(); i != j {
+				t.Errorf("%s: queue %d there, %d back", name, i, j)
+			}
+		}
+	}
+	// A fragment that has no ports is where one that has them is.
+	var queues []int
+	for _, f := range [][]byte{{0x20, 0}, {0x20, 100}, {0, 200}} {
+		frame := append(a.frameTo(b, 14)[:12], ipv4(false, 17, f[0])...)
+		frame[21] = f[1]
+		if f[1] != 0 {
+			binary.BigEndian.PutUint32(frame[34:], rand.Uint32()) // data, where ports were
+		}
+		a.send(frame)
+		a.poll()
+		queues = append(queues, b.queueOf())
+	}
+	if queues[0] != queues[1] || queues[0] != queues[2] {
+		t.Errorf("fragments of one datagram on queues %v", queues)
+	}
+}
+
+// Many flows use all queues, and each flow's frames stay in order.
+func TestFlowsAreSpread(t *testing.T) {
+	const flows, rounds = 100, 20
+	l := newLab(t)
+	a := l.newGuest(guestConfig{})
+	b := l.newGuest(guestConfig{queues: 4, size: 1024, memory: 4 << 20})
+	for _, r := range b.rx {
+		b.post(r, 1000, 300)
+	}
+	for i := range flows * rounds {
+		f := append(a.frameTo(b, 14)[:12], ipv4(false, 6, 0)...)
+		f[33] = byte(i % flows) // of the destination
+		f = append(f, make([]byte, 20)...)
+		f = binary.BigEndian.AppendUint32(f, uint32(i))
+		a.send(f)
+		if i%50 == 49 {
+			a.poll()
+			a.reclaim()
+		}
+	}
+	a.poll()
+	where := make(map[byte]int)
+	total := 0
+	for q, r := range b.rx {
+		last := make(map[byte]uint32)
+		n := 0
+		for {
+			f, ok := b.receive(r)
+			if !ok {
+				break
+			}
+			n++
+			id, seq := f.frame[33], binary.BigEndian.Uint32(f.frame[len(f.frame)-4:])
+			if was, ok := where[id]; ok && was != q {
+				t.Fatalf("flow %d on queues %d and %d", id, was, q)
+			}
+			if was, ok := last[id]; ok && seq <= was {
+				t.Fatalf("flow %d: frame %d after %d", id, seq, was)
+			}
+			where[id], last[id] = q, seq
+		}
+		if n < flows*rounds/8 {
+			t.Errorf("queue %d got %d of %d frames", q, n, flows*rounds)
+		}
+		total += n
+	}
+	if total != flows*rounds {
+		t.Errorf("%d frames, want %d", total, flows*rounds)
+	}
+	b.dropped(nil)
+}
+
+// Frames go to the queues that are enabled, however many there are.
+func TestQueuesComeAndGo(t *testing.T) {
+	l := newLab(t)
+	a := l.newGuest(guestConfig{})
+	b := l.newGuest(guestConfig{queues: 3, disabled: true})
+	for _, r := range b.rx {
+		b.post(r, 30, 300)
+	}
+	got := func(want ...int) {
+		t.Helper()
+		if n := b.port.Receiving(); n != len(want) {
+			t.Errorf("%d queues receive, want %d", n, len(want))
+		}
+		for id := range 10 {
+			f := append(a.frameTo(b, 14)[:12], ipv4(false, 6, 0)...)
+			f[33] = byte(id)
+			a.send(f)
+		}
+		a.poll()
+		n := 0
+		for _, q := range want {
+			for {
+				if _, ok := b.receive(b.rx[q]); !ok {
+					break
+				}
+				n++
+			}
+		}
+		if n != 10 && len(want) > 0 {
+			t.Errorf("%d frames on queues %v, want 10", n, want)
+		}
+		b.getsNothing()
+	}
+	got()
+	b.port.RingEnabled(2, true)
+	got(1)
+	b.port.RingEnabled(0, true)
+	b.port.RingEnabled(4, true)
+	got(0, 1, 2)
+	b.port.RingStopped(0)
+	got(1, 2)
+	b.port.RingEnabled(2, false)
+	got(2)
+	b.cfg.disabled = false
+	b.run(b.rx[0])
+	got(0, 2)
+	b.dropped(map[vswitch.DropReason]uint64{vswitch.DropDown: 10})
+	if kick, call := b.port.Notifications(); kick != 0 || call != 0 {
+		t.Errorf("%d kicks and %d calls without eventfds", kick, call)
+	}
+}
+
+// A worker is kicked when it has asked for that, and told of chains that came
+// before it did.
+func TestKicks(t *testing.T) {
+	for name, features := range map[string]uint64{"flags": modern, "event index": modern | eventIdx} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			a := l.newGuest(guestConfig{features: features, eventfds: true})
+			b := l.newGuest(guestConfig{})
+			b.post(b.rx[0], 10, 300)
+			src := a.sources[0]
+			if src.FD() != a.tx[0].kick {
+				t.Fatal("the source's FD is not the ring's kick")
+			}
+			if src.Arm() {
+				t.Error("work in an empty ring")
+			}
+			a.send(a.frameTo(b, 60))
+			if counted(a.tx[0].kick) != 1 {
+				t.Error("no kick")
+			}
+			if !src.Arm() {
+				t.Error("work that came before was not seen")
+			}
+			counted(a.tx[0].kick)
+			src.Disarm()
+			for range 3 { // the driver is told where to wake us with the first one
+				src.Poll()
+				counted(a.tx[0].kick)
+				a.send(a.frameTo(b, 60))
+			}
+			if counted(a.tx[0].kick) != 0 {
+				t.Error("kicked while polling")
+			}
+			src.Poll()
+			if src.Poll() != 0 || src.Arm() {
+				t.Error("work is left")
+			}
+			if k, _ := a.port.Notifications(); k != 1 {
+				t.Errorf("%d kicks counted", k)
+			}
+		})
+	}
+}
+
+// A guest is signalled once for a batch, when it wants that.
+func TestCalls(t *testing.T) {
+	for name, features := range map[string]uint64{"flags": modern, "event index": modern | eventIdx} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			a := l.newGuest(guestConfig{features: features, eventfds: true})
+			b := l.newGuest(guestConfig{features: features, eventfds: true})
+			b.post(b.rx[0], 100, 300)
+			tx, rx := a.tx[0], b.rx[0]
+			round := func(want uint64) {
+				t.Helper()
+				for range 10 {
+					a.send(a.frameTo(b, 60))
+				}
+				a.poll()
+				for range 10 {
+					b.receive(rx)
+				}
+				a.reclaim()
+				if n, m := counted(tx.call), counted(rx.call); n != want || m != want {
+					t.Errorf("%d and %d signals, want %d", n, m, want)
+				}
+			}
+			round(1) // the first one in any case: the driver may wait for it
+			tx.Arm()
+			rx.Arm()
+			round(1)
+			tx.Disarm()
+			rx.Disarm()
+			round(0)
+			tx.Arm()
+			rx.Arm()
+			round(1)
+			if _, calls := a.port.Notifications(); calls != 3 {
+				t.Errorf("%d calls counted, want 3", calls)
+			}
+			// Without frames nobody is signalled.
+			a.poll()
+			if counted(tx.call)+counted(rx.call) != 0 {
+				t.Error("signal for nothing")
+			}
+		})
+	}
+}
