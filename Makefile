@@ -10,7 +10,8 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/build/go/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 export GOTOOLCHAIN ?= auto
 
-FUZZTIME ?= 5s
+# In runs, not seconds: with a time limit, Go 1.26 fails a target now and then that found nothing (go.dev/issue/75804).
+FUZZTIME ?= 5000x
 # The version in the binaries is the commit, where git can tell.
 BUILDVCS = $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
 GOFILES = find . -path ./build -prune -o -name '*.go' -print
@@ -46,7 +47,7 @@ race: tools ## Unit tests under the race detector
 	@scripts/install-tools.sh race
 	CGO_ENABLED=1 go test -race ./...
 
-fuzz-short: tools ## Each fuzz target for FUZZTIME (5s)
+fuzz-short: tools ## Each fuzz target for FUZZTIME (5000x)
 	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ { targets[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, targets[i]; n = 0 }' | \
 	while read -r package target; do \
 		echo "$$package $$target"; \
