@@ -144,3 +144,23 @@ func TestDoubleTagHopping(t *testing.T) {
 	}
 	l.want("priority tag before another", got{})
 }
+
+// TestBusyTableDoesNotStopForwarding: who holds the FDB's lock holds up nobody's
+// frames, only what is learned from them.
+func TestBusyTableDoesNotStopForwarding(t *testing.T) {
+	l := newLab(t, vswitch.Config{})
+	l.addAll("a", "b", "c")
+	l.send("b", ether(broadcast, macB, ""))
+	l.got()
+	l.s.WithLockedFDB(func() {
+		l.send("a", ether(macB, macA, "1"), ether(broadcast, macA, "2"), ether(macB, macB, "3"))
+		l.want("while the table is locked", got{"b": "1 2 3", "c": "2"})
+	})
+	l.wantWhere(macA, 0, "")
+	l.wantWhere(macB, 0, "b")
+	if st := l.s.Stats(); st.Contended != 2 {
+		t.Errorf("stats %+v, want 2 contended", st)
+	}
+	l.send("a", ether(macB, macA, "4"))
+	l.wantWhere(macA, 0, "a")
+}

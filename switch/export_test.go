@@ -26,3 +26,10 @@ func (s *Switch) LeaveIDs(n int) {
 
 // Check verifies that the FDB is consistent. Nobody uses it meanwhile.
 func (s *Switch) Check(t *testing.T) { s.fdb.check(t) }
+
+// WithLockedFDB calls f while someone else is changing the FDB.
+func (s *Switch) WithLockedFDB(f func()) {
+	s.fdb.mu.Lock()
+	defer s.fdb.mu.Unlock()
+	f()
+}

@@ -56,7 +56,9 @@ func (t *fdb) dump(to []FDBEntry, first int, set *portSet, port string, vlan int
 				Static: c.kind != entryDynamic, Pinned: c.kind == entryPinned,
 			}
 			if !e.Static {
-				e.Age = time.Duration(now-t.buckets[b].stamp[i].Load()) * time.Second
+				// A reader may have refreshed it since the clock was read.
+				age := int32(now - t.buckets[b].stamp[i].Load())
+				e.Age = time.Duration(max(age, 0)) * time.Second
 			}
 			to = append(to, e)
 		}

@@ -249,6 +249,17 @@ func TestFullNeighbourhood(t *testing.T) {
 		t.Error("the entry of the other port, which has fewer, was evicted")
 	}
 
+	// A port that has more elsewhere gets nothing here.
+	rich := tab.openAll(3)[0]
+	for k := range fdbKey(2 * room) {
+		tab.learnKey(1000+k, rich)
+	}
+	tab.learnKey(colliding(100)[99], rich)
+	tab.check(t)
+	if n := ps[0].dynamic.n + ps[1].dynamic.n; n != room || tab.stats.full.Load() != 1 {
+		t.Errorf("%d entries of the two ports are left, want %d; full %d, want 1", n, room, tab.stats.full.Load())
+	}
+
 	// Nothing but static entries around: nothing is learned.
 	for _, k := range ks[:room] {
 		if err := tab.setStatic(k, ps[1], entryStatic); err != nil {
@@ -257,7 +268,7 @@ func TestFullNeighbourhood(t *testing.T) {
 	}
 	tab.learnKey(ks[room], ps[0])
 	tab.check(t)
-	if _, _, p := tab.get(ks[room]); p != nil || tab.stats.full.Load() != 1 {
+	if _, _, p := tab.get(ks[room]); p != nil || tab.stats.full.Load() != 2 {
 		t.Errorf("learned where there is no room; full %d", tab.stats.full.Load())
 	}
 	if err := tab.setStatic(ks[room], ps[0], entryStatic); err != ErrTableFull {
@@ -307,8 +318,19 @@ func TestSweepReachesAllOfTheTable(t *testing.T) {
 	if tab.used != 20_000 {
 		t.Fatalf("%d entries left at age 10 s", tab.used)
 	}
-	for range sweepTicks {
+	for i := range sweepTicks {
 		tab.tick(12)
+		if i > 0 {
+			continue
+		}
+		if tab.used == 0 {
+			t.Error("the table was swept at once")
+		}
+		for k := range fdbKey(20_000) {
+			if tab.destination(tab.perm.hash(k<<12), 12) != 0 {
+				t.Fatalf("entry %d is too old, but still used", k)
+			}
+		}
 	}
 	tab.check(t)
 	if tab.used != 0 {

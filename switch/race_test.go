@@ -171,35 +171,52 @@ func (b *blocking) Transmit(frames []*vswitch.Frame) int {
 	return len(frames)
 }
 
-// TestDetachWaitsForTransmit: while a Transmit runs, SetUp returns but Detach
-// does not.
-func TestDetachWaitsForTransmit(t *testing.T) {
-	l := newLab(t, vswitch.Config{})
-	l.add("a")
-	b := &blocking{entered: make(chan struct{}), leave: make(chan struct{})}
-	a, err := l.s.Attach(vswitch.DefaultPortConfig("b"), b)
-	if err != nil {
-		t.Fatal(err)
+// TestWaitForTransmit: while a Transmit runs, SetUp returns, but what promises
+// that none is running any more does not.
+func TestWaitForTransmit(t *testing.T) {
+	for name, call := range map[string]func(*lab, *vswitch.Attachment) error{
+		"Detach": func(l *lab, a *vswitch.Attachment) error {
+			a.Detach()
+			return nil
+		},
+		"second Detach": func(l *lab, a *vswitch.Attachment) error {
+			go a.Detach()
+			for len(l.s.Ports()) != 1 {
+				runtime.Gosched()
+			}
+			a.Detach()
+			return nil
+		},
+		"Reconfigure": func(l *lab, a *vswitch.Attachment) error { return a.Reconfigure(a.Config()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, vswitch.Config{})
+			l.add("a")
+			b := &blocking{entered: make(chan struct{}), leave: make(chan struct{})}
+			a, err := l.s.Attach(vswitch.DefaultPortConfig("b"), b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.SetUp(true)
+			var both sync.WaitGroup
+			both.Go(func() { l.send("a", ether(broadcast, macA, "")) })
+			<-b.entered
+			a.SetUp(false)
+			both.Go(func() {
+				if err := call(l, a); err != nil {
+					t.Error(err)
+				}
+				if !b.left.Load() {
+					t.Error("it returned while a Transmit was running")
+				}
+			})
+			for range 1000 { // time to go wrong
+				runtime.Gosched()
+			}
+			close(b.leave)
+			both.Wait()
+		})
 	}
-	a.SetUp(true)
-	var both sync.WaitGroup
-	both.Go(func() { l.send("a", ether(broadcast, macA, "")) })
-	<-b.entered
-	a.SetUp(false)
-	both.Go(func() {
-		a.Detach()
-		if !b.left.Load() {
-			t.Error("Detach returned while a Transmit was running")
-		}
-	})
-	for len(l.s.Ports()) != 1 { // Detach has begun
-		runtime.Gosched()
-	}
-	for range 1000 { // time to go wrong
-		runtime.Gosched()
-	}
-	close(b.leave)
-	both.Wait()
 }
 
 // panicking is a Port whose Transmit finds the frame's memory gone.

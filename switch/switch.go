@@ -45,13 +45,14 @@ type Config struct {
 	AgingTime time.Duration
 
 	// TableSize is how many entries the FDB holds at most, static ones
-	// included; 0: DefaultTableSize. At most MaxTableSize. Memory: about 90 bytes
-	// for each, but never less than 750 KiB.
+	// included; 0: DefaultTableSize. At most MaxTableSize. Memory, taken at
+	// once: 96 bytes for each if the number is a power of two, up to twice as
+	// much if not, but at least 736 KiB.
 	TableSize int
 }
 
-// A Switch joins ports. All methods may be called from anywhere, except from
-// inside Port.Transmit.
+// A Switch joins ports. All methods may be called from any goroutine, but not
+// from inside Port.Transmit.
 type Switch struct {
 	fdb     *fdb
 	set     atomic.Pointer[portSet] // what the data plane reads
