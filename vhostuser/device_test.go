@@ -40,6 +40,7 @@ var errGuestMemory = errors.New("guest memory is gone")
 type device struct {
 	vrings   int
 	startErr error         // returned by RingStarted
+	idle     bool          // never looks at its rings
 	slow     chan struct{} // if set, each batch waits for it under the lock
 
 	mu      sync.Mutex                        // the data plane's
@@ -99,7 +100,11 @@ func (d *device) RingStarted(r vhostuser.Ring) error {
 	}
 	w := &worker{ring: r, stop: stop, done: make(chan struct{})}
 	d.rings[r.Index] = w
-	go d.run(w)
+	if d.idle {
+		close(w.done)
+	} else {
+		go d.run(w)
+	}
 	return nil
 }
 

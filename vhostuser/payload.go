@@ -117,10 +117,7 @@ func AppendSingleRegion(b []byte, r MemRegion) []byte { return r.appendTo(Append
 // used are sent.
 func decodeMemTable(b []byte) ([]MemRegion, error) {
 	n := binary.NativeEndian.Uint32(b)
-	if n > maxTableRegions {
-		return nil, fmt.Errorf("%w: %d regions, at most %d", ErrMalformed, n, maxTableRegions)
-	}
-	if want := memTableHeader + int(n)*regionSize; len(b) < want {
+	if want := memTableHeader + uint64(n)*regionSize; uint64(len(b)) < want {
 		return nil, fmt.Errorf("%w: %d bytes of payload for %d regions", ErrMalformed, len(b), n)
 	}
 	table := make([]MemRegion, n)

@@ -84,9 +84,6 @@ func (s *Session) addMemReg(m *Message) error {
 		s.update(func(st *State) { st.Regions[i].Adds++ })
 		return nil
 	}
-	if len(s.state.Regions) >= virtqueue.MaxRegions {
-		return refuse("more than %d memory regions", virtqueue.MaxRegions)
-	}
 	mp, err := mapRegion(m.FDs[0], r)
 	if err != nil {
 		return err

@@ -39,8 +39,8 @@ func TestMemoryChangesWhileRingsRun(t *testing.T) {
 		expectUsed(t, tx)
 		pass(t, rx)
 	}
-	if got := h.dev.events.String(); strings.Count(got, "stopped") > 0 {
-		t.Errorf("rings were stopped: %s", got)
+	if got := h.dev.events.String(); strings.Count(got, "stopped") > 0 || strings.Count(got, "quiesce") != 40 {
+		t.Errorf("rings were stopped, or the data plane was not kept away 40 times: %s", got)
 	}
 }
 

@@ -102,7 +102,8 @@ func TestVringIndexIsCheckedAtItsWholeWidth(t *testing.T) {
 		h.refused(vhostuser.SetVringCall, u64(v), fd)
 		h.refused(vhostuser.SetVringErr, u64(v), fd)
 	}
-	h.must(h.fe.Send(vhostuser.GetVringBase, 0, state(1<<16, 0)))
+	// A refusal would be taken for the reply that this message has.
+	h.must(h.fe.Send(vhostuser.GetVringBase, vhostuser.FlagNeedReply, state(1<<16, 0)))
 	h.endsWith(vhostuser.ErrRefused)
 }
 
@@ -219,13 +220,41 @@ func TestRingWithoutKickAndCall(t *testing.T) {
 	}
 }
 
-func TestDriverIsSignalledOnceAfterStart(t *testing.T) {
-	h := serve(t, newDevice(2))
+// Whatever the driver has asked for, and whether the device does anything or not:
+// a signal may have been lost before.
+func TestDriverIsSignalledOnceAfterStartAndAfterSetVringCall(t *testing.T) {
+	dev := newDevice(2)
+	dev.idle = true
+	h := serve(t, dev)
 	mem := h.negotiate(allVirtio, allProto)
 	r := h.ring(mem, 0)
 	r.Driver.Disarm()
 	h.must(h.fe.StartRing(r))
 	h.must(r.WaitCall())
+	if r.Called() {
+		t.Error("signalled twice")
+	}
+	h.do(vhostuser.SetVringCall, file(0), r.CallFD)
+	h.must(r.WaitCall())
+	if _, err := h.fe.StopRing(r); err != nil {
+		t.Fatal(err)
+	}
+	h.do(vhostuser.SetVringCall, file(0), r.CallFD)
+	if r.Called() {
+		t.Error("signalled for a ring that is stopped")
+	}
+}
+
+// A region at user address 0 must not make a ring of addresses that were never
+// set.
+func TestRingWithoutAddressesIsNotStarted(t *testing.T) {
+	h := serve(t, newDevice(2))
+	h.must(h.fe.Handshake(allVirtio, allProto))
+	mem := h.more(1 << 20)
+	mem.Region.UserAddr = 0
+	h.must(h.fe.ShareMemory())
+	h.do(vhostuser.SetVringNum, state(0, 64))
+	h.refused(vhostuser.SetVringKick, noFile(0))
 }
 
 func TestNoFDBitAndDescriptorsMustAgree(t *testing.T) {
@@ -253,6 +282,22 @@ func TestOnlyEventFDsAreSignalled(t *testing.T) {
 	for _, fd := range []int{pipe[0], pipe[1], mem.FD} {
 		h.refused(vhostuser.SetVringCall, file(0), fd)
 		h.refused(vhostuser.SetVringErr, file(0), fd)
+	}
+}
+
+func TestErrDescriptorIsKeptUntilItIsReplaced(t *testing.T) {
+	h := serve(t, newDevice(2))
+	h.must(h.fe.Handshake(allVirtio, allProto))
+	fds := eventFDs(t, 2)
+	for _, fd := range fds {
+		before := openFDs(t)
+		h.do(vhostuser.SetVringErr, file(1), fd)
+		if n := openFDs(t); fd == fds[1] && n != before {
+			t.Errorf("%d file descriptors are open, %d before", n, before)
+		}
+	}
+	if v := h.vring(1); v.Err < 0 {
+		t.Error("there is none")
 	}
 }
 
@@ -336,5 +381,8 @@ func TestCallDescriptorIsReplacedUnderTraffic(t *testing.T) {
 		h.must(unix.Close(r.CallFD))
 		r.CallFD = fd
 		expectUsed(t, r)
+	}
+	if got := strings.Count(h.dev.events.String(), "quiesce"); got != 100 {
+		t.Errorf("the data plane was kept away %d times, want 100", got)
 	}
 }

@@ -1,0 +1,136 @@
+package vhostuser
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// memfd returns a file of size bytes in tmpfs or, with MFD_HUGETLB, hugetlbfs.
+func memfd(t *testing.T, size int64, flags int) int {
+	t.Helper()
+	fd, err := unix.MemfdCreate("mapping test", unix.MFD_CLOEXEC|flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err := unix.Ftruncate(fd, size); err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+// mapped returns how much of memfd's files is mapped, as /proc/self/maps has it.
+func mapped(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(b), "mapping test")
+}
+
+func TestMappingIsTheRegion(t *testing.T) {
+	fd := memfd(t, 64<<10, 0)
+	pattern := make([]byte, 64<<10)
+	for i := range pattern {
+		pattern[i] = byte(i >> 8)
+	}
+	if _, err := unix.Pwrite(fd, pattern, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []MemRegion{
+		{Size: 64 << 10},
+		{Size: 4096, MmapOffset: 60 << 10},
+		{Size: 512, MmapOffset: 5000},
+		{Size: 10000, MmapOffset: 4095},
+	} {
+		m, err := mapRegion(fd, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := pattern[r.MmapOffset : r.MmapOffset+r.Size]; string(m.mem) != string(want) {
+			t.Errorf("region %+v is mapped at the wrong place", r)
+		}
+		m.unmap()
+	}
+	if n := mapped(t); n != 0 {
+		t.Errorf("%d mappings are left", n)
+	}
+}
+
+// No huge page is touched, so none need to exist.
+func TestMappingOfHugePages(t *testing.T) {
+	const huge = 2 << 20
+	fd := memfd(t, 4*huge, unix.MFD_HUGETLB|unix.MFD_HUGE_2MB)
+	for _, r := range []MemRegion{
+		{Size: 4 * huge},
+		{Size: huge, MmapOffset: 3 * huge},
+		{Size: 640 << 10},                            // guest memory below 1 MiB
+		{Size: huge, MmapOffset: 768 << 10},          // across two huge pages
+		{Size: huge + 4096, MmapOffset: huge - 4096}, // across three
+	} {
+		m, err := mapRegion(fd, r)
+		if err != nil {
+			t.Errorf("region %+v: %v", r, err)
+			continue
+		}
+		if uint64(len(m.mem)) != r.Size || len(m.all)%huge != 0 {
+			t.Errorf("region %+v: %d bytes in a mapping of %d", r, len(m.mem), len(m.all))
+		}
+		m.unmap()
+	}
+	if n := mapped(t); n != 0 {
+		t.Errorf("%d mappings are left", n)
+	}
+	if _, err := mapRegion(fd, MemRegion{Size: huge, MmapOffset: 3*huge + 1}); !errors.Is(err, ErrRefused) {
+		t.Errorf("beyond the file: %v", err)
+	}
+}
+
+func TestMemoryOfSlowFileSystemsIsRefused(t *testing.T) {
+	f, err := os.Open("/proc/self/cmdline") // stands for all that are not known to be local
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mapAlignment(int(f.Fd()), &st); !errors.Is(err, ErrRefused) {
+		t.Errorf("got %v, want a refusal", err)
+	}
+	dir, err := os.Open("/dev/shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if _, err := mapRegion(int(dir.Fd()), MemRegion{Size: 1}); !errors.Is(err, ErrRefused) {
+		t.Errorf("a directory: %v", err)
+	}
+}
+
+func TestRegionsThatNoFileAndNoGuestCanHave(t *testing.T) {
+	good := MemRegion{GuestAddr: 1 << 32, UserAddr: 1 << 46, Size: 1 << 20, MmapOffset: 1 << 30}
+	if err := checkRegion(good); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(r *MemRegion){
+		"empty":                  func(r *MemRegion) { r.Size = 0 },
+		"guest address wraps":    func(r *MemRegion) { r.GuestAddr = 1<<64 - 1<<20 + 1 },
+		"user address wraps":     func(r *MemRegion) { r.UserAddr = 1<<64 - 1<<20 + 1 },
+		"offset is negative":     func(r *MemRegion) { r.MmapOffset = 1 << 63 },
+		"offset+size wraps":      func(r *MemRegion) { r.MmapOffset = 1<<64 - 1<<20 },
+		"end is beyond a file's": func(r *MemRegion) { r.MmapOffset = 1<<63 - 1<<20 },
+	} {
+		r := good
+		change(&r)
+		if err := checkRegion(r); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: got %v, want a refusal", name, err)
+		}
+	}
+}
