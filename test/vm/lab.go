@@ -84,7 +84,7 @@ var buildImage = sync.OnceValues(func() (image, error) {
 		return image{}, fmt.Errorf("build the guest image: %w: %s", err, bytes.TrimSpace(out))
 	}
 	dir := filepath.Join(root, "build/guest")
-	return image{kernel: filepath.Join(dir, "vmlinux"), initramfs: filepath.Join(dir, "initramfs")}, nil
+	return image{kernel: filepath.Join(dir, "kernel"), initramfs: filepath.Join(dir, "initramfs")}, nil
 })
 
 // Accel returns how guests are to run, kvm or tcg. The environment variable ACCEL decides; where it is auto or not set, kvm
