@@ -183,6 +183,9 @@ func printCounters(w io.Writer, kind control.Kind, c control.Counters) {
 	}
 	if kind == control.KindGuest {
 		pairs = append(pairs, "kicks", count(c.Kicks), "calls", count(c.Calls), "reconnects", count(c.Reconnects))
+		for _, reason := range slices.Sorted(maps.Keys(c.Resets)) {
+			pairs = append(pairs, "resets, "+reason, count(c.Resets[reason]))
+		}
 	}
 	fields(w, pairs...)
 }

@@ -7,7 +7,7 @@ func (p *PortInfo) stats() PortStats {
 	return PortStats{Name: p.Name, Kind: p.Kind, State: p.State, Counters: p.Counters}
 }
 
-// add adds what d has counted to c, whose Drops must not be nil.
+// add adds what d has counted to c, whose tallies must not be nil.
 func (c *Counters) add(d *Counters) {
 	c.RxFrames += d.RxFrames
 	c.RxBytes += d.RxBytes
@@ -18,6 +18,9 @@ func (c *Counters) add(d *Counters) {
 	c.Reconnects += d.Reconnects
 	for reason, n := range d.Drops {
 		c.Drops[reason] += n
+	}
+	for reason, n := range d.Resets {
+		c.Resets[reason] += n
 	}
 }
 

@@ -93,10 +93,11 @@ type Counters struct {
 	RxBytes    uint64 `json:"rx_bytes"`
 	TxFrames   uint64 `json:"tx_frames"`
 	TxBytes    uint64 `json:"tx_bytes"`
-	Drops      Drops  `json:"drops"`
+	Drops      Tally  `json:"drops"`      // frames that went no further
 	Kicks      uint64 `json:"kicks"`      // notifications from the guest
 	Calls      uint64 `json:"calls"`      // notifications to the guest
 	Reconnects uint64 `json:"reconnects"` // times a front-end came, the first not counted
+	Resets     Tally  `json:"resets"`     // times a front-end did not leave in order
 }
 
 // PortDetail answers GET /v1/ports/{name}.
@@ -168,22 +169,22 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]T(l))
 }
 
-// Drops counts dropped frames by the name of the reason, which is {} in JSON
-// where there are none, never null. Reasons with 0 may be missing.
-type Drops map[string]uint64
+// Tally counts by the name of a reason. It is {} in JSON where there is nothing,
+// never null. Reasons with 0 may be missing.
+type Tally map[string]uint64
 
 // MarshalJSON implements json.Marshaler.
-func (d Drops) MarshalJSON() ([]byte, error) {
-	if d == nil {
+func (t Tally) MarshalJSON() ([]byte, error) {
+	if t == nil {
 		return []byte("{}"), nil
 	}
-	return json.Marshal(map[string]uint64(d))
+	return json.Marshal(map[string]uint64(t))
 }
 
 // Total returns the sum over all reasons.
-func (d Drops) Total() uint64 {
+func (t Tally) Total() uint64 {
 	var n uint64
-	for _, c := range d {
+	for _, c := range t {
 		n += c
 	}
 	return n

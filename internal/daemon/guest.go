@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -32,6 +35,7 @@ type guest struct {
 	cfg       config.Port // but for Bridging and MAC it stays what it was
 	connected bool
 	sessions  uint64 // front-ends that came
+	resets    control.Tally
 	lastErr   string // why the last one went, unless it just left; why there can be no other
 	gone      bool   // there cannot be another
 }
@@ -41,6 +45,7 @@ func (d *Daemon) openGuest(cfg *config.Port) (port, error) {
 		log:      d.log.With("port", cfg.Name),
 		counters: &vswitch.Counters{},
 		cfg:      *cfg,
+		resets:   make(control.Tally),
 		done:     make(chan struct{}),
 	}
 	var err error
@@ -73,42 +78,64 @@ func connector(cfg *config.Port) (vhostuser.Connector, error) {
 	case cfg.Mode == config.ModeClient:
 		return &vhostuser.Dialer{Path: cfg.Socket}, nil
 	}
+	a := cfg.Access
 	return vhostuser.Listen(cfg.Socket, vhostuser.ListenOptions{
-		Mode: cfg.Access.Mode, UID: cfg.Access.UID, GID: cfg.Access.GID,
+		Mode: a.Mode, Chown: a.UID >= 0 || a.GID >= 0, UID: a.UID, GID: a.GID,
 	})
 }
+
+// retryAfter is how long a port waits when it cannot take a front-end, such as
+// when there are too many files open.
+const retryAfter = time.Second
 
 // serve serves one front-end after the other until the port is closed.
 func (g *guest) serve(ctx context.Context) {
 	defer close(g.done)
 	for {
 		conn, err := g.conns.Connect(ctx)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				_ = conn.Close()
+			}
 			return
-		}
-		if err != nil {
+		case errors.Is(err, vhostuser.ErrOnlyConnection):
 			g.log.Error("no front-end can connect any more", "error", err)
 			g.note(func() { g.lastErr, g.gone = err.Error(), true })
 			return
-		}
-		g.note(func() { g.connected = true; g.sessions++ })
-		g.log.Info("front-end connected")
-		err = vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{Logger: g.log})
-		g.dev.SessionEnded()
-		reset := !errors.Is(err, vhostuser.ErrDisconnected) && !errors.Is(err, errClosing)
-		g.note(func() {
-			g.connected = false
-			g.lastErr = ""
-			if reset {
-				g.lastErr = err.Error()
+		case err != nil:
+			g.log.Error("no front-end can connect for now", "error", err)
+			g.note(func() { g.lastErr = err.Error() })
+			select {
+			case <-ctx.Done():
+			case <-time.After(retryAfter):
 			}
-		})
-		if reset {
-			g.log.Error("port was reset", "reason", err)
-		} else {
-			g.log.Info("front-end left")
+		default:
+			g.session(ctx, conn)
 		}
 	}
+}
+
+// session serves one front-end.
+func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
+	g.note(func() { g.connected = true; g.sessions++ })
+	g.log.Info("front-end connected")
+	dev := &device{Port: g.dev, conn: conn}
+	err := vhostuser.Serve(ctx, conn, dev, vhostuser.Options{Logger: g.log})
+	g.dev.SessionEnded()
+	if errors.Is(err, vhostuser.ErrDisconnected) && dev.died {
+		err = errDied
+	}
+	if errors.Is(err, vhostuser.ErrDisconnected) || errors.Is(err, errClosing) {
+		g.note(func() { g.connected, g.lastErr = false, "" })
+		g.log.Info("front-end left")
+		return
+	}
+	g.note(func() {
+		g.connected, g.lastErr = false, err.Error()
+		g.resets[resetReason(err)]++
+	})
+	g.log.Error("port was reset", "reason", err)
 }
 
 func (g *guest) note(change func()) {
@@ -159,6 +186,7 @@ func (g *guest) info() control.PortInfo {
 		info.Queues = g.dev.Receiving()
 	}
 	info.Counters.Kicks, info.Counters.Calls = g.dev.Notifications()
+	info.Counters.Resets = maps.Clone(g.resets)
 	if g.sessions > 1 {
 		info.Counters.Reconnects = g.sessions - 1
 	}

@@ -74,6 +74,7 @@ var (
 	drops      = desc("port_drops_total", "Frames dropped at the port.", "port", "reason")
 	up         = desc("port_up", "1 if frames can pass the port.", "port")
 	reconnects = desc("port_reconnects_total", "Front-ends that connected to the port, the first not counted.", "port")
+	resets     = desc("port_resets_total", "Times that a front-end did not leave the port in order.", "port", "reason")
 	fdbEntries = desc("fdb_entries", "Dynamic and static entries of the FDB.")
 	busy       = desc("worker_busy_seconds_total", "Time that the worker was not asleep.", "worker")
 	wakeups    = desc("worker_wakeups_total", "Times that the worker woke from sleep.", "worker")
@@ -81,7 +82,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{rxFrames, rxBytes, txFrames, txBytes, drops, up, reconnects, fdbEntries, busy, wakeups} {
+	for _, d := range []*prometheus.Desc{rxFrames, rxBytes, txFrames, txBytes, drops, up, reconnects, resets, fdbEntries, busy, wakeups} {
 		ch <- d
 	}
 }
@@ -109,6 +110,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter(reconnects, float64(n.Reconnects), p.Name)
 		for reason, frames := range n.Drops {
 			counter(drops, float64(frames), p.Name, reason)
+		}
+		for reason, times := range n.Resets {
+			counter(resets, float64(times), p.Name, reason)
 		}
 		state := 0.0
 		if p.State == control.StateRunning {

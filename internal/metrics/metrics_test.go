@@ -41,6 +41,8 @@ func TestServe(t *testing.T) {
 		`vswitchd_port_up{port="vm1"} 1`,
 		`vswitchd_port_up{port="vm2"} 0`,
 		`vswitchd_port_reconnects_total{port="vm1"} 1`,
+		`vswitchd_port_resets_total{port="vm3",reason="bad-ring"} 1`,
+		`vswitchd_port_resets_total{port="vm3",reason="died"} 2`,
 		`vswitchd_fdb_entries 3`,
 		`vswitchd_worker_busy_seconds_total{worker="0"} 5861.5`,
 		`vswitchd_worker_wakeups_total{worker="0"} 789`,

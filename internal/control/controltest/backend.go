@@ -73,7 +73,7 @@ func Sample() *Backend {
 					VLAN:             control.VLAN{Mode: "access", Tag: 7}, Flags: flags,
 					Counters: control.Counters{
 						RxFrames: 2345678901, RxBytes: 3518518351500, TxFrames: 12, TxBytes: 1024,
-						Drops: control.Drops{"ring-full": 40, "bad-chain": 2}, Kicks: 5, Calls: 6, Reconnects: 1,
+						Drops: control.Tally{"ring-full": 40, "bad-chain": 2}, Kicks: 5, Calls: 6, Reconnects: 1,
 					},
 				},
 				Rings: []control.Ring{
@@ -94,6 +94,7 @@ func Sample() *Backend {
 				Name: "vm3", Kind: control.KindGuest, State: control.StateConnecting,
 				Socket: "/tmp/vm3.sock", Mode: "client", Queues: 1,
 				VLAN: control.VLAN{Mode: "trunk"}, Flags: flags, LastError: "ring 1: descriptor 7 lies outside of guest memory",
+				Counters: control.Counters{Reconnects: 3, Resets: control.Tally{"bad-ring": 1, "died": 2}},
 			}},
 		},
 		Entries: []control.FDBEntry{

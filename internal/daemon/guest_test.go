@@ -1,0 +1,140 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"vswitchd/internal/control"
+	"vswitchd/test/station"
+	"vswitchd/vhostuser"
+	"vswitchd/vhostuser/netport"
+	"vswitchd/vhostuser/vhostusertest"
+	"vswitchd/virtqueue"
+)
+
+// Each way in which a front-end can go is told from the others.
+func TestSessionEnds(t *testing.T) {
+	l := newLab(t, "[port.a]\n")
+	for i, c := range []struct {
+		name   string
+		leave  func(t *testing.T, s *station.Station)
+		reason string // "": it left in order
+		text   string // in last_error
+	}{
+		{"in order", func(t *testing.T, s *station.Station) { s.Leave() }, "", ""},
+		{"killed", func(t *testing.T, s *station.Station) { s.Die() }, "died", "while its rings were running"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := l.connect("a", 1)
+			l.state("a", control.StateRunning)
+			before := l.port("a").Counters.Resets
+			c.leave(t, s)
+			l.state("a", control.StateListening)
+			p := l.port("a")
+			if c.reason != "" {
+				before[c.reason]++
+			}
+			if !maps.Equal(p.Counters.Resets, before) || p.Counters.Reconnects != uint64(i) {
+				t.Errorf("counters are %+v", p.Counters)
+			}
+			if c.text == "" && p.LastError != "" || !strings.Contains(p.LastError, c.text) {
+				t.Errorf("last error is %q", p.LastError)
+			}
+		})
+	}
+}
+
+// A front-end that comes and goes without a driver has done nothing wrong.
+func TestLookIn(t *testing.T) {
+	l := newLab(t, "[port.a]\n")
+	fe, err := vhostusertest.Dial(l.socket("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.must(fe.Handshake(station.Features, station.ProtocolFeatures))
+	l.state("a", control.StateConnected)
+	fe.Close()
+	l.state("a", control.StateListening)
+	if p := l.port("a"); p.LastError != "" || len(p.Counters.Resets) != 0 {
+		t.Errorf("%q, resets %v", p.LastError, p.Counters.Resets)
+	}
+}
+
+func TestResetReasons(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{errDied, "died"},
+		{fmt.Errorf("sending: %w", unix.EPIPE), "died"},
+		{fmt.Errorf("%w (address 0x1)", netport.ErrFault), "memory-fault"},
+		{fmt.Errorf("ring 1: %w", virtqueue.ErrAvailIndex), "bad-ring"},
+		{fmt.Errorf("ring 1: %w", virtqueue.ErrHead), "bad-ring"},
+		{vhostuser.ErrTruncated, "truncated-message"},
+		{fmt.Errorf("%w: version", vhostuser.ErrMalformed), "malformed-message"},
+		{&vhostuser.ProtocolError{Err: vhostuser.ErrUnknownMessage}, "malformed-message"},
+		{&vhostuser.ProtocolError{Err: vhostuser.ErrRefused}, "refused-message"},
+		{&vhostuser.ProtocolError{Err: unix.ENOMEM}, "refused-message"},
+		{errors.New("something"), "other"},
+	} {
+		if got := resetReason(c.err); got != c.want {
+			t.Errorf("%v: %s, want %s", c.err, got, c.want)
+		}
+	}
+}
+
+// A failing connector is a vhostuser.Connector that fails a few times.
+type failing struct {
+	vhostuser.Connector
+	errs []error
+}
+
+func (f *failing) Connect(ctx context.Context) (*net.UnixConn, error) {
+	if len(f.errs) > 0 {
+		err := f.errs[0]
+		f.errs = f.errs[1:]
+		return nil, err
+	}
+	return f.Connector.Connect(ctx)
+}
+
+// When there are too many open files, a front-end cannot be accepted. That must not be
+// the end of the port.
+func TestConnectFailsForAWhile(t *testing.T) {
+	l := newLab(t, "[port.a]\n")
+	g := l.d.snapshot()[0].(*guest)
+	g.cancel(errClosing)
+	<-g.done
+	ctx, cancel := context.WithCancelCause(context.Background())
+	g.cancel, g.done = cancel, make(chan struct{})
+	g.conns = &failing{g.conns, []error{fmt.Errorf("accepting a front-end: %w", unix.EMFILE)}}
+	go g.serve(ctx)
+	l.until("the error shows", func() bool { return strings.Contains(l.port("a").LastError, "too many open files") })
+	s := l.connect("a", 1)
+	l.state("a", control.StateRunning)
+	l.must(s.Leave())
+}
+
+// The sockets belong to whom the configuration says.
+func TestSocketOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("needs root, to give files away")
+	}
+	l := newLab(t, "socket_owner = \"1234\"\nsocket_group = \"2345\"\nsocket_mode = \"0640\"\n[port.a]\n")
+	fi, err := os.Stat(l.socket("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := fi.Sys().(*syscall.Stat_t); st.Uid != 1234 || st.Gid != 2345 || fi.Mode().Perm() != 0o640 {
+		t.Errorf("uid %d, gid %d, mode %v", st.Uid, st.Gid, fi.Mode())
+	}
+}

@@ -1,0 +1,198 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/control"
+	"vswitchd/test/station"
+)
+
+// A lab is a daemon in this process, with its sockets in a directory of the test.
+type lab struct {
+	*testing.T
+	dir string
+	log *logBuffer
+	d   *Daemon
+}
+
+// newLab starts a daemon. It is stopped when the test ends.
+func newLab(t *testing.T, cfg string) *lab {
+	t.Helper()
+	// Sockets' paths are short: t.TempDir may be too long for them.
+	dir, err := os.MkdirTemp("", "vswitchd-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	l := &lab{T: t, dir: dir, log: &logBuffer{}}
+	l.d, err = New(l.load(cfg), hclog.New(&hclog.LoggerOptions{Output: l.log, Level: hclog.Debug}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- l.d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if left, _ := filepath.Glob(l.socket("*")); left != nil {
+			t.Errorf("sockets are left: %v", left)
+		}
+		if t.Failed() {
+			t.Logf("log:\n%s", l.log)
+		}
+	})
+	return l
+}
+
+// load makes a configuration of [port.*], [uplink.*] and [[fdb]] sections. Words that
+// begin with $ stand for sockets of the test.
+func (l *lab) load(text string) *config.Config {
+	l.Helper()
+	file := filepath.Join(l.dir, "vswitchd.toml")
+	head := "[control]\nsocket = \"" + filepath.Join(l.dir, "control") + "\"\n[switch]\nsocket_dir = \"" + l.dir + "\"\n"
+	text = strings.ReplaceAll(text, "$", l.dir+"/")
+	if err := os.WriteFile(file, []byte(head+text), 0o600); err != nil {
+		l.Fatal(err)
+	}
+	cfg, errs := config.Load(file, config.Flags{})
+	if errs != nil {
+		l.Fatal(errs)
+	}
+	return cfg
+}
+
+func (l *lab) socket(port string) string { return filepath.Join(l.dir, port+".sock") }
+
+// reload changes the configuration and checks what is said to have changed.
+func (l *lab) reload(cfg string, want ...string) {
+	l.Helper()
+	changed, err := l.d.Reload(l.load(cfg))
+	if err != nil {
+		l.Fatal(err)
+	}
+	if got := strings.Join(changed, ", "); got != strings.Join(want, ", ") {
+		l.Fatalf("changed: %s; want %s", got, strings.Join(want, ", "))
+	}
+}
+
+// refuses wants a reload to fail with an error that has text in it.
+func (l *lab) refuses(cfg, text string) {
+	l.Helper()
+	changed, err := l.d.Reload(l.load(cfg))
+	if err == nil || !strings.Contains(err.Error(), text) {
+		l.Fatalf("reload: %v, %v; want an error with %q", changed, err, text)
+	}
+}
+
+func (l *lab) port(name string) control.PortDetail {
+	l.Helper()
+	p, err := l.d.Backend().Port(name)
+	if err != nil {
+		l.Fatalf("%s: %v", name, err)
+	}
+	return p
+}
+
+// names returns the ports in order.
+func (l *lab) names() string {
+	var names []string
+	for _, p := range l.d.Backend().Ports() {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+// fdb returns the static entries, as "mac/vlan port".
+func (l *lab) fdb() string {
+	var entries []string
+	for _, e := range l.d.sw.FDB("", -1) {
+		if e.Static {
+			entries = append(entries, e.MAC.String()+"/"+string('0'+rune(e.VLAN))+" "+e.Port)
+		}
+	}
+	return strings.Join(entries, ", ")
+}
+
+// connect connects a station to a port.
+func (l *lab) connect(port string, n byte) *station.Station {
+	l.Helper()
+	s, err := station.Connect(l.socket(port), station.Config{MAC: station.Addr(n)})
+	if err != nil {
+		l.Fatal(err)
+	}
+	return s
+}
+
+// talk has two stations talk, until the test ends. It fails if they lose a frame.
+func (l *lab) talk(portA, portB string) (a, b *station.Station) {
+	l.Helper()
+	a, b = l.connect(portA, 1), l.connect(portB, 2)
+	a.Talk(b.MAC(), 16)
+	b.Talk(a.MAC(), 16)
+	a.Start()
+	b.Start()
+	l.Cleanup(func() {
+		for _, s := range []*station.Station{a, b} {
+			l.must(s.Drain())
+		}
+		for _, s := range []*station.Station{a, b} {
+			l.must(s.Leave())
+		}
+	})
+	l.must(a.Await(100))
+	return a, b
+}
+
+func (l *lab) must(err error) {
+	l.Helper()
+	if err != nil {
+		l.Error(err)
+	}
+}
+
+// until waits for a condition. It fails the test when that has not come true after a
+// time in which it should have, however slow the machine.
+func (l *lab) until(what string, condition func() bool) {
+	l.Helper()
+	for end := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			l.Fatalf("after a minute, it is still not so that %s", what)
+		}
+	}
+}
+
+func (l *lab) state(port string, state control.State) {
+	l.Helper()
+	l.until(port+" is "+string(state), func() bool { return l.port(port).State == state })
+}
+
+// A logBuffer keeps what is logged.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
