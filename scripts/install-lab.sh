@@ -2,9 +2,9 @@
 # Gets what the end-to-end tests and the demo need. Quick when it is there.
 #
 #   build/lab/qemu-10       runs QEMU 10 or newer
-#   build/lab/qemu-7.2      runs QEMU 7.2, where the Debian release has it
+#   build/lab/qemu-7.2      runs QEMU 7.2, on Debian 12
 #   build/lab/dpdk-testpmd  runs DPDK's traffic generator with its virtio-user and vhost drivers
-#   build/kernel            the newest Debian cloud kernel, unpacked
+#   build/kernel            a Debian cloud kernel, unpacked
 
 . "$(dirname "$0")/lib.sh"
 
@@ -99,21 +99,27 @@ link_testpmd() {
 
 testpmd_runs() { [[ $("$1" --help 2>&1) == *"EAL common options"* ]]; }
 
+# unpack_kernel: the release's own kernel where it is 6.12 or newer, else that of the backports.
 unpack_kernel() {
 	[ -e "$BUILD"/kernel/boot/vmlinuz-* ] && return
 	lock
 	private_apt
-	local package
-	package=$(apt-cache -c "$APT/apt.conf" -o "APT::Default-Release=$NEWEST" depends linux-image-cloud-amd64 |
-		awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }')
-	[ -n "$package" ] || die "Debian has no linux-image-cloud-amd64 here"
-	unpack_only "$BUILD/kernel" "$package"
+	local suite package packages
+	for suite in "$SUITE" "$NEWEST"; do
+		package=$(private_depends "$suite" linux-image-cloud-amd64 '^linux-image-[0-9]')
+		[ -n "$package" ] || die "Debian has no linux-image-cloud-amd64 here"
+		! printf 'linux-image-6.12\n%s\n' "$package" | sort -CV || break
+	done
+	# Newer ones have the image and the modules in packages of their own.
+	packages=$(private_depends "$suite" "$package" '^linux-(binary|modules)-[0-9]')
+	unpack_only "$BUILD/kernel" "$package" $packages
 	[ -e "$BUILD/kernel/lib/modules" ] || ln -s usr/lib "$BUILD/kernel/lib" # where Debian 13 has them
 }
 
 mkdir -p "$LAB/tree"
 install_commands
 link_qemu qemu-10 '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer, neither installed nor in Debian's sources"
-link_qemu qemu-7.2 '7\.2' || say "no QEMU 7.2 in this Debian release: tests run with the newer one alone"
+# Only Debian 12 has QEMU 7.2; elsewhere tests run with the newer one alone.
+[ "$(. /etc/os-release && echo "${VERSION_ID:-}")" != 12 ] || link_qemu qemu-7.2 '7\.2' || die "no QEMU 7.2 in Debian's sources"
 unpack_kernel
 link_testpmd

@@ -117,23 +117,38 @@ private_version() {
 	apt-cache -c "$APT/apt.conf" madison "$1" | awk -F ' *[|] *' -v want="$2" '$2 ~ want { print $2; exit }'
 }
 
-# unpack_only DIR PACKAGE: downloads and unpacks one package into DIR, without what it depends on.
+# private_depends SUITE PACKAGE REGEXP: the names that match among what the suite's version of the package depends on.
+private_depends() {
+	apt-cache -c "$APT/apt.conf" -o "APT::Default-Release=$1" depends "$2" |
+		awk -v want="$3" '$1 == "Depends:" && $2 ~ want { print $2 }'
+}
+
+# unpack_only DIR PACKAGE...: downloads and unpacks the packages into DIR, without what they depend on.
 unpack_only() {
-	local dir=$1 package=$2 tmp=$1.tmp
-	say "unpacking $package into ${dir#"$ROOT"/}"
+	local dir=$1 tmp=$1.tmp
+	shift
+	say "unpacking $* into ${dir#"$ROOT"/}"
 	rm -rf "$tmp"
 	mkdir -p "$tmp/deb"
-	(cd "$tmp/deb" && apt-get -c "$APT/apt.conf" -q download "$package") >"$APT/download.log" 2>&1 ||
-		{ cat "$APT/download.log" >&2; die "cannot download $package"; }
-	dpkg-deb -x "$tmp"/deb/*.deb "$tmp"
-	rm -rf "$tmp/deb" "$dir"
-	mv "$tmp" "$dir"
+	(cd "$tmp/deb" && apt-get -c "$APT/apt.conf" -q download "$@") >"$APT/download.log" 2>&1 ||
+		{ cat "$APT/download.log" >&2; die "cannot download $*"; }
+	unpack_debs "$tmp" "$dir"
+}
+
+# unpack_debs TMP DIR: unpacks the files in TMP/deb into TMP, which then replaces DIR.
+unpack_debs() {
+	local deb
+	for deb in "$1"/deb/*.deb; do
+		dpkg-deb -x "$deb" "$1"
+	done
+	rm -rf "$1/deb" "$2"
+	mv "$1" "$2"
 }
 
 # unpack DIR PACKAGE[=VERSION]...: downloads the packages and those of their dependencies that the machine
 # lacks, and unpacks them all into DIR.
 unpack() {
-	local dir=$1 tmp=$1.tmp deb
+	local dir=$1 tmp=$1.tmp
 	shift
 	say "unpacking $* into ${dir#"$ROOT"/}"
 	rm -rf "$tmp"
@@ -141,9 +156,5 @@ unpack() {
 	apt-get -c "$APT/apt.conf" -o "Dir::Cache::archives=$tmp/deb" -q -y --no-install-recommends --allow-downgrades --reinstall \
 		-t "$NEWEST" --download-only install "$@" >"$APT/download.log" 2>&1 ||
 		{ cat "$APT/download.log" >&2; die "cannot download $*"; }
-	for deb in "$tmp"/deb/*.deb; do
-		dpkg-deb -x "$deb" "$tmp"
-	done
-	rm -rf "$tmp/deb" "$dir"
-	mv "$tmp" "$dir"
+	unpack_debs "$tmp" "$dir"
 }
