@@ -11,8 +11,6 @@ import (
 // costs next to nothing.
 type round struct{ *guest }
 
-const batch = 64
-
 // newRound returns a round of chains like the given one, which build makes.
 func newRound(tb testing.TB, features uint64, build func(g *guest) uint16) *round {
 	tb.Helper()

@@ -504,3 +504,34 @@ func TestBadChainAmongGoodOnes(t *testing.T) {
 		t.Error("first and last are not the same buffer")
 	}
 }
+
+// A batch is used again and again: nothing of what a chain was before may show in
+// the one that takes its place.
+func TestBatchReuse(t *testing.T) {
+	g := newGuest(t, 8, 0)
+	a := g.Alloc(64).Addr
+	kinds := []struct {
+		d                  desc
+		err                error
+		readable, writable int
+	}{
+		{desc{a, 1, 0, 0}, nil, 1, 0},
+		{desc{a, 1, flagWrite, 0}, nil, 0, 1},
+		{desc{a, 0, 0, 0}, virtqueue.ErrZeroLen, 0, 0},
+		{desc{a, 1, flagNext, 7}, nil, 2, 0},
+		{desc{a, 1, flagWrite | flagNext, 6}, nil, 0, 2},
+	}
+	g.SetDesc(7, desc{a, 1, 0, 0})
+	g.SetDesc(6, desc{a, 1, flagWrite, 0})
+	for _, first := range kinds {
+		for _, second := range kinds {
+			g.SetDesc(0, first.d)
+			g.offer(t, 0)
+			g.SetDesc(0, second.d)
+			c := g.offer(t, 0)
+			if c.Err != second.err || len(c.Readable) != second.readable || len(c.Writable) != second.writable {
+				t.Errorf("%v after %v: %v", second.d, first.d, c)
+			}
+		}
+	}
+}

@@ -2,7 +2,6 @@ package virtqueue_test
 
 import (
 	"encoding/binary"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,10 +14,12 @@ import (
 // A driver that changes what it wrote while we look at it. Whoever reads a word
 // twice checks the one value and uses the other.
 
-// flipping runs flip(0), flip(1), flip(0), ... in a goroutine, and look in this
-// one until it has returned both of its outcomes a hundred times. The time limit
-// only makes a failure of a hang.
-func flipping(t *testing.T, flip func(hostile bool), look func() (hostile bool)) {
+// flipping runs flip(false), flip(true), flip(false), ... in a goroutine, and look
+// in this one. Look reports how many of each it has seen. That ends when both have
+// been seen often, in a few million looks: between two loads in a row there is a
+// nanosecond, and it takes that many to hit it. The time limit only makes a
+// failure of a hang.
+func flipping(t *testing.T, flip func(hostile bool), look func() (good, hostile int)) {
 	t.Helper()
 	var stop atomic.Bool
 	var wg sync.WaitGroup
@@ -30,14 +31,13 @@ func flipping(t *testing.T, flip func(hostile bool), look func() (hostile bool))
 	defer wg.Wait()
 	defer stop.Store(true)
 	deadline := time.Now().Add(time.Minute)
-	for seen := [2]int{}; min(seen[0], seen[1]) < 100 || seen[0]+seen[1] < 50000; {
-		if look() {
-			seen[1]++
-		} else {
-			seen[0]++
-		}
-		if (seen[0]+seen[1])%1024 == 0 && time.Now().After(deadline) {
-			t.Fatal("outcomes seen:", seen)
+	good, hostile := 0, 0
+	for i := 0; min(good, hostile) < 100 || good+hostile < looks; i++ {
+		g, h := look()
+		good += g
+		hostile += h
+		if i%1024 == 0 && time.Now().After(deadline) {
+			t.Fatalf("seen %d good and %d hostile values", good, hostile)
 		}
 	}
 }
@@ -46,9 +46,9 @@ func flipping(t *testing.T, flip func(hostile bool), look func() (hostile bool))
 // here, racing is the point.
 func mapped(t *testing.T, features uint64) *guest {
 	t.Helper()
-	_, rings := memfd(t, 0x1000)
+	_, rings := memfd(t, 0x2000)
 	_, data := memfd(t, 0x1000)
-	cfg, _ := virtqueuetest.Layout(8, ringsAt)
+	cfg, _ := virtqueuetest.Layout(batch, ringsAt)
 	cfg.Features = features
 	drv, err := virtqueuetest.New([]virtqueue.Region{
 		{GuestAddr: ringsAt, UserAddr: ringsAt, Mem: rings},
@@ -60,15 +60,29 @@ func mapped(t *testing.T, features uint64) *guest {
 	return start(t, drv)
 }
 
-func (g *guest) popOne(t *testing.T) virtqueue.Chain {
+// offerBatch makes descriptor 0 available a batch of times.
+func (g *guest) offerBatch() {
+	for range batch {
+		g.Offer(0)
+	}
+	g.Publish()
+}
+
+// popBatch pops the batch, gives each chain to isGood, which fails the test for what is
+// neither good nor refused as it should be, and gives the batch back.
+func (g *guest) popBatch(t *testing.T, isGood func(c virtqueue.Chain) bool) (good, hostile int) {
 	t.Helper()
 	g.b.Reset()
-	if n, err := g.q.Pop(g.b, 1); n != 1 || err != nil {
+	if n, err := g.q.Pop(g.b, batch); n != batch || err != nil {
 		t.Fatal(n, err)
 	}
-	c := g.b.Chains[0]
-	g.q.Unpop(g.b, 1)
-	return c
+	for _, c := range g.b.Chains {
+		if isGood(c) {
+			good++
+		}
+	}
+	g.q.Unpop(g.b, batch)
+	return good, batch - good
 }
 
 func TestDoubleFetchOfLength(t *testing.T) {
@@ -78,23 +92,23 @@ func TestDoubleFetchOfLength(t *testing.T) {
 			good, bad := desc{0x1800, 16, flags, 1}, desc{0x1800, 0x10000, flags, 1}
 			g.SetDesc(1, desc{0x1000, 8, 0, 0})
 			g.SetDesc(0, good)
-			g.Offer(0)
-			g.Publish()
+			g.offerBatch()
 			flipping(t, func(hostile bool) {
 				if hostile {
 					g.SetDesc(0, bad)
 				} else {
 					g.SetDesc(0, good)
 				}
-			}, func() bool {
-				c := g.popOne(t)
-				if c.Err == nil && len(c.Readable[0]) == 16 {
+			}, func() (int, int) {
+				return g.popBatch(t, func(c virtqueue.Chain) bool {
+					if c.Err == nil && len(c.Readable[0]) == 16 {
+						return true
+					}
+					if c.Err != virtqueue.ErrAddress {
+						t.Fatal(c)
+					}
 					return false
-				}
-				if !errors.Is(c.Err, virtqueue.ErrAddress) {
-					t.Fatal(c)
-				}
-				return true
+				})
 			})
 		})
 	}
@@ -104,23 +118,23 @@ func TestDoubleFetchOfAddress(t *testing.T) {
 	g := mapped(t, 0)
 	data := g.Bytes(buf{Addr: 0x1800, Len: 16})
 	g.SetDesc(0, desc{0x1800, 16, flagWrite, 0})
-	g.Offer(0)
-	g.Publish()
+	g.offerBatch()
 	flipping(t, func(hostile bool) {
 		if hostile {
 			g.SetDesc(0, desc{0x1ff8, 16, flagWrite, 0})
 		} else {
 			g.SetDesc(0, desc{0x1800, 16, flagWrite, 0})
 		}
-	}, func() bool {
-		c := g.popOne(t)
-		if c.Err == nil && sameMemory(c.Writable[0], data) {
+	}, func() (int, int) {
+		return g.popBatch(t, func(c virtqueue.Chain) bool {
+			if c.Err == nil && sameMemory(c.Writable[0], data) {
+				return true
+			}
+			if c.Err != virtqueue.ErrAddress {
+				t.Fatal(c)
+			}
 			return false
-		}
-		if !errors.Is(c.Err, virtqueue.ErrAddress) {
-			t.Fatal(c)
-		}
-		return true
+		})
 	})
 }
 
@@ -129,24 +143,39 @@ func TestDoubleFetchOfAddress(t *testing.T) {
 func TestDoubleFetchOfFlags(t *testing.T) {
 	g := mapped(t, 0)
 	g.SetDesc(0, desc{0x1800, 16, 0, 0})
-	g.Offer(0)
-	g.Publish()
+	g.offerBatch()
 	flipping(t, func(hostile bool) {
 		if hostile {
 			g.SetDesc(0, desc{0x1800, 16, flagWrite | flagNext, 0xffff})
 		} else {
 			g.SetDesc(0, desc{0x1800, 16, 0, 0})
 		}
-	}, func() bool {
-		c := g.popOne(t)
-		if c.Err == nil && len(c.Readable) == 1 && len(c.Writable) == 0 {
+	}, func() (int, int) {
+		return g.popBatch(t, func(c virtqueue.Chain) bool {
+			if c.Err == nil && len(c.Readable) == 1 && len(c.Writable) == 0 {
+				return true
+			}
+			if c.Err != virtqueue.ErrNext {
+				t.Fatal(c)
+			}
 			return false
-		}
-		if !errors.Is(c.Err, virtqueue.ErrNext) {
-			t.Fatal(c)
-		}
-		return true
+		})
 	})
+}
+
+// popOne pops one chain of a copy of the queue, which may break.
+func (g *guest) popOne(t *testing.T, want error) (good, hostile int) {
+	t.Helper()
+	g.b.Reset()
+	q := *g.q
+	n, err := q.Pop(g.b, batch)
+	if err == nil && n == 1 && g.b.Chains[0].Head == 0 && len(g.b.Chains[0].Readable) == 1 {
+		return 1, 0
+	}
+	if err != want || n != 0 {
+		t.Fatal(n, err)
+	}
+	return 0, 1
 }
 
 func TestDoubleFetchOfHead(t *testing.T) {
@@ -154,30 +183,13 @@ func TestDoubleFetchOfHead(t *testing.T) {
 	g.SetDesc(0, desc{0x1800, 16, 0, 0})
 	g.Offer(0)
 	g.Publish()
-	mem := g.Memory()
 	flipping(t, func(hostile bool) {
 		if hostile {
 			g.SetAvailEntry(0, 0xffff)
 		} else {
 			g.SetAvailEntry(0, 0)
 		}
-	}, func() bool {
-		g.b.Reset()
-		n, err := g.q.Pop(g.b, 1)
-		if err == nil && n == 1 && g.b.Chains[0].Head == 0 && len(g.b.Chains[0].Readable) == 1 {
-			g.q.Unpop(g.b, 1)
-			return false
-		}
-		if !errors.Is(err, virtqueue.ErrHead) {
-			t.Fatal(n, err)
-		}
-		q, err := virtqueue.New(mem, g.Config())
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.q = q
-		return true
-	})
+	}, func() (int, int) { return g.popOne(t, virtqueue.ErrHead) })
 }
 
 func TestDoubleFetchOfAvailIndex(t *testing.T) {
@@ -185,30 +197,13 @@ func TestDoubleFetchOfAvailIndex(t *testing.T) {
 	g.SetDesc(0, desc{0x1800, 16, 0, 0})
 	g.Offer(0)
 	g.Publish()
-	mem := g.Memory()
 	flipping(t, func(hostile bool) {
 		if hostile {
-			g.SetAvailIdx(9)
+			g.SetAvailIdx(batch + 1)
 		} else {
 			g.SetAvailIdx(1)
 		}
-	}, func() bool {
-		g.b.Reset()
-		n, err := g.q.Pop(g.b, 64)
-		if n == 1 && err == nil {
-			g.q.Unpop(g.b, 1)
-			return false
-		}
-		if !errors.Is(err, virtqueue.ErrAvailIndex) {
-			t.Fatal(n, err)
-		}
-		q, err := virtqueue.New(mem, g.Config())
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.q = q
-		return true
-	})
+	}, func() (int, int) { return g.popOne(t, virtqueue.ErrAvailIndex) })
 }
 
 // In an indirect table all fields are ordinary memory, in any alignment. The
@@ -219,8 +214,7 @@ func TestDoubleFetchInIndirectTable(t *testing.T) {
 	g.Write(table, desc{0x1800, 16, flagNext, 1}.Append(nil))
 	g.Write(table+16, desc{0x1900, 16, 0, 0}.Append(nil))
 	g.SetDesc(0, desc{table, 32, flagIndirect, 0})
-	g.Offer(0)
-	g.Publish()
+	g.offerBatch()
 	raw := g.Bytes(buf{Addr: table, Len: 32})
 	good := g.Regions()[0] // the lower address
 	flipping(t, func(hostile bool) {
@@ -230,17 +224,19 @@ func TestDoubleFetchInIndirectTable(t *testing.T) {
 		}
 		binary.LittleEndian.PutUint32(raw[8:], n)
 		binary.LittleEndian.PutUint16(raw[14:], next)
-	}, func() bool {
-		c := g.popOne(t)
-		if c.Err == nil {
-			if len(c.Readable) != 2 || !sameMemory(c.Readable[0], good.Mem[0x800:0x810]) || !sameMemory(c.Readable[1], good.Mem[0x900:0x910]) {
-				t.Fatal(c)
+	}, func() (int, int) {
+		return g.popBatch(t, func(c virtqueue.Chain) bool {
+			switch c.Err {
+			case nil:
+				if len(c.Readable) != 2 || !sameMemory(c.Readable[0], good.Mem[0x800:0x810]) || !sameMemory(c.Readable[1], good.Mem[0x900:0x910]) {
+					t.Fatal(c)
+				}
+				return true
+			case virtqueue.ErrAddress, virtqueue.ErrNext, virtqueue.ErrZeroLen:
+				return false
 			}
-			return false
-		}
-		if !errors.Is(c.Err, virtqueue.ErrAddress) && !errors.Is(c.Err, virtqueue.ErrNext) && !errors.Is(c.Err, virtqueue.ErrZeroLen) {
 			t.Fatal(c.Err)
-		}
-		return true
+			return false
+		})
 	})
 }

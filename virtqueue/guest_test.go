@@ -144,3 +144,6 @@ func eventfd(t testing.TB) int {
 	t.Cleanup(func() { unix.Close(fd) })
 	return fd
 }
+
+// batch is how many chains a device takes at once.
+const batch = 64

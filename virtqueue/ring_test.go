@@ -66,6 +66,20 @@ func TestMisalignedRings(t *testing.T) {
 			t.Errorf("used ring at +%d: %v", off, err)
 		}
 	}
+	// The mapping is aligned, the front-end's addresses are not.
+	for off := uint64(1); off < 16; off++ {
+		m, err := virtqueue.NewMemory([]virtqueue.Region{{GuestAddr: 0, UserAddr: ringsAt + off, Mem: mem}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, _ := virtqueuetest.Layout(8, ringsAt)
+		cfg.Desc += off
+		cfg.Avail += off
+		cfg.Used += off
+		if _, err = virtqueue.New(m, cfg); !errors.Is(err, virtqueue.ErrSetup) {
+			t.Errorf("addresses at +%d: %v", off, err)
+		}
+	}
 	// The front-end's addresses are aligned, the mapping is not.
 	for off := uint64(1); off < 16; off++ {
 		m, err := virtqueue.NewMemory([]virtqueue.Region{{GuestAddr: 0, UserAddr: ringsAt, Mem: mem[off:]}})
