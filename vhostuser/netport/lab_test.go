@@ -16,6 +16,7 @@ import (
 	"vswitchd/switch/vswitchtest"
 	"vswitchd/vhostuser"
 	"vswitchd/vhostuser/netport"
+	"vswitchd/vhostuser/vhostusertest"
 	"vswitchd/virtqueue"
 	"vswitchd/virtqueue/virtqueuetest"
 )
@@ -80,8 +81,15 @@ type guest struct {
 	counters *vswitch.Counters
 	hdrLen   int
 	rx, tx   []*ring
-	free     uint64 // first user address that no ring has
-	region   virtqueue.Region
+
+	// Of a guest without a session.
+	free   uint64 // first user address that no ring has
+	region virtqueue.Region
+
+	// Of a guest with one.
+	front *vhostusertest.FrontEnd
+	data  *vhostusertest.Memory // where buffers are
+	ended chan error
 
 	mu      sync.Mutex
 	sources []netport.Source
@@ -100,6 +108,28 @@ type ring struct {
 // newGuest makes a port whose guest has the address vswitchtest.Station(n), n being
 // its place in l.guests.
 func (l *lab) newGuest(cfg guestConfig) *guest {
+	l.Helper()
+	g := l.newPort(cfg)
+	l.Cleanup(func() { unix.Munmap(g.region.Mem) })
+	l.Cleanup(g.close)
+	cfg = g.cfg
+	g.share(2*cfg.queues*(cfg.memory+64*cfg.size+8192) + 4096)
+	g.port.FeaturesSet(cfg.features)
+	for i := range cfg.queues {
+		g.rx = append(g.rx, g.newRing(2*i))
+		g.tx = append(g.tx, g.newRing(2*i+1))
+	}
+	if !cfg.parked {
+		for i := range cfg.queues {
+			g.run(g.rx[i])
+			g.run(g.tx[i])
+		}
+	}
+	return g
+}
+
+// newPort makes a port without a guest.
+func (l *lab) newPort(cfg guestConfig) *guest {
 	l.Helper()
 	if cfg.features == 0 {
 		cfg.features = modern
@@ -124,27 +154,23 @@ func (l *lab) newGuest(cfg guestConfig) *guest {
 		Logger: hclog.NewNullLogger(),
 		Start:  g.start,
 		Stop:   g.stop,
-		Blame:  func(addr uintptr) { l.Errorf("fault at %#x in nobody's memory", addr) },
+		Blame:  l.blame,
 	})
 	if err != nil {
 		l.Fatal(err)
 	}
 	l.guests = append(l.guests, g)
-	l.Cleanup(func() { unix.Munmap(g.region.Mem) })
-	l.Cleanup(g.close)
-	g.share(2*cfg.queues*(cfg.memory+64*cfg.size+8192) + 4096)
-	g.port.FeaturesSet(cfg.features)
-	for i := range cfg.queues {
-		g.rx = append(g.rx, g.newRing(2*i))
-		g.tx = append(g.tx, g.newRing(2*i+1))
-	}
-	if !cfg.parked {
-		for i := range cfg.queues {
-			g.run(g.rx[i])
-			g.run(g.tx[i])
+	return g
+}
+
+// blame does what a daemon does.
+func (l *lab) blame(addr uintptr) {
+	for _, g := range l.guests {
+		if g.port.Blame(addr) {
+			return
 		}
 	}
-	return g
+	l.Errorf("fault at %#x in nobody's memory", addr)
 }
 
 // share makes the guest's memory, a mapped memfd.
@@ -433,10 +459,16 @@ func (g *guest) gets(frame []byte) received {
 	if !ok {
 		g.Fatalf("guest %d: no frame; drops %v", g.n, g.counters.DropsByName())
 	}
+	g.same(f, frame)
+	return f
+}
+
+// same compares what was received with what was sent.
+func (g *guest) same(f received, frame []byte) {
+	g.Helper()
 	if !bytes.Equal(f.frame, frame) {
 		g.Fatalf("guest %d: got %d bytes, want %d\ngot  %s\nwant %s", g.n, len(f.frame), len(frame), dump(f.frame), dump(frame))
 	}
-	return f
 }
 
 // getsNothing checks that there is no frame.
