@@ -1,4 +1,5 @@
 # Functions shared by the scripts in this folder. To be sourced by bash.
+# shellcheck shell=bash
 #
 # What these scripts promise: a tool that is present is used as it is; a Debian package that is absent is
 # installed from the machine's own package sources; whatever must be newer than the machine's release is
