@@ -4,7 +4,7 @@
 #   qemu-examples/guest.sh SOCKET MAC [QEMU OPTION...]
 #   qemu-examples/guest.sh /run/vswitchd/vm1.sock 52:54:00:00:00:01 -nographic -drive file=debian.qcow2,if=virtio
 #
-# QEMU=program and ACCEL=kvm|tcg choose how; by default qemu-system-x86_64, and kvm where /dev/kvm can be opened. A few machines
+# QEMU=program and ACCEL=auto|kvm|tcg choose how; by default qemu-system-x86_64, and kvm where /dev/kvm can be opened. A few machines
 # open it although guests hang under it: there, set ACCEL=tcg.
 #
 # Who listens on the socket? vswitchd does, unless the port has mode = "client". QEMU then connects, and must be told to do so again
@@ -21,7 +21,7 @@ socket=$1 mac=$2
 shift 2
 
 qemu=${QEMU:-qemu-system-x86_64}
-if [ -z "${ACCEL:-}" ]; then
+if [ "${ACCEL:-auto}" = auto ]; then
 	if [ -w /dev/kvm ]; then ACCEL=kvm; else ACCEL=tcg; fi
 fi
 
