@@ -22,10 +22,11 @@ type Daemon struct {
 	pool   *worker.Pool
 	blamed chan uintptr // addresses of faults, on their way to whose memory it was
 
-	reload sync.Mutex // one Reload at a time; ranks before mu
+	reload  sync.Mutex // one Reload at a time; ranks before mu
+	stopped bool       // guarded by reload
+	cfg     *config.Config
 
 	mu    sync.RWMutex
-	cfg   *config.Config
 	ports []port // in the order of the configuration, uplinks first
 }
 
@@ -63,7 +64,7 @@ func New(cfg *config.Config, log hclog.Logger) (*Daemon, error) {
 	ports, err := d.openAll(cfg)
 	if err == nil {
 		d.ports = ports
-		err = d.setStatic(nil, cfg.FDB)
+		err = d.setStatic(nil, cfg.FDB, nil)
 	}
 	if err != nil {
 		d.close()
@@ -86,15 +87,8 @@ func (d *Daemon) openAll(cfg *config.Config) (ports []port, err error) {
 			closeAll(ports)
 		}
 	}()
-	for i := range cfg.Uplinks {
-		p, err := d.openUplink(&cfg.Uplinks[i])
-		if err != nil {
-			return ports, err
-		}
-		ports = append(ports, p)
-	}
-	for i := range cfg.Ports {
-		p, err := d.openGuest(&cfg.Ports[i])
+	for _, s := range settings(cfg) {
+		p, err := d.open(s)
 		if err != nil {
 			return ports, err
 		}
@@ -103,10 +97,17 @@ func (d *Daemon) openAll(cfg *config.Config) (ports []port, err error) {
 	return ports, nil
 }
 
+func (d *Daemon) open(s setting) (port, error) {
+	if s.guest != nil {
+		return d.openGuest(s.guest)
+	}
+	return d.openUplink(s.uplink)
+}
+
 // Run moves frames until ctx is done, then takes everything down, removes the
 // sockets that it made and returns nil.
 func (d *Daemon) Run(ctx context.Context) error {
-	d.log.Info("switch is running", "ports", len(d.ports), "workers", len(d.pool.Stats()))
+	d.log.Info("switch is running", "ports", len(d.snapshot()), "workers", len(d.pool.Stats()))
 	for {
 		select {
 		case <-ctx.Done():
@@ -122,6 +123,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 func (d *Daemon) close() {
 	d.reload.Lock()
 	defer d.reload.Unlock()
+	d.stopped = true
 	d.mu.Lock()
 	ports := d.ports
 	d.ports = nil

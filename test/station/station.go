@@ -407,3 +407,7 @@ func (s *Station) put(fill func([]byte) []byte) bool {
 	s.txBufs[head] = b
 	return true
 }
+
+// FrontEnd returns the station's front-end, to be hostile with. Its rings belong to
+// the station while that is running.
+func (s *Station) FrontEnd() *vhostusertest.FrontEnd { return s.fe }

@@ -1,0 +1,217 @@
+package daemon
+
+import (
+	"context"
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"vswitchd/internal/control"
+	"vswitchd/test/station"
+)
+
+// What comes, goes and changes does not concern the guests that stay.
+func TestReloadWhileGuestsTalk(t *testing.T) {
+	const ab = "[port.a]\nmac = \"52:54:00:00:00:01\"\n[port.b]\nmac = \"52:54:00:00:00:02\"\n"
+	l := newLab(t, ab)
+	a, b := l.talk("a", "b")
+	for _, step := range []struct {
+		cfg  string
+		want []string
+	}{
+		{ab, nil},
+		{ab + "[port.c]\n", []string{"port c added"}},
+		{ab + "[port.c]\nmax_macs = 3\n", []string{"port c reconfigured"}},
+		{ab + "[port.c]\nqueues = 2\n", []string{"port c replaced"}},
+		{ab + "[port.d]\n", []string{"port c removed", "port d added"}},
+		{"[port.d]\n" + ab, nil},
+		{strings.Replace(ab, "[port.b]", "[port.b]\nmax_macs = 7", 1), []string{"port b reconfigured", "port d removed"}},
+		{ab + "[port.c]\n[[fdb]]\nmac = \"52:54:00:00:00:09\"\nport = \"c\"\n", []string{
+			"port b reconfigured", "port c added", "static entry 52:54:00:00:00:09 in VLAN 0 -> c"}},
+		{ab + "[[fdb]]\nmac = \"52:54:00:00:00:09\"\nport = \"a\"\n", []string{
+			"port c removed", "static entry 52:54:00:00:00:09 in VLAN 0 -> a"}},
+		{"[switch]\npoll = \"0s\"\n" + ab, []string{"static entry 52:54:00:00:00:09 in VLAN 0 removed", "switch.poll changed"}},
+	} {
+		text := strings.TrimPrefix(step.cfg, "[switch]\n") // which load begins
+		l.reload(text, step.want...)
+		l.must(a.Await(200))
+		l.must(b.Await(200))
+	}
+	for _, name := range []string{"a", "b"} {
+		if p := l.port(name); p.Counters.Reconnects != 0 || len(p.Counters.Drops) != 0 || len(p.Counters.Resets) != 0 {
+			t.Errorf("port %s: %+v", name, p.Counters)
+		}
+	}
+}
+
+// The ports are in the order of the new configuration, and as it says.
+func TestReloadAppliesAll(t *testing.T) {
+	l := newLab(t, "[port.a]\n[port.b]\ntag = 5\n[port.c]\n")
+	l.reload("[port.c]\n[port.d]\n[port.b]\ntag = 6\nisolated = true\nmac = \"52:54:00:00:00:02\"\n",
+		"port a removed", "port b reconfigured", "port d added")
+	if got := l.names(); got != "c d b" {
+		t.Errorf("ports: %s", got)
+	}
+	if b := l.port("b"); b.VLAN.Tag != 6 || !b.Flags.Isolated || b.MAC != "52:54:00:00:00:02" {
+		t.Errorf("b: %+v", b)
+	}
+	if got := l.fdb(); got != "52:54:00:00:00:02/6 b" {
+		t.Errorf("FDB: %s", got)
+	}
+	if _, err := os.Lstat(l.socket("a")); !os.IsNotExist(err) {
+		t.Errorf("a's socket is still there: %v", err)
+	}
+	s := l.connect("d", 4)
+	l.state("d", control.StateRunning)
+	l.must(s.Leave())
+}
+
+// Addresses may go from port to port, whichever is changed first.
+func TestReloadMovesAddresses(t *testing.T) {
+	const m1, m2 = "mac = \"52:54:00:00:00:01\"\n", "mac = \"52:54:00:00:00:02\"\n"
+	for _, c := range []struct{ name, from, to, fdb string }{
+		{"to the first", "[port.a]\n[port.b]\n" + m1, "[port.a]\n" + m1 + "[port.b]\n", "01/0 a"},
+		{"to the last", "[port.a]\n" + m1 + "[port.b]\n", "[port.a]\n[port.b]\n" + m1, "01/0 b"},
+		{"swapped", "[port.a]\n" + m1 + "[port.b]\n" + m2, "[port.a]\n" + m2 + "[port.b]\n" + m1, "01/0 b, 02/0 a"},
+		{"renamed", "[port.a]\n" + m1, "[port.b]\n" + m1, "01/0 b"},
+		{"to a new port", "[port.b]\n" + m1, "[port.a]\n" + m1 + "[port.b]\n", "01/0 a"},
+		{"from a port that goes", "[port.a]\n[port.b]\n" + m1, "[port.a]\n" + m1, "01/0 a"},
+		{"tags swapped", "[port.a]\ntag = 5\n" + m1 + "[port.b]\ntag = 6\n" + m1, "[port.a]\ntag = 6\n" + m1 + "[port.b]\ntag = 5\n" + m1, "01/5 b, 01/6 a"},
+		{"from static to pinned", "[port.a]\n[port.b]\n[[fdb]]\nport = \"b\"\n" + m1, "[port.a]\n" + m1 + "[port.b]\n", "01/0 a"},
+		{"from pinned to static", "[port.a]\n" + m1 + "[port.b]\n", "[port.a]\n[port.b]\n[[fdb]]\nport = \"b\"\n" + m1, "01/0 b"},
+		{"static to another", "[port.a]\n[port.b]\n[[fdb]]\nport = \"b\"\n" + m1, "[port.a]\n[port.b]\n[[fdb]]\nport = \"a\"\n" + m1, "01/0 a"},
+		{"static of a replaced port", "[port.a]\n[[fdb]]\nport = \"a\"\n" + m1, "[port.a]\nqueues = 2\n[[fdb]]\nport = \"a\"\n" + m1, "01/0 a"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t, c.from)
+			if _, err := l.d.Reload(l.load(c.to)); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.ReplaceAll(l.fdb(), "52:54:00:00:00:", ""); got != c.fdb {
+				t.Errorf("FDB: %s; want %s", got, c.fdb)
+			}
+		})
+	}
+}
+
+// A reload that fails on the way leaves everything as it was: ports, sockets,
+// addresses, traffic.
+func TestReloadIsUndone(t *testing.T) {
+	const (
+		m1   = "mac = \"52:54:00:00:00:01\"\n"
+		m2   = "mac = \"52:54:00:00:00:02\"\n"
+		m3   = "mac = \"52:54:00:00:00:03\"\n"
+		ab   = "[port.a]\n" + m1 + "[port.b]\n" + m2
+		busy = "[port.z]\nsocket = \"$busy\"\n"
+		rest = "[port.c]\n" + m3 + "[[fdb]]\nmac = \"52:54:00:00:00:09\"\nport = \"c\"\n"
+	)
+	for _, c := range []struct{ name, cfg, err string }{
+		{"socket in use", ab + rest + busy, "socket is in use"},
+		{"socket in use, others gone", ab + busy, "socket is in use"},
+		{"socket in use, others new", ab + "[port.d]\n[port.e]\n" + rest + busy, "socket is in use"},
+		// c is closed before its new socket turns out to be in use.
+		{"socket of a replaced port in use", ab + "[port.c]\nsocket = \"$busy\"\n" + m3, "socket is in use"},
+		{"socket is a file", ab + rest + "[port.z]\nsocket = \"$file\"\n", "not a socket"},
+		{"addresses moved, then a socket in use", "[port.a]\n" + m2 + "[port.b]\n" + m1 + rest + busy, "socket is in use"},
+		{"unknown interface", ab + "[uplink.x]\ninterface = \"no-such-if\"\n", "no-such-if"},
+		{"fixed setting", "workers = 2\n" + ab + rest, "switch.workers"},
+		{"two fixed settings", "mac_table_size = 100\nmac_aging_time = \"1s\"\n" + ab + rest, "switch.mac_table_size"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t, ab+rest)
+			taken, err := net.Listen("unix", l.dir+"/busy")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer taken.Close()
+			if err := os.WriteFile(l.dir+"/file", nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			a, _ := l.talk("a", "b")
+			before := l.fdb()
+
+			l.refuses(c.cfg, c.err)
+
+			if got := l.names(); got != "a b c" {
+				t.Errorf("ports: %s", got)
+			}
+			if got := l.fdb(); got != before {
+				t.Errorf("FDB: %s; it was %s", got, before)
+			}
+			if a, c := l.port("a"), l.port("c"); a.MAC != "52:54:00:00:00:01" || c.Socket != l.socket("c") {
+				t.Errorf("a: %+v\nc: %+v", a, c)
+			}
+			l.must(a.Await(200))
+			s := l.connect("c", 3)
+			l.state("c", control.StateRunning)
+			l.must(s.Leave())
+
+			// And the next one works.
+			l.reload(ab+rest+"[port.d]\n", "port d added")
+			l.reload(ab+rest, "port d removed")
+		})
+	}
+}
+
+// A port that is replaced by a reload that fails opens again for its guest.
+func TestUndoneReloadTakesGuestsBack(t *testing.T) {
+	l := newLab(t, "[port.a]\n")
+	taken, err := net.Listen("unix", l.dir+"/busy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	s := l.connect("a", 1)
+	l.state("a", control.StateRunning)
+	// That the other socket is in use shows only when a's name is free, and its
+	// guest is gone.
+	l.refuses("[port.a]\nsocket = \"$busy\"\n", "socket is in use")
+	if l.port("a").State != control.StateListening {
+		t.Errorf("a is %s", l.port("a").State)
+	}
+	s.Die()
+	s = l.connect("a", 1)
+	l.state("a", control.StateRunning)
+	l.must(s.Leave())
+}
+
+// A new daemon that cannot have all of its ports leaves none.
+func TestStartIsUndone(t *testing.T) {
+	l := newLab(t, "[port.a]\n")
+	taken, err := net.Listen("unix", l.dir+"/busy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if _, err := New(l.load("[port.b]\n[port.c]\n[port.z]\nsocket = \"$busy\"\n"), l.d.log); err == nil {
+		t.Error("no error")
+	}
+	for _, p := range []string{"b", "c"} {
+		if _, err := os.Lstat(l.socket(p)); !os.IsNotExist(err) {
+			t.Errorf("%s's socket is there: %v", p, err)
+		}
+	}
+	if s, err := station.Connect(l.socket("a"), station.Config{MAC: station.Addr(1)}); err != nil {
+		t.Error(err)
+	} else {
+		l.must(s.Leave())
+	}
+}
+
+// A reload that comes while the daemon stops opens nothing any more.
+func TestReloadAfterTheEnd(t *testing.T) {
+	l := newLab(t, "[port.a]\n")
+	other, err := New(l.load("[port.b]\n"), l.d.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	l.must(other.Run(ctx))
+	for _, cfg := range []string{"[port.b]\n[port.c]\n", "", "[port.b]\nmax_macs = 1\n"} {
+		if changed, err := other.Reload(l.load(cfg)); err == nil {
+			t.Errorf("changed: %v", changed)
+		}
+	}
+}
