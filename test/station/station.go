@@ -58,8 +58,8 @@ type Station struct {
 	rounds                    atomic.Uint64 // of the loop
 	paused, quit              atomic.Bool
 	started                   bool
-	done                             chan struct{}
-	err                              error // valid when done is closed
+	done                      chan struct{}
+	err                       error // valid when done is closed
 }
 
 // A flow is requests to one address.
@@ -331,6 +331,9 @@ func (s *Station) handle(frame []byte) error {
 }
 
 func (s *Station) answerCame(from MAC, name flowName, n uint64) error {
+	if name.run != s.run {
+		return nil // asked by whoever had this address before
+	}
 	i := slices.IndexFunc(s.flows, func(f *flow) bool { return f.flowName == name })
 	if i < 0 {
 		return fmt.Errorf("answer from %s to a request that was never made: %s", from, name)
