@@ -301,7 +301,7 @@ func (u *Uplink) logState() {
 		if now.index == was.index && now.name != was.name {
 			u.log.Info("interface was renamed", "from", was.name, "to", now.name)
 		}
-		u.log.Info("interface is "+now.state, "index", now.index, "mac", u.link.mac, "mtu", now.mtu)
+		u.log.Info("interface is "+now.state, "index", now.index, "mac", u.link.mac.String(), "mtu", now.mtu)
 	}
 }
 
