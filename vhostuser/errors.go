@@ -27,6 +27,10 @@ var (
 	// ErrRefused: a message was understood, but what it asks for is impossible
 	// or not allowed.
 	ErrRefused = errors.New("refused")
+
+	// ErrJammed: the counter of an eventfd is full, so that a signal may have to
+	// wait for the front-end to read it.
+	ErrJammed = errors.New("eventfd is jammed")
 )
 
 // A ProtocolError says which message a session ended with. Err wraps one of the

@@ -38,8 +38,9 @@ type Session struct {
 	log  hclog.Logger
 	end  context.CancelCauseFunc // ends the session
 
-	mu    sync.Mutex
-	state State
+	mu       sync.Mutex
+	state    State
+	nextCall int // what a vring's Call is about to be, for watch; -1: nothing
 
 	maps   []mapping          // parallel to state.Regions
 	queues []*virtqueue.Queue // parallel to state.Vrings; nil unless the device has it
@@ -75,6 +76,8 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) er
 		end:    end,
 		state:  newState(vrings),
 		queues: make([]*virtqueue.Queue, vrings),
+
+		nextCall: -1,
 	}
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
@@ -84,6 +87,9 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) er
 	// A deadline in the past wakes the goroutine out of Recv and Send.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
+	ended := make(chan struct{})
+	defer close(ended)
+	go s.watch(ended)
 	defer s.teardown()
 
 	dev.Attach(s)
@@ -255,12 +261,13 @@ func (s *Session) teardown() {
 	for _, m := range s.maps {
 		m.unmap()
 	}
-	for _, r := range s.state.Regions {
+	old := s.state
+	s.update(func(st *State) { *st = newState(len(st.Vrings)) }) // first: others use what is in it
+	for _, r := range old.Regions {
 		closeFD(r.FD)
 	}
-	for _, v := range s.state.Vrings {
+	for _, v := range old.Vrings {
 		closeFDs([]int{v.Kick, v.Call, v.Err})
 	}
-	s.update(func(st *State) { *st = newState(len(st.Vrings)) })
 	_ = s.conn.Close()
 }

@@ -152,13 +152,14 @@ func (s *Session) setVringCall(m *Message) error {
 	if fd >= 0 {
 		m.TakeFD(0)
 	}
+	s.update(func(*State) { s.nextCall = fd })
 	if q := s.queues[i]; q != nil {
 		resume := s.dev.Quiesce()
 		q.SetCall(fd)
 		q.Signal()
 		resume()
 	}
-	s.update(func(st *State) { st.Vrings[i].Call = fd })
+	s.update(func(st *State) { st.Vrings[i].Call, s.nextCall = fd, -1 })
 	closeFD(v.Call)
 	return nil
 }

@@ -1,0 +1,110 @@
+package netport_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"runtime"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"vswitchd/vhostuser"
+)
+
+// jam fills an eventfd's counter and makes writing to it wait for somebody who reads
+// it. The front-end can do so at any time: the switch has the same file description.
+func jam(tb testing.TB, fd int) {
+	tb.Helper()
+	counted(fd)
+	fill := binary.NativeEndian.AppendUint64(nil, math.MaxUint64-1)
+	if _, err := unix.Write(fd, fill); err != nil {
+		tb.Fatal(err)
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// keepJammed fills the counter again whenever there is room in it, from several
+// threads that wait for that as the switch's does, and before it.
+func keepJammed(tb testing.TB, fd int) {
+	tb.Helper()
+	fd, err := unix.Dup(fd)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var stop atomic.Bool
+	var running atomic.Int32
+	for range 3 {
+		running.Add(1)
+		go func() {
+			defer running.Add(-1)
+			fill := binary.NativeEndian.AppendUint64(nil, math.MaxUint64-1)
+			for !stop.Load() {
+				unix.Write(fd, fill)
+			}
+		}()
+	}
+	tb.Cleanup(func() {
+		stop.Store(true)
+		unix.SetNonblock(fd, true)
+		until(tb, "the attackers end", func() bool { counted(fd); return running.Load() == 0 })
+		unix.Close(fd)
+	})
+}
+
+// A front-end that makes our signals to it block loses its session, and the worker that
+// was blocked goes on. Until then the rest of the program does.
+func TestJammedCall(t *testing.T) {
+	for name, attack := range map[string]func(a, b, bad *guest){
+		"by a frame for it": func(a, b, bad *guest) {
+			bad.post(bad.rx[0], 10, 300)
+			jam(a, bad.rx[0].call)
+			a.send(a.frameTo(bad, 100))
+		},
+		"by its own frame": func(a, b, bad *guest) {
+			a.post(a.rx[0], 1, 300)
+			jam(a, bad.tx[0].call)
+			frame := bad.frameTo(a, 100)
+			bad.send(frame)
+			a.awaits(frame)
+		},
+		"all the time": func(a, b, bad *guest) {
+			bad.post(bad.rx[0], 10, 300)
+			jam(a, bad.rx[0].call)
+			keepJammed(a, bad.rx[0].call)
+			a.send(a.frameTo(bad, 100))
+		},
+		"when it is set": func(a, b, bad *guest) {
+			fd := newEventfd(a)
+			jam(a, fd)
+			// The reply does not come.
+			payload := vhostuser.VringFile{Index: 0}.AppendTo(nil)
+			if err := bad.front.Send(vhostuser.SetVringCall, 0, payload, fd); err != nil {
+				a.Fatal(err)
+			}
+			unix.SetNonblock(fd, false) // perhaps after we have made it non-blocking
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.work(2)
+			a, b, bad := l.connect(guestConfig{}), l.connect(guestConfig{}), l.connect(guestConfig{})
+			exchange(a, b)
+			attack(a, b, bad)
+			for range 10 {
+				runtime.GC() // stops the world
+			}
+			if err := bad.end(); !errors.Is(err, vhostuser.ErrJammed) {
+				t.Errorf("session ended with %v", err)
+			}
+			bad.front.Close()
+			until(t, "chains come back", func() bool { a.reclaim(); return len(a.tx[0].bufs) == 0 })
+			exchange(a, b)
+			bad.dial()
+			exchange(b, bad)
+		})
+	}
+}
