@@ -319,7 +319,11 @@ func (s *Station) handle(frame []byte) error {
 	case src != f.origin:
 		return fmt.Errorf("request from %s comes from %s", f, src)
 	}
-	if want := s.heard[f]; n != want {
+	want, known := s.heard[f]
+	if f.target == Broadcast && !known {
+		want = n // from now on; whoever asks counts the answers from the first
+	}
+	if n != want {
 		return fmt.Errorf("request %d from %s came, %d was expected", n, f, want)
 	}
 	s.heard[f] = n + 1

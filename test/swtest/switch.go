@@ -52,12 +52,19 @@ func Start(t testing.TB, netns *Netns, config string) *Switch {
 		}
 		os.RemoveAll(dir)
 	})
-	whole := fmt.Sprintf("[log]\nlevel = \"debug\"\n[control]\nsocket = %q\n[switch]\nsocket_dir = %q\n%s", s.ControlSocket(), dir, config)
+	s.Configure(t, config)
+	s.Launch(t)
+	return s
+}
+
+// Configure writes the configuration file anew, as Start does. The process reads it at
+// the next SIGHUP or Launch.
+func (s *Switch) Configure(t testing.TB, config string) {
+	t.Helper()
+	whole := fmt.Sprintf("[log]\nlevel = \"debug\"\n[control]\nsocket = %q\n[switch]\nsocket_dir = %q\n%s", s.ControlSocket(), s.Dir, config)
 	if err := os.WriteFile(s.ConfigFile(), []byte(whole), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.Launch(t)
-	return s
 }
 
 // ConfigFile is where the configuration is.
@@ -137,6 +144,22 @@ func (s *Switch) Log() string {
 	return string(b)
 }
 
+// WaitLog waits until text is in the log, from a byte of it on (an earlier len of
+// Log), and returns the line that it is in.
+func (s *Switch) WaitLog(t testing.TB, from int, text string) (line string) {
+	t.Helper()
+	Until(t, fmt.Sprintf("%q is in the log", text), func() bool {
+		for l := range strings.Lines(s.Log()[from:]) {
+			if strings.Contains(l, text) {
+				line = strings.TrimSpace(l)
+				return true
+			}
+		}
+		return false
+	})
+	return line
+}
+
 func (s *Switch) get(path string) (json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -179,8 +202,10 @@ func (s *Switch) WaitState(t testing.TB, port string, state control.State) {
 	Until(t, fmt.Sprintf("port %s is %s", port, state), func() bool { return s.Port(t, port).State == state })
 }
 
-// pid is that of vswitchd; `ip netns exec` has become it.
-func (s *Switch) pid() string { return strconv.Itoa(s.cmd.Process.Pid) }
+// PID is vswitchd's process id; `ip netns exec` has become it.
+func (s *Switch) PID() int { return s.cmd.Process.Pid }
+
+func (s *Switch) pid() string { return strconv.Itoa(s.PID()) }
 
 // CPU is the processor time that the process has used, to a hundredth of a second.
 func (s *Switch) CPU(t testing.TB) time.Duration {
