@@ -88,6 +88,10 @@ func connector(cfg *config.Port) (vhostuser.Connector, error) {
 // when there are too many files open.
 const retryAfter = time.Second
 
+// penalty is how long a port takes no front-end after one that made a data-plane
+// thread wait, so that the next one cannot make that a habit.
+const penalty = 10 * time.Second
+
 // serve serves one front-end after the other until the port is closed.
 func (g *guest) serve(ctx context.Context) {
 	defer close(g.done)
@@ -106,13 +110,18 @@ func (g *guest) serve(ctx context.Context) {
 		case err != nil:
 			g.log.Error("no front-end can connect for now", "error", err)
 			g.note(func() { g.lastErr = err.Error() })
-			select {
-			case <-ctx.Done():
-			case <-time.After(retryAfter):
-			}
+			pause(ctx, retryAfter)
 		default:
 			g.session(ctx, conn)
 		}
+	}
+}
+
+// pause waits for the given time, or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
 	}
 }
 
@@ -136,6 +145,9 @@ func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
 		g.resets[resetReason(err)]++
 	})
 	g.log.Error("port was reset", "reason", err)
+	if errors.Is(err, vhostuser.ErrJammed) {
+		pause(ctx, penalty)
+	}
 }
 
 func (g *guest) note(change func()) {

@@ -77,6 +77,7 @@ func TestResetReasons(t *testing.T) {
 		{errDied, "died"},
 		{fmt.Errorf("sending: %w", unix.EPIPE), "died"},
 		{fmt.Errorf("%w (address 0x1)", netport.ErrFault), "memory-fault"},
+		{vhostuser.ErrJammed, "jammed-eventfd"},
 		{fmt.Errorf("ring 1: %w", virtqueue.ErrAvailIndex), "bad-ring"},
 		{fmt.Errorf("ring 1: %w", virtqueue.ErrHead), "bad-ring"},
 		{vhostuser.ErrTruncated, "truncated-message"},

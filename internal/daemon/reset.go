@@ -25,6 +25,7 @@ var resetReasons = []struct {
 	{unix.EPIPE, "died"}, // it has not waited for a reply
 	{unix.ECONNRESET, "died"},
 	{netport.ErrFault, "memory-fault"},
+	{vhostuser.ErrJammed, "jammed-eventfd"},
 	{virtqueue.ErrAvailIndex, "bad-ring"},
 	{virtqueue.ErrHead, "bad-ring"},
 	{vhostuser.ErrTruncated, "truncated-message"},
