@@ -70,6 +70,7 @@ type guestConfig struct {
 	disabled bool   // its rings are started disabled
 	eventfds bool   // it has kick and call eventfds
 	offloads uint64 // Config.Offloads
+	dry      bool   // it gets nothing that is flooded
 }
 
 // A guest is a port with a driver for each of its rings.
@@ -147,6 +148,9 @@ func (l *lab) newPort(cfg guestConfig) *guest {
 	}
 	pc := vswitch.DefaultPortConfig(fmt.Sprintf("vm%d", g.n))
 	pc.Counters = g.counters
+	if cfg.dry {
+		pc.Flood, pc.McastFlood, pc.BcastFlood = false, false, false
+	}
 	pc.MACs = []vswitch.MAC{vswitchtest.Station(g.n)}
 	var err error
 	g.port, err = netport.New(netport.Config{
@@ -232,9 +236,11 @@ func counted(fd int) uint64 {
 // publish shows the device what has been offered, and kicks it if it wants that.
 func (r *ring) publish() {
 	if r.Publish() && r.kick >= 0 {
-		unix.Write(r.kick, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		signal(r.kick)
 	}
 }
+
+func signal(fd int) { unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
 // run starts a ring, at the index at which it was stopped.
 func (g *guest) run(r *ring) {

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"vswitchd/vhostuser"
 	"vswitchd/vhostuser/vhostusertest"
 	"vswitchd/virtqueue"
@@ -103,7 +101,7 @@ func TestAvailIndexTooFarAhead(t *testing.T) {
 			bad = a.tx[0]
 		}
 		bad.SetAvailIdx(uint16(a.cfg.size + 1))
-		unix.Write(bad.kick, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		signal(bad.kick)
 		if index == 0 {
 			b.send(b.frameTo(a, 60))
 		}
