@@ -136,6 +136,13 @@ func truncated(err error) error {
 // Send sends a message; fds stay the caller's. It waits while the peer does not
 // read.
 func (c *Conn) Send(r Request, flags Flags, payload []byte, fds ...int) error {
+	if err := c.send(r, flags, payload, fds...); err != nil {
+		return fmt.Errorf("sending %v: %w", r, err)
+	}
+	return nil
+}
+
+func (c *Conn) send(r Request, flags Flags, payload []byte, fds ...int) error {
 	c.out = appendHeader(c.out[:0], Header{r, flags | FlagVersion, uint32(len(payload))})
 	c.out = append(c.out, payload...)
 	var rights []byte
@@ -146,10 +153,7 @@ func (c *Conn) Send(r Request, flags Flags, payload []byte, fds ...int) error {
 	if err == nil && n < len(c.out) {
 		_, err = c.uc.Write(c.out[n:])
 	}
-	if err != nil {
-		return fmt.Errorf("sending %v: %w", r, err)
-	}
-	return nil
+	return err
 }
 
 // closeFDs closes those of fds that are file descriptors.

@@ -190,6 +190,17 @@ type harness struct {
 // serve starts a session. When the test is over, nothing of it may be left.
 func serve(t *testing.T, dev *device) *harness {
 	t.Helper()
+	return serveDevice(t, dev, dev)
+}
+
+// serveFull is serve for a device with hooks.
+func serveFull(t *testing.T, dev *fullDevice) *harness {
+	t.Helper()
+	return serveDevice(t, dev.device, dev)
+}
+
+func serveDevice(t *testing.T, dev *device, as vhostuser.Device) *harness {
+	t.Helper()
 	fds, maps := openFDs(t), guestMappings(t)
 	fe, backend, err := vhostusertest.Pair()
 	if err != nil {
@@ -197,7 +208,7 @@ func serve(t *testing.T, dev *device) *harness {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	h := &harness{t: t, dev: dev, fe: fe, cancel: cancel, ended: make(chan error, 1)}
-	go func() { h.ended <- vhostuser.Serve(ctx, backend, dev, vhostuser.Options{}) }()
+	go func() { h.ended <- vhostuser.Serve(ctx, backend, as, vhostuser.Options{}) }()
 	t.Cleanup(func() {
 		fe.Close()
 		_ = h.wait()

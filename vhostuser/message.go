@@ -125,7 +125,7 @@ type messageSpec struct {
 	name     string
 	min, max uint32 // payload, in bytes
 	fds      fdCount
-	gate     int // number of the protocol feature without which it must not be sent; ungated
+	gate     int // number of the protocol feature without which it must not be sent; ungated, gateIOMMU
 	reply    replyKind
 }
 
@@ -148,8 +148,14 @@ const (
 	always                    // with a payload of its own
 )
 
-// ungated is for messages that need no protocol feature.
-const ungated = -1
+const (
+	// ungated is for messages that need no protocol feature.
+	ungated = -1
+
+	// gateIOMMU: "This request should be send only when VIRTIO_F_IOMMU_PLATFORM
+	// feature has been successfully negotiated", which is never offered.
+	gateIOMMU = -2
+)
 
 // messages is the specification's list of front-end message types. What a
 // session does with each is in Session.handle; that a message is here does
@@ -162,7 +168,7 @@ var messages = [...]messageSpec{
 	SetOwner:              {"SET_OWNER", 0, 0, noFDs, ungated, onDemand},
 	ResetOwner:            {"RESET_OWNER", 0, 0, noFDs, ungated, onDemand},
 	SetMemTable:           {"SET_MEM_TABLE", 8, 264, fdPerRegion, ungated, onDemand},
-	SetLogBase:            {"SET_LOG_BASE", 8, 16, oneFD, ProtocolFeatureLogShmFD, always},
+	SetLogBase:            {"SET_LOG_BASE", 16, 16, oneFD, ProtocolFeatureLogShmFD, always},
 	SetLogFD:              {"SET_LOG_FD", 0, 8, oneFDAtMost, ProtocolFeatureLogShmFD, onDemand},
 	SetVringNum:           {"SET_VRING_NUM", 8, 8, noFDs, ungated, onDemand},
 	SetVringAddr:          {"SET_VRING_ADDR", 40, 40, noFDs, ungated, onDemand},
@@ -178,7 +184,7 @@ var messages = [...]messageSpec{
 	SendRARP:              {"SEND_RARP", 8, 8, noFDs, ProtocolFeatureRARP, onDemand},
 	NetSetMTU:             {"NET_SET_MTU", 8, 8, noFDs, ProtocolFeatureNetMTU, onDemand},
 	SetBackendReqFD:       {"SET_BACKEND_REQ_FD", 0, 8, oneFD, ProtocolFeatureBackendReq, onDemand},
-	IOTLBMsg:              {"IOTLB_MSG", 26, 32, noFDs, ungated, always},
+	IOTLBMsg:              {"IOTLB_MSG", 26, 32, noFDs, gateIOMMU, always},
 	SetVringEndian:        {"SET_VRING_ENDIAN", 8, 8, noFDs, ProtocolFeatureCrossEndian, onDemand},
 	GetConfig:             {"GET_CONFIG", 12, 268, noFDs, ProtocolFeatureConfig, always},
 	SetConfig:             {"SET_CONFIG", 12, 268, noFDs, ProtocolFeatureConfig, onDemand},
@@ -202,6 +208,51 @@ var messages = [...]messageSpec{
 	CheckDeviceState:      {"CHECK_DEVICE_STATE", 0, 0, noFDs, ProtocolFeatureDeviceState, always},
 	GetShmemConfig:        {"GET_SHMEM_CONFIG", 0, 0, noFDs, ProtocolFeatureShmem, always},
 	GetVringBaseSkipDrain: {"GET_VRING_BASE_SKIP_DRAIN", 8, 8, noFDs, ProtocolFeatureGetVringBaseSkipDrain, always},
+}
+
+// BackendRequest is the type of a message to the front-end, on the channel of
+// SET_BACKEND_REQ_FD.
+type BackendRequest uint32
+
+// Back-end message types (VHOST_USER_BACKEND_*).
+const (
+	BackendIOTLBMsg             BackendRequest = 1
+	BackendConfigChangeMsg      BackendRequest = 2
+	BackendVringHostNotifierMsg BackendRequest = 3
+	BackendVringCall            BackendRequest = 4
+	BackendVringErr             BackendRequest = 5
+	BackendSharedObjectAdd      BackendRequest = 6
+	BackendSharedObjectRemove   BackendRequest = 7
+	BackendSharedObjectLookup   BackendRequest = 8
+	BackendShmemMap             BackendRequest = 9
+	BackendShmemUnmap           BackendRequest = 10
+)
+
+// String returns the specification's name without VHOST_USER_.
+func (r BackendRequest) String() string {
+	if uint64(r) < uint64(len(backendMessages)) && backendMessages[r].name != "" {
+		return backendMessages[r].name
+	}
+	return fmt.Sprintf("back-end message %d", uint32(r))
+}
+
+// backendMessages is the specification's list of back-end message types, in the
+// form of the one of front-end message types. Every one is answered if it asks
+// for that by need_reply; some always are. Those that are sent are in
+// channel.next.
+//
+//	message: name, payload (bytes), file descriptors, gating protocol feature, replies
+var backendMessages = [...]messageSpec{
+	BackendIOTLBMsg:             {"BACKEND_IOTLB_MSG", 26, 32, noFDs, gateIOMMU, onDemand},
+	BackendConfigChangeMsg:      {"BACKEND_CONFIG_CHANGE_MSG", 0, 0, noFDs, ProtocolFeatureConfig, onDemand},
+	BackendVringHostNotifierMsg: {"BACKEND_VRING_HOST_NOTIFIER_MSG", 24, 24, fdUnlessNoFD, ProtocolFeatureHostNotifier, onDemand},
+	BackendVringCall:            {"BACKEND_VRING_CALL", 8, 8, noFDs, ProtocolFeatureInbandNotifications, onDemand},
+	BackendVringErr:             {"BACKEND_VRING_ERR", 8, 8, noFDs, ProtocolFeatureInbandNotifications, onDemand},
+	BackendSharedObjectAdd:      {"BACKEND_SHARED_OBJECT_ADD", 16, 16, noFDs, ProtocolFeatureSharedObject, onDemand},
+	BackendSharedObjectRemove:   {"BACKEND_SHARED_OBJECT_REMOVE", 16, 16, noFDs, ProtocolFeatureSharedObject, onDemand},
+	BackendSharedObjectLookup:   {"BACKEND_SHARED_OBJECT_LOOKUP", 16, 16, noFDs, ProtocolFeatureSharedObject, always},
+	BackendShmemMap:             {"BACKEND_SHMEM_MAP", 40, 40, oneFD, ProtocolFeatureShmem, onDemand},
+	BackendShmemUnmap:           {"BACKEND_SHMEM_UNMAP", 40, 40, noFDs, ProtocolFeatureShmem, onDemand},
 }
 
 // Message is a message as it came: header, payload and file descriptors.

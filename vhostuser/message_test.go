@@ -19,9 +19,17 @@ func TestTableOfMessagesIsComplete(t *testing.T) {
 		if s.min > s.max || s.max > MaxPayload {
 			t.Errorf("%v: payload of %d to %d bytes", r, s.min, s.max)
 		}
-		if s.gate != ungated && (s.gate < 0 || s.gate >= len(protocolFeatureNames)) {
+		if s.gate != ungated && s.gate != gateIOMMU && (s.gate < 0 || s.gate >= len(protocolFeatureNames)) {
 			t.Errorf("%v: gate %d", r, s.gate)
 		}
+	}
+	for r := BackendIOTLBMsg; r <= BackendShmemUnmap; r++ {
+		if s := backendMessages[r]; s.name == "" || s.name != r.String() {
+			t.Errorf("back-end message %d is %q", uint32(r), r)
+		}
+	}
+	if got, want := BackendRequest(11).String(), "back-end message 11"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 	for _, r := range []Request{0, GetVringBaseSkipDrain + 1, 1 << 31} {
 		if r.spec() != nil {

@@ -47,6 +47,42 @@ type VringFile struct {
 	NoFD  bool
 }
 
+// LogBase is "a log description": where in a file the log of dirty pages is.
+type LogBase struct {
+	Size   uint64 // "size of area used for logging", in bytes
+	Offset uint64 // "from start of supplied file descriptor where logging starts (i.e. where guest address 0 would be logged)"
+}
+
+// Inflight is "an inflight description": where in a file the memory is in which a
+// back-end keeps track of descriptors in flight.
+type Inflight struct {
+	Size      uint64 // "of area to track inflight I/O", in bytes
+	Offset    uint64 // "of this area from the start of the supplied file descriptor"
+	NumQueues uint16
+	QueueSize uint16
+}
+
+// ConfigAccess is an access to the "virtio device config space".
+type ConfigAccess struct {
+	Offset, Size uint32 // bytes
+	Flags        uint32 // ConfigWritable or ConfigMigration
+	Data         []byte // Size bytes, or none in a request to read
+}
+
+// Flags of a ConfigAccess.
+const (
+	ConfigWritable  = 0 // "Vhost front-end messages used for writable fields"
+	ConfigMigration = 1 // "Vhost front-end messages used for live migration"
+)
+
+// MaxConfigSize is the size of the largest configuration space, in bytes.
+const MaxConfigSize = 256
+
+const (
+	configHeader = 12
+	inflightSize = 20 // QEMU and DPDK add 4 bytes of padding
+)
+
 // DecodeU64 decodes "a single 64-bit integer" from the first 8 bytes of b.
 func DecodeU64(b []byte) uint64 { return binary.NativeEndian.Uint64(b) }
 
@@ -154,4 +190,51 @@ func (f VringFile) AppendTo(b []byte) []byte {
 		v |= vringNoFD
 	}
 	return AppendU64(b, v)
+}
+
+func decodeLogBase(b []byte) LogBase {
+	return LogBase{Size: DecodeU64(b[0:]), Offset: DecodeU64(b[8:])}
+}
+
+// AppendTo appends the wire format to b.
+func (l LogBase) AppendTo(b []byte) []byte { return AppendU64(AppendU64(b, l.Size), l.Offset) }
+
+// DecodeInflight decodes "an inflight description" from the first 20 bytes of b.
+func DecodeInflight(b []byte) Inflight {
+	return Inflight{
+		Size:      DecodeU64(b[0:]),
+		Offset:    DecodeU64(b[8:]),
+		NumQueues: binary.NativeEndian.Uint16(b[16:]),
+		QueueSize: binary.NativeEndian.Uint16(b[18:]),
+	}
+}
+
+// AppendTo appends the wire format to b, without padding at the end.
+func (i Inflight) AppendTo(b []byte) []byte {
+	b = AppendU64(AppendU64(b, i.Size), i.Offset)
+	b = binary.NativeEndian.AppendUint16(b, i.NumQueues)
+	return binary.NativeEndian.AppendUint16(b, i.QueueSize)
+}
+
+// decodeConfigAccess refuses an access whose size is not that of its payload. In a
+// request to read, a payload without data will do.
+func decodeConfigAccess(b []byte, read bool) (ConfigAccess, error) {
+	c := ConfigAccess{
+		Offset: binary.NativeEndian.Uint32(b[0:]),
+		Size:   binary.NativeEndian.Uint32(b[4:]),
+		Flags:  binary.NativeEndian.Uint32(b[8:]),
+		Data:   b[configHeader:],
+	}
+	if n := len(c.Data); uint64(n) != uint64(c.Size) && !(read && n == 0) {
+		return ConfigAccess{}, fmt.Errorf("%w: %d bytes of a configuration space with %d bytes of data", ErrMalformed, c.Size, n)
+	}
+	return c, nil
+}
+
+// AppendTo appends the wire format to b.
+func (c ConfigAccess) AppendTo(b []byte) []byte {
+	b = binary.NativeEndian.AppendUint32(b, c.Offset)
+	b = binary.NativeEndian.AppendUint32(b, c.Size)
+	b = binary.NativeEndian.AppendUint32(b, c.Flags)
+	return append(b, c.Data...)
 }

@@ -14,10 +14,18 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// supportedProtocolFeatures are those that this package implements.
+// supportedProtocolFeatures are those that this package implements. The others, and
+// why: docs/vhost-user.md.
 const supportedProtocolFeatures = 1<<ProtocolFeatureMQ |
+	1<<ProtocolFeatureRARP |
 	1<<ProtocolFeatureReplyAck |
-	1<<ProtocolFeatureConfigureMemSlots
+	1<<ProtocolFeatureNetMTU |
+	1<<ProtocolFeatureBackendReq |
+	1<<ProtocolFeatureConfig |
+	1<<ProtocolFeatureResetDevice |
+	1<<ProtocolFeatureInbandNotifications |
+	1<<ProtocolFeatureConfigureMemSlots |
+	1<<ProtocolFeatureStatus
 
 // Options change how a session is run. The zero value is good.
 type Options struct {
@@ -35,8 +43,9 @@ type Options struct {
 type Session struct {
 	conn *Conn
 	dev  Device
-	log  hclog.Logger
-	end  context.CancelCauseFunc // ends the session
+	hooks
+	log hclog.Logger
+	end context.CancelCauseFunc // ends the session
 
 	mu       sync.Mutex
 	state    State
@@ -44,6 +53,11 @@ type Session struct {
 
 	maps   []mapping          // parallel to state.Regions
 	queues []*virtqueue.Queue // parallel to state.Vrings; nil unless the device has it
+	relays []*relay           // parallel to state.Vrings; nil unless signals are in-band
+
+	// channel is for requests to the front-end; nil: there is none. Only the
+	// session's goroutine stores it.
+	channel atomic.Pointer[channel]
 
 	// memory is the table of maps. Other goroutines load it to learn whose a
 	// faulting address is. Never nil.
@@ -72,10 +86,12 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) er
 	s := &Session{
 		conn:   NewConn(conn),
 		dev:    dev,
+		hooks:  hooksOf(dev),
 		log:    opts.Logger,
 		end:    end,
 		state:  newState(vrings),
 		queues: make([]*virtqueue.Queue, vrings),
+		relays: make([]*relay, vrings),
 
 		nextCall: -1,
 	}
@@ -137,10 +153,12 @@ func (s *Session) serveOne() error {
 	defer m.Close()
 	s.log.Trace("received", "message", m.Request, "flags", m.Flags, "size", m.Size, "fds", len(m.FDs))
 
-	reply, err := s.handle(m)
+	r, err := s.handle(m)
 	switch {
-	case reply != nil:
-		return s.conn.Send(m.Request, FlagReply, reply)
+	case err == nil && r.payload != nil:
+		return s.conn.Send(m.Request, FlagReply, r.payload, r.fds...)
+	case errors.Is(err, errClose):
+		return &ProtocolError{m.Request, err}
 	case s.wantsAck(m):
 		// "The payload should be set to zero on success or non-zero on failure."
 		var result uint64
@@ -181,8 +199,10 @@ func (s *Session) allowed(m *Message) error {
 		return err
 	}
 	switch gate := m.Request.spec().gate; {
-	case gate == ungated || s.negotiated(gate):
+	case gate == ungated || gate >= 0 && s.negotiated(gate):
 		return nil
+	case gate == gateIOMMU:
+		return fmt.Errorf("%w: ACCESS_PLATFORM", ErrNotNegotiated)
 	case m.Request == GetQueueNum && s.protocolFeatures()&(1<<ProtocolFeatureMQ) != 0:
 		// "This request should be sent only when VHOST_USER_PROTOCOL_F_MQ is set in
 		// queried protocol features": what was offered counts here.
@@ -192,63 +212,105 @@ func (s *Session) allowed(m *Message) error {
 	}
 }
 
-// errNotImplemented is for messages that belong to features that are never
-// offered.
-var errNotImplemented = errors.New("not implemented")
+var (
+	// errNotImplemented is for messages that have no feature to negotiate and that
+	// a front-end of this kind of device does not send.
+	errNotImplemented = fmt.Errorf("%w: not implemented", ErrRefused)
 
-// handle does what a message says and returns the payload of its reply, if
-// it has one of its own. An error has changed nothing, except that a ring which
-// could not be started again is stopped.
-func (s *Session) handle(m *Message) (reply []byte, err error) {
+	// errClose is for what must end the session although the front-end could be
+	// told.
+	errClose = fmt.Errorf("%w, and the connection with it", ErrRefused)
+)
+
+// A reply is the answer to a message that has one of its own; without a payload:
+// there is none. The file descriptors stay whose they are.
+type reply struct {
+	payload []byte
+	fds     []int
+}
+
+func replyU64(v uint64) reply { return reply{payload: AppendU64(nil, v)} }
+
+// handle does what a message says and returns its reply, if it has one of its own.
+// An error has changed nothing, except that a ring which could not be started
+// again is stopped.
+func (s *Session) handle(m *Message) (reply, error) {
 	if err := s.allowed(m); err != nil {
-		return nil, err
+		return reply{}, err
 	}
 	switch m.Request {
 	case GetFeatures:
-		return AppendU64(nil, s.features()), nil
-	case SetFeatures:
-		return nil, s.setFeatures(DecodeU64(m.Payload))
+		return replyU64(s.features()), nil
 	case GetProtocolFeatures:
-		return AppendU64(nil, s.protocolFeatures()), nil
-	case SetProtocolFeatures:
-		return nil, s.setProtocolFeatures(DecodeU64(m.Payload))
+		return replyU64(s.protocolFeatures()), nil
 	case GetQueueNum:
-		return AppendU64(nil, s.dev.QueueNum()), nil
+		return replyU64(s.dev.QueueNum()), nil
+	case GetMaxMemSlots:
+		return replyU64(virtqueue.MaxRegions), nil
+	case GetVringBase:
+		return s.getVringBase(DecodeVringState(m.Payload))
+	case GetConfig:
+		return s.getConfig(m)
+	case GetStatus:
+		return replyU64(uint64(s.state.Status)), nil
+	}
+	return reply{}, s.do(m)
+}
+
+// do does what a message says that has no reply of its own.
+func (s *Session) do(m *Message) error {
+	switch m.Request {
+	case SetFeatures:
+		return s.setFeatures(DecodeU64(m.Payload))
+	case SetProtocolFeatures:
+		return s.setProtocolFeatures(DecodeU64(m.Payload))
 	case SetOwner:
 		s.update(func(st *State) { st.Owned = true })
-		return nil, nil
+		return nil
 	case ResetOwner:
 		// "It is recommended that back-ends either ignore this message, or use
 		// it to disable all rings."
-		return nil, nil
+		return nil
 
 	case SetMemTable:
-		return nil, s.setMemTable(m)
-	case GetMaxMemSlots:
-		return AppendU64(nil, virtqueue.MaxRegions), nil
+		return s.setMemTable(m)
 	case AddMemReg:
-		return nil, s.addMemReg(m)
+		return s.addMemReg(m)
 	case RemMemReg:
-		return nil, s.remMemReg(m)
+		return s.remMemReg(m)
 
 	case SetVringNum:
-		return nil, s.setVringNum(DecodeVringState(m.Payload))
+		return s.setVringNum(DecodeVringState(m.Payload))
 	case SetVringAddr:
-		return nil, s.setVringAddr(decodeVringAddr(m.Payload))
+		return s.setVringAddr(decodeVringAddr(m.Payload))
 	case SetVringBase:
-		return nil, s.setVringBase(DecodeVringState(m.Payload))
-	case GetVringBase:
-		return s.getVringBase(DecodeVringState(m.Payload))
+		return s.setVringBase(DecodeVringState(m.Payload))
 	case SetVringKick:
-		return nil, s.setVringKick(m)
+		return s.setVringKick(m)
 	case SetVringCall:
-		return nil, s.setVringCall(m)
+		return s.setVringCall(m)
 	case SetVringErr:
-		return nil, s.setVringErr(m)
+		return s.setVringErr(m)
 	case SetVringEnable:
-		return nil, s.setVringEnable(DecodeVringState(m.Payload))
+		return s.setVringEnable(DecodeVringState(m.Payload))
+	case VringKick:
+		return s.vringKick(DecodeVringState(m.Payload))
+
+	case SendRARP:
+		return s.sendRARP(m)
+	case NetSetMTU:
+		return s.setMTU(DecodeU64(m.Payload))
+	case SetConfig:
+		return s.setConfig(m)
+	case SetStatus:
+		return s.setStatus(DecodeU64(m.Payload))
+	case ResetDevice:
+		s.resetDevice()
+		return nil
+	case SetBackendReqFD:
+		return s.setBackendReqFD(m)
 	}
-	return nil, errNotImplemented
+	return errNotImplemented
 }
 
 // teardown gives up everything: first the device lets go of the rings, then
@@ -257,12 +319,19 @@ func (s *Session) teardown() {
 	for i := range s.queues {
 		s.stopRing(i)
 	}
+	for i := range s.relays {
+		s.endRelay(i)
+	}
+	if c := s.channel.Swap(nil); c != nil {
+		c.close()
+	}
 	s.memory.Store(emptyMemory())
 	for _, m := range s.maps {
 		m.unmap()
 	}
 	old := s.state
 	s.update(func(st *State) { *st = newState(len(st.Vrings)) }) // first: others use what is in it
+	closeFD(old.BackendFD)
 	for _, r := range old.Regions {
 		closeFD(r.FD)
 	}

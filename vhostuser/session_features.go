@@ -1,15 +1,25 @@
 package vhostuser
 
+import "fmt"
+
 // features returns the virtio features that are offered.
 func (s *Session) features() uint64 {
 	return s.dev.Features() | 1<<FeatureProtocolFeatures
 }
 
 // protocolFeatures returns the protocol features that are offered: what the
-// device wants and this package can.
+// device wants and can, and this package can.
 func (s *Session) protocolFeatures() uint64 {
-	return s.dev.ProtocolFeatures() & supportedProtocolFeatures
+	f := s.dev.ProtocolFeatures() & supportedProtocolFeatures &^ s.hooks.missing()
+	if f&inbandNeeds != inbandNeeds {
+		f &^= 1 << ProtocolFeatureInbandNotifications
+	}
+	return f
 }
+
+// inbandNeeds: "It is also considered an error to negotiate [INBAND_NOTIFICATIONS]
+// without also negotiating BACKEND_REQ and REPLY_ACK."
+const inbandNeeds = 1<<ProtocolFeatureBackendReq | 1<<ProtocolFeatureReplyAck
 
 // setFeatures is SET_FEATURES: "Enable features in the underlying vhost
 // implementation using a bitmask."
@@ -19,6 +29,12 @@ func (s *Session) protocolFeatures() uint64 {
 // they are, enabled or not. But what a running ring looks like cannot change
 // under the hands of those who use it.
 func (s *Session) setFeatures(features uint64) error {
+	err := s.changeFeatures(features)
+	s.update(func(st *State) { st.FeaturesRefused = err != nil })
+	return err
+}
+
+func (s *Session) changeFeatures(features uint64) error {
 	if extra := features &^ s.features(); extra != 0 {
 		return refuse("features %#x were not offered", extra)
 	}
@@ -41,6 +57,11 @@ func (s *Session) setFeatures(features uint64) error {
 func (s *Session) setProtocolFeatures(features uint64) error {
 	if extra := features &^ s.protocolFeatures(); extra != 0 {
 		return refuse("protocol features %#x were not offered", extra)
+	}
+	if features&(1<<ProtocolFeatureInbandNotifications) != 0 && features&inbandNeeds != inbandNeeds {
+		// "As it has no other way of signalling this error, the back-end should
+		// close the connection."
+		return fmt.Errorf("%w: INBAND_NOTIFICATIONS without BACKEND_REQ and REPLY_ACK", errClose)
 	}
 	s.update(func(st *State) { st.ProtocolFeatures = features })
 	return nil

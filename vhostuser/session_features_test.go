@@ -7,20 +7,29 @@ import (
 	"vswitchd/vhostuser"
 )
 
+// Whatever a device asks for: what it cannot do, or this package cannot, is not
+// offered.
 func TestOnlyWhatWorksIsOffered(t *testing.T) {
-	h := serve(t, newDevice(2)) // a device that offers all protocol features there can be
-	features, err := h.fe.GetU64(vhostuser.GetFeatures)
-	h.must(err)
-	if want := uint64(version1 | eventIdx | protocol); features != want {
-		t.Errorf("features %#x, want %#x", features, want)
-	}
-	proto, err := h.fe.GetU64(vhostuser.GetProtocolFeatures)
-	h.must(err)
-	if want := uint64(allProto); proto != want {
-		t.Errorf("protocol features %v, want %v", vhostuser.ProtocolFeatureNames(proto), vhostuser.ProtocolFeatureNames(want))
-	}
-	if n, err := h.fe.GetU64(vhostuser.GetQueueNum); err != nil || n != 1 {
-		t.Errorf("GET_QUEUE_NUM: %d, %v", n, err) // was offered, if not acknowledged
+	for name, c := range map[string]struct {
+		h     *harness
+		proto uint64
+	}{
+		"device without hooks":    {serve(t, newDevice(2)), plainProto},
+		"device with all of them": {serveFull(t, newFullDevice(2)), everyProto},
+	} {
+		features, err := c.h.fe.GetU64(vhostuser.GetFeatures)
+		c.h.must(err)
+		if want := uint64(version1 | eventIdx | protocol); features != want {
+			t.Errorf("%s: features %#x, want %#x", name, features, want)
+		}
+		proto, err := c.h.fe.GetU64(vhostuser.GetProtocolFeatures)
+		c.h.must(err)
+		if proto != c.proto {
+			t.Errorf("%s: protocol features %v, want %v", name, vhostuser.ProtocolFeatureNames(proto), vhostuser.ProtocolFeatureNames(c.proto))
+		}
+		if n, err := c.h.fe.GetU64(vhostuser.GetQueueNum); err != nil || n != 1 {
+			t.Errorf("%s: GET_QUEUE_NUM: %d, %v", name, n, err) // was offered, if not acknowledged
+		}
 	}
 }
 

@@ -71,18 +71,18 @@ func (s *Session) setVringBase(m VringState) error {
 // getVringBase is GET_VRING_BASE: "Stops the vring and returns the current
 // descriptor index". A vring that was never started is as good as any other:
 // front-ends stop all that they know of.
-func (s *Session) getVringBase(m VringState) ([]byte, error) {
+func (s *Session) getVringBase(m VringState) (reply, error) {
 	i, v, err := s.vring(m.Index)
 	if err != nil {
-		return nil, err
+		return reply{}, err
 	}
 	s.stopRing(i)
 	s.update(func(st *State) {
 		st.Vrings[i].Started = false
-		st.Vrings[i].Kick = -1
+		st.Vrings[i].Kick, st.Vrings[i].OwnKick = -1, false
 	})
 	closeFD(v.Kick)
-	return VringState{Index: m.Index, Num: s.state.Vrings[i].Base}.AppendTo(nil), nil
+	return reply{payload: VringState{Index: m.Index, Num: s.state.Vrings[i].Base}.AppendTo(nil)}, nil
 }
 
 // vringFD decodes a message that sets an eventfd of a vring. fd is -1 if there
@@ -109,10 +109,23 @@ func (s *Session) vringFD(m *Message) (i int, v Vring, fd int, err error) {
 // back-end receives a kick": with front-ends of either version the device
 // looks at the ring now, without waiting for one.
 func (s *Session) setVringKick(m *Message) error {
-	i, v, fd, err := s.vringFD(m)
+	i, _, fd, err := s.vringFD(m)
 	if err != nil {
 		return err
 	}
+	if err := s.start(i, fd, false); err != nil {
+		return err
+	}
+	if fd >= 0 {
+		m.TakeFD(0)
+	}
+	return nil
+}
+
+// start starts vring i, stopping it first if need be. The eventfd for kicks (own: it
+// was made here) is the state's afterwards, unless there was an error.
+func (s *Session) start(i, kick int, own bool) error {
+	v := s.state.Vrings[i]
 	if v.Size == 0 || !v.HasAddr {
 		return refuse("vring %d is started without a size or without addresses", i)
 	}
@@ -121,12 +134,12 @@ func (s *Session) setVringKick(m *Message) error {
 	if err != nil {
 		return err
 	}
-	if fd >= 0 {
-		m.TakeFD(0)
+	if err := s.inband(i); err != nil {
+		return err
 	}
 	s.update(func(st *State) {
 		st.Vrings[i].Started = true
-		st.Vrings[i].Kick = fd
+		st.Vrings[i].Kick, st.Vrings[i].OwnKick = kick, own
 		// "If VHOST_USER_F_PROTOCOL_FEATURES has not been negotiated, the ring
 		// starts directly in the enabled state."
 		if st.Features&(1<<FeatureProtocolFeatures) == 0 {
@@ -135,7 +148,10 @@ func (s *Session) setVringKick(m *Message) error {
 	})
 	closeFD(v.Kick)
 	if err := s.startRing(i, q); err != nil {
-		s.update(func(st *State) { st.Vrings[i].Started = false })
+		s.update(func(st *State) {
+			st.Vrings[i].Started = false
+			st.Vrings[i].Kick, st.Vrings[i].OwnKick = -1, false
+		})
 		return err
 	}
 	return nil
@@ -159,7 +175,8 @@ func (s *Session) setVringCall(m *Message) error {
 		q.Signal()
 		resume()
 	}
-	s.update(func(st *State) { st.Vrings[i].Call, s.nextCall = fd, -1 })
+	s.endRelay(i)
+	s.update(func(st *State) { st.Vrings[i].Call, st.Vrings[i].HasCall, s.nextCall = fd, true, -1 })
 	closeFD(v.Call)
 	return nil
 }

@@ -10,6 +10,10 @@ type State struct {
 	Owned            bool   // SET_OWNER was received
 	Features         uint64 // virtio features acknowledged
 	ProtocolFeatures uint64 // protocol features acknowledged
+	FeaturesRefused  bool   // the last SET_FEATURES was refused
+	Status           uint8  // device status (virtio 1.2, section 2.1); 0 also if the front-end does not tell
+	MTU              int    // of the guest's network, in bytes; 0: not told
+	BackendFD        int    // socket for requests to the front-end; -1: none
 	Regions          []Region
 	Vrings           []Vring // by index, of length Device.MaxVrings
 }
@@ -47,7 +51,9 @@ type Vring struct {
 	// rings use all 32 bits.) While the ring runs only its queue knows.
 	Base uint32
 
-	Kick, Call, Err int // eventfds; -1: none
+	Kick, Call, Err int  // eventfds; -1: none
+	OwnKick         bool // Kick was made here, for VRING_KICK
+	HasCall         bool // SET_VRING_CALL was received; else Call may have been made here, for VRING_CALL
 
 	// "Rings have two independent states: started/stopped, and
 	// enabled/disabled."
@@ -66,7 +72,7 @@ const VringFlagLog = 1 << 0
 // newState returns the state at the start of a session. "Each ring is
 // initialized in a stopped and disabled state."
 func newState(vrings int) State {
-	st := State{Vrings: make([]Vring, vrings)}
+	st := State{BackendFD: -1, Vrings: make([]Vring, vrings)}
 	for i := range st.Vrings {
 		st.Vrings[i] = Vring{Kick: -1, Call: -1, Err: -1}
 	}

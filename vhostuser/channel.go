@@ -1,0 +1,167 @@
+package vhostuser
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// A channel is the way to the front-end for requests of the back-end (protocol
+// feature BACKEND_REQ).
+//
+// The front-end at its other end may be slow, stuck or dead, so it has a goroutine
+// of its own, the only one that sends and waits for replies. Others leave what there
+// is to say; saying the same twice before it was said once makes no difference, so
+// this needs no more room however long it takes.
+type channel struct {
+	conn *Conn
+	acks bool          // REPLY_ACK is negotiated
+	wake chan struct{} // of capacity 1: there is something to say
+	quit chan struct{} // closed by close
+	done chan struct{} // closed when the goroutine has ended
+
+	mu     sync.Mutex
+	config bool      // to say: CONFIG_CHANGE_MSG
+	calls  [4]uint64 // to say: VRING_CALL, a bit for each vring
+}
+
+// newChannel starts a channel on the stream socket fd, which stays the caller's.
+func newChannel(fd int, acks bool) (*channel, error) {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return nil, refuse("back-end channel: %w", err)
+	}
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return nil, refuse("back-end channel: %w", err)
+	}
+	if domain != unix.AF_UNIX || kind != unix.SOCK_STREAM {
+		return nil, refuse("back-end channel is no unix stream socket")
+	}
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("back-end channel: %w", err)
+	}
+	f := os.NewFile(uintptr(own), "back-end channel")
+	defer f.Close() // package net duplicates it
+	nc, err := net.FileConn(f)
+	if err != nil {
+		return nil, refuse("back-end channel: %w", err)
+	}
+	uc, ok := nc.(*net.UnixConn)
+	if !ok {
+		_ = nc.Close()
+		return nil, refuse("back-end channel is no unix stream socket")
+	}
+	c := &channel{
+		conn: NewConn(uc),
+		acks: acks,
+		wake: make(chan struct{}, 1),
+		quit: make(chan struct{}),
+		done: make(chan struct{}),
+	}
+	go c.run()
+	return c, nil
+}
+
+// close ends the channel. What was not said is not said any more.
+func (c *channel) close() {
+	close(c.quit)
+	_ = c.conn.Close()
+	<-c.done
+}
+
+// configChanged has CONFIG_CHANGE_MSG sent. It does not wait.
+func (c *channel) configChanged() {
+	c.mu.Lock()
+	c.config = true
+	c.mu.Unlock()
+	c.poke()
+}
+
+// call has VRING_CALL sent for a vring. It does not wait.
+func (c *channel) call(vring int) {
+	c.mu.Lock()
+	c.calls[vring/64] |= 1 << (vring % 64)
+	c.mu.Unlock()
+	c.poke()
+}
+
+func (c *channel) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run says what there is to say, until the front-end is gone or close is called.
+func (c *channel) run() {
+	defer close(c.done)
+	defer c.conn.Close()
+	for {
+		select {
+		case <-c.quit:
+			return
+		case <-c.wake:
+		}
+		for {
+			r, payload, ok := c.next()
+			if !ok {
+				break
+			}
+			if c.request(r, payload) != nil {
+				return
+			}
+		}
+	}
+}
+
+// next takes the next message that there is to send.
+func (c *channel) next() (r BackendRequest, payload []byte, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.config {
+		c.config = false
+		return BackendConfigChangeMsg, nil, true
+	}
+	for w, set := range c.calls {
+		if set == 0 {
+			continue
+		}
+		bit := bits.TrailingZeros64(set)
+		c.calls[w] &^= 1 << bit
+		// "The state.num field is currently reserved and must be set to 0."
+		return BackendVringCall, VringState{Index: uint32(64*w + bit)}.AppendTo(nil), true
+	}
+	return 0, nil, false
+}
+
+// request sends a message and waits until the front-end has dealt with it, where it
+// can tell: so messages never pile up in the socket. Whether it could do what was
+// asked makes no difference here.
+func (c *channel) request(r BackendRequest, payload []byte) error {
+	flags := Flags(0)
+	if c.acks {
+		flags = FlagNeedReply
+	}
+	if err := c.conn.send(Request(r), flags, payload); err != nil {
+		return fmt.Errorf("sending %v: %w", r, err)
+	}
+	if !c.acks {
+		return nil
+	}
+	m, err := c.conn.Recv()
+	if err != nil {
+		return fmt.Errorf("waiting for the reply to %v: %w", r, err)
+	}
+	defer m.Close()
+	if m.Request != Request(r) || m.Flags&FlagReply == 0 || m.Size != 8 {
+		return fmt.Errorf("reply to %v: %w", r, errors.Join(ErrMalformed, fmt.Errorf("%+v", m.Header)))
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package vhostuser
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// setBackendReqFD is SET_BACKEND_REQ_FD: "Set the socket file descriptor for back-end
+// initiated requests." A front-end may replace it.
+func (s *Session) setBackendReqFD(m *Message) error {
+	c, err := newChannel(m.FDs[0], s.negotiated(ProtocolFeatureReplyAck))
+	if err != nil {
+		return err
+	}
+	if old := s.channel.Swap(c); old != nil {
+		old.close()
+	}
+	had, fd := s.state.BackendFD, m.TakeFD(0)
+	s.update(func(st *State) { st.BackendFD = fd })
+	closeFD(had)
+	// Signals may have been lost while there was no channel.
+	for i, r := range s.relays {
+		if r != nil {
+			c.call(i)
+		}
+	}
+	return nil
+}
+
+// ConfigChanged tells the front-end that the device's configuration space has changed
+// ("the virtio device's configuration space has changed, [...] host driver can
+// send GET_CONFIG message to the back-end to get the latest content"), if it wants
+// to hear of that. It may be called from any goroutine and does not wait.
+func (s *Session) ConfigChanged() {
+	s.mu.Lock()
+	want := s.negotiated(ProtocolFeatureConfig)
+	s.mu.Unlock()
+	if c := s.channel.Load(); c != nil && want {
+		c.configChanged()
+	}
+}
+
+// In-band notifications
+//
+// "In some limited situations (e.g. for simulation) it is desirable to have the kick,
+// call and error (if used) signals done via in-band messages instead of asynchronous
+// eventfd notifications." A device does not notice: its rings have eventfds all the
+// same, made here. VRING_KICK signals the one for kicks, and a relay reads the one for
+// calls and sends VRING_CALL. Where the front-end gives an eventfd, or says that there
+// is none, this has precedence.
+
+// vringKick is VRING_KICK: "indicate that a buffer was added to the vring instead of
+// signalling it using the vring's kick file descriptor or having the back-end rely on
+// polling. The state.num field is currently reserved and must be set to 0." The first
+// one starts a ring that SET_VRING_KICK has not started.
+func (s *Session) vringKick(m VringState) error {
+	i, v, err := s.vring(m.Index)
+	if err != nil {
+		return err
+	}
+	if m.Num != 0 {
+		return refuse("vring %d is kicked with %d, want 0", i, m.Num)
+	}
+	if !v.Started {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		if err != nil {
+			return fmt.Errorf("eventfd: %w", err)
+		}
+		if err := s.start(i, fd, true); err != nil {
+			closeFD(fd)
+			return err
+		}
+		return nil
+	}
+	if v.OwnKick {
+		// Ours alone, and non-blocking: a full counter is a pending signal.
+		_, _ = unix.Write(v.Kick, []byte{0: 1, 7: 0})
+	}
+	return nil
+}
+
+// A relay turns signals for the driver into messages.
+type relay struct {
+	f    *os.File // the eventfd
+	done chan struct{}
+}
+
+// inband gives vring i an eventfd for signals whose signals become messages, if
+// that is what the front-end wants.
+func (s *Session) inband(i int) error {
+	if !s.negotiated(ProtocolFeatureInbandNotifications) || s.state.Vrings[i].HasCall || s.relays[i] != nil {
+		return nil
+	}
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return fmt.Errorf("eventfd: %w", err)
+	}
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		closeFD(fd)
+		return fmt.Errorf("eventfd: %w", err)
+	}
+	r := &relay{f: os.NewFile(uintptr(own), "calls"), done: make(chan struct{})}
+	s.relays[i] = r
+	s.update(func(st *State) { st.Vrings[i].Call = fd })
+	go func() {
+		defer close(r.done)
+		buf := make([]byte, 8)
+		for {
+			if _, err := r.f.Read(buf); err != nil {
+				return
+			}
+			if c := s.channel.Load(); c != nil {
+				c.call(i)
+			}
+		}
+	}()
+	return nil
+}
+
+// endRelay ends the relay of vring i, if it has one.
+func (s *Session) endRelay(i int) {
+	if r := s.relays[i]; r != nil {
+		_ = r.f.Close()
+		<-r.done
+		s.relays[i] = nil
+	}
+}
