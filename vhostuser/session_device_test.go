@@ -86,6 +86,8 @@ func TestConfigSpaceIsReadAndWritten(t *testing.T) {
 			t.Errorf("%s: got %v, want a refusal", name, err)
 		}
 	}
+	h.fe.Close()
+	_ = h.wait()
 	if string(dev.space) != "cd23ab6789" {
 		t.Errorf("configuration space is %q", dev.space)
 	}
