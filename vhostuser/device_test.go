@@ -168,7 +168,7 @@ func (d *device) work(q *virtqueue.Queue, batch *virtqueue.Batch) (err error) {
 			return err
 		}
 		for _, c := range batch.Chains {
-			q.Complete(c.Head, uint32(virtqueue.Len(c.Writable)))
+			q.Complete(&c, uint32(virtqueue.Len(c.Writable)))
 		}
 		q.Flush()
 		if n == 0 && !q.Arm() {

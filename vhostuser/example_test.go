@@ -91,7 +91,7 @@ func (c *console) work(batch *virtqueue.Batch) bool {
 			for _, piece := range chain.Readable {
 				fmt.Printf("guest says: %s\n", piece)
 			}
-			q.Complete(chain.Head, 0)
+			q.Complete(&chain, 0)
 		}
 		q.Flush()
 		if n == 0 && !q.Arm() {

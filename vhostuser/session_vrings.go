@@ -222,12 +222,12 @@ func (s *Session) setVringEnable(m VringState) error {
 func (s *Session) newQueue(i int) (*virtqueue.Queue, error) {
 	v := s.state.Vrings[i]
 	q, err := virtqueue.New(s.memory.Load(), virtqueue.Config{
-		Size:      v.Size,
-		Desc:      v.Desc,
-		Avail:     v.Avail,
-		Used:      v.Used,
-		Features:  s.state.Features,
-		LastAvail: uint16(v.Base),
+		Size:     v.Size,
+		Desc:     v.Desc,
+		Avail:    v.Avail,
+		Used:     v.Used,
+		Features: s.state.Features,
+		Base:     v.Base,
 	})
 	if err != nil {
 		return nil, refuse("vring %d: %w", i, err)
@@ -258,7 +258,7 @@ func (s *Session) stopRing(i int) {
 	s.dev.RingStopped(i)
 	s.queues[i] = nil
 	s.update(func(st *State) {
-		st.Vrings[i].Base = uint32(q.LastAvail())
+		st.Vrings[i].Base = q.Base()
 		st.Vrings[i].Running = false
 	})
 }

@@ -45,7 +45,7 @@ func (r *round) run(tb testing.TB) {
 		tb.Fatal(n, err)
 	}
 	for i := range r.b.Chains {
-		r.q.Complete(r.b.Chains[i].Head, 12)
+		r.q.Complete(&r.b.Chains[i], 12)
 	}
 	r.q.Flush()
 	r.SkipUsed()

@@ -34,7 +34,7 @@ type Chain struct {
 	Readable [][]byte // device-readable pieces, in order
 	Writable [][]byte // device-writable pieces, in order
 	Err      error    // the chain is bad: the lists are empty
-	Head     uint16   // index of its first descriptor, its name in the used ring
+	Head     uint16   // its name for the driver: the index of its first descriptor
 }
 
 // A Batch holds popped chains and the memory that their lists lie in, to be used

@@ -26,7 +26,7 @@ func (s *shout) poll() (more bool, err error) {
 	for _, c := range s.batch.Chains {
 		// A bad chain has no pieces and completes with length 0 like any
 		// other that we cannot answer.
-		s.queue.Complete(c.Head, uint32(answer(c)))
+		s.queue.Complete(&c, uint32(answer(c)))
 	}
 	s.queue.Flush()
 	return n > 0 || s.queue.Arm(), nil

@@ -34,7 +34,7 @@ type ringCase struct {
 	t         testing.TB
 	mem       []byte // of the guest; the rings are at its beginning
 	used, end int    // where in there the used ring is
-	held      []uint16
+	held      []virtqueue.Chain
 	pending   int
 	usedIdx   uint16
 	lastAvail uint16
@@ -53,14 +53,14 @@ func newRingCase(t testing.TB, size, features, shift, base byte) *ringCase {
 	if features&2 != 0 {
 		cfg.Features |= eventIdx
 	}
-	cfg.LastAvail = uint16(int8(base))
+	cfg.Base = uint32(uint16(int8(base)))
 	r := &ringCase{
 		t:         t,
 		mem:       make([]byte, 0x2000),
 		used:      int(cfg.Used - ringsAt),
 		end:       int(end - ringsAt),
-		usedIdx:   cfg.LastAvail,
-		lastAvail: cfg.LastAvail,
+		usedIdx:   uint16(cfg.Base),
+		lastAvail: uint16(cfg.Base),
 	}
 	// Guest-physical addresses are small, so that hostile ones often hit.
 	drv, err := virtqueuetest.New([]virtqueue.Region{{GuestAddr: 0, UserAddr: ringsAt, Mem: r.mem}}, cfg)
@@ -108,8 +108,8 @@ func (r *ringCase) step(op, a byte, b uint16) {
 		r.pop(int(a))
 	case 8:
 		n := min(int(a), len(r.held))
-		for _, head := range r.held[:n] {
-			q.Complete(head, uint32(b))
+		for _, c := range r.held[:n] {
+			q.Complete(&c, uint32(b))
 		}
 		r.held = r.held[n:]
 		r.pending += n
@@ -159,7 +159,7 @@ func (r *ringCase) pop(limit int) {
 			r.t.Fatal(chain)
 		}
 		c.compare(r.t, r.guest, chain)
-		r.held = append(r.held, chain.Head)
+		r.held = append(r.held, chain)
 	}
 	r.lastAvail += uint16(n)
 }

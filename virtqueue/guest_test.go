@@ -117,12 +117,15 @@ func (g *guest) refuses(t testing.TB, head uint16, want error) {
 // completes gives a chain back with length 0 and looks for it in the used ring.
 func (g *guest) completes(t testing.TB, c virtqueue.Chain) {
 	t.Helper()
-	g.q.Complete(c.Head, 0)
+	g.q.Complete(&c, 0)
 	g.q.Flush()
 	if head, n, ok := g.PollUsed(); !ok || head != c.Head || n != 0 {
 		t.Fatalf("used entry (%d, %d, %t), want chain %d with length 0", head, n, ok, c.Head)
 	}
 }
+
+// named returns a chain of which only the head is known, as if it had been popped.
+func named(head uint16) *virtqueue.Chain { return &virtqueue.Chain{Head: head} }
 
 // region returns n bytes of memory at the same guest-physical and user address.
 func region(addr uint64, n int) virtqueue.Region {

@@ -23,7 +23,7 @@ type model struct {
 	offered   []uint16            // by the driver, not yet published
 	available []uint16            // published, not yet popped
 	popped    []virtqueue.Chain   // held by the device
-	completed []uint16            // not yet flushed
+	completed []virtqueue.Chain   // not yet flushed
 	used      []uint16            // flushed, not yet taken by the driver
 	done      int
 }
@@ -54,7 +54,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	features := uint64(rnd.IntN(2)*indirect | rnd.IntN(2)*eventIdx)
 	cfg, end := virtqueuetest.Layout(1<<rnd.IntN(9), ringsAt)
 	cfg.Features = features
-	cfg.LastAvail = 0xff00 + uint16(rnd.IntN(256))
+	cfg.Base = 0xff00 + uint32(rnd.IntN(256))
 	regions := []virtqueue.Region{region(ringsAt, int(end-ringsAt))}
 	const room = 1 << 18
 	mem := make([]byte, room)
@@ -187,8 +187,8 @@ func (m *model) complete(n int) {
 			r.answer = append(r.answer, w...)
 		}
 		r.wrote = len(r.answer)
-		m.q.Complete(c.Head, uint32(r.wrote))
-		m.completed = append(m.completed, c.Head)
+		m.q.Complete(&c, uint32(r.wrote))
+		m.completed = append(m.completed, c)
 	}
 	m.checkPending()
 }
@@ -202,9 +202,9 @@ func (m *model) rollback() {
 	m.completed = m.completed[:keep]
 	m.checkPending()
 	slices.Reverse(again)
-	for _, head := range again {
-		m.q.Complete(head, uint32(m.content[head].wrote))
-		m.completed = append(m.completed, head)
+	for _, c := range again {
+		m.q.Complete(&c, uint32(m.content[c.Head].wrote))
+		m.completed = append(m.completed, c)
 	}
 	m.checkPending()
 }
@@ -217,7 +217,9 @@ func (m *model) checkPending() {
 
 func (m *model) flush() {
 	m.q.Flush()
-	m.used = append(m.used, m.completed...)
+	for _, c := range m.completed {
+		m.used = append(m.used, c.Head)
+	}
 	m.completed = nil
 	m.checkPending()
 }

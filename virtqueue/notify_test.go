@@ -29,7 +29,7 @@ func TestSignalOnceAfterStart(t *testing.T) {
 				t.Fatalf("features %#x: %d signals after %d flushes of nothing", features, n, i+1)
 			}
 		}
-		g.q.Complete(0, 0)
+		g.q.Complete(named(0), 0)
 		g.q.Flush()
 		if n := g.q.Calls(); n != 1 {
 			t.Fatalf("features %#x: signalled a driver that does not want it", features)
@@ -43,7 +43,7 @@ func TestSignalAfterLateCall(t *testing.T) {
 	g.Disarm()
 	g = start(t, g.Driver)
 	g.q.Flush()
-	g.q.Complete(0, 0)
+	g.q.Complete(named(0), 0)
 	g.q.Flush()
 	g.q.Signal()
 	if g.q.Calls() != 0 {
@@ -92,8 +92,8 @@ func TestNoInterruptFlag(t *testing.T) {
 	g.q.Signal()
 	flush := func() (signalled bool) {
 		n := g.q.Calls()
-		g.q.Complete(0, 0)
-		g.q.Complete(0, 0)
+		g.q.Complete(named(0), 0)
+		g.q.Complete(named(0), 0)
 		g.q.Flush()
 		return g.q.Calls() != n
 	}
@@ -137,7 +137,7 @@ func TestUsedEvent(t *testing.T) {
 				q.Signal()
 				g.SetUsedEvent(event)
 				for range n {
-					q.Complete(0, 0)
+					q.Complete(named(0), 0)
 				}
 				q.Flush()
 				want := false
@@ -165,7 +165,7 @@ func TestUsedEventOverManyBatches(t *testing.T) {
 		g.SetUsedEvent(event)
 		calls := g.q.Calls()
 		for range n {
-			g.q.Complete(0, 0)
+			g.q.Complete(named(0), 0)
 		}
 		g.q.Flush()
 		if got, want := g.q.Calls() != calls, event-was < uint16(n); got != want {
@@ -229,7 +229,7 @@ func TestAvailEventSuppresses(t *testing.T) {
 		t.Fatal(flags, kicks)
 	}
 	// Publishing must not change what was asked for, nor the bytes behind it.
-	g.q.Complete(0, 0)
+	g.q.Complete(named(0), 0)
 	g.q.Flush()
 	if g.AvailEvent() != 0 {
 		t.Fatal(g.AvailEvent())
@@ -255,7 +255,7 @@ func TestAvailEventIsTheLastWord(t *testing.T) {
 		g.Publish()
 		g.b.Reset()
 		g.q.Pop(g.b, 1)
-		g.q.Complete(0, 0)
+		g.q.Complete(named(0), 0)
 		g.q.Flush()
 		g.q.Arm()
 		g.q.Disarm()
@@ -274,12 +274,12 @@ func TestAvailEventIsTheLastWord(t *testing.T) {
 func TestFlagAndIndexShareAWord(t *testing.T) {
 	g := newGuest(t, 8, 0)
 	g.q.Disarm()
-	g.q.Complete(1, 0)
+	g.q.Complete(named(1), 0)
 	g.q.Flush()
 	if flags, idx := g.Used(); flags != 1 || idx != 1 {
 		t.Fatal(flags, idx)
 	}
-	g.q.Complete(1, 0) // not to be published by what follows
+	g.q.Complete(named(1), 0) // not to be published by what follows
 	g.q.Arm()
 	if flags, idx := g.Used(); flags != 0 || idx != 1 {
 		t.Fatal(flags, idx)
@@ -358,7 +358,7 @@ func echo(t *testing.T, q *virtqueue.Queue, kick, chains int) {
 			}
 			v := binary.LittleEndian.Uint32(c.Readable[0])
 			binary.LittleEndian.PutUint32(c.Writable[0], v+1)
-			q.Complete(c.Head, 4)
+			q.Complete(&c, 4)
 		}
 		q.Flush()
 		done += n

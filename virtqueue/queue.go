@@ -26,12 +26,15 @@ var (
 
 // Config says what a queue is. Addresses are the front-end's virtual addresses.
 type Config struct {
-	Size      int    // number of descriptors, a power of two from 1 to MaxSize
-	Desc      uint64 // descriptor table, 16-byte aligned
-	Avail     uint64 // available ring (driver area), 2-byte aligned
-	Used      uint64 // used ring (device area), 4-byte aligned
-	Features  uint64 // feature bits that were negotiated
-	LastAvail uint16 // index in the available ring to go on from
+	Size     int    // number of descriptors, a power of two from 1 to MaxSize
+	Desc     uint64 // descriptor table, 16-byte aligned
+	Avail    uint64 // available ring (driver area), 2-byte aligned
+	Used     uint64 // used ring (device area), 4-byte aligned
+	Features uint64 // feature bits that were negotiated
+
+	// Base is where to go on, as SET_VRING_BASE of vhost-user has it: the index in
+	// the available ring of the next chain to take.
+	Base uint32
 }
 
 // A Queue is a split virtqueue, seen from the device. The zero value is no queue;
@@ -72,7 +75,7 @@ func New(mem *Memory, cfg Config) (*Queue, error) {
 		mask:      uint16(cfg.Size - 1),
 		eventIdx:  cfg.Features&(1<<FeatureEventIdx) != 0,
 		indirect:  cfg.Features&(1<<FeatureIndirectDesc) != 0,
-		lastAvail: cfg.LastAvail,
+		lastAvail: uint16(cfg.Base),
 		callFD:    -1,
 		cfg:       cfg,
 	}
@@ -111,8 +114,12 @@ func (q *Queue) Memory() *Memory { return q.mem }
 // Config returns what the queue was made from.
 func (q *Queue) Config() Config { return q.cfg }
 
+// Base returns where to go on with a queue in the place of this one, in the form of
+// Config.Base (VHOST_USER_GET_VRING_BASE).
+func (q *Queue) Base() uint32 { return uint32(q.lastAvail) }
+
 // LastAvail returns the index in the available ring of the first chain that has
-// not been popped: the base to go on from (VHOST_USER_GET_VRING_BASE).
+// not been popped.
 func (q *Queue) LastAvail() uint16 { return q.lastAvail }
 
 // UsedIdx returns the used index, as last published.

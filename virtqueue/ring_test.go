@@ -101,7 +101,7 @@ func TestMisalignedRings(t *testing.T) {
 func TestAvailRingAlignedTo2(t *testing.T) {
 	for off := uint64(0); off < 8; off += 2 {
 		for _, features := range []uint64{0, eventIdx} {
-			cfg := virtqueue.Config{Size: 4, Features: features, Desc: ringsAt, Avail: ringsAt + 0x100 + off, Used: ringsAt + 0x200, LastAvail: 0xfffa}
+			cfg := virtqueue.Config{Size: 4, Features: features, Desc: ringsAt, Avail: ringsAt + 0x100 + off, Used: ringsAt + 0x200, Base: 0xfffa}
 			mem := make([]byte, 0x1000)
 			for i := range mem {
 				mem[i] = 0xff // whatever lies beside the ring is not part of it
@@ -308,7 +308,7 @@ func TestStartInTheMiddle(t *testing.T) {
 	if g.q.LastAvail() != 0xfffe || g.q.UsedIdx() != 0xfffc {
 		t.Fatal(g.q.LastAvail(), g.q.UsedIdx())
 	}
-	g.q.Complete(7, 1)
+	g.q.Complete(named(7), 1)
 	g.q.Flush()
 	if id, n := g.UsedEntry(0xfffc & 7); id != 7 || n != 1 {
 		t.Fatal(id, n)
@@ -332,7 +332,7 @@ func TestCompletionsWrap(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	for i, c := range g.b.Chains {
-		g.q.Complete(c.Head, uint32(i))
+		g.q.Complete(&c, uint32(i))
 	}
 	if _, idx := g.Used(); idx != 0xfffb || g.q.Pending() != 8 {
 		t.Fatal("completions are visible before they are flushed")
@@ -350,14 +350,14 @@ func TestCompletionsWrap(t *testing.T) {
 
 func TestRollback(t *testing.T) {
 	g := newGuest(t, 8, 0)
-	g.q.Complete(1, 11)
-	g.q.Complete(2, 22)
-	g.q.Complete(3, 33)
+	g.q.Complete(named(1), 11)
+	g.q.Complete(named(2), 22)
+	g.q.Complete(named(3), 33)
 	g.q.Rollback(1)
 	if g.q.Pending() != 1 {
 		t.Fatal(g.q.Pending())
 	}
-	g.q.Complete(4, 44)
+	g.q.Complete(named(4), 44)
 	g.q.Flush()
 	for _, want := range []uint16{1, 4} {
 		if head, n, ok := g.PollUsed(); !ok || head != want || n != 11*uint32(want) {
@@ -454,7 +454,7 @@ func TestSetMemoryWithoutRings(t *testing.T) {
 	g := start(t, drv)
 	g.SetDesc(0, desc{0x800, 8, 0, 0})
 	g.offer(t, 0)
-	g.q.Complete(0, 0)
+	g.q.Complete(named(0), 0)
 
 	other, err := virtqueue.NewMemory([]virtqueue.Region{region(0, 0x1000)})
 	if err != nil {

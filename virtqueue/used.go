@@ -3,11 +3,11 @@ package virtqueue
 // This file is the hot path on the way back: completed chains go into the used
 // ring, are published together, and the driver is signalled at most once.
 
-// Complete records that the chain named head is done and that n bytes were written
-// to it. The driver does not see it before Flush.
-func (q *Queue) Complete(head uint16, n uint32) {
+// Complete records that the chain c, or a copy of it, is done and that n bytes were
+// written to it. The driver does not see it before Flush.
+func (q *Queue) Complete(c *Chain, n uint32) {
 	e := &q.ring.used[(q.usedIdx+q.pending)&q.mask]
-	e[0], e[1] = uint32(head), n
+	e[0], e[1] = uint32(c.Head), n
 	q.pending++
 }
 

@@ -84,7 +84,7 @@ func TestRingsVanish(t *testing.T) {
 	for name, use := range map[string]func(g *guest){
 		"Available": func(g *guest) { g.q.Available() },
 		"Pop":       func(g *guest) { g.q.Pop(g.b, 64) },
-		"Complete":  func(g *guest) { g.q.Complete(0, 0) },
+		"Complete":  func(g *guest) { g.q.Complete(named(0), 0) },
 		"Arm":       func(g *guest) { g.q.Arm() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestRingsVanish(t *testing.T) {
 				t.Fatal(c.Err)
 			}
 			g.completes(t, virtqueue.Chain{})
-			before := g.q.LastAvail()
+			before := g.q.Base()
 			truncate()
 			addr := fault(t, func() { use(g) })
 			if addr == 0 || !g.Memory().Contains(addr) {
@@ -102,7 +102,7 @@ func TestRingsVanish(t *testing.T) {
 			}
 			// Given memory that is there, it works again.
 			cfg := g.Config()
-			cfg.LastAvail = before
+			cfg.Base = before
 			fresh, err := virtqueuetest.New([]virtqueue.Region{region(ringsAt, 0x4000), region(0x1000, 0x1000)}, cfg)
 			if err != nil {
 				t.Fatal(err)

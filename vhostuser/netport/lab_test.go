@@ -247,7 +247,7 @@ func (g *guest) run(r *ring) {
 	g.Helper()
 	cfg := r.Config()
 	if r.q != nil {
-		cfg.LastAvail = r.q.LastAvail()
+		cfg.Base = r.q.Base()
 	}
 	q, err := virtqueue.New(r.Memory(), cfg)
 	if err != nil {

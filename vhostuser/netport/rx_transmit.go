@@ -181,7 +181,7 @@ func (q *rxQueue) tryPut(f *vswitch.Frame) outcome {
 	for _, b := range f.Body {
 		dst = dst[copy(dst, b):]
 	}
-	q.vq.Complete(c.Head, uint32(need))
+	q.vq.Complete(c, uint32(need))
 	q.taken++
 	return put
 }
@@ -219,7 +219,7 @@ func (q *rxQueue) putLong(f *vswitch.Frame, need int) outcome {
 	left := need
 	for i := range w.chains {
 		n := min(left, w.size(i))
-		q.vq.Complete(w.chains[i].Head, uint32(n))
+		q.vq.Complete(&w.chains[i], uint32(n))
 		left -= n
 	}
 	q.taken += chains
@@ -243,7 +243,7 @@ func (q *rxQueue) chain(i int) (*virtqueue.Chain, outcome) {
 		return c, put
 	}
 	for ; q.taken <= i; q.taken++ {
-		q.vq.Complete(q.batch.Chains[q.taken].Head, 0)
+		q.vq.Complete(&q.batch.Chains[q.taken], 0)
 	}
 	q.badChains++
 	return nil, bad

@@ -37,7 +37,7 @@ func (q *txQueue) Poll() int {
 	}
 	for i := range b.Chains {
 		// Nothing was written into them: the length is 0, for bad chains as well.
-		q.vq.Complete(b.Chains[i].Head, 0)
+		q.vq.Complete(&b.Chains[i], 0)
 	}
 	q.vq.Flush()
 	return n

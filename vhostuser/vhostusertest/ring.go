@@ -59,11 +59,11 @@ func (r *Ring) close() {
 // such a thing. It begins where the driver's available ring was first set up; see
 // StartRingAt.
 func (f *FrontEnd) StartRing(r *Ring) error {
-	return f.StartRingAt(r, r.Driver.Config().LastAvail)
+	return f.StartRingAt(r, r.Driver.Config().Base)
 }
 
 // StartRingAt is StartRing with a base, as StopRing returns it.
-func (f *FrontEnd) StartRingAt(r *Ring, base uint16) error {
+func (f *FrontEnd) StartRingAt(r *Ring, base uint32) error {
 	cfg := r.Driver.Config()
 	state := func(n uint32) []byte {
 		return vhostuser.VringState{Index: uint32(r.Index), Num: n}.AppendTo(nil)
@@ -76,7 +76,7 @@ func (f *FrontEnd) StartRingAt(r *Ring, base uint16) error {
 	}{
 		{vhostuser.SetVringCall, file, []int{r.CallFD}},
 		{vhostuser.SetVringNum, state(uint32(cfg.Size)), nil},
-		{vhostuser.SetVringBase, state(uint32(base)), nil},
+		{vhostuser.SetVringBase, state(base), nil},
 		{vhostuser.SetVringAddr, RingAddr(r.Index, cfg).AppendTo(nil), nil},
 		{vhostuser.SetVringKick, file, []int{r.KickFD}},
 	} {
@@ -108,7 +108,7 @@ func (f *FrontEnd) EnableRing(r *Ring, enable bool) error {
 }
 
 // StopRing sends GET_VRING_BASE and returns the base at which the device stopped.
-func (f *FrontEnd) StopRing(r *Ring) (base uint16, err error) {
+func (f *FrontEnd) StopRing(r *Ring) (base uint32, err error) {
 	b, err := f.Get(vhostuser.GetVringBase, vhostuser.VringState{Index: uint32(r.Index)}.AppendTo(nil), 8)
 	if err != nil {
 		return 0, err
@@ -117,7 +117,7 @@ func (f *FrontEnd) StopRing(r *Ring) (base uint16, err error) {
 	if st.Index != uint32(r.Index) {
 		return 0, fmt.Errorf("GET_VRING_BASE of ring %d returned ring %d", r.Index, st.Index)
 	}
-	return uint16(st.Num), nil
+	return st.Num, nil
 }
 
 // Kick tells the device that there are new buffers.

@@ -44,7 +44,7 @@ type Driver struct {
 
 // New returns a driver for the queue that cfg describes, in the given regions.
 // It initializes the three areas: no descriptor is available, both indices are
-// cfg.LastAvail, and the driver wants to be signalled. Addresses in cfg are the
+// those of cfg.Base, and the driver wants to be signalled. Addresses in cfg are the
 // front-end's virtual ones, as in package virtqueue.
 //
 // Call [Driver.Room] before Alloc and AddIndirect.
@@ -65,9 +65,9 @@ func New(regions []virtqueue.Region, cfg virtqueue.Config) (*Driver, error) {
 		count:     make([]uint16, cfg.Size),
 		table:     map[uint16]Buf{},
 		nfree:     cfg.Size,
-		availIdx:  cfg.LastAvail,
-		published: cfg.LastAvail,
-		usedIdx:   cfg.LastAvail,
+		availIdx:  uint16(cfg.Base),
+		published: uint16(cfg.Base),
+		usedIdx:   uint16(cfg.Base),
 	}
 	if d.ring, err = newRing(regions, cfg); err != nil {
 		return nil, err
@@ -268,7 +268,7 @@ func (d *Driver) Abandon(base uint16) {
 		d.next[i] = uint16(i+1) & d.mask
 	}
 	d.free, d.nfree = 0, d.cfg.Size
-	d.cfg.LastAvail = base
+	d.cfg.Base = uint32(base)
 	d.availIdx, d.published, d.usedIdx = base, base, base
 	d.availFlags = 0
 	d.ring.storeUsed(0, base)

@@ -35,7 +35,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatal(name, n, err, b.Chains)
 		}
 		n := copy(b.Chains[0].Writable[0], bytes.ToUpper(b.Chains[0].Readable[0]))
-		q.Complete(b.Chains[0].Head, uint32(n))
+		q.Complete(&b.Chains[0], uint32(n))
 		q.Flush()
 		got, n32, ok := drv.PollUsed()
 		if !ok || got != head || n32 != 5 || string(drv.Bytes(out)[:5]) != "HELLO" {
