@@ -17,11 +17,10 @@ func (s *Session) setVringNum(m VringState) error {
 	if err != nil {
 		return err
 	}
-	packed := s.state.Features&(1<<virtqueue.FeatureRingPacked) != 0
 	switch {
 	case m.Num < 1 || m.Num > virtqueue.MaxSize:
 		return refuse("vring %d of size %d, want 1 to %d", i, m.Num, virtqueue.MaxSize)
-	case m.Num&(m.Num-1) != 0 && !packed:
+	case m.Num&(m.Num-1) != 0 && !s.packed():
 		return refuse("vring %d of size %d, which is not a power of two", i, m.Num)
 	case v.Started && v.Size != int(m.Num):
 		return refuse("size of vring %d changes while it is started", i)
@@ -61,7 +60,7 @@ func (s *Session) setVringBase(m VringState) error {
 		return err
 	case v.Started:
 		return refuse("base of vring %d changes while it is started", i)
-	case m.Num > 0xffff: // "Bits 16-31: Reserved (set to zero)"
+	case m.Num > 0xffff && !s.packed(): // "Bits 16-31: Reserved (set to zero)"
 		return refuse("base %#x of vring %d has more than 16 bits", m.Num, i)
 	}
 	s.update(func(st *State) { st.Vrings[i].Base = m.Num })
@@ -221,18 +220,28 @@ func (s *Session) setVringEnable(m VringState) error {
 // newQueue makes the queue of vring i from its configuration.
 func (s *Session) newQueue(i int) (*virtqueue.Queue, error) {
 	v := s.state.Vrings[i]
-	q, err := virtqueue.New(s.memory.Load(), virtqueue.Config{
+	cfg := virtqueue.Config{
 		Size:     v.Size,
 		Desc:     v.Desc,
 		Avail:    v.Avail,
 		Used:     v.Used,
 		Features: s.state.Features,
 		Base:     v.Base,
-	})
+	}
+	q, err := virtqueue.New(s.memory.Load(), cfg)
+	if err == nil && s.hooks.sequential && !s.packed() && q.UsedIdx() != uint16(v.Base) {
+		cfg.Base = uint32(q.UsedIdx())
+		q, err = virtqueue.New(s.memory.Load(), cfg)
+	}
 	if err != nil {
 		return nil, refuse("vring %d: %w", i, err)
 	}
 	return q, nil
+}
+
+// packed tells whether rings have the packed format.
+func (s *Session) packed() bool {
+	return s.state.Features&(1<<virtqueue.FeatureRingPacked) != 0
 }
 
 // startRing hands vring i to the device. The driver is signalled once: it may be

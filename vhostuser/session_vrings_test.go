@@ -85,6 +85,29 @@ func TestSetVringBaseSetsAvailAlone(t *testing.T) {
 	}
 }
 
+// The back-end was killed. QEMU goes on from the used index, DPDK's virtio-user from 0,
+// and what the back-end had taken and not completed is there once more.
+func TestSequentialDeviceGoesOnFromUsedIndexAfterACrash(t *testing.T) {
+	for name, base := range map[string]uint32{"base of QEMU": 5, "base of DPDK": 0, "stale base": 3} {
+		t.Run(name, func(t *testing.T) {
+			dev := newFullDevice(2)
+			dev.sequential = true
+			h := serveFull(t, dev)
+			mem := h.negotiate(allVirtio, allProto)
+			r := h.ring(mem, 0)
+			r.Driver.Abandon(5)
+			offer(t, r)
+			offer(t, r)
+			h.must(h.fe.StartRingAt(r, base))
+			expectUsed(t, r)
+			expectUsed(t, r)
+			if base, err := h.fe.StopRing(r); err != nil || base != 7 {
+				t.Errorf("base %d, %v", base, err)
+			}
+		})
+	}
+}
+
 func TestVringIndexIsCheckedAtItsWholeWidth(t *testing.T) {
 	h := serve(t, newDevice(2))
 	h.must(h.fe.Handshake(allVirtio, allProto))
