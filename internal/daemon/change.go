@@ -117,14 +117,20 @@ func (c *change) failed(name string, err error) {
 
 // checkInterfaces looks for the likeliest error before anything is touched.
 func (c *change) checkInterfaces() error {
+	var errs config.Errors
 	for _, name := range c.comes {
-		if u := c.will[name].uplink; u != nil {
-			if _, err := net.InterfaceByName(u.Interface); err != nil {
-				return fmt.Errorf("uplink %s: interface %s: %w", name, u.Interface, err)
-			}
+		u := c.will[name].uplink
+		if u == nil {
+			continue
+		}
+		if _, err := net.InterfaceByName(u.Interface); err != nil {
+			errs = append(errs, config.Error{
+				Pos: u.At("interface"), Key: "uplink." + name + ".interface",
+				Msg: fmt.Sprintf("there is no network interface %q", u.Interface),
+			})
 		}
 	}
-	return nil
+	return errs.Err()
 }
 
 // release takes from ports that stay the addresses that are to be other ports'.
