@@ -15,14 +15,13 @@ import (
 	"time"
 
 	"vswitchd/internal/control"
-	"vswitchd/test/vm"
 )
 
 // A Switch is a vswitchd process.
 type Switch struct {
 	Dir   string // of its sockets, its configuration and its log
 	netns *Netns
-	root  string
+	args  []string
 	api   *control.Client
 
 	cmd    *exec.Cmd
@@ -35,15 +34,33 @@ type Switch struct {
 // Start returns when the control API answers.
 func Start(t testing.TB, netns *Netns, config string) *Switch {
 	t.Helper()
-	root, err := vm.Root()
-	if err != nil {
-		t.Fatal(err)
+	s := newSwitch(t, netns)
+	s.args = []string{"--config", s.ConfigFile()}
+	s.Configure(t, config)
+	s.Launch(t)
+	return s
+}
+
+// StartFlags starts vswitchd without a configuration file. In args, $DIR stands for
+// Dir, where the control socket is made as well.
+func StartFlags(t testing.TB, netns *Netns, args ...string) *Switch {
+	t.Helper()
+	s := newSwitch(t, netns)
+	s.args = []string{"--control", s.ControlSocket(), "--log-level", "debug"}
+	for _, a := range args {
+		s.args = append(s.args, strings.ReplaceAll(a, "$DIR", s.Dir))
 	}
+	s.Launch(t)
+	return s
+}
+
+func newSwitch(t testing.TB, netns *Netns) *Switch {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "vswitchd-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Switch{Dir: dir, netns: netns, root: root}
+	s := &Switch{Dir: dir, netns: netns}
 	s.api = control.NewClient(s.ControlSocket())
 	t.Cleanup(func() {
 		s.Kill()
@@ -52,8 +69,6 @@ func Start(t testing.TB, netns *Netns, config string) *Switch {
 		}
 		os.RemoveAll(dir)
 	})
-	s.Configure(t, config)
-	s.Launch(t)
 	return s
 }
 
@@ -85,7 +100,7 @@ func (s *Switch) Launch(t testing.TB) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	s.cmd = s.netns.Command(filepath.Join(s.root, "build", "vswitchd"), "--config", s.ConfigFile())
+	s.cmd = s.netns.Command(Program(t), s.args...)
 	s.cmd.Stderr = log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	exited := make(chan struct{})

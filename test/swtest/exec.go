@@ -1,0 +1,35 @@
+package swtest
+
+import (
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"vswitchd/test/vm"
+)
+
+// Program is the path of vswitchd.
+func Program(t testing.TB) string {
+	t.Helper()
+	root, err := vm.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(root, "build", "vswitchd")
+}
+
+// Exec runs vswitchd with the given arguments in a namespace (nil: ours) to its end, which
+// has to come by itself. A prefix is a command that runs it, such as setpriv.
+func Exec(t testing.TB, netns *Netns, prefix []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	cmd := netns.Command("env", append(append(prefix, Program(t)), args...)...)
+	var out, errOut strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errOut.String()
+}
