@@ -20,7 +20,7 @@ func TestGuests(t *testing.T) {
 	forEachQEMU(t, func(t *testing.T, q vm.QEMU) {
 		s := swtest.Start(t, nil, "[port.a]\n[port.b]\n")
 		vms := vm.StartAll(t, guestConfig(s, q, "a", 1), guestConfig(s, q, "b", 2))
-		g := &guests{s: s, a: vms[0], b: vms[1]}
+		g := &guests{t: t, s: s, a: vms[0], b: vms[1]}
 		for _, step := range []struct {
 			name string
 			run  func(t *testing.T, ctx context.Context)
@@ -42,6 +42,7 @@ func TestGuests(t *testing.T) {
 }
 
 type guests struct {
+	t    *testing.T // of all steps: guests live as long
 	s    *swtest.Switch
 	a, b *vm.VM
 }
@@ -185,7 +186,7 @@ func (g *guests) killQEMU(t *testing.T, ctx context.Context) {
 		} else if n != fds {
 			t.Errorf("%d file descriptors are open, %d the last time", n, fds)
 		}
-		g.a = vm.Start(t, g.a.Config)
+		g.a = vm.Start(g.t, g.a.Config)
 		if err := g.b.WaitPing(ctx, "10.0.0.1"); err != nil {
 			t.Fatal(err)
 		}
