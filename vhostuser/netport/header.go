@@ -41,15 +41,18 @@ func headerLenFor(features uint64) int {
 	return legacyHeaderLen
 }
 
-// decodeOffload reads a header from private memory.
-func decodeOffload(h *[headerLen]byte) vswitch.Offload {
+// decodeOffload decodes a header, which may be in guest memory: each byte of it is
+// loaded once.
+func decodeOffload(b []byte) vswitch.Offload {
+	h := (*[legacyHeaderLen]byte)(b)
+	lo, hi := binary.LittleEndian.Uint64(h[:]), binary.LittleEndian.Uint16(h[8:])
 	return vswitch.Offload{
-		Flags:      h[0],
-		GSOType:    h[1],
-		HdrLen:     binary.LittleEndian.Uint16(h[2:]),
-		GSOSize:    binary.LittleEndian.Uint16(h[4:]),
-		CsumStart:  binary.LittleEndian.Uint16(h[6:]),
-		CsumOffset: binary.LittleEndian.Uint16(h[8:]),
+		Flags:      uint8(lo),
+		GSOType:    uint8(lo >> 8),
+		HdrLen:     uint16(lo >> 16),
+		GSOSize:    uint16(lo >> 32),
+		CsumStart:  uint16(lo >> 48),
+		CsumOffset: hi,
 	}
 }
 

@@ -30,6 +30,7 @@ type rxQueue struct {
 
 // group is how far transmit has come with a group of frames.
 type group struct {
+	frames int // how many there are
 	next   int // frame that is being copied
 	taken  int // chains of the batch that are completed
 	popped int // chains, all in all

@@ -65,7 +65,7 @@ func (q *rxQueue) transmit(frames []*vswitch.Frame) int {
 		return 0
 	}
 	q.batch.Reset()
-	q.group = group{}
+	q.group = group{frames: len(frames)}
 	for q.next < len(frames) {
 		if q.attempt(frames) {
 			// The fault was in the frame's Body: somebody else's memory. That
@@ -150,10 +150,31 @@ const (
 	maxPieces    = 2048             // of memory for one frame: 32 bytes each
 )
 
-// put copies one frame into as many chains as it takes and completes them.
+// longStep is how many chains are popped at a time for a frame that takes several:
+// 64 KiB in pages.
+const longStep = 17
+
+// put copies one frame into as many chains as it takes and completes them. It does so
+// after everything has been copied, so that a fault on the way leaves nothing half
+// done.
 func (q *rxQueue) put(f *vswitch.Frame) outcome {
 	for {
-		o := q.tryPut(f)
+		c, o := q.chain(q.taken)
+		if o == put {
+			need := q.hdrLen + f.Len
+			if dst := c.Writable[0]; len(dst) >= need {
+				// The common case: one buffer, one piece.
+				dst = dst[encodeHeader(dst, q.hdrLen, &f.Offload, 1):]
+				dst = dst[copy(dst, f.Head):]
+				for _, b := range f.Body {
+					dst = dst[copy(dst, b):]
+				}
+				q.vq.Complete(c, uint32(need))
+				q.taken++
+				return put
+			}
+			o = q.putLong(f, need)
+		}
 		if o != bad {
 			return o
 		}
@@ -161,29 +182,6 @@ func (q *rxQueue) put(f *vswitch.Frame) outcome {
 			return full
 		}
 	}
-}
-
-// tryPut is put up to the first bad chain. It completes chains after everything has
-// been copied, so that a fault on the way leaves nothing half done.
-func (q *rxQueue) tryPut(f *vswitch.Frame) outcome {
-	c, o := q.chain(q.taken)
-	if o != put {
-		return o
-	}
-	need := q.hdrLen + f.Len
-	dst := c.Writable[0]
-	if len(dst) < need {
-		return q.putLong(f, need)
-	}
-	// The common case: one buffer, one piece.
-	dst = dst[encodeHeader(dst, q.hdrLen, &f.Offload, 1):]
-	dst = dst[copy(dst, f.Head):]
-	for _, b := range f.Body {
-		dst = dst[copy(dst, b):]
-	}
-	q.vq.Complete(c, uint32(need))
-	q.taken++
-	return put
 }
 
 // putLong is put for a frame that goes into several pieces, and perhaps chains.
@@ -227,14 +225,9 @@ func (q *rxQueue) putLong(f *vswitch.Frame, need int) outcome {
 }
 
 // chain returns the chain at index i of the batch, having popped more if it has to.
-//
-// A chain that no frame can go into is completed with length 0, together with
-// those before it that were meant for the same frame (the used ring has to have
-// a frame's chains in a row); the outcome is bad then, and the frame has to
-// start again.
 func (q *rxQueue) chain(i int) (*virtqueue.Chain, outcome) {
 	if i == len(q.batch.Chains) {
-		if o := q.pop(); o != put {
+		if o := q.pop(i - q.taken); o != put {
 			return nil, o
 		}
 	}
@@ -242,18 +235,30 @@ func (q *rxQueue) chain(i int) (*virtqueue.Chain, outcome) {
 	if len(c.Writable) != 0 && len(c.Readable) == 0 {
 		return c, put
 	}
+	q.skip(i)
+	return nil, bad
+}
+
+// skip completes a chain that no frame can go into with length 0, together with
+// those before it that were meant for the same frame (the used ring has to have
+// a frame's chains in a row). The frame has to start again.
+func (q *rxQueue) skip(i int) {
 	for ; q.taken <= i; q.taken++ {
 		q.vq.Complete(&q.batch.Chains[q.taken], 0)
 	}
 	q.badChains++
-	return nil, bad
 }
 
-// pop gets more chains: no more for one group of frames than there are descriptors,
-// since a driver that gets none back has no others. One that pretends to would
-// keep us here for ever.
-func (q *rxQueue) pop() outcome {
-	n, err := q.vq.Pop(q.batch, min(vswitch.MaxBatch, q.size-q.popped))
+// pop gets more chains, given how many the frame being copied has already: as many
+// as there are frames to come, and for a long frame some more. But no more for
+// one group of frames than there are descriptors, since a driver that gets
+// none back has no others. One that pretends to would keep us here for ever.
+func (q *rxQueue) pop(has int) outcome {
+	n := q.frames - q.next
+	if has > 0 {
+		n += longStep
+	}
+	n, err := q.vq.Pop(q.batch, min(n, vswitch.MaxBatch, q.size-q.popped))
 	if err != nil {
 		q.port.fail(fmt.Errorf("ring %d: %w", q.index, err))
 		return broken

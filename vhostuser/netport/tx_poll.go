@@ -86,26 +86,25 @@ const (
 // parse makes a frame of the header and the data in segs, which it takes apart.
 // The header and the first part of the data are copied to private memory.
 func (q *txQueue) parse(f *vswitch.Frame, segs [][]byte, room []byte) verdict {
-	hdrLen := q.hdrLen
-	total := 0
-	for _, s := range segs {
-		total += len(s)
+	if len(segs) == 0 {
+		return tooShort
 	}
-	size := total - hdrLen
+	first, size := segs[0], virtqueue.Len(segs)-q.hdrLen
 	if size < vswitch.MinFrameLen {
 		return tooShort
 	}
 	if size > vswitch.MaxFrameLen {
 		return tooLong
 	}
-	var hdr [headerLen]byte
-	if first := segs[0]; len(first) >= headerLen {
-		hdr = [headerLen]byte(first)
-		segs[0] = first[hdrLen:]
+	if len(first) > q.hdrLen {
+		f.Offload = decodeOffload(first)
+		first = first[q.hdrLen:]
 	} else {
-		segs = gather(hdr[:hdrLen], segs)
+		var hdr [headerLen]byte
+		segs = gather(hdr[:q.hdrLen], segs)
+		f.Offload = decodeOffload(hdr[:])
+		first = segs[0]
 	}
-	f.Offload = decodeOffload(&hdr)
 
 	want := vswitch.HeadLen
 	if f.Offload.Flags&vswitch.HdrNeedsCsum != 0 {
@@ -115,11 +114,10 @@ func (q *txQueue) parse(f *vswitch.Frame, segs [][]byte, room []byte) verdict {
 	}
 	want = min(want, size, vswitch.HeadMax)
 	head := room[vswitch.Headroom:][:want]
-	if first := segs[0]; len(first) >= want {
-		copy(head, first[:want])
-		segs[0] = first[want:]
-	} else {
-		segs = gather(head, segs)
+	n := copy(head, first)
+	segs[0] = first[n:]
+	if n < want {
+		segs = gather(head[n:], segs)
 	}
 	f.Head, f.Room, f.Body, f.Len = head, room, segs, size
 	return parsed
