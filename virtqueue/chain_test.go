@@ -535,3 +535,12 @@ func TestBatchReuse(t *testing.T) {
 		}
 	}
 }
+
+// The end of the address space and its beginning are not next to each other.
+func TestBufferWrapsAroundAddressSpace(t *testing.T) {
+	g := newGuestWith(t, 8, indirect, region(0, 0x1000), region(math.MaxUint64-0xfff, 0x1000))
+	for _, flags := range []uint16{0, flagWrite, flagIndirect} {
+		g.SetDesc(0, desc{math.MaxUint64 - 15, 32, flags, 0})
+		g.refuses(t, 0, virtqueue.ErrAddress)
+	}
+}

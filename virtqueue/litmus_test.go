@@ -1,0 +1,103 @@
+package virtqueue_test
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// Each side announces something and then looks at what the other one announced.
+// If both do so at the same time, at least one has to see the other. Without a
+// full fence between the two steps a processor may look before its announcement
+// can be seen ("store buffering"), and both miss.
+
+// together runs a and b at the same time, as exactly as spinning gets it, and then
+// check, again and again.
+func together(a, b, check func()) {
+	var started, ended atomic.Int64
+	meet := func(at *atomic.Int64, n int64) {
+		at.Add(1)
+		for spins := 0; at.Load() < n; spins++ {
+			if spins > 200 {
+				runtime.Gosched()
+			}
+		}
+	}
+	const rounds = looks / 16
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range int64(rounds) {
+			meet(&started, 2*i+2)
+			b()
+			meet(&ended, 2*i+2)
+		}
+	})
+	for i := range int64(rounds) {
+		meet(&started, 2*i+2)
+		a()
+		meet(&ended, 2*i+2)
+		check() // alone: the other one waits for the next round
+	}
+	wg.Wait()
+}
+
+// The device goes to sleep while the driver makes a chain available: it finds
+// the chain, or gets a kick.
+func TestArmAgainstPublish(t *testing.T) {
+	for name, features := range map[string]uint64{"flag": 0, "event": eventIdx} {
+		t.Run(name, func(t *testing.T) {
+			g := mapped(t, features)
+			g.SetDesc(0, desc{0x1000, 8, 0, 0})
+			g.q.Disarm()
+			var pending, kick bool
+			missed := 0
+			together(
+				func() { pending = g.q.Arm() },
+				func() { g.Offer(0); kick = g.Publish() },
+				func() {
+					if !pending && !kick {
+						missed++
+					}
+					g.b.Reset()
+					if n, err := g.q.Pop(g.b, 1); n != 1 || err != nil {
+						t.Error(n, err)
+					}
+					g.q.Disarm()
+				})
+			if missed > 0 {
+				t.Fatalf("%d chains would have waited for ever", missed)
+			}
+		})
+	}
+}
+
+// The driver goes to sleep while the device publishes a used chain: it finds the
+// chain, or gets a signal.
+func TestFlushAgainstDriverArm(t *testing.T) {
+	for name, features := range map[string]uint64{"flag": 0, "event": eventIdx} {
+		t.Run(name, func(t *testing.T) {
+			g := mapped(t, features)
+			g.q.SetCall(eventfd(t))
+			g.q.Signal()
+			g.Disarm()
+			calls := g.q.Calls()
+			var pending bool
+			missed := 0
+			together(
+				func() { pending = g.Arm() },
+				func() { g.q.Complete(named(0), 0); g.q.Flush() },
+				func() {
+					if !pending && g.q.Calls() == calls {
+						missed++
+					}
+					calls = g.q.Calls()
+					g.SkipUsed()
+					g.Disarm()
+				})
+			if missed > 0 {
+				t.Fatalf("%d completions would have waited for ever", missed)
+			}
+		})
+	}
+}
