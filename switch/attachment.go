@@ -168,13 +168,31 @@ func (t *fdb) pin(p *fdbPort, cfg *PortConfig, rule *vlanRule) error {
 			want = append(want, k)
 		}
 	}
-	old := t.unpin(p)
-	err := t.pinAll(p, want)
+	// What stays is not touched: a reader that finds nothing for a moment would
+	// flood the port's frames to others.
+	had := t.pinned(p)
+	stale, fresh := without(had, want), without(want, had)
+	t.unpin(p, stale)
+	err := t.pinAll(p, fresh)
 	if err != nil {
-		t.unpin(p)
-		t.pinAll(p, old) // there was room for them before
+		t.unpin(p, fresh)
+		t.pinAll(p, stale) // there was room for them before
 	}
 	return err
+}
+
+// without returns the keys in a that are not in b.
+func without(a, b []fdbKey) (rest []fdbKey) {
+	in := make(map[fdbKey]bool, len(b))
+	for _, k := range b {
+		in[k] = true
+	}
+	for _, k := range a {
+		if !in[k] {
+			rest = append(rest, k)
+		}
+	}
+	return rest
 }
 
 func (t *fdb) pinAll(p *fdbPort, keys []fdbKey) error {
@@ -189,17 +207,23 @@ func (t *fdb) pinAll(p *fdbPort, keys []fdbKey) error {
 	return nil
 }
 
-// unpin removes p's pinned entries and returns their keys.
-func (t *fdb) unpin(p *fdbPort) (keys []fdbKey) {
-	for s := p.static.first; s != noSlot; {
-		c := t.cold[s]
-		if c.kind == entryPinned {
+// pinned returns the keys of p's pinned entries.
+func (t *fdb) pinned(p *fdbPort) (keys []fdbKey) {
+	for s := p.static.first; s != noSlot; s = t.cold[s].next {
+		if c := t.cold[s]; c.kind == entryPinned {
 			keys = append(keys, c.key)
-			t.remove(s)
 		}
-		s = c.next
 	}
 	return keys
+}
+
+// unpin removes those of p's pinned entries that have one of the keys.
+func (t *fdb) unpin(p *fdbPort, keys []fdbKey) {
+	for _, k := range keys {
+		if s, kind, owner := t.get(k); owner == p && kind == entryPinned {
+			t.remove(s)
+		}
+	}
 }
 
 // Name returns the port's name.

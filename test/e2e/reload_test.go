@@ -41,7 +41,6 @@ func TestReload(t *testing.T) {
 	for _, g := range guests {
 		g.Start()
 	}
-	strays := uint64(0) // that o may have got
 	goOn := func() {
 		t.Helper()
 		for _, name := range []string{"a", "b"} {
@@ -52,8 +51,8 @@ func TestReload(t *testing.T) {
 				t.Errorf("port %s: %+v", name, c)
 			}
 		}
-		if n := guests["o"].Received(); n != strays {
-			t.Errorf("%d frames went to somebody else", n-strays)
+		if n := guests["o"].Received(); n != 0 {
+			t.Errorf("%d frames went to somebody else", n)
 		}
 	}
 	reload := func(config, want string) {
@@ -87,7 +86,6 @@ func TestReload(t *testing.T) {
 		s.Configure(t, fmt.Sprintf("%smax_macs = %d\n%smax_macs = %d\n%s", a, i+1, b, i+1, o))
 		s.Signal(t, syscall.SIGHUP)
 		s.WaitLog(t, from, `change="port b reconfigured"`)
-		strays = guests["o"].Received()
 		goOn()
 	}
 	reload(ab20+"[[fdb]]\nmac = \"52:54:00:00:00:09\"\nport = \"b\"\n", `change="static entry 52:54:00:00:00:09 in VLAN 0 -> b"`)
