@@ -168,7 +168,6 @@ func TestBodyVanishes(t *testing.T) {
 				a.dropped(map[vswitch.DropReason]uint64{vswitch.DropFault: 1})
 			} // else the batch never left the switch
 			exchangeLeft(a, b)
-			l.reconfigure(bad)
 			bad.dial()
 			exchange(b, bad)
 		})
@@ -182,16 +181,6 @@ func exchangeLeft(a, b *guest) {
 		frame := pair[0].frameTo(pair[1], 2000)
 		pair[0].send(frame)
 		pair[1].awaits(frame)
-	}
-}
-
-// reconfigure waits for everybody who is inside of Deliver: also those who left it by
-// a fault.
-func (l *lab) reconfigure(g *guest) {
-	l.Helper()
-	a := g.port.Attachment()
-	if err := a.Reconfigure(a.Config()); err != nil {
-		l.Fatal(err)
 	}
 }
 
