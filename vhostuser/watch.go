@@ -1,7 +1,7 @@
 package vhostuser
 
 import (
-	"math/rand/v2"
+	"hash/maphash"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,16 +19,31 @@ import (
 // unless on purpose. So a session looks at its eventfds now and then, at times that
 // cannot be foreseen, and one that finds a full counter ends; whoever is blocked is
 // freed by reading the counter, for as long as it takes. The worst that a connection
-// can do is to hold a thread for watchEvery, once.
+// can do is to hold a thread for about watchEvery, once.
+//
+// All sessions look at the same times, so that idle ones do not each wake the process
+// for themselves.
 
 const (
 	watchEvery = 100 * time.Millisecond // on average
 	freeEvery  = time.Millisecond       // after a counter was found full
 )
 
+// watchSeed is what only this process knows of the times when sessions look.
+var watchSeed = maphash.MakeSeed()
+
+// nextLook returns how long it is until the next time to look: there is one at
+// random in each interval of watchEvery.
+func nextLook(now time.Time) time.Duration {
+	next := now.UnixNano()/int64(watchEvery) + 1
+	at := next*int64(watchEvery) + int64(maphash.Comparable(watchSeed, next)%uint64(watchEvery))
+	return time.Duration(at - now.UnixNano())
+}
+
 // watch looks at the session's eventfds until it has ended.
 func (s *Session) watch(ended <-chan struct{}) {
-	t := time.NewTimer(0)
+	var fds []unix.PollFd
+	t := time.NewTimer(nextLook(time.Now()))
 	defer t.Stop()
 	for {
 		select {
@@ -36,38 +51,46 @@ func (s *Session) watch(ended <-chan struct{}) {
 			return
 		case <-t.C:
 		}
-		next := watchEvery/2 + rand.N(watchEvery)
-		if s.unjam() {
-			next = freeEvery
+		var jammed bool
+		if fds, jammed = s.unjam(fds[:0]); jammed {
+			t.Reset(freeEvery)
+		} else {
+			t.Reset(nextLook(time.Now()))
 		}
-		t.Reset(next)
 	}
 }
 
 // unjam ends the session if the counter of an eventfd is full, frees those who are
 // blocked in writing to it, and reports whether there was one. It does not wait.
-func (s *Session) unjam() (jammed bool) {
+// It uses fds and returns it to be used again.
+func (s *Session) unjam(fds []unix.PollFd) (_ []unix.PollFd, jammed bool) {
 	s.mu.Lock() // holding it keeps the descriptors open
 	defer s.mu.Unlock()
-	free := func(fd int) {
-		if fd >= 0 && counterFull(fd) {
-			jammed = true
-			s.Fail(ErrJammed)
-			resetCounter(fd)
+	add := func(fd int) {
+		if fd >= 0 {
+			fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT})
 		}
 	}
 	for _, v := range s.state.Vrings {
-		free(v.Call)
+		add(v.Call)
 	}
-	free(s.nextCall)
-	return jammed
-}
-
-// counterFull tells whether adding 1 to an eventfd would block.
-func counterFull(fd int) bool {
-	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	_, err := unix.Poll(p, 0)
-	return err == nil && p[0].Revents&unix.POLLOUT == 0
+	add(s.nextCall)
+	if len(fds) == 0 {
+		return fds, false
+	}
+	if _, err := unix.Poll(fds, 0); err != nil {
+		return fds, false // interrupted: next time
+	}
+	for _, p := range fds {
+		// "The file descriptor is writable if it is possible to write a value of at
+		// least 1 without blocking" (eventfd(2)).
+		if p.Revents&unix.POLLOUT == 0 {
+			jammed = true
+			s.Fail(ErrJammed)
+			resetCounter(int(p.Fd))
+		}
+	}
+	return fds, jammed
 }
 
 // resetCounter reads an eventfd, which frees one of those who wait to write to it;
