@@ -28,14 +28,26 @@ const maxChainSegs = 1 << 16
 
 // A Chain is one buffer that the driver made available: a descriptor chain,
 // translated. The slices point into guest memory. They and the lists of them
-// are valid until the chain's Batch is reset; the lists are private and may be
-// re-sliced and edited by the chain's user.
+// are valid until the chain's Batch is reset. The lists are private: the chain's
+// user may re-slice and edit Readable. Writable has to stay as it is until the
+// chain is completed, because a dirty log is told by it what was written.
 type Chain struct {
 	Readable [][]byte // device-readable pieces, in order
 	Writable [][]byte // device-writable pieces, in order
 	Err      error    // the chain is bad: the lists are empty
-	Head     uint16   // its name for the driver: the index of its first descriptor
+
+	name uint32 // see chainName
 }
+
+// chainName is all that a used element needs to know of a chain: what the driver calls
+// it and, in a packed ring, how many descriptors it has.
+func chainName(head uint16, descs int) uint32 { return uint32(head) | uint32(descs)<<16 }
+
+// Head returns what the driver calls the chain: the index of its first descriptor, or in
+// a packed ring its buffer ID.
+func (c *Chain) Head() uint16 { return uint16(c.name) }
+
+func (c *Chain) descs() int { return int(c.name >> 16) }
 
 // A Batch holds popped chains and the memory that their lists lie in, to be used
 // again and again without allocation.
@@ -44,6 +56,7 @@ type Batch struct {
 
 	segs     [][]byte
 	indirect [][2]uint64 // private copy of the indirect table being walked
+	table    [][2]uint64 // the same of a chain in a packed ring
 }
 
 // NewBatch returns a Batch with room for n chains of a few pieces. It grows when

@@ -493,8 +493,8 @@ func TestBadChainAmongGoodOnes(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	for i, c := range g.b.Chains {
-		if bad := c.Head == 1; bad != (c.Err != nil) {
-			t.Errorf("chain %d (head %d): %v", i, c.Head, c.Err)
+		if bad := c.Head() == 1; bad != (c.Err != nil) {
+			t.Errorf("chain %d (head %d): %v", i, c.Head(), c.Err)
 		}
 	}
 	pieces(t, "first", g.b.Chains[0].Readable, 10)

@@ -169,7 +169,7 @@ func (g *guest) popOne(t *testing.T, want error) (good, hostile int) {
 	g.b.Reset()
 	q := *g.q
 	n, err := q.Pop(g.b, batch)
-	if err == nil && n == 1 && g.b.Chains[0].Head == 0 && len(g.b.Chains[0].Readable) == 1 {
+	if err == nil && n == 1 && g.b.Chains[0].Head() == 0 && len(g.b.Chains[0].Readable) == 1 {
 		return 1, 0
 	}
 	if err != want || n != 0 {

@@ -44,8 +44,8 @@ func FuzzChain(f *testing.F) {
 			descs := 0
 			for _, chain := range g.b.Chains {
 				descs += len(chain.Readable) + len(chain.Writable)
-				if int(chain.Head) != head {
-					t.Fatalf("popped chain %d instead of %d", chain.Head, head)
+				if int(chain.Head()) != head {
+					t.Fatalf("popped chain %d instead of %d", chain.Head(), head)
 				}
 				c.compare(t, g, chain)
 				head++
@@ -142,16 +142,16 @@ func descriptor(in []byte) desc {
 // compare checks a popped chain against the naive walk.
 func (c *chainCase) compare(t testing.TB, g *guest, got virtqueue.Chain) {
 	t.Helper()
-	readable, writable, ok := c.walk(g, int(got.Head))
+	readable, writable, ok := c.walk(g, int(got.Head()))
 	if ok != (got.Err == nil) {
-		t.Fatalf("chain %d: error %v, should be good: %t", got.Head, got.Err, ok)
+		t.Fatalf("chain %d: error %v, should be good: %t", got.Head(), got.Err, ok)
 	}
 	for what, lists := range map[string][2][][]byte{
 		"readable": {got.Readable, readable},
 		"writable": {got.Writable, writable},
 	} {
 		if !slices.EqualFunc(lists[0], lists[1], sameMemory) {
-			t.Fatalf("chain %d: %s pieces of %v bytes, should be %v, or elsewhere", got.Head, what, lengths(lists[0]), lengths(lists[1]))
+			t.Fatalf("chain %d: %s pieces of %v bytes, should be %v, or elsewhere", got.Head(), what, lengths(lists[0]), lengths(lists[1]))
 		}
 	}
 }

@@ -155,7 +155,7 @@ func (r *ringCase) pop(limit int) {
 	// Nobody has written in between, so the naive walk sees the same.
 	c := chainCase{r.Config().Size, r.Config().Features, r.Regions(), parseTable(r.mem[:16*r.Config().Size])}
 	for _, chain := range r.b.Chains {
-		if int(chain.Head) >= c.size {
+		if int(chain.Head()) >= c.size {
 			r.t.Fatal(chain)
 		}
 		c.compare(r.t, r.guest, chain)

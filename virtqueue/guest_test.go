@@ -91,8 +91,8 @@ func (g *guest) offer(t testing.TB, head uint16) virtqueue.Chain {
 		t.Fatalf("popped %d chains, %v", n, err)
 	}
 	c := g.b.Chains[0]
-	if c.Head != head {
-		t.Fatalf("popped chain %d instead of %d", c.Head, head)
+	if c.Head() != head {
+		t.Fatalf("popped chain %d instead of %d", c.Head(), head)
 	}
 	return c
 }
@@ -119,13 +119,13 @@ func (g *guest) completes(t testing.TB, c virtqueue.Chain) {
 	t.Helper()
 	g.q.Complete(&c, 0)
 	g.q.Flush()
-	if head, n, ok := g.PollUsed(); !ok || head != c.Head || n != 0 {
-		t.Fatalf("used entry (%d, %d, %t), want chain %d with length 0", head, n, ok, c.Head)
+	if head, n, ok := g.PollUsed(); !ok || head != c.Head() || n != 0 {
+		t.Fatalf("used entry (%d, %d, %t), want chain %d with length 0", head, n, ok, c.Head())
 	}
 }
 
 // named returns a chain of which only the head is known, as if it had been popped.
-func named(head uint16) *virtqueue.Chain { return &virtqueue.Chain{Head: head} }
+func named(head uint16) *virtqueue.Chain { return virtqueue.ChainOf(head) }
 
 // region returns n bytes of memory at the same guest-physical and user address.
 func region(addr uint64, n int) virtqueue.Region {

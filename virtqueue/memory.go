@@ -108,3 +108,14 @@ func (m *Memory) user(addr, n uint64) ([]byte, error) {
 	}
 	return nil, ErrAddress
 }
+
+// guestAddr returns the guest-physical address of the front-end's virtual address addr.
+func (m *Memory) guestAddr(addr uint64) (uint64, bool) {
+	for i := range m.regions {
+		r := &m.regions[i]
+		if off := addr - r.UserAddr; off < uint64(len(r.Mem)) {
+			return r.GuestAddr + off, true
+		}
+	}
+	return 0, false
+}

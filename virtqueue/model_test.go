@@ -146,14 +146,14 @@ func (m *model) pop(limit int) {
 	}
 	for i, c := range b.Chains {
 		r := m.content[m.available[i]]
-		if c.Head != m.available[i] || c.Err != nil {
-			m.t.Fatalf("chain %d, %v; should be %d", c.Head, c.Err, m.available[i])
+		if c.Head() != m.available[i] || c.Err != nil {
+			m.t.Fatalf("chain %d, %v; should be %d", c.Head(), c.Err, m.available[i])
 		}
 		if !bytes.Equal(bytes.Join(c.Readable, nil), r.sent) {
-			m.t.Fatalf("chain %d is not as it was sent", c.Head)
+			m.t.Fatalf("chain %d is not as it was sent", c.Head())
 		}
 		if got, want := virtqueue.Len(c.Writable), size(r.writable); got != want {
-			m.t.Fatalf("chain %d has %d writable bytes, should be %d", c.Head, got, want)
+			m.t.Fatalf("chain %d has %d writable bytes, should be %d", c.Head(), got, want)
 		}
 	}
 	m.available = m.available[n:]
@@ -178,7 +178,7 @@ func (m *model) complete(n int) {
 		i := m.rnd.IntN(len(m.popped))
 		c := m.popped[i]
 		m.popped = slices.Delete(m.popped, i, i+1)
-		r := m.content[c.Head]
+		r := m.content[c.Head()]
 		r.answer = nil
 		for _, w := range c.Writable {
 			for j := range w {
@@ -203,7 +203,7 @@ func (m *model) rollback() {
 	m.checkPending()
 	slices.Reverse(again)
 	for _, c := range again {
-		m.q.Complete(&c, uint32(m.content[c.Head].wrote))
+		m.q.Complete(&c, uint32(m.content[c.Head()].wrote))
 		m.completed = append(m.completed, c)
 	}
 	m.checkPending()
@@ -218,7 +218,7 @@ func (m *model) checkPending() {
 func (m *model) flush() {
 	m.q.Flush()
 	for _, c := range m.completed {
-		m.used = append(m.used, c.Head)
+		m.used = append(m.used, c.Head())
 	}
 	m.completed = nil
 	m.checkPending()

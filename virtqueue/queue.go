@@ -11,10 +11,12 @@ const MaxSize = 32768
 
 // Feature bits that change how a ring works (virtio 1.2, section 6).
 const (
-	FeatureIndirectDesc = 28 // VIRTIO_F_INDIRECT_DESC
-	FeatureEventIdx     = 29 // VIRTIO_F_EVENT_IDX
-	FeatureVersion1     = 32 // VIRTIO_F_VERSION_1
-	FeatureRingPacked   = 34 // VIRTIO_F_RING_PACKED
+	FeatureNotifyOnEmpty = 24 // VIRTIO_F_NOTIFY_ON_EMPTY, of legacy drivers
+	FeatureIndirectDesc  = 28 // VIRTIO_F_INDIRECT_DESC
+	FeatureEventIdx      = 29 // VIRTIO_F_EVENT_IDX
+	FeatureVersion1      = 32 // VIRTIO_F_VERSION_1
+	FeatureRingPacked    = 34 // VIRTIO_F_RING_PACKED
+	FeatureInOrder       = 35 // VIRTIO_F_IN_ORDER
 )
 
 // Errors of a queue as a whole: it is broken until it is set up again.
@@ -26,68 +28,118 @@ var (
 
 // Config says what a queue is. Addresses are the front-end's virtual addresses.
 type Config struct {
-	Size     int    // number of descriptors, a power of two from 1 to MaxSize
-	Desc     uint64 // descriptor table, 16-byte aligned
-	Avail    uint64 // available ring (driver area), 2-byte aligned
-	Used     uint64 // used ring (device area), 4-byte aligned
+	Size     int    // number of descriptors, from 1 to MaxSize; of a split ring a power of two
+	Desc     uint64 // descriptor table (split) or ring (packed), 16-byte aligned
+	Avail    uint64 // driver area: available ring, 2-byte aligned; or driver event suppression, 4
+	Used     uint64 // device area: used ring or device event suppression, 4-byte aligned
 	Features uint64 // feature bits that were negotiated
 
-	// Base is where to go on, as SET_VRING_BASE of vhost-user has it: the index in
-	// the available ring of the next chain to take.
+	// Base is where to go on, as SET_VRING_BASE of vhost-user has it.
+	//
+	// Of a split ring it is the index in the available ring of the next chain to
+	// take. (The index in the used ring is taken from guest memory: after a crash
+	// of the device that is the only place that knows it.)
+	//
+	// Of a packed ring bits 0 to 14 are the place in the ring of the next descriptor
+	// to take, bit 15 is its wrap counter, and bits 16 to 31 are the same for the
+	// next descriptor to use. Where they differ, the queue goes on with what was
+	// taken and not used. If bits 16 to 31 are 0 they are taken for unknown, and
+	// the same as the others. A ring that is new begins at [PackedStart].
 	Base uint32
 }
 
-// A Queue is a split virtqueue, seen from the device. The zero value is no queue;
-// New makes one. See the package's documentation for who may call it.
-type Queue struct {
-	ring ring    // the three areas, in guest memory
-	mem  *Memory // what descriptors are translated with
-	hot  Region  // the region that the last descriptor was in
+// PackedStart is the Base of a packed ring that nobody has used: the first place, with
+// wrap counters of 1 (2.8.1).
+const PackedStart = 1<<15 | 1<<31
 
+// A Queue is a virtqueue, split or packed, seen from the device. The zero value is no
+// queue; New makes one. See the package's documentation for who may call it.
+type Queue struct {
+	mem  *Memory      // what descriptors are translated with
+	hot  Region       // the region that the last descriptor was in
+	done []completion // not yet published
+
+	isPacked      bool // which of the two formats, below, it is
+	eventIdx      bool
+	indirect      bool
+	notifyOnEmpty bool
+	mustCall      bool // signal at the next Flush whatever the driver says
+	logging       bool // log != nil
+	logUsed       bool // as well as payload
+	tracked       bool // inOrder, or inflight != nil
+	inOrder       bool
+	absent        bool // the rings are not in mem
+	broken        error
+
+	// A split ring.
+	ring      splitRing // the three areas, in guest memory
 	mask      uint16
-	eventIdx  bool
-	indirect  bool
 	lastAvail uint16 // next entry of the available ring to take
 	usedIdx   uint16 // as published
-	pending   uint16 // used entries written behind usedIdx, not yet published
 	signalled uint16 // usedIdx when the driver was last considered for a signal
-	mustCall  bool   // signal at the next Flush whatever the driver says
 	usedFlags uint16 // flags as last written to the used ring
-	broken    error
+
+	packed packed
+
+	order order
+
+	log      *DirtyLog
+	logHot   Region // the region that was written to last
+	usedAddr uint64 // guest-physical address of the device area
+
+	inflight    inflight
+	resubmits   []uint16 // chains that one before us had popped, by their names in inflight
+	resubmitted int      // so many of them have been popped again
+	resubmit    []uint16 // the others
+	fresh       int      // chains popped after those
 
 	callFD int
 	calls  uint64 // signals sent
 	cfg    Config
 }
 
-// New sets a queue up: it translates and checks the addresses of its rings and
-// takes the used index from guest memory (after a crash of the device that is
-// the only place that knows it). The driver is going to be signalled once,
-// whatever it asks for: it may have waited for a device that was not there.
+// New sets a queue up: it translates and checks the addresses of its rings. The
+// driver is going to be signalled once, whatever it asks for: it may have waited
+// for a device that was not there.
 func New(mem *Memory, cfg Config) (*Queue, error) {
-	if cfg.Size < 1 || cfg.Size > MaxSize || cfg.Size&(cfg.Size-1) != 0 {
-		return nil, fmt.Errorf("%w: size %d is not a power of two from 1 to %d", ErrSetup, cfg.Size, MaxSize)
+	isPacked := cfg.Features&(1<<FeatureRingPacked) != 0
+	if cfg.Size < 1 || cfg.Size > MaxSize || cfg.Size&(cfg.Size-1) != 0 && !isPacked {
+		return nil, fmt.Errorf("%w: size %d is not a power of two (or, packed, any number) from 1 to %d", ErrSetup, cfg.Size, MaxSize)
 	}
-	if cfg.Features&(1<<FeatureRingPacked) != 0 {
-		return nil, fmt.Errorf("%w: packed rings are not supported", ErrSetup)
-	}
+	has := func(feature int) bool { return cfg.Features&(1<<feature) != 0 }
 	q := &Queue{
-		mask:      uint16(cfg.Size - 1),
-		eventIdx:  cfg.Features&(1<<FeatureEventIdx) != 0,
-		indirect:  cfg.Features&(1<<FeatureIndirectDesc) != 0,
-		lastAvail: uint16(cfg.Base),
-		callFD:    -1,
-		cfg:       cfg,
+		isPacked:      isPacked,
+		eventIdx:      has(FeatureEventIdx),
+		indirect:      has(FeatureIndirectDesc),
+		inOrder:       has(FeatureInOrder),
+		tracked:       has(FeatureInOrder),
+		notifyOnEmpty: has(FeatureNotifyOnEmpty) && !isPacked,
+		mustCall:      true,
+		callFD:        -1,
+		cfg:           cfg,
+		done:          make([]completion, 0, min(cfg.Size, 64)),
 	}
 	if err := q.SetMemory(mem); err != nil {
 		return nil, err
 	}
+	start := q.startSplit
+	if isPacked {
+		start = q.startPacked
+	}
+	if err := start(); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+func (q *Queue) startSplit() error {
+	q.mask = uint16(q.cfg.Size - 1)
+	q.lastAvail = uint16(q.cfg.Base)
 	if err := guard(func() { q.usedIdx = q.ring.loadUsedIdx() }); err != nil {
-		return nil, fmt.Errorf("%w: reading the used index: %w", ErrSetup, err)
+		return fmt.Errorf("%w: reading the used index: %w", ErrSetup, err)
 	}
 	q.signalled = q.usedIdx
-	q.mustCall = true
-	return q, nil
+	return nil
 }
 
 // SetMemory makes the queue use another memory table, in which its rings are at
@@ -96,12 +148,16 @@ func New(mem *Memory, cfg Config) (*Queue, error) {
 // no memory any more and is broken, until it is given a table that has them.
 // Other reasons to be broken remain.
 func (q *Queue) SetMemory(mem *Memory) error {
-	q.ring, q.mem, q.hot, q.pending = ring{}, mem, Region{}, 0
-	r, err := newRing(mem, q.cfg)
-	if err != nil {
+	q.mem, q.hot, q.logHot, q.done = mem, Region{}, Region{}, q.done[:0]
+	var err error
+	if q.isPacked {
+		q.packed.packedRing, err = newPackedRing(mem, q.cfg)
+	} else {
+		q.ring, err = newSplitRing(mem, q.cfg)
+	}
+	if q.absent = err != nil; q.absent {
 		return q.fail(err)
 	}
-	q.ring = r
 	if errors.Is(q.broken, ErrSetup) {
 		q.broken = nil
 	}
@@ -115,15 +171,27 @@ func (q *Queue) Memory() *Memory { return q.mem }
 func (q *Queue) Config() Config { return q.cfg }
 
 // Base returns where to go on with a queue in the place of this one, in the form of
-// Config.Base (VHOST_USER_GET_VRING_BASE).
-func (q *Queue) Base() uint32 { return uint32(q.lastAvail) }
+// Config.Base (GET_VRING_BASE of vhost-user).
+func (q *Queue) Base() uint32 {
+	if q.isPacked {
+		return uint32(q.packed.next.base()) | uint32(q.packed.used.base())<<16
+	}
+	return uint32(q.lastAvail)
+}
 
-// LastAvail returns the index in the available ring of the first chain that has
-// not been popped.
-func (q *Queue) LastAvail() uint16 { return q.lastAvail }
+// LastAvail returns the index in the available ring of the first chain that has not
+// been popped. Of a packed ring it is the place of the first descriptor that was
+// not taken, with the wrap counter in bit 15.
+func (q *Queue) LastAvail() uint16 { return uint16(q.Base()) }
 
-// UsedIdx returns the used index, as last published.
-func (q *Queue) UsedIdx() uint16 { return q.usedIdx }
+// UsedIdx returns the used index, as last published. Of a packed ring it is the
+// place of the next descriptor to use, with the wrap counter in bit 15.
+func (q *Queue) UsedIdx() uint16 {
+	if q.isPacked {
+		return q.packed.used.base()
+	}
+	return q.usedIdx
+}
 
 // Calls returns how often the driver has been signalled.
 func (q *Queue) Calls() uint64 { return q.calls }

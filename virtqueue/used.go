@@ -1,32 +1,42 @@
 package virtqueue
 
-// This file is the hot path on the way back: completed chains go into the used
-// ring, are published together, and the driver is signalled at most once.
+// This file is the hot path on the way back: completed chains are collected in
+// private memory, written to the ring and published together, and the driver is
+// signalled at most once.
 
-// Complete records that the chain c, or a copy of it, is done and that n bytes were
-// written to it. The driver does not see it before Flush.
+// A completion is what a used element is made of.
+type completion struct {
+	name uint32 // the chain's
+	n    uint32 // bytes written
+}
+
+func (c *completion) descs() int { return int(c.name >> 16) }
+
+// Complete records that the chain c, or a copy of it, is done and that the first n
+// bytes of its writable pieces were written. The driver does not see it before
+// Flush. The chain's Batch must not have been reset.
+//
+// Chains may be completed in any order, except where IN_ORDER was negotiated.
 func (q *Queue) Complete(c *Chain, n uint32) {
-	e := &q.ring.used[(q.usedIdx+q.pending)&q.mask]
-	e[0], e[1] = uint32(c.Head), n
-	q.pending++
+	// As it is, this is just small enough for the compiler to inline it.
+	q.done = append(q.done, completion{c.name, n})
+	if q.logging {
+		q.logPayload(c, n)
+	}
 }
 
 // Pending returns how many completions have been recorded and not published.
-func (q *Queue) Pending() int { return int(q.pending) }
+func (q *Queue) Pending() int { return len(q.done) }
 
 // Rollback forgets completions until n are left.
-func (q *Queue) Rollback(n int) { q.pending = uint16(n) }
+func (q *Queue) Rollback(n int) { q.done = q.done[:n] }
 
 // Flush publishes what was completed and signals the driver if it wants that.
 func (q *Queue) Flush() {
-	if q.pending != 0 {
-		q.usedIdx += q.pending
-		q.pending = 0
-		// The store is a full fence: "The device MUST ... perform a memory
-		// barrier" between writing idx and reading what the driver wants
-		// (2.7.7.2, 2.7.10), or both sides may miss each other.
-		q.ring.storeUsed(q.usedFlags, q.usedIdx)
-	} else if !q.mustCall {
+	switch {
+	case len(q.done) != 0 && !q.absent:
+		q.publish()
+	case !q.mustCall:
 		return
 	}
 	if q.wantsSignal() {
@@ -34,20 +44,39 @@ func (q *Queue) Flush() {
 	}
 }
 
-// wantsSignal reports whether the driver wants to hear of the used entries from
-// q.signalled to q.usedIdx (2.7.7).
+// publish is Flush up to the signal. It ends with a full fence: "The device MUST ...
+// perform a memory barrier" between publishing and reading what the driver wants
+// (2.7.7.2, 2.7.10), or both sides may miss each other.
+func (q *Queue) publish() {
+	if q.tracked {
+		q.publishTracked()
+	} else {
+		q.publishRing(q.done, 0)
+	}
+	q.done = q.done[:0]
+}
+
+// publishRing writes used elements and publishes them. The last one stands for so
+// many more chains.
+func (q *Queue) publishRing(elements []completion, more int) {
+	if q.isPacked {
+		q.publishPacked(elements) // which have all their descriptors
+	} else {
+		q.publishSplit(elements, more)
+	}
+}
+
+// wantsSignal reports whether the driver wants to hear of what has been published
+// since it was last asked.
 func (q *Queue) wantsSignal() bool {
-	was, now := q.signalled, q.usedIdx
-	q.signalled = now
-	if q.mustCall {
-		return true
+	must := q.mustCall
+	if q.absent {
+		return must
 	}
-	if q.eventIdx {
-		// The driver wants one when entry used_event has been used: when it is
-		// among those from was to now-1.
-		return now-*q.ring.usedEvent-1 < now-was
+	if q.isPacked {
+		return q.wantsSignalPacked() || must
 	}
-	return q.ring.loadAvailFlags()&availNoInterrupt == 0
+	return q.wantsSignalSplit() || must
 }
 
 // Arm asks the driver to notify us of the next chain it makes available, and
@@ -56,23 +85,21 @@ func (q *Queue) Arm() (pending bool) {
 	if q.broken != nil {
 		return false
 	}
-	if q.eventIdx {
-		*q.ring.availEvent = q.lastAvail
+	if q.isPacked {
+		pending = q.armPacked()
+	} else {
+		pending = q.armSplit()
 	}
-	q.usedFlags = 0
-	// Rewriting the published index changes nothing; the store is the full fence
-	// that has to stand between asking and looking again.
-	q.ring.storeUsed(0, q.usedIdx)
-	return q.ring.loadAvailIdx() != q.lastAvail
+	return pending || len(q.resubmit) != 0
 }
 
 // Disarm tells the driver that we are polling and need no notification.
 func (q *Queue) Disarm() {
-	if q.broken != nil || q.eventIdx {
-		// With EVENT_IDX the flag "MUST" be 0 (2.7.10.1), and the driver
-		// stays quiet until it passes avail_event, which is behind it.
-		return
+	switch {
+	case q.broken != nil:
+	case q.isPacked:
+		q.disarmPacked()
+	default:
+		q.disarmSplit()
 	}
-	q.usedFlags = usedNoNotify
-	q.ring.storeUsed(usedNoNotify, q.usedIdx)
 }

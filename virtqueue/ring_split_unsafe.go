@@ -1,19 +1,18 @@
 package virtqueue
 
 import (
-	"fmt"
 	"sync/atomic"
 	"unsafe"
 )
 
-// A ring is the three areas of a split virtqueue (virtio 1.2, sections 2.7.5,
+// A splitRing is the three areas of a split virtqueue (virtio 1.2, sections 2.7.5,
 // 2.7.6, 2.7.8), in guest memory:
 //
 //	descriptor table   Size * 16 bytes
 //	available ring     le16 flags, le16 idx, le16 ring[Size], le16 used_event
 //	used ring          le16 flags, le16 idx, {le32 id, le32 len}[Size], le16 avail_event
 //
-// newRing has checked that all of each area, event fields included, lies within
+// newSplitRing has checked that all of each area, event fields included, lies within
 // one mapping and is aligned; the slices carry their lengths, so that indexing
 // them is checked by the language; the single words are inside the areas by the
 // layout above.
@@ -26,7 +25,7 @@ import (
 // that Go runs on; where they have to be ordered, an atomic access stands between.
 //
 // Rings are little-endian, and so are the machines that this runs on.
-type ring struct {
+type splitRing struct {
 	desc  [][2]uint64
 	avail []uint16
 	used  [][2]uint32
@@ -52,35 +51,21 @@ const (
 	usedNoNotify     = 1
 )
 
-func newRing(mem *Memory, cfg Config) (ring, error) {
-	area := func(what string, addr, n, align uint64) (unsafe.Pointer, error) {
-		if addr%align != 0 {
-			return nil, fmt.Errorf("%w: %s at %#x is not aligned to %d bytes", ErrSetup, what, addr, align)
-		}
-		b, err := mem.user(addr, n)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %s at %#x (%d bytes): %w", ErrSetup, what, addr, n, err)
-		}
-		p := unsafe.Pointer(unsafe.SliceData(b))
-		if uint64(uintptr(p))%align != 0 {
-			return nil, fmt.Errorf("%w: %s at %#x is mapped at an address that is not aligned to %d bytes", ErrSetup, what, addr, align)
-		}
-		return p, nil
-	}
+func newSplitRing(mem *Memory, cfg Config) (splitRing, error) {
 	size := uint64(cfg.Size)
-	desc, err := area("descriptor table", cfg.Desc, size*descSize, 16)
+	desc, err := area(mem, "descriptor table", cfg.Desc, size*descSize, 16)
 	if err != nil {
-		return ring{}, err
+		return splitRing{}, err
 	}
-	avail, err := area("available ring", cfg.Avail, 4+size*2+2, 2)
+	avail, err := area(mem, "available ring", cfg.Avail, 4+size*2+2, 2)
 	if err != nil {
-		return ring{}, err
+		return splitRing{}, err
 	}
-	used, err := area("used ring", cfg.Used, 4+size*8+2, 4)
+	used, err := area(mem, "used ring", cfg.Used, 4+size*8+2, 4)
 	if err != nil {
-		return ring{}, err
+		return splitRing{}, err
 	}
-	r := ring{
+	r := splitRing{
 		desc:       unsafe.Slice((*[2]uint64)(desc), cfg.Size),
 		avail:      unsafe.Slice((*uint16)(unsafe.Add(avail, 4)), cfg.Size),
 		used:       unsafe.Slice((*[2]uint32)(unsafe.Add(used, 4)), cfg.Size),
@@ -100,23 +85,29 @@ func wordOf(p unsafe.Pointer) (*uint32, uint8) {
 	return (*uint32)(unsafe.Add(p, -int(odd))), uint8(8 * odd)
 }
 
-func (r *ring) loadAvailIdx() uint16 {
+func (r *splitRing) loadAvailIdx() uint16 {
 	return uint16(atomic.LoadUint32(r.availIdx) >> r.availIdxShift)
 }
 
-func (r *ring) loadAvailFlags() uint16 {
+func (r *splitRing) loadAvailFlags() uint16 {
 	return uint16(atomic.LoadUint32(r.availFlags) >> r.availFlagsShift)
 }
 
-func (r *ring) loadUsedIdx() uint16 { return uint16(atomic.LoadUint32(r.usedHead) >> 16) }
+func (r *splitRing) loadUsedIdx() uint16 { return uint16(atomic.LoadUint32(r.usedHead) >> 16) }
 
 // storeUsed publishes the used index and our flags. It is a full fence, for plain
 // accesses too: on amd64 the store is one; on arm64 it is only ordered before
 // later atomic loads, hence the load, before which none of the plain ones behind
 // it can happen.
-func (r *ring) storeUsed(flags, idx uint16) {
+func (r *splitRing) storeUsed(flags, idx uint16) {
 	atomic.StoreUint32(r.usedHead, uint32(flags)|uint32(idx)<<16)
 	atomic.LoadUint32(r.usedHead)
+}
+
+// entriesOf returns completions as the entries of the used ring that they are: in a
+// split ring a chain's name is its head.
+func entriesOf(done []completion) [][2]uint32 {
+	return unsafe.Slice((*[2]uint32)(unsafe.Pointer(unsafe.SliceData(done))), len(done))
 }
 
 // A desc is a descriptor, in private memory.

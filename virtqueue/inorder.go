@@ -1,0 +1,46 @@
+package virtqueue
+
+// order is what a queue with VIRTIO_F_IN_ORDER keeps (2.7.9 and 2.8.8), so that one used
+// element, with the id of the last chain of a batch, can stand for the whole
+// batch. "The skipped buffers ... are assumed to have been used (read or written)
+// by the device completely": that can be said of chains that are only read, and not
+// of those with a length to tell, or bad ones.
+type order struct {
+	popped int          // chains that are not published
+	alone  int          // so many of them, the oldest ones, get used elements of their own
+	merged []completion // scratch
+}
+
+// pop takes note of chains that were popped.
+func (o *order) pop(chains []Chain) {
+	for i := range chains {
+		o.popped++
+		if c := &chains[i]; len(c.Writable) != 0 || c.Err != nil {
+			o.alone = o.popped
+		}
+	}
+}
+
+// unpop takes note that the last n were given back.
+func (o *order) unpop(n int) {
+	o.popped = max(0, o.popped-n)
+	o.alone = min(o.alone, o.popped)
+}
+
+// merge returns used elements for completed chains, and how many chains the last of
+// them stands for besides its own.
+func (o *order) merge(done []completion) (elements []completion, more int) {
+	alone := min(o.alone, len(done))
+	o.alone -= alone
+	o.popped = max(0, o.popped-len(done))
+	if len(done)-alone < 2 {
+		return done, 0
+	}
+	last, descs := done[len(done)-1], 0
+	for i := range done[alone:] {
+		descs += done[alone+i].descs()
+	}
+	last.name = chainName(uint16(last.name), descs)
+	o.merged = append(append(o.merged[:0], done[:alone]...), last)
+	return o.merged, len(done) - alone - 1
+}

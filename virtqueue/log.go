@@ -1,0 +1,81 @@
+package virtqueue
+
+// This file marks in a dirty log what a queue writes. Without a log none of it runs,
+// and nothing is kept for it: where a piece of a chain lies for the guest is found
+// in the memory table, from the piece itself.
+
+// SetLog makes the queue mark what it writes from now on in l: the payload of chains
+// that are completed, and, if logUsed, its own used ring, at guest-physical address
+// usedAddr ("log guest address" of SET_VRING_ADDR). With nil it marks nothing.
+//
+// For a packed ring that address is the device event suppression structure's; the
+// descriptor ring, which is written to as well, is where the memory table says.
+//
+// Nobody else may be using the queue. Chains that were popped before must not be
+// completed after.
+func (q *Queue) SetLog(l *DirtyLog, usedAddr uint64, logUsed bool) {
+	q.log, q.logging, q.logUsed = l, l != nil, l != nil && logUsed
+	q.usedAddr = usedAddr
+	q.logHot = Region{}
+}
+
+// logPayload marks the first n bytes of c's writable pieces.
+func (q *Queue) logPayload(c *Chain, n uint32) {
+	left := uint64(n)
+	for _, s := range c.Writable {
+		if left == 0 {
+			return
+		}
+		k := min(left, uint64(len(s)))
+		if k != 0 {
+			q.logPiece(s, k)
+		}
+		left -= k
+	}
+}
+
+func (q *Queue) logPiece(s []byte, n uint64) {
+	off, ok := q.logHot.offset(s)
+	for i := 0; !ok && i < len(q.mem.regions); i++ {
+		q.logHot = q.mem.regions[i]
+		off, ok = q.logHot.offset(s)
+	}
+	if ok {
+		q.log.Mark(q.logHot.GuestAddr+off, n)
+	}
+}
+
+// logUsedSplit marks count used entries from index was on, and the index.
+func (q *Queue) logUsedSplit(was uint16, count int) {
+	const first, each = 4, 8
+	size := uint64(q.mask) + 1
+	from, n := uint64(was&q.mask), min(uint64(count), size)
+	straight := min(n, size-from)
+	q.log.Mark(q.usedAddr+first+each*from, each*straight)
+	q.log.Mark(q.usedAddr+first, each*(n-straight))
+	q.log.Mark(q.usedAddr, first)
+}
+
+// logEventSplit marks the used ring's flags, or what is behind its entries.
+func (q *Queue) logEventSplit() {
+	q.log.Mark(q.usedAddr, 4)
+	if q.eventIdx {
+		q.log.Mark(q.usedAddr+4+8*(uint64(q.mask)+1), 2)
+	}
+}
+
+// logUsedPacked marks the used descriptors from first on, each of which is in the
+// place of the first of its chain.
+func (q *Queue) logUsedPacked(first packedPos, done []completion) {
+	ring, ok := q.mem.guestAddr(q.cfg.Desc)
+	if !ok {
+		return
+	}
+	at, size := first, len(q.packed.desc)
+	for i := range done {
+		q.log.Mark(ring+descSize*uint64(at.idx), descSize)
+		at = at.add(done[i].descs(), size)
+	}
+}
+
+func (q *Queue) logEventPacked() { q.log.Mark(q.usedAddr, eventSize) }

@@ -1,0 +1,144 @@
+package virtqueue
+
+import "slices"
+
+// This file is pop_split.go for packed rings.
+
+// availablePacked counts chains by walking them.
+func (q *Queue) availablePacked() (n int, err error) {
+	p := &q.packed
+	pos, left := p.next, len(p.desc)-p.inUse
+	for left > 0 {
+		d := loadPacked(&p.desc[pos.idx])
+		if d.flags&descEither != pos.avail() {
+			break
+		}
+		n++
+		for d.flags&descNext != 0 {
+			pos = pos.add(1, len(p.desc))
+			if left--; left == 0 {
+				return 0, q.fail(ErrLoop)
+			}
+			d = loadPacked(&p.desc[pos.idx])
+		}
+		pos = pos.add(1, len(p.desc))
+		left--
+	}
+	return n, nil
+}
+
+// popPacked is Pop.
+func (q *Queue) popPacked(b *Batch, limit int) (int, error) {
+	p := &q.packed
+	left := len(p.desc) - p.inUse // places that may have something for us
+	limit = min(limit, left)
+	if q.broken != nil || limit <= 0 {
+		return 0, q.broken
+	}
+	desc, idx, want := p.desc, p.next.idx, p.next.avail()
+	had := len(b.Chains)
+	chains, segs := slices.Grow(b.Chains, limit)[:had+limit], b.segs
+	hot, hotAddr := q.hot.Mem, q.hot.GuestAddr
+	i, room := had, left
+	for cost := 0; i < len(chains) && left > 0 && cost < maxPopCost; i++ {
+		d := loadPacked(&desc[idx])
+		if d.flags&descEither != want {
+			break
+		}
+		c := &chains[i]
+		off, size := d.addr-hotAddr, uint64(len(hot))
+		if d.flags&(descNext|descIndirect) != 0 || off >= size || uint64(d.len) > size-off || d.len == 0 {
+			b.segs = segs
+			n := q.walkPacked(b, c, d, idx, left)
+			if q.broken != nil {
+				return 0, q.broken
+			}
+			segs, hot, hotAddr = b.segs, q.hot.Mem, q.hot.GuestAddr
+			cost += n
+		} else {
+			// One descriptor in the region where the last one was.
+			cost++
+			c.name = chainName(d.id, 1)
+			segs = append(segs, hot[off:off+uint64(d.len):off+uint64(d.len)])
+			s := segs[len(segs)-1 : len(segs) : len(segs)]
+			if d.flags&descWrite == 0 {
+				c.Readable, c.Writable, c.Err = s, nil, nil
+			} else {
+				c.Readable, c.Writable, c.Err = nil, s, nil
+			}
+		}
+		left -= c.descs()
+		if idx += c.descs(); idx >= len(desc) {
+			idx -= len(desc)
+			want ^= descEither
+		}
+	}
+	b.Chains, b.segs = chains[:i], segs
+	taken := room - left
+	p.next = p.next.add(taken, len(desc))
+	p.inUse += taken
+	return i - had, nil
+}
+
+// unpopPacked takes back the popping of the given chains, the last that were popped.
+func (q *Queue) unpopPacked(chains []Chain) {
+	p, n := &q.packed, 0
+	for i := range chains {
+		n += chains[i].descs()
+	}
+	p.next = p.next.sub(n, len(p.desc))
+	p.inUse -= n
+}
+
+// walkPacked fills c with the chain whose first descriptor, d, is at idx, and returns
+// what that cost. A chain of more descriptors than are left breaks the queue.
+//
+// All descriptors are loaded into a private table first, those of bad chains, too:
+// the last one has the chain's id.
+func (q *Queue) walkPacked(b *Batch, c *Chain, d packedDesc, idx, left int) (cost int) {
+	desc := q.packed.desc
+	table := append(b.table[:0], d.link(0))
+	for d.flags&descNext != 0 {
+		if len(table) == left {
+			// "A driver MUST NOT create a descriptor list longer than the Queue
+			// Size" (2.8.17), nor one that runs into what is in use.
+			_ = q.fail(ErrLoop)
+			return 0
+		}
+		if idx++; idx == len(desc) {
+			idx = 0
+		}
+		d = loadPacked(&desc[idx])
+		table = append(table, d.link(len(table)))
+	}
+	b.table = table
+	c.name = chainName(d.id, len(table))
+	return len(table) + q.walk(b, c, table, loadDesc(&table[0]))
+}
+
+// link returns the i-th descriptor of a chain as it would be in a split ring's table in
+// which the next one is i+1.
+func (d packedDesc) link(i int) [2]uint64 {
+	flags := d.flags & (descNext | descWrite | descIndirect)
+	if i != 0 && flags&descIndirect != 0 {
+		// "A driver MUST NOT write direct descriptors with DESC_F_INDIRECT set in a
+		// scatter-gather list linked by VIRTQ_DESC_F_NEXT" (2.8.19). In a split
+		// ring it is only these two together that are forbidden.
+		flags |= descNext
+	}
+	return [2]uint64{d.addr, uint64(d.len) | uint64(flags)<<32 | uint64(i+1)<<48}
+}
+
+// sequence does the same with a packed ring's indirect table: all its descriptors are
+// used, one after another. "The VIRTQ_DESC_F_WRITE flags bit is the only valid flag
+// for descriptors in the indirect table. Others are reserved and are ignored by
+// the device. Buffer ID is also reserved and is ignored by the device" (2.8.7).
+func sequence(table [][2]uint64) {
+	for i := range table {
+		flags := uint16(table[i][1]>>48)&descWrite | descNext
+		if i == len(table)-1 {
+			flags &^= descNext
+		}
+		table[i] = packedDesc{table[i][0], uint32(table[i][1]), 0, flags}.link(i)
+	}
+}

@@ -1,0 +1,80 @@
+package virtqueue
+
+// This file is used.go for packed rings.
+
+// used returns length, id and flags of the used descriptor on the given lap, as
+// they are in memory. The write flag says whether there is a length (2.8.3).
+func (c *completion) used(lap uint16) uint64 {
+	flags := lap
+	if c.n != 0 {
+		flags |= descWrite
+	}
+	return uint64(c.n) | uint64(uint16(c.name))<<32 | uint64(flags)<<48
+}
+
+// publishPacked writes used descriptors. The driver looks at no other place before
+// it has found the first one used; that is written last, and shows all of them at
+// once, so that no request is seen in part (2.8.9).
+func (q *Queue) publishPacked(elements []completion) {
+	p := &q.packed
+	desc, at, moved := p.desc, p.used, 0
+	for i := range elements {
+		c := &elements[i]
+		if i != 0 {
+			desc[at.idx][1] = c.used(at.lap)
+		}
+		moved += c.descs()
+		at = at.add(c.descs(), len(desc))
+	}
+	first := p.used
+	p.used, p.moved = at, moved
+	p.inUse -= moved
+	storeFirst(&desc[first.idx], elements[0].used(first.lap)) // a full fence
+	if q.logUsed {
+		q.logUsedPacked(first, elements)
+	}
+}
+
+// wantsSignalPacked reports whether the driver wants to hear of the used descriptors in
+// the last p.moved places (2.8.10).
+func (q *Queue) wantsSignalPacked() bool {
+	p := &q.packed
+	moved := p.moved
+	p.moved = 0
+	event := p.loadDriverEvent()
+	switch event & eventFlags {
+	case eventDisable:
+		return false
+	case eventDesc:
+		if q.eventIdx { // "Only valid if VIRTIO_F_RING_EVENT_IDX has been negotiated."
+			was := p.used.sub(moved, len(p.desc))
+			return packedPosOf(uint16(event)).distance(was, len(p.desc)) < moved
+		}
+	}
+	return true
+}
+
+func (q *Queue) armPacked() (pending bool) {
+	p := &q.packed
+	p.event = eventEnable
+	if q.eventIdx {
+		p.event = eventDesc | uint32(p.next.base())
+	}
+	p.storeDeviceEvent(p.event) // a full fence, between asking and looking again
+	if q.logUsed {
+		q.logEventPacked()
+	}
+	return p.inUse < len(p.desc) && loadPacked(&p.desc[p.next.idx]).flags&descEither == p.next.avail()
+}
+
+func (q *Queue) disarmPacked() {
+	p := &q.packed
+	if p.event == eventDisable {
+		return
+	}
+	p.event = eventDisable
+	p.storeDeviceEvent(p.event)
+	if q.logUsed {
+		q.logEventPacked()
+	}
+}

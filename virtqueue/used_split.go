@@ -1,0 +1,60 @@
+package virtqueue
+
+// This file is used.go for split rings.
+
+// publishSplit writes used elements behind the published ones and publishes them.
+func (q *Queue) publishSplit(elements []completion, more int) {
+	was := q.usedIdx
+	entries := entriesOf(elements)
+	for at := was & q.mask; len(entries) != 0; at = 0 {
+		entries = entries[copy(q.ring.used[at:], entries):]
+	}
+	q.usedIdx = was + uint16(len(elements)+more)
+	q.ring.storeUsed(q.usedFlags, q.usedIdx) // a full fence
+	if q.logUsed {
+		q.logUsedSplit(was, len(elements))
+	}
+}
+
+// wantsSignalSplit reports whether the driver wants to hear of the used entries from
+// q.signalled to q.usedIdx (2.7.7).
+func (q *Queue) wantsSignalSplit() bool {
+	was, now := q.signalled, q.usedIdx
+	q.signalled = now
+	if q.notifyOnEmpty && was != now && q.ring.loadAvailIdx() == q.lastAvail {
+		return true
+	}
+	if q.eventIdx {
+		// The driver wants one when entry used_event has been used: when it is
+		// among those from was to now-1.
+		return now-*q.ring.usedEvent-1 < now-was
+	}
+	return q.ring.loadAvailFlags()&availNoInterrupt == 0
+}
+
+func (q *Queue) armSplit() (pending bool) {
+	if q.eventIdx {
+		*q.ring.availEvent = q.lastAvail
+	}
+	q.usedFlags = 0
+	// Rewriting the published index changes nothing; the store is the full fence
+	// that has to stand between asking and looking again.
+	q.ring.storeUsed(0, q.usedIdx)
+	if q.logUsed {
+		q.logEventSplit()
+	}
+	return q.ring.loadAvailIdx() != q.lastAvail
+}
+
+func (q *Queue) disarmSplit() {
+	if q.eventIdx {
+		// With EVENT_IDX the flag "MUST" be 0 (2.7.10.1), and the driver
+		// stays quiet until it passes avail_event, which is behind it.
+		return
+	}
+	q.usedFlags = usedNoNotify
+	q.ring.storeUsed(usedNoNotify, q.usedIdx)
+	if q.logUsed {
+		q.logEventSplit()
+	}
+}
