@@ -93,7 +93,12 @@ link_testpmd() {
 	unpack "$tree.libraries" $libraries
 	cp -a "$tree.libraries/." "$tree"
 	rm -rf "$tree.libraries"
-	wrap dpdk-testpmd '$tree/usr/bin/dpdk-testpmd' -d '"$(echo "$tree"/usr/lib/*-linux-gnu/dpdk/pmds-*)"'
+	# The drivers are preloaded: as plugins (-d) DPDK refuses them where everybody may write to a directory on the way, /tmp for one.
+	local driver drivers=
+	for driver in bus_vdev bus_pci mempool_ring net_virtio net_vhost net_tap; do
+		drivers+=" \"\$tree\"/usr/lib/*-linux-gnu/librte_$driver.so.[0-9][0-9]"
+	done
+	wrap dpdk-testpmd env "LD_PRELOAD=\"\$(echo$drivers) \$LD_PRELOAD\"" '"$tree/usr/bin/dpdk-testpmd"'
 	testpmd_runs "$run" || die "the unpacked dpdk-testpmd does not run: $("$run" --help 2>&1 | head -n 3)"
 }
 
