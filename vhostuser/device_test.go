@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -23,6 +24,7 @@ import (
 // Feature bits of the tests.
 const (
 	version1  = 1 << virtqueue.FeatureVersion1
+	packed    = 1 << virtqueue.FeatureRingPacked
 	eventIdx  = 1 << virtqueue.FeatureEventIdx
 	protocol  = 1 << vhostuser.FeatureProtocolFeatures
 	mq        = 1 << vhostuser.ProtocolFeatureMQ
@@ -41,6 +43,7 @@ type device struct {
 	vrings   int
 	startErr error         // returned by RingStarted
 	idle     bool          // never looks at its rings
+	hold     int           // chains that are taken and not completed
 	slow     chan struct{} // if set, each batch waits for it under the lock
 
 	mu      sync.Mutex                        // the data plane's
@@ -168,6 +171,11 @@ func (d *device) work(q *virtqueue.Queue, batch *virtqueue.Batch) (err error) {
 			return err
 		}
 		for _, c := range batch.Chains {
+			if d.hold > 0 {
+				d.hold--
+				d.events.add("holds a chain")
+				continue
+			}
 			q.Complete(&c, uint32(virtqueue.Len(c.Writable)))
 		}
 		q.Flush()
@@ -181,6 +189,7 @@ func (d *device) work(q *virtqueue.Queue, batch *virtqueue.Batch) (err error) {
 type harness struct {
 	t      *testing.T
 	dev    *device
+	as     vhostuser.Device // dev, with or without hooks
 	fe     *vhostusertest.FrontEnd
 	cancel context.CancelCauseFunc
 	ended  chan error
@@ -202,17 +211,16 @@ func serveFull(t *testing.T, dev *fullDevice) *harness {
 func serveDevice(t *testing.T, dev *device, as vhostuser.Device) *harness {
 	t.Helper()
 	fds, maps := openFDs(t), guestMappings(t)
+	h := &harness{t: t, dev: dev, as: as}
 	fe, backend, err := vhostusertest.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	h := &harness{t: t, dev: dev, fe: fe, cancel: cancel, ended: make(chan error, 1)}
-	go func() { h.ended <- vhostuser.Serve(ctx, backend, as, vhostuser.Options{}) }()
+	h.connect(fe, backend)
 	t.Cleanup(func() {
-		fe.Close()
+		h.fe.Close()
 		_ = h.wait()
-		cancel(nil)
+		h.cancel(nil)
 		if n := len(dev.rings); n > 0 {
 			t.Errorf("%d rings are still started after the session", n)
 		}
@@ -224,6 +232,24 @@ func serveDevice(t *testing.T, dev *device, as vhostuser.Device) *harness {
 		}
 	})
 	return h
+}
+
+// connect starts a session.
+func (h *harness) connect(fe *vhostusertest.FrontEnd, backend *net.UnixConn) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	h.fe, h.cancel, h.ended, h.err = fe, cancel, make(chan error, 1), nil
+	go func(ended chan error) { ended <- vhostuser.Serve(ctx, backend, h.as, vhostuser.Options{}) }(h.ended)
+}
+
+// crash ends the session as if the back-end had died, and connects the front-end to
+// another one, which does not know what there was before.
+func (h *harness) crash() {
+	h.t.Helper()
+	h.cancel(errors.New("crash"))
+	_ = h.wait()
+	fe, backend, err := h.fe.Reconnect()
+	h.must(err)
+	h.connect(fe, backend)
 }
 
 // wait waits for the session's end and returns its reason.

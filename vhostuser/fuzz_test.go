@@ -1,219 +1,75 @@
 package vhostuser_test
 
 import (
-	"context"
+	"slices"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
-	"vswitchd/vhostuser"
-	"vswitchd/vhostuser/vhostusertest"
-	"vswitchd/virtqueue/virtqueuetest"
+	"vswitchd/vhostuser/sessionfuzz"
 )
 
-// FuzzSession runs a session with a front-end whose every act is an input byte
-// or two: well-formed messages in any order, with few distinct arguments so that
-// they often fit together, damaged ones, other file descriptors than belong
-// there, and raw bytes. Whatever it does, the session must end when the connection
-// does, and nothing of it may be left.
+// FuzzSession runs sessions of a device that completes all that it gets, in any order or
+// (for every other input) in the order in which it came. Whatever the front-end does, the
+// session must end when the connection does, and nothing of it may be left.
 func FuzzSession(f *testing.F) {
-	ordinary := []byte{opHandshake, 3, opAddMemory, 0, opNum, 0, opAddr, 0, opCall, 0, opKick, 0, opEnable, 0, opBuffer, 0, opBuffer, 0}
-	f.Add(ordinary)
-	f.Add(append(ordinary, opStop, 0, opKick, 0, opRemMemory, 0, opAddMemory, 1, opTable, 3))
-	f.Add(append(ordinary, opTable, 0, opTable, 1, opTable, 2, opTable, 3, opNum, 1, opAddr, 1, opKick, 1))
-	f.Add(append(ordinary, opTruncate, 0, opBuffer, 0))
-	f.Add(append(ordinary, opAvail, 200, opBuffer, 0))
-	f.Add([]byte{opHandshake, 0, opTable, 1, opNum, 0, opAddr, 0, opKick, 0, opBuffer, 0, opFeatures, 5})
-	f.Add([]byte{opHandshake, 3, opAnyMessage, 0, 40, 8, opAnyMessage, 200, 45, 1, opHalf, 2})
-	f.Add([]byte{opHandshake, 1, opWrongFDs, 0x85, opWrongFDs, 0x3c, opRaw, 12, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0})
-	f.Add([]byte{opRaw, 12, 2, 0, 0, 0, 1, 0, 0, 0, 255, 255, 255, 255})
+	const hsAll = 4 // of protocolFeatures
+	for _, handshake := range []byte{3, hsAll} {
+		start := []byte{
+			sessionfuzz.Handshake, handshake, sessionfuzz.AddMemory, 0, sessionfuzz.Num, 0, sessionfuzz.Addr, 0,
+			sessionfuzz.Call, 0, sessionfuzz.Kick, 0, sessionfuzz.Enable, 0, sessionfuzz.Buffers, 0x10, sessionfuzz.Buffers, 0x14,
+		}
+		for _, more := range seeds {
+			f.Add(append(slices.Clone(start), more...))
+		}
+	}
+	for _, s := range others {
+		f.Add(s)
+	}
 
+	cfg := sessionfuzz.Config{
+		Features:         []uint64{allVirtio, version1, allVirtio | packed, 0, allVirtio | logAll},
+		ProtocolFeatures: []uint64{0, replyAck, memSlots, allProto, everyProto, everyProto &^ replyAck},
+	}
 	f.Fuzz(func(t *testing.T, acts []byte) {
 		if len(acts) > 400 {
 			return
 		}
-		h := serve(t, newDevice(4))
-		a := &actor{t: t, fe: h.fe, acts: acts}
-		defer a.close()
-		a.setUp()
-		// Nobody waits for replies, so somebody has to take them.
-		ctx, cancel := context.WithCancel(context.Background())
-		drained := make(chan struct{})
-		go func() {
-			defer close(drained)
-			for ctx.Err() == nil {
-				m, err := h.fe.Recv()
-				if err != nil {
-					return
-				}
-				m.Close()
-			}
-		}()
-		for len(a.acts) > 0 && a.act() == nil {
+		dev := newFullDevice(4)
+		dev.sequential = len(acts)%2 == 0
+		h := serveFull(t, dev)
+		a, err := sessionfuzz.New(h.fe, acts, cfg)
+		if err != nil {
+			t.Fatal(err)
 		}
+		a.Run()
 		_ = h.fe.CloseWrite()
 		_ = h.wait()
-		cancel()
-		<-drained
+		a.Close()
 	})
 }
 
-const (
-	opHandshake = iota
-	opAddMemory
-	opRemMemory
-	opTable
-	opNum
-	opBase
-	opAddr
-	opKick
-	opCall
-	opErr
-	opEnable
-	opStop
-	opFeatures
-	opBuffer
-	opAvail
-	opTruncate
-	opAnyMessage
-	opWrongFDs
-	opHalf
-	opRaw
-	numOps
-)
-
-// actor is a front-end that is led by fuzz input.
-type actor struct {
-	t     *testing.T
-	fe    *vhostusertest.FrontEnd
-	acts  []byte
-	rings []*vhostusertest.Ring
-	pipe  [2]int
+// seeds go on after a ring has been started.
+var seeds = [][]byte{
+	{},
+	{sessionfuzz.Stop, 0, sessionfuzz.Kick, 0, sessionfuzz.RemMemory, 0, sessionfuzz.AddMemory, 1, sessionfuzz.MemTable, 3},
+	{sessionfuzz.MemTable, 0, sessionfuzz.MemTable, 1, sessionfuzz.MemTable, 2, sessionfuzz.MemTable, 3, sessionfuzz.Num, 1, sessionfuzz.Addr, 1, sessionfuzz.Kick, 1, sessionfuzz.Buffers, 1},
+	{sessionfuzz.AddMemory, 1, sessionfuzz.Num, 1, sessionfuzz.Addr, 1, sessionfuzz.Kick, 1, sessionfuzz.Truncate, 0, sessionfuzz.Buffers, 1},
+	{sessionfuzz.AvailIdx, 200, sessionfuzz.Buffers, 0x80},
+	{sessionfuzz.Desc, 0, 0x80, 0, 100, 1, 0, 0x80, sessionfuzz.Buffers, 0x34, sessionfuzz.Scribble, 0x40, 16, 1, 2, 3, 4, sessionfuzz.Buffers, 0x40},
+	{sessionfuzz.LogBase, 0, sessionfuzz.LogAll, 1, sessionfuzz.LogRing, 0, sessionfuzz.Buffers, 0x10, sessionfuzz.LogBase, 1, sessionfuzz.Buffers, 0x10, sessionfuzz.LogRing, 0x80, sessionfuzz.LogAll, 0, sessionfuzz.Buffers, 0x10},
+	{sessionfuzz.LogAll, 1, sessionfuzz.Buffers, 0x10, sessionfuzz.Kick, 0, sessionfuzz.LogBase, 0, sessionfuzz.Buffers, 0x10, sessionfuzz.RemMemory, 0, sessionfuzz.AddMemory, 0, sessionfuzz.Stop, 0},
+	{sessionfuzz.LogBase, 2, sessionfuzz.LogAll, 1, sessionfuzz.Buffers, 0x10, sessionfuzz.Truncate, 0x82, sessionfuzz.Buffers, 0x10},
+	{sessionfuzz.Stop, 0, sessionfuzz.Inflight, 2, sessionfuzz.Kick, 0, sessionfuzz.Buffers, 0x10, sessionfuzz.Stop, 0, sessionfuzz.Inflight, 0x82, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 16, 0, sessionfuzz.Kick, 0, sessionfuzz.Buffers, 0x10, sessionfuzz.Reset, 0},
+	{sessionfuzz.Stop, 0, sessionfuzz.Inflight, 2, sessionfuzz.Truncate, 0xc0, sessionfuzz.Kick, 0, sessionfuzz.Buffers, 0x10, sessionfuzz.Inflight, 0xa},
+	{sessionfuzz.Reset, 0, sessionfuzz.Num, 0, sessionfuzz.Addr, 0, sessionfuzz.Kick, 0, sessionfuzz.Reset, 1, sessionfuzz.DeviceMsg, 0, sessionfuzz.DeviceMsg, 1, sessionfuzz.DeviceMsg, 2, sessionfuzz.DeviceMsg, 3, sessionfuzz.DeviceMsg, 4, sessionfuzz.DeviceMsg, 5},
+	{sessionfuzz.Kick, 0x80, sessionfuzz.Call, 0x80, sessionfuzz.Call, 0, sessionfuzz.Err, 0, sessionfuzz.Err, 0x80, sessionfuzz.Base, 0x40, sessionfuzz.Features, 1},
 }
 
-func (a *actor) setUp() {
-	check := func(err error) {
-		if err != nil {
-			a.t.Fatal(err)
-		}
-	}
-	check(unix.Pipe2(a.pipe[:], unix.O_CLOEXEC))
-	for range 2 {
-		_, err := a.fe.NewMemory(128 << 10)
-		check(err)
-	}
-	for i, mem := range a.fe.Memory {
-		r, err := a.fe.NewRing(mem, i, 16, 4096)
-		check(err)
-		a.rings = append(a.rings, r)
-	}
-}
-
-func (a *actor) close() {
-	_ = unix.Close(a.pipe[0])
-	_ = unix.Close(a.pipe[1])
-}
-
-func (a *actor) next() byte {
-	if len(a.acts) == 0 {
-		return 0
-	}
-	b := a.acts[0]
-	a.acts = a.acts[1:]
-	return b
-}
-
-// act does one thing. An error means that the connection is over.
-func (a *actor) act() error {
-	op, arg := a.next()%numOps, a.next()
-	ring := a.rings[arg%2]
-	mem := a.fe.Memory[arg%2]
-	index := uint32(arg % 5) // there are 4
-	cfg := ring.Driver.Config()
-	region := mem.Region
-	if arg&0x80 != 0 {
-		region.Size /= 2
-		region.MmapOffset = region.Size
-	}
-	send := func(r vhostuser.Request, payload []byte, fds ...int) error {
-		return a.fe.Send(r, vhostuser.FlagNeedReply, payload, fds...)
-	}
-	switch op {
-	case opHandshake:
-		if err := send(vhostuser.SetProtocolFeatures, u64([]uint64{0, replyAck, memSlots, allProto}[arg%4])); err != nil {
-			return err
-		}
-		return send(vhostuser.SetFeatures, u64(allVirtio))
-	case opAddMemory:
-		return send(vhostuser.AddMemReg, vhostuser.AppendSingleRegion(nil, region), mem.FD)
-	case opRemMemory:
-		return send(vhostuser.RemMemReg, vhostuser.AppendSingleRegion(nil, region))
-	case opTable:
-		var table []vhostuser.MemRegion
-		var fds []int
-		for i, m := range a.fe.Memory {
-			if arg&(1<<i) != 0 {
-				table, fds = append(table, m.Region), append(fds, m.FD)
-			}
-		}
-		return send(vhostuser.SetMemTable, vhostuser.AppendMemTable(nil, table), fds...)
-	case opNum:
-		return send(vhostuser.SetVringNum, state(index, []uint32{16, 16, 32, 0, 7, 1 << 20}[arg>>4%6]))
-	case opBase:
-		return send(vhostuser.SetVringBase, state(index, uint32(arg>>4)))
-	case opAddr:
-		addr := vhostusertest.RingAddr(int(index), cfg)
-		addr.Desc += uint64(arg>>6) * 8
-		return send(vhostuser.SetVringAddr, addr.AppendTo(nil))
-	case opKick:
-		return send(vhostuser.SetVringKick, file(uint8(index)), ring.KickFD)
-	case opCall:
-		return send(vhostuser.SetVringCall, file(uint8(index)), ring.CallFD)
-	case opErr:
-		return send(vhostuser.SetVringErr, noFile(uint8(index)))
-	case opEnable:
-		return send(vhostuser.SetVringEnable, state(index, uint32(arg>>6&1^1)))
-	case opStop:
-		return send(vhostuser.GetVringBase, state(index, 0))
-	case opFeatures:
-		return send(vhostuser.SetFeatures, u64([]uint64{0, version1, allVirtio, 1 << 63}[arg%4]))
-	case opBuffer:
-		if arg < 0x40 && ring.Driver.Free() > 0 {
-			_, _ = ring.Driver.AddChain(nil, []virtqueuetest.Buf{{Addr: vhostusertest.FirstGuestAddr + 64<<10, Len: 100}})
-			ring.Driver.Publish()
-		}
-		return ring.Kick()
-	case opAvail:
-		ring.Driver.SetAvailIdx(uint16(arg) << 8)
-		return ring.Kick()
-	case opTruncate:
-		// Only the second memory: the driver itself uses both, and a fault in
-		// this goroutine would be the test's end. Its ring is given up.
-		a.rings[1] = a.rings[0]
-		return a.fe.Memory[1].Truncate(int64(arg) << 9 &^ 4095)
-	case opAnyMessage:
-		return send(vhostuser.Request(a.next()), make([]byte, int(arg)), a.fds(a.next())...)
-	case opWrongFDs:
-		return send(vhostuser.Request(arg%40), make([]byte, 8), a.fds(arg>>4)...)
-	case opHalf:
-		if err := a.fe.Write(header(uint32(arg), 1, 8)); err != nil {
-			return err
-		}
-		return a.fe.CloseWrite()
-	default:
-		n := min(int(arg), len(a.acts))
-		raw := a.acts[:n]
-		a.acts = a.acts[n:]
-		return a.fe.Write(raw)
-	}
-}
-
-// fds returns up to 15 file descriptors of several kinds.
-func (a *actor) fds(n byte) []int {
-	kinds := []int{a.pipe[0], a.rings[0].KickFD, a.fe.Memory[0].FD, a.pipe[1]}
-	var fds []int
-	for i := range int(n % 16) {
-		fds = append(fds, kinds[i%len(kinds)])
-	}
-	return fds
+// others are sessions that do not come so far.
+var others = [][]byte{
+	{sessionfuzz.Handshake, 0, sessionfuzz.MemTable, 1, sessionfuzz.Num, 0, sessionfuzz.Addr, 0, sessionfuzz.Kick, 0, sessionfuzz.Buffers, 0, sessionfuzz.Features, 5},
+	{sessionfuzz.Handshake, 4, sessionfuzz.Channel, 0, sessionfuzz.AddMemory, 0, sessionfuzz.Num, 0, sessionfuzz.Addr, 0, sessionfuzz.Inband, 0, sessionfuzz.Enable, 0, sessionfuzz.Inband, 0, sessionfuzz.Inband, 0x80, sessionfuzz.Call, 0, sessionfuzz.Channel, 2, sessionfuzz.Channel, 1},
+	{sessionfuzz.Handshake, 16, sessionfuzz.AddMemory, 0, sessionfuzz.Base, 0x20, sessionfuzz.Num, 0x40, sessionfuzz.Addr, 0, sessionfuzz.Kick, 0, sessionfuzz.Enable, 0, sessionfuzz.Desc, 0, 0x80, 0, 100, 1, 2, 0, sessionfuzz.Desc, 4, 0x80, 0, 100, 1, 0x80, 0, sessionfuzz.Stop, 0},
+	{sessionfuzz.Handshake, 3, sessionfuzz.AnyMessage, 0, 40, 8, sessionfuzz.AnyMessage, 200, 45, 1, sessionfuzz.Half, 2},
+	{sessionfuzz.Handshake, 1, sessionfuzz.WrongFDs, 0x85, sessionfuzz.WrongFDs, 0x3c, sessionfuzz.Raw, 12, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0},
+	{sessionfuzz.Raw, 12, 2, 0, 0, 0, 1, 0, 0, 0, 255, 255, 255, 255},
 }

@@ -16,7 +16,7 @@ const (
 	status   = 1 << vhostuser.ProtocolFeatureStatus
 
 	// plainProto needs nothing of the device but Device, everyProto all hooks.
-	plainProto = allProto | backReq | resetDev | inband | status
+	plainProto = allProto | logShmFD | backReq | resetDev | inband | status
 	everyProto = plainProto | rarp | netMTU | config
 )
 

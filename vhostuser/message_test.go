@@ -60,6 +60,22 @@ func TestCodecs(t *testing.T) {
 	if d := cmp.Diff(table, got); err != nil || d != "" {
 		t.Errorf("table: %v %s", err, d)
 	}
+	log := LogBase{Size: 1, Offset: 2}
+	if b := log.AppendTo(nil); len(b) != 16 || decodeLogBase(b) != log {
+		t.Errorf("log %v", b)
+	}
+	in := Inflight{Size: 1, Offset: 2, NumQueues: 3, QueueSize: 4}
+	if b := in.AppendTo(nil); len(b) != inflightSize || DecodeInflight(b) != in {
+		t.Errorf("inflight %v", b)
+	}
+	access := ConfigAccess{Offset: 1, Size: 3, Flags: 1, Data: []byte{7, 8, 9}}
+	if got, err := decodeConfigAccess(access.AppendTo(nil), false); err != nil || !reflect.DeepEqual(got, access) {
+		t.Errorf("configuration access %+v, %v", got, err)
+	}
+	access.Data = nil
+	if _, err := decodeConfigAccess(access.AppendTo(nil), false); !errors.Is(err, ErrMalformed) {
+		t.Errorf("a write without its data: %v", err)
+	}
 	for _, f := range []VringFile{{Index: 255}, {Index: 7, NoFD: true}} {
 		if got, err := decodeVringFile(f.AppendTo(nil)); err != nil || got != f {
 			t.Errorf("vring file %+v, %v", got, err)
@@ -109,6 +125,12 @@ func FuzzDecodeMessage(f *testing.F) {
 		{SetVringKick, VringFile{Index: 1}.AppendTo(nil), 1},
 		{SetVringCall, VringFile{Index: 1, NoFD: true}.AppendTo(nil), 0},
 		{SetVringCall, AppendU64(nil, 1<<63), 1},
+		{SetLogBase, LogBase{Size: 1 << 20}.AppendTo(nil), 1},
+		{SetInflightFD, Inflight{Size: 1 << 20, NumQueues: 2, QueueSize: 256}.AppendTo(nil), 1},
+		{GetConfig, ConfigAccess{Size: 4, Data: make([]byte, 4)}.AppendTo(nil), 0},
+		{SetConfig, ConfigAccess{Size: 5, Data: make([]byte, 4)}.AppendTo(nil), 0},
+		{SetStatus, AppendU64(nil, 0xf), 0},
+		{SendRARP, AppendU64(nil, 0x0102030405), 0},
 	} {
 		f.Add(append(appendHeader(nil, Header{s.r, FlagVersion, uint32(len(s.payload))}), s.payload...), s.fds)
 	}
@@ -161,7 +183,20 @@ func FuzzDecodeMessage(f *testing.F) {
 			if file.NoFD != (fds == 0) {
 				t.Errorf("%v with %d file descriptors passes", m.Request, fds)
 			}
-		case SetVringNum, SetVringBase, GetVringBase, SetVringEnable:
+		case SetLogBase:
+			same(decodeLogBase(m.Payload).AppendTo(nil))
+		case GetInflightFD, SetInflightFD:
+			same(DecodeInflight(m.Payload).AppendTo(nil))
+		case GetConfig, SetConfig:
+			c, err := decodeConfigAccess(m.Payload, m.Request == GetConfig)
+			if err != nil {
+				return
+			}
+			if len(c.Data) > MaxConfigSize || uint64(len(c.Data)) != uint64(c.Size) && len(c.Data) > 0 {
+				t.Errorf("configuration access %+v passes", c)
+			}
+			same(c.AppendTo(nil))
+		case SetVringNum, SetVringBase, GetVringBase, SetVringEnable, VringKick:
 			same(DecodeVringState(m.Payload).AppendTo(nil))
 		}
 	})

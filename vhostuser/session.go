@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ import (
 // supportedProtocolFeatures are those that this package implements. The others, and
 // why: docs/vhost-user.md.
 const supportedProtocolFeatures = 1<<ProtocolFeatureMQ |
+	1<<ProtocolFeatureLogShmFD |
 	1<<ProtocolFeatureRARP |
 	1<<ProtocolFeatureReplyAck |
 	1<<ProtocolFeatureNetMTU |
@@ -59,9 +61,14 @@ type Session struct {
 	// session's goroutine stores it.
 	channel atomic.Pointer[channel]
 
-	// memory is the table of maps. Other goroutines load it to learn whose a
+	dirty  *virtqueue.DirtyLog // the log of dirty pages; nil: none was given
+	logMap mapping             // its memory
+
+	// memory is the table of maps, and lent is the other memory of the
+	// front-end's that queues use. Other goroutines load them to learn whose a
 	// faulting address is. Never nil.
 	memory atomic.Pointer[virtqueue.Memory]
+	lent   atomic.Pointer[[][]byte]
 }
 
 // Serve runs a session on a connected socket until it ends, and returns why:
@@ -99,6 +106,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) er
 		s.log = hclog.NewNullLogger()
 	}
 	s.memory.Store(emptyMemory())
+	s.lent.Store(new([][]byte))
 
 	// A deadline in the past wakes the goroutine out of Recv and Send.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
@@ -125,9 +133,34 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) er
 // memory is unmapped some time later. Only the first reason counts.
 func (s *Session) Fail(reason error) { s.end(reason) }
 
-// Contains tells whether addr is in this session's guest memory, so that a
-// fault can be blamed on its front-end. It may be called from any goroutine.
-func (s *Session) Contains(addr uintptr) bool { return s.memory.Load().Contains(addr) }
+// Contains tells whether addr is in memory that this session's front-end gave, so that
+// a fault can be blamed on it. It may be called from any goroutine.
+func (s *Session) Contains(addr uintptr) bool {
+	if s.memory.Load().Contains(addr) {
+		return true
+	}
+	return slices.ContainsFunc(*s.lent.Load(), func(mem []byte) bool { return virtqueue.Contains(mem, addr) })
+}
+
+// lend makes Contains know the given mappings besides guest memory.
+func (s *Session) lend(maps ...mapping) {
+	lent := [][]byte{}
+	for _, m := range maps {
+		lent = append(lent, m.mem)
+	}
+	s.lent.Store(&lent)
+}
+
+// quiesced calls f while the device keeps away from its queues and their memory.
+func (s *Session) quiesced(f func()) {
+	if !slices.ContainsFunc(s.queues, func(q *virtqueue.Queue) bool { return q != nil }) {
+		f()
+		return
+	}
+	resume := s.dev.Quiesce()
+	f()
+	resume()
+}
 
 // Snapshot returns a copy of the state as it is now. It may be called from
 // any goroutine.
@@ -156,6 +189,7 @@ func (s *Session) serveOne() error {
 	r, err := s.handle(m)
 	switch {
 	case err == nil && r.payload != nil:
+		defer closeFDs(r.fds)
 		return s.conn.Send(m.Request, FlagReply, r.payload, r.fds...)
 	case errors.Is(err, errClose):
 		return &ProtocolError{m.Request, err}
@@ -223,7 +257,7 @@ var (
 )
 
 // A reply is the answer to a message that has one of its own; without a payload:
-// there is none. The file descriptors stay whose they are.
+// there is none. The file descriptors are closed when it has been sent.
 type reply struct {
 	payload []byte
 	fds     []int
@@ -251,6 +285,8 @@ func (s *Session) handle(m *Message) (reply, error) {
 		return s.getVringBase(DecodeVringState(m.Payload))
 	case GetConfig:
 		return s.getConfig(m)
+	case SetLogBase:
+		return s.setLogBase(m)
 	case GetStatus:
 		return replyU64(uint64(s.state.Status)), nil
 	}
@@ -307,6 +343,8 @@ func (s *Session) do(m *Message) error {
 	case ResetDevice:
 		s.resetDevice()
 		return nil
+	case SetLogFD:
+		return s.setLogFD(m)
 	case SetBackendReqFD:
 		return s.setBackendReqFD(m)
 	}
@@ -326,12 +364,13 @@ func (s *Session) teardown() {
 		c.close()
 	}
 	s.memory.Store(emptyMemory())
-	for _, m := range s.maps {
+	s.lent.Store(new([][]byte))
+	for _, m := range append(s.maps, s.logMap) {
 		m.unmap()
 	}
 	old := s.state
 	s.update(func(st *State) { *st = newState(len(st.Vrings)) }) // first: others use what is in it
-	closeFD(old.BackendFD)
+	closeFDs([]int{old.BackendFD, old.Log.FD, old.Log.EventFD})
 	for _, r := range old.Regions {
 		closeFD(r.FD)
 	}

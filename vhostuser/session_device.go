@@ -103,7 +103,7 @@ func (s *Session) resetDevice() {
 			s.dev.RingEnabled(i, false)
 		}
 	}
-	if old.Features != 0 {
+	if old.Features&^(1<<FeatureLogAll) != 0 {
 		s.dev.FeaturesSet(0)
 	}
 }

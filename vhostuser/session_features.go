@@ -2,9 +2,14 @@ package vhostuser
 
 import "fmt"
 
-// features returns the virtio features that are offered.
+// features returns the virtio features that are offered. A log of dirty pages can only
+// be had through LOG_SHMFD, and that is of no use without LOG_ALL.
 func (s *Session) features() uint64 {
-	return s.dev.Features() | 1<<FeatureProtocolFeatures
+	f := s.dev.Features()&^(1<<FeatureLogAll) | 1<<FeatureProtocolFeatures
+	if s.protocolFeatures()&(1<<ProtocolFeatureLogShmFD) != 0 {
+		f |= 1 << FeatureLogAll
+	}
+	return f
 }
 
 // protocolFeatures returns the protocol features that are offered: what the
@@ -27,7 +32,9 @@ const inbandNeeds = 1<<ProtocolFeatureBackendReq | 1<<ProtocolFeatureReplyAck
 // Front-ends send it again while rings run: QEMU does so for each queue pair
 // that it starts, with the features that it has sent before. Rings go on as
 // they are, enabled or not. But what a running ring looks like cannot change
-// under the hands of those who use it.
+// under the hands of those who use it. LOG_ALL does not change that: "To start/stop
+// logging of data/used ring writes, the front-end may send messages SET_FEATURES with
+// VHOST_F_LOG_ALL".
 func (s *Session) setFeatures(features uint64) error {
 	err := s.changeFeatures(features)
 	s.update(func(st *State) { st.FeaturesRefused = err != nil })
@@ -35,19 +42,30 @@ func (s *Session) setFeatures(features uint64) error {
 }
 
 func (s *Session) changeFeatures(features uint64) error {
+	const logAll = 1 << FeatureLogAll
 	if extra := features &^ s.features(); extra != 0 {
 		return refuse("features %#x were not offered", extra)
 	}
-	if features == s.state.Features {
-		return nil
+	change := features ^ s.state.Features
+	if change&^logAll != 0 {
+		for i, v := range s.state.Vrings {
+			if v.Started {
+				return refuse("features change from %#x to %#x while ring %d is started", s.state.Features, features, i)
+			}
+		}
 	}
-	for i, v := range s.state.Vrings {
-		if v.Started {
-			return refuse("features change from %#x to %#x while ring %d is started", s.state.Features, features, i)
+	if change&features&logAll != 0 && s.dirty != nil {
+		if err := s.logFits(s.state.Log.Size, s.state.Regions); err != nil {
+			return fmt.Errorf("log: %w", err)
 		}
 	}
 	s.update(func(st *State) { st.Features = features })
-	s.dev.FeaturesSet(features)
+	if change&logAll != 0 {
+		s.applyLog()
+	}
+	if change&^logAll != 0 {
+		s.dev.FeaturesSet(features &^ logAll)
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package vhostuser
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"vswitchd/virtqueue"
@@ -145,7 +146,11 @@ func (s *Session) replaceMemory(regions []Region, maps []mapping) error {
 	if err != nil {
 		return err
 	}
-	running := false
+	if s.logging() {
+		if err := s.logFits(s.state.Log.Size, regions); err != nil {
+			return fmt.Errorf("log: %w", err)
+		}
+	}
 	for i, q := range s.queues {
 		if q == nil {
 			continue
@@ -153,34 +158,31 @@ func (s *Session) replaceMemory(regions []Region, maps []mapping) error {
 		if _, err := virtqueue.New(table, q.Config()); err != nil {
 			s.log.Info("ring rests: its memory is gone", "ring", i, "reason", err)
 			s.stopRing(i)
-			continue
-		}
-		running = true
-	}
-	resume := func() {}
-	if running {
-		resume = s.dev.Quiesce()
-	}
-	for i, q := range s.queues {
-		if q == nil {
-			continue
-		}
-		if err := q.SetMemory(table); err != nil {
-			// It worked a moment ago. The queue knows that it is broken.
-			s.Fail(refuse("ring %d: %w", i, err))
 		}
 	}
-	s.memory.Store(table)
-	s.maps = maps
-	s.update(func(st *State) { st.Regions = regions })
-	resume()
-
+	s.quiesced(func() {
+		for i, q := range s.queues {
+			if q == nil {
+				continue
+			}
+			if err := q.SetMemory(table); err != nil {
+				// It worked a moment ago. The queue knows that it is broken.
+				s.Fail(refuse("ring %d: %w", i, err))
+			}
+		}
+		s.memory.Store(table)
+		s.maps = maps
+		s.update(func(st *State) { st.Regions = regions })
+	})
 	s.startResting()
 	return nil
 }
 
 // startResting starts the rings that should run and can.
 func (s *Session) startResting() {
+	if s.wantsLog() && s.dirty == nil {
+		return
+	}
 	for i, v := range s.state.Vrings {
 		if !v.Started || s.queues[i] != nil {
 			continue

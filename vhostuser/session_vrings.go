@@ -1,6 +1,10 @@
 package vhostuser
 
-import "vswitchd/virtqueue"
+import (
+	"fmt"
+
+	"vswitchd/virtqueue"
+)
 
 // vring returns a copy of the configuration of the vring with the given index,
 // which is compared at the width that it has in the message.
@@ -30,7 +34,9 @@ func (s *Session) setVringNum(m VringState) error {
 }
 
 // setVringAddr is SET_VRING_ADDR: "Sets the addresses of the different aspects
-// of the vring." They are translated when the ring starts.
+// of the vring." They are translated when the ring starts. While it runs, logging of
+// what is written to the used ring may be switched: "the front-end may send messages
+// [...] SET_VRING_ADDR with VHOST_VRING_F_LOG in ring's flags set to 1/0".
 func (s *Session) setVringAddr(m VringAddr) error {
 	i, v, err := s.vring(m.Index)
 	if err != nil {
@@ -39,13 +45,25 @@ func (s *Session) setVringAddr(m VringAddr) error {
 	n := v
 	n.HasAddr = true
 	n.Flags, n.Desc, n.Used, n.Avail, n.Log = m.Flags, m.Desc, m.Used, m.Avail, m.Log
+	place := n
+	place.Flags, place.Log = v.Flags, v.Log
 	switch {
 	case n.Flags != 0 && s.features()&(1<<FeatureLogAll) == 0:
 		return refuse("vring %d with flags %#x, logging was not offered", i, n.Flags)
-	case v.Started && n != v:
+	case n.Flags&^VringFlagLog != 0:
+		return refuse("vring %d with unknown flags %#x", i, n.Flags)
+	case v.Started && place != v:
 		return refuse("addresses of vring %d change while it is started", i)
 	}
+	if s.logging() {
+		if err := s.vringLogFits(s.state.Log.Size, i, n); err != nil {
+			return fmt.Errorf("log: %w", err)
+		}
+	}
 	s.update(func(st *State) { st.Vrings[i] = n })
+	if q := s.queues[i]; q != nil && n != v {
+		s.quiesced(func() { s.attachLog(i, q) })
+	}
 	return nil
 }
 
@@ -128,6 +146,11 @@ func (s *Session) start(i, kick int, own bool) error {
 	if v.Size == 0 || !v.HasAddr {
 		return refuse("vring %d is started without a size or without addresses", i)
 	}
+	if s.logging() {
+		if err := s.vringLogFits(s.state.Log.Size, i, v); err != nil {
+			return fmt.Errorf("log: %w", err)
+		}
+	}
 	s.stopRing(i)
 	q, err := s.newQueue(i)
 	if err != nil {
@@ -146,6 +169,10 @@ func (s *Session) start(i, kick int, own bool) error {
 		}
 	})
 	closeFD(v.Kick)
+	if s.wantsLog() && s.dirty == nil {
+		s.log.Info("ring rests: there is no log of dirty pages yet", "ring", i)
+		return nil
+	}
 	if err := s.startRing(i, q); err != nil {
 		s.update(func(st *State) {
 			st.Vrings[i].Started = false
@@ -225,7 +252,7 @@ func (s *Session) newQueue(i int) (*virtqueue.Queue, error) {
 		Desc:     v.Desc,
 		Avail:    v.Avail,
 		Used:     v.Used,
-		Features: s.state.Features,
+		Features: s.state.Features &^ (1 << FeatureLogAll),
 		Base:     v.Base,
 	}
 	q, err := virtqueue.New(s.memory.Load(), cfg)
@@ -236,6 +263,7 @@ func (s *Session) newQueue(i int) (*virtqueue.Queue, error) {
 	if err != nil {
 		return nil, refuse("vring %d: %w", i, err)
 	}
+	s.attachLog(i, q)
 	return q, nil
 }
 

@@ -169,9 +169,6 @@ func TestBadRingSetUp(t *testing.T) {
 			t.Errorf("%s: refused ring is %+v", name, v)
 		}
 	}
-	logging := good
-	logging.Flags = vhostuser.VringFlagLog
-	h.refused(vhostuser.SetVringAddr, logging.AppendTo(nil))
 	h.refused(vhostuser.SetVringBase, state(0, 0x10000))
 	h.refused(vhostuser.SetVringEnable, state(0, 2))
 

@@ -14,8 +14,17 @@ type State struct {
 	Status           uint8  // device status (virtio 1.2, section 2.1); 0 also if the front-end does not tell
 	MTU              int    // of the guest's network, in bytes; 0: not told
 	BackendFD        int    // socket for requests to the front-end; -1: none
+	Log              Log
 	Regions          []Region
 	Vrings           []Vring // by index, of length Device.MaxVrings
+}
+
+// Log is the log of dirty pages, for live migration.
+type Log struct {
+	Size    uint64 // bytes
+	Offset  uint64 // bytes from the beginning of the file
+	FD      int    // the file; -1: none
+	EventFD int    // eventfd of SET_LOG_FD; -1: none
 }
 
 // Region is a piece of guest memory: a part of a file that we map.
@@ -72,7 +81,11 @@ const VringFlagLog = 1 << 0
 // newState returns the state at the start of a session. "Each ring is
 // initialized in a stopped and disabled state."
 func newState(vrings int) State {
-	st := State{BackendFD: -1, Vrings: make([]Vring, vrings)}
+	st := State{
+		BackendFD: -1,
+		Log:       Log{FD: -1, EventFD: -1},
+		Vrings:    make([]Vring, vrings),
+	}
 	for i := range st.Vrings {
 		st.Vrings[i] = Vring{Kick: -1, Call: -1, Err: -1}
 	}

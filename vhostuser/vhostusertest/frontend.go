@@ -77,6 +77,20 @@ func (f *FrontEnd) Close() {
 	f.Rings, f.Memory = nil, nil
 }
 
+// Reconnect closes the connection, and returns a front-end that goes on with the memory
+// and the rings, and the socket for the back-end that it is connected to. Nothing is
+// negotiated yet. f is of no more use.
+func (f *FrontEnd) Reconnect() (*FrontEnd, *net.UnixConn, error) {
+	next, backend, err := Pair()
+	if err != nil {
+		return nil, nil, err
+	}
+	next.Memory, next.Rings = f.Memory, f.Rings
+	f.Memory, f.Rings = nil, nil
+	f.Close()
+	return next, backend, nil
+}
+
 // Has tells whether a protocol feature was acknowledged.
 func (f *FrontEnd) Has(protocolFeature int) bool {
 	return f.ProtocolFeatures&(1<<protocolFeature) != 0

@@ -19,6 +19,8 @@ type Ring struct {
 	Index          int
 	Driver         *virtqueuetest.Driver
 	KickFD, CallFD int
+
+	logged bool // see FrontEnd.LogRing
 }
 
 // NewRing makes a ring of size entries in mem, with room bytes for buffers
@@ -77,7 +79,7 @@ func (f *FrontEnd) StartRingAt(r *Ring, base uint32) error {
 		{vhostuser.SetVringCall, file, []int{r.CallFD}},
 		{vhostuser.SetVringNum, state(uint32(cfg.Size)), nil},
 		{vhostuser.SetVringBase, state(base), nil},
-		{vhostuser.SetVringAddr, RingAddr(r.Index, cfg).AppendTo(nil), nil},
+		{vhostuser.SetVringAddr, f.ringAddr(r).AppendTo(nil), nil},
 		{vhostuser.SetVringKick, file, []int{r.KickFD}},
 	} {
 		if err := f.Do(m.r, m.payload, m.fds...); err != nil {
