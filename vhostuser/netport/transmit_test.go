@@ -182,6 +182,22 @@ func TestBadChainsInTransmitq(t *testing.T) {
 	b.getsNothing()
 }
 
+// What a guest has sent before it disables the queue is not discarded.
+func TestDisablingSendsWhatIsThere(t *testing.T) {
+	l := newLab(t)
+	a, b := l.newGuest(guestConfig{}), l.newGuest(guestConfig{})
+	frames := [][]byte{a.frameTo(b, 60), a.frameTo(b, 1514)}
+	b.post(b.rx[0], 2, 2048)
+	for _, f := range frames {
+		a.send(f)
+	}
+	a.port.RingEnabled(1, false)
+	for _, f := range frames {
+		b.gets(f)
+	}
+	a.dropped(nil)
+}
+
 // A started ring that is disabled is processed "without causing any side effects":
 // what is sent is taken and discarded.
 func TestDisabledTransmitq(t *testing.T) {

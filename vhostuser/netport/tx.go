@@ -53,9 +53,25 @@ func (q *txQueue) start(r vhostuser.Ring, features uint64) error {
 }
 
 func (q *txQueue) enable(on bool) {
+	if !on {
+		q.drain()
+	}
 	q.mu.Lock()
 	q.enabled = on
 	q.mu.Unlock()
+}
+
+// drain sends what the guest has put into the queue so far, on behalf of the worker: a
+// guest that disables a queue expects the frames from before to arrive.
+func (q *txQueue) drain() {
+	defer setPanicOnFault()()
+	for left := virtqueue.MaxSize; left > 0; {
+		n := q.Poll()
+		if n == 0 {
+			return
+		}
+		left -= n
+	}
 }
 
 func (q *txQueue) stop() {
