@@ -16,12 +16,16 @@ type Device interface {
 
 	// Features returns the virtio feature bits that the device offers (virtio
 	// 1.2, section 6 and the device's own section). The session adds
-	// FeatureProtocolFeatures. A front-end acknowledges all that it
-	// understands without asking anybody, so offer only what works.
+	// FeatureProtocolFeatures, and FeatureLogAll with ProtocolFeatureLogShmFD. A
+	// front-end acknowledges all that it understands without asking anybody, so
+	// offer only what works.
 	Features() uint64
 
 	// ProtocolFeatures returns the ProtocolFeature bits that the device offers.
-	// The session drops those that this package does not implement.
+	// The session drops those that this package does not implement, and those for
+	// which the device has to be more than a Device, and is not; see hooks.go.
+	// With ProtocolFeatureLogShmFD the device must write to guest memory nowhere
+	// but in chains' Writable pieces, and complete them with what it wrote.
 	ProtocolFeatures() uint64
 
 	// QueueNum is the answer to GET_QUEUE_NUM: how many queues the device has
@@ -34,7 +38,8 @@ type Device interface {
 
 	// FeaturesSet tells which virtio features the front-end has acknowledged,
 	// each time that they change. No ring is running then. (The set includes
-	// FeatureProtocolFeatures if that was acknowledged.)
+	// FeatureProtocolFeatures if that was acknowledged, and never FeatureLogAll,
+	// which is switched while rings run: queues do the logging.)
 	FeaturesSet(features uint64)
 
 	// RingStarted gives the device a ring to work on. It has to look at the

@@ -18,6 +18,7 @@
 //   - state.go: what a front-end has told us, as one plain struct.
 //   - session.go, session_*.go: the state machine; it turns messages into changes
 //     of that state and into calls of the device.
+//   - channel.go: requests to the front-end.
 //   - listener.go, dialer.go: how connections come about.
 //
 // # A session
@@ -27,6 +28,10 @@
 // alone reads messages, changes state and calls the device. The goroutines in
 // which the device works on its rings are the device's own: they learn of a
 // ring by [Device.RingStarted], and give it back in [Device.RingStopped].
+//
+// Device is what every device has to be. What only some are (a network card that is
+// told an MTU, a device with a configuration space) is in hooks.go. Which messages and
+// features there are, and which not, is in docs/vhost-user.md.
 //
 // # Trust
 //
