@@ -2,6 +2,7 @@ package virtqueue_test
 
 import (
 	"errors"
+	"iter"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +14,8 @@ import (
 const (
 	indirect = 1 << virtqueue.FeatureIndirectDesc
 	eventIdx = 1 << virtqueue.FeatureEventIdx
+	packed   = 1 << virtqueue.FeatureRingPacked
+	inOrder  = 1 << virtqueue.FeatureInOrder
 
 	flagNext     = virtqueuetest.FlagNext
 	flagWrite    = virtqueuetest.FlagWrite
@@ -150,3 +153,27 @@ func eventfd(t testing.TB) int {
 
 // batch is how many chains a device takes at once.
 const batch = 64
+
+// everyFormat yields all combinations of what changes how a ring looks, and a name.
+func everyFormat() iter.Seq2[uint64, string] {
+	names := map[uint64]string{packed: "packed", inOrder: "in-order", eventIdx: "event-idx", indirect: "indirect"}
+	return func(yield func(uint64, string) bool) {
+		for i := range 16 {
+			var features uint64
+			name := "split"
+			for j, f := range []uint64{packed, inOrder, eventIdx, indirect} {
+				if i>>j&1 == 0 {
+					continue
+				}
+				if features |= f; f == packed {
+					name = names[f]
+				} else {
+					name += "," + names[f]
+				}
+			}
+			if !yield(features, name) {
+				return
+			}
+		}
+	}
+}

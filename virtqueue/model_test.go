@@ -36,25 +36,31 @@ type request struct {
 }
 
 func TestAgainstModel(t *testing.T) {
-	for seed := range uint64(24) {
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			m := newModel(t, seed)
-			for m.done < 2000 {
-				m.step()
-			}
-			m.drain()
-		})
+	for features, name := range everyFormat() {
+		for seed := range uint64(8) {
+			t.Run(fmt.Sprintf("%s/seed=%d", name, seed), func(t *testing.T) {
+				m := newModel(t, features, seed)
+				for m.done < 2000 {
+					m.step()
+				}
+				m.drain()
+			})
+		}
 	}
 }
 
 // newModel makes a queue that begins shortly before its indices wrap, and memory in
 // which buffers straddle regions that are apart and in another order here.
-func newModel(t *testing.T, seed uint64) *model {
+func newModel(t *testing.T, features, seed uint64) *model {
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	features := uint64(rnd.IntN(2)*indirect | rnd.IntN(2)*eventIdx)
-	cfg, end := virtqueuetest.Layout(1<<rnd.IntN(9), ringsAt)
+	n, base := 1<<rnd.IntN(9), 0xff00+uint32(rnd.IntN(256))
+	if features&packed != 0 {
+		n = 1 + rnd.IntN(300)
+		base = uint32(rnd.IntN(n)) | uint32(rnd.IntN(2))<<15
+	}
+	cfg, end := virtqueuetest.Layout(n, ringsAt)
 	cfg.Features = features
-	cfg.Base = 0xff00 + uint32(rnd.IntN(256))
+	cfg.Base = base
 	regions := []virtqueue.Region{region(ringsAt, int(end-ringsAt))}
 	const room = 1 << 18
 	mem := make([]byte, room)
@@ -172,10 +178,13 @@ func (m *model) popAndUnpop() {
 	m.available = heads[n-back:]
 }
 
-// complete answers up to n chains that the device holds, in any order.
+// complete answers up to n chains that the device holds, in any order if it may.
 func (m *model) complete(n int) {
 	for range min(n, len(m.popped)) {
 		i := m.rnd.IntN(len(m.popped))
+		if m.Config().Features&inOrder != 0 {
+			i = 0
+		}
 		c := m.popped[i]
 		m.popped = slices.Delete(m.popped, i, i+1)
 		r := m.content[c.Head()]
@@ -201,7 +210,9 @@ func (m *model) rollback() {
 	again := slices.Clone(m.completed[keep:])
 	m.completed = m.completed[:keep]
 	m.checkPending()
-	slices.Reverse(again)
+	if m.Config().Features&inOrder == 0 {
+		slices.Reverse(again)
+	}
 	for _, c := range again {
 		m.q.Complete(&c, uint32(m.content[c.Head()].wrote))
 		m.completed = append(m.completed, c)

@@ -18,7 +18,7 @@ type Buf struct {
 	Len  uint32
 }
 
-// A Driver drives one split virtqueue. See the package's documentation for
+// A Driver drives one virtqueue, split or packed. See the package's documentation for
 // concurrency.
 type Driver struct {
 	cfg  virtqueue.Config
@@ -26,13 +26,17 @@ type Driver struct {
 	ring ring
 	mask uint16
 
+	packed *packedDriver // nil: the ring is split
+	order  *inOrder      // nil: chains may come back in any order
+
 	// Private book-keeping: nothing here is read from shared memory.
-	next  []uint16       // of a free descriptor: the next free one; of a chain's: the next in the chain
-	last  []uint16       // of a head: the last descriptor of its chain
-	count []uint16       // of a head: descriptors in its chain
-	table map[uint16]Buf // of a head: its indirect table
-	free  uint16         // first free descriptor
-	nfree int
+	next   []uint16       // of a free descriptor: the next free one; of a chain's: the next in the chain
+	last   []uint16       // of a head: the last descriptor of its chain
+	count  []uint16       // of a head: descriptors in its chain
+	table  map[uint16]Buf // of a head: its indirect table
+	answer []uint32       // of a head: how many bytes its writable buffers have
+	free   uint16         // first free descriptor
+	nfree  int
 
 	availFlags uint16
 	availIdx   uint16 // next entry of the available ring to fill
@@ -44,13 +48,18 @@ type Driver struct {
 
 // New returns a driver for the queue that cfg describes, in the given regions.
 // It initializes the three areas: no descriptor is available, both indices are
-// those of cfg.Base, and the driver wants to be signalled. Addresses in cfg are the
+// cfg.Base, and the driver wants to be signalled. (A packed ring with a base of 0
+// gets [virtqueue.PackedStart].) Addresses in cfg are the
 // front-end's virtual ones, as in package virtqueue.
 //
 // Call [Driver.Room] before Alloc and AddIndirect.
 func New(regions []virtqueue.Region, cfg virtqueue.Config) (*Driver, error) {
-	if cfg.Size < 1 || cfg.Size > virtqueue.MaxSize || cfg.Size&(cfg.Size-1) != 0 {
+	packed := cfg.Features&(1<<virtqueue.FeatureRingPacked) != 0
+	if cfg.Size < 1 || cfg.Size > virtqueue.MaxSize || cfg.Size&(cfg.Size-1) != 0 && !packed {
 		return nil, fmt.Errorf("size %d is not a power of two from 1 to %d", cfg.Size, virtqueue.MaxSize)
+	}
+	if packed && cfg.Base == 0 {
+		cfg.Base = virtqueue.PackedStart
 	}
 	mem, err := virtqueue.NewMemory(regions)
 	if err != nil {
@@ -64,10 +73,18 @@ func New(regions []virtqueue.Region, cfg virtqueue.Config) (*Driver, error) {
 		last:      make([]uint16, cfg.Size),
 		count:     make([]uint16, cfg.Size),
 		table:     map[uint16]Buf{},
+		answer:    make([]uint32, cfg.Size),
 		nfree:     cfg.Size,
 		availIdx:  uint16(cfg.Base),
 		published: uint16(cfg.Base),
 		usedIdx:   uint16(cfg.Base),
+	}
+	if cfg.Features&(1<<virtqueue.FeatureInOrder) != 0 {
+		d.order = &inOrder{heads: make([]uint16, cfg.Size)}
+	}
+	if packed {
+		d.packed, err = newPackedDriver(regions, cfg)
+		return d, err
 	}
 	if d.ring, err = newRing(regions, cfg); err != nil {
 		return nil, err
@@ -149,6 +166,16 @@ func (d *Driver) Build(readable, writable []Buf) (head uint16, err error) {
 	if n == 0 || n > d.nfree {
 		return 0, ErrFull
 	}
+	if d.packed != nil {
+		descs := make([]PackedDesc, n)
+		for k := range descs {
+			descs[k] = descOf(readable, writable, k).packed()
+		}
+		head = d.packed.build(descs)
+		d.nfree -= n
+		d.count[head], d.answer[head] = uint16(n), total(writable)
+		return head, nil
+	}
 	head = d.free
 	i, last := head, head
 	for k := range n {
@@ -161,6 +188,7 @@ func (d *Driver) Build(readable, writable []Buf) (head uint16, err error) {
 		last, i = i, d.next[i]
 	}
 	d.take(head, last, n)
+	d.answer[head] = total(writable)
 	return head, nil
 }
 
@@ -177,17 +205,27 @@ func (d *Driver) BuildIndirect(readable, writable []Buf) (head uint16, err error
 	table := make([]byte, 0, 16*n)
 	for k := range n {
 		desc := descOf(readable, writable, k)
-		if k < n-1 {
+		switch {
+		case d.packed != nil:
+			desc = desc.packed().desc()
+		case k < n-1:
 			desc.Flags |= FlagNext
 			desc.Next = uint16(k + 1)
 		}
 		table = desc.Append(table)
 	}
 	d.Write(t.Addr, table)
-	head = d.free
-	d.ring.storeDesc(head, Desc{Addr: t.Addr, Len: t.Len, Flags: FlagIndirect})
-	d.take(head, head, 1)
-	d.table[head] = t
+	ref := Desc{Addr: t.Addr, Len: t.Len, Flags: FlagIndirect}
+	if d.packed != nil {
+		head = d.packed.build([]PackedDesc{ref.packed()})
+		d.nfree--
+		d.count[head] = 1
+	} else {
+		head = d.free
+		d.ring.storeDesc(head, ref)
+		d.take(head, head, 1)
+	}
+	d.table[head], d.answer[head] = t, total(writable)
 	return head, nil
 }
 
@@ -208,31 +246,104 @@ func (d *Driver) take(head, last uint16, n int) {
 	d.count[head] = uint16(n)
 }
 
-// Offer puts a chain into the next entry of the available ring.
+// total returns how many bytes buffers have.
+func total(bufs []Buf) (n uint32) {
+	for _, b := range bufs {
+		n += b.Len
+	}
+	return n
+}
+
+// Offer offers a chain: it puts it into the next entry of the available ring, or the
+// next places of a packed ring.
 func (d *Driver) Offer(head uint16) {
+	if d.order != nil {
+		d.order.offer(head)
+	}
+	if d.packed != nil {
+		d.packed.offer(head)
+		return
+	}
 	d.ring.storeAvailEntry(d.availIdx&d.mask, head)
 	d.availIdx++
 }
 
 // OfferAgain offers the chains that the next n entries of the available ring
 // name already, without a look at them. A driver whose chains are fixed and come
-// back in order fills that ring once, and then works at a cost per batch.
-func (d *Driver) OfferAgain(n int) { d.availIdx += uint16(n) }
+// back in order fills that ring once, and then works at a cost per batch. Packed
+// rings have nothing that remembers chains: it panics.
+func (d *Driver) OfferAgain(n int) {
+	if d.packed != nil {
+		panic("virtqueuetest: OfferAgain with a packed ring")
+	}
+	if d.order != nil {
+		for i := range uint16(n) {
+			d.order.offer(d.ring.avail[(d.availIdx+i)&d.mask])
+		}
+	}
+	d.availIdx += uint16(n)
+}
 
-// PollUsed takes the next entry of the used ring: the chain's head and how many
-// bytes the device wrote. The chain still has to be released or offered again.
+// PollUsed takes the next used chain: its head, or buffer ID, and how many bytes the
+// device wrote. The chain still has to be released or offered again.
+//
+// Of several chains that one used element stands for (IN_ORDER) only the last has a
+// length. "The skipped buffers ... are assumed to have been used (read or written)
+// by the device completely."
 func (d *Driver) PollUsed() (head uint16, n uint32, ok bool) {
+	if d.order == nil {
+		if head, n, ok = d.element(); ok {
+			d.skip(head)
+		}
+		return head, n, ok
+	}
+	o := d.order
+	if !o.in {
+		if o.last, o.len, o.in = d.element(); !o.in {
+			return 0, 0, false
+		}
+	}
+	head, n = o.take(), o.len
+	d.skip(head)
+	if o.in {
+		n = d.answer[head]
+	}
+	return head, n, true
+}
+
+// element returns what the next used element says, if there is one.
+func (d *Driver) element() (head uint16, n uint32, ok bool) {
+	if d.packed != nil {
+		return d.packed.element()
+	}
 	if _, idx := d.ring.loadUsed(); idx == d.usedIdx {
 		return 0, 0, false
 	}
 	e := d.ring.used[d.usedIdx&d.mask]
-	d.usedIdx++
 	return uint16(e[0]), e[1], true
 }
 
-// SkipUsed takes all new entries of the used ring without a look at them and
-// returns how many.
+// skip goes on to where the used element behind that of a chain is.
+func (d *Driver) skip(head uint16) {
+	if d.packed != nil {
+		d.packed.skip(head)
+	} else {
+		d.usedIdx++
+	}
+}
+
+// SkipUsed takes all new entries of the used ring and returns how many. Where they may be
+// in any order in a split ring, it does so without a look at them.
 func (d *Driver) SkipUsed() int {
+	if d.packed != nil || d.order != nil {
+		n := 0
+		for {
+			if _, _, ok := d.PollUsed(); !ok {
+				return n
+			}
+			n++
+		}
+	}
 	_, idx := d.ring.loadUsed()
 	n := idx - d.usedIdx
 	d.usedIdx = idx
@@ -246,8 +357,12 @@ func (d *Driver) Release(head uint16) {
 	if int(head) >= len(d.count) || d.count[head] == 0 {
 		panic(fmt.Sprintf("virtqueuetest: descriptor %d is not the head of a chain", head))
 	}
-	d.next[d.last[head]] = d.free
-	d.free = head
+	if d.packed != nil {
+		d.packed.chains[head] = nil
+		d.packed.ids = append(d.packed.ids, head)
+	} else {
+		d.give(head)
+	}
 	d.nfree += int(d.count[head])
 	d.count[head] = 0
 	if t, ok := d.table[head]; ok {
@@ -256,8 +371,26 @@ func (d *Driver) Release(head uint16) {
 	}
 }
 
+// give puts a chain's descriptors into the free list: at its beginning, since caches know
+// them, or at its end where they have to be used in the order of the table
+// (IN_ORDER).
+func (d *Driver) give(head uint16) {
+	switch {
+	case d.order == nil || d.nfree == 0:
+		d.next[d.last[head]] = d.free
+		d.free = head
+	default:
+		end := d.free
+		for range d.nfree - 1 {
+			end = d.next[end]
+		}
+		d.next[end] = head
+	}
+}
+
 // Abandon forgets every chain and starts both indices at base, as a driver
-// does that resets its device. Buffers stay allocated.
+// does that resets its device. (Of a packed ring base is a place, with the wrap
+// counter in bit 15.) Buffers stay allocated.
 func (d *Driver) Abandon(base uint16) {
 	for _, t := range d.table {
 		d.FreeBuf(t)
@@ -271,6 +404,14 @@ func (d *Driver) Abandon(base uint16) {
 	d.cfg.Base = uint32(base)
 	d.availIdx, d.published, d.usedIdx = base, base, base
 	d.availFlags = 0
+	if d.order != nil {
+		d.order.n, d.order.in = 0, false
+	}
+	if d.packed != nil {
+		d.cfg.Base |= uint32(base) << 16
+		d.packed.reset(base)
+		return
+	}
 	d.ring.storeUsed(0, base)
 	d.ring.storeUsedEvent(base)
 	d.ring.storeAvail(0, base)

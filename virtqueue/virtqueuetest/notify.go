@@ -2,7 +2,7 @@ package virtqueuetest
 
 import "vswitchd/virtqueue"
 
-// Flags of the two rings (virtio 1.2, sections 2.7.6 and 2.7.8).
+// Flags of the two rings of a split virtqueue (virtio 1.2, sections 2.7.6 and 2.7.8).
 const (
 	AvailNoInterrupt = 1
 	UsedNoNotify     = 1
@@ -11,6 +11,9 @@ const (
 // Publish shows the device all chains that were offered, and reports whether it
 // wants to be kicked for them.
 func (d *Driver) Publish() (kick bool) {
+	if d.packed != nil {
+		return d.packed.publish()
+	}
 	was, now := d.published, d.availIdx
 	d.published = now
 	// storeAvail is a full fence: the index first, then the device's wish.
@@ -29,6 +32,9 @@ func (d *Driver) Publish() (kick bool) {
 // Arm asks the device for a signal when it uses the next chain, and reports
 // whether there are used chains already, of which no signal may come.
 func (d *Driver) Arm() (pending bool) {
+	if d.packed != nil {
+		return d.packed.arm(d.eventIdx())
+	}
 	d.availFlags = 0
 	d.ring.storeUsedEvent(d.usedIdx)
 	d.ring.storeAvail(d.availFlags, d.published)
@@ -38,6 +44,10 @@ func (d *Driver) Arm() (pending bool) {
 
 // Disarm asks the device not to signal.
 func (d *Driver) Disarm() {
+	if d.packed != nil {
+		d.packed.disarm()
+		return
+	}
 	if d.eventIdx() {
 		// "the driver MUST set flags to 0" (2.7.7.1); an event index
 		// that is just behind does not come for a long time.

@@ -30,23 +30,16 @@ type ring struct {
 }
 
 func newRing(regions []virtqueue.Region, cfg virtqueue.Config) (r ring, err error) {
-	area := func(what string, addr, n, align uint64) (p unsafe.Pointer) {
-		for _, reg := range regions {
-			off, size := addr-reg.UserAddr, uint64(len(reg.Mem))
-			if off >= size || n > size-off {
-				continue
-			}
-			if p = unsafe.Pointer(&reg.Mem[off]); uint64(uintptr(p))%align == 0 {
-				return p
-			}
-		}
-		err = fmt.Errorf("no aligned room for the %s (%d bytes at %#x)", what, n, addr)
-		return nil
-	}
 	size := uint64(cfg.Size)
-	desc := area("descriptor table", cfg.Desc, 16*size, 8)
-	avail := area("available ring", cfg.Avail, 4+2*size+2, 2)
-	used := area("used ring", cfg.Used, 4+8*size+2, 4)
+	desc, err := area(regions, "descriptor table", cfg.Desc, 16*size, 8)
+	if err != nil {
+		return ring{}, err
+	}
+	avail, err := area(regions, "available ring", cfg.Avail, 4+2*size+2, 2)
+	if err != nil {
+		return ring{}, err
+	}
+	used, err := area(regions, "used ring", cfg.Used, 4+8*size+2, 4)
 	if err != nil {
 		return ring{}, err
 	}
@@ -64,6 +57,20 @@ func newRing(regions []virtqueue.Region, cfg virtqueue.Config) (r ring, err erro
 		r.availHead = (*uint32)(avail)
 	}
 	return r, nil
+}
+
+// area returns where the n bytes at a user address are: in one region, and aligned.
+func area(regions []virtqueue.Region, what string, addr, n, align uint64) (unsafe.Pointer, error) {
+	for _, reg := range regions {
+		off, size := addr-reg.UserAddr, uint64(len(reg.Mem))
+		if off >= size || n > size-off {
+			continue
+		}
+		if p := unsafe.Pointer(&reg.Mem[off]); uint64(uintptr(p))%align == 0 {
+			return p, nil
+		}
+	}
+	return nil, fmt.Errorf("no aligned room for the %s (%d bytes at %#x)", what, n, addr)
 }
 
 // storeAvail publishes the available ring's flags and index; what the device
