@@ -25,6 +25,7 @@ import (
 const (
 	version1  = 1 << virtqueue.FeatureVersion1
 	packed    = 1 << virtqueue.FeatureRingPacked
+	inOrder   = 1 << virtqueue.FeatureInOrder
 	eventIdx  = 1 << virtqueue.FeatureEventIdx
 	protocol  = 1 << vhostuser.FeatureProtocolFeatures
 	mq        = 1 << vhostuser.ProtocolFeatureMQ
@@ -84,7 +85,7 @@ func newDevice(vrings int) *device {
 }
 
 func (d *device) Attach(s *vhostuser.Session)    { d.session.Store(s) }
-func (d *device) Features() uint64               { return version1 | eventIdx }
+func (d *device) Features() uint64               { return version1 | eventIdx | packed | inOrder }
 func (d *device) ProtocolFeatures() uint64       { return ^uint64(0) } // the session offers what it can
 func (d *device) QueueNum() uint64               { return uint64(d.vrings / 2) }
 func (d *device) MaxVrings() int                 { return d.vrings }

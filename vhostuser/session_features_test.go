@@ -19,7 +19,7 @@ func TestOnlyWhatWorksIsOffered(t *testing.T) {
 	} {
 		features, err := c.h.fe.GetU64(vhostuser.GetFeatures)
 		c.h.must(err)
-		if want := uint64(version1 | eventIdx | protocol | logAll); features != want {
+		if want := uint64(version1 | eventIdx | packed | inOrder | protocol | logAll); features != want {
 			t.Errorf("%s: features %#x, want %#x", name, features, want)
 		}
 		proto, err := c.h.fe.GetU64(vhostuser.GetProtocolFeatures)
@@ -44,7 +44,7 @@ func TestMemorySlots(t *testing.T) {
 func TestFeaturesThatWereNotOffered(t *testing.T) {
 	h := serve(t, newDevice(2))
 	h.must(h.fe.Handshake(allVirtio, allProto))
-	h.refused(vhostuser.SetFeatures, u64(allVirtio|1<<34))
+	h.refused(vhostuser.SetFeatures, u64(allVirtio|1<<33))
 	h.refused(vhostuser.SetProtocolFeatures, u64(allProto|1<<vhostuser.ProtocolFeaturePagefault))
 	if st := h.dev.session.Load().Snapshot(); st.Features != allVirtio || st.ProtocolFeatures != allProto || !st.Owned {
 		t.Errorf("state %+v", st)
