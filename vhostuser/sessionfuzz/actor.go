@@ -25,7 +25,6 @@ type Actor struct {
 	logs  []*vhostusertest.Log // the last one is too small for the memory
 	area  int                  // a file for descriptors in flight
 	pipe  [2]int
-	err   error // of setting up
 
 	drained chan struct{} // closed when nobody takes replies any more
 }
