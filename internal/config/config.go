@@ -103,6 +103,7 @@ type Port struct {
 	FD     int              // an inherited socket, connected or listening, to use instead of Socket; 0: none
 	Access Access           // of Socket, in server mode
 	Queues int              // most queue pairs offered, 1 to 128
+	MTU    int              // the largest that the guest may be told, in bytes; 0: it is told none
 	MAC    net.HardwareAddr // the guest's address, pinned to this port; nil: not known
 	Bridging
 
@@ -172,7 +173,7 @@ func (e *FDBEntry) At(key string) Pos { return e.where.at(key) }
 // stand does not matter.
 func (p *Port) Equal(q *Port) bool {
 	return p.Name == q.Name && p.Mode == q.Mode && p.Socket == q.Socket && p.FD == q.FD &&
-		p.Access == q.Access && p.Queues == q.Queues && slices.Equal(p.MAC, q.MAC) &&
+		p.Access == q.Access && p.Queues == q.Queues && p.MTU == q.MTU && slices.Equal(p.MAC, q.MAC) &&
 		p.Bridging.Equal(&q.Bridging)
 }
 

@@ -191,6 +191,7 @@ func (p *parser) port(t *table, twice bool) {
 		{"socket_mode", fileMode(&port.Access.Mode)},
 		{"mode", oneOf(&port.Mode, ModeServer, ModeClient)},
 		{"queues", integer(&port.Queues, 1, 128)},
+		{"mtu", mtu(&port.MTU)},
 		{"mac", orEmpty(&port.MAC, mac(&port.MAC))},
 	}, bridgingKeys(&port.Bridging), unsupported(t, "port")), map[string]string{
 		"interface":   "belongs to [uplink.NAME], a port has a socket",

@@ -13,9 +13,7 @@ func unsupported(t *table, kind string) []key {
 	switch kind {
 	case "switch":
 		return []key{{"mcast_snooping", t.mcastSnooping}}
-	case "port":
-		return append(unsupportedPolicies(), key{"mtu", onlyZeroMTU})
-	case "uplink":
+	case "port", "uplink":
 		return unsupportedPolicies()
 	}
 	return nil
@@ -93,20 +91,4 @@ func onlyZero(parse func(string) (uint64, error)) func(any) error {
 		}
 		return err
 	}
-}
-
-// onlyZeroMTU knows which MTUs make sense: virtio 1.2, section 5.1.4.1, has
-// them from 68 up.
-func onlyZeroMTU(v any) error {
-	var n int
-	if err := integer(&n, 0, 65535)(v); err != nil {
-		return err
-	}
-	switch {
-	case n == 0:
-		return nil
-	case n < 68:
-		return fmt.Errorf("is %d, must be 0 or from 68 to 65535", n)
-	}
-	return fmt.Errorf("%w, must be 0", errUnsupported)
 }

@@ -422,3 +422,19 @@ func show(v any) string {
 	}
 	return kindOf(v)
 }
+
+// mtu accepts 0 and the MTUs that a guest can be told: "The device MUST set mtu to
+// between 68 and 65535 inclusive" (virtio 1.2, section 5.1.4.1).
+func mtu(to *int) func(any) error {
+	return func(v any) error {
+		var n int
+		if err := integer(&n, 0, 65535)(v); err != nil {
+			return err
+		}
+		if n > 0 && n < 68 {
+			return fmt.Errorf("is %d, must be 0 or from 68 to 65535", n)
+		}
+		*to = n
+		return nil
+	}
+}

@@ -54,6 +54,7 @@ func (d *Daemon) openGuest(cfg *config.Port) (port, error) {
 	}
 	g.dev, err = netport.New(netport.Config{
 		Queues: cfg.Queues,
+		MTU:    cfg.MTU,
 		Switch: d.sw,
 		Port:   bridging(cfg.Name, cfg.MAC, &cfg.Bridging, g.counters),
 		Logger: g.log,
@@ -197,6 +198,7 @@ func (g *guest) info() control.PortInfo {
 	if g.connected {
 		info.Queues = g.dev.Receiving()
 	}
+	info.MTU = st.MTU
 	info.Counters.Kicks, info.Counters.Calls = g.dev.Notifications()
 	info.Counters.Resets = maps.Clone(g.resets)
 	if g.sessions > 1 {
@@ -224,7 +226,7 @@ func (g *guest) detail() control.PortDetail {
 	d := control.PortDetail{PortInfo: g.info()}
 	for _, r := range g.dev.Rings() {
 		ring := control.Ring{
-			Index: r.Index, Format: "split", Size: r.Size,
+			Index: r.Index, Format: ringFormat(r.Packed), Size: r.Size,
 			Avail: r.LastAvail, Used: r.UsedIdx,
 			Enabled: r.Enabled, Started: r.Running,
 			Kicks: r.Kicks, Calls: r.Calls,
@@ -241,4 +243,11 @@ func (g *guest) detail() control.PortDetail {
 		d.Regions = append(d.Regions, control.Region{GuestAddr: r.GuestAddr, UserAddr: r.UserAddr, Size: r.Size})
 	}
 	return d
+}
+
+func ringFormat(packed bool) string {
+	if packed {
+		return "packed"
+	}
+	return "split"
 }

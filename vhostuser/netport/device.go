@@ -14,11 +14,16 @@ const AllOffloads = 1<<featureCsum | 1<<featureGuestCsum |
 	1<<featureHostTSO4 | 1<<featureHostTSO6 | 1<<featureHostECN | 1<<featureHostUFO |
 	1<<featureGuestUSO4 | 1<<featureGuestUSO6 | 1<<featureHostUSO
 
-var _ vhostuser.Device = (*Port)(nil)
+var (
+	_ vhostuser.Device     = (*Port)(nil)
+	_ vhostuser.Sequential = (*Port)(nil)
+	_ vhostuser.RARPer     = (*Port)(nil)
+	_ vhostuser.MTUSetter  = (*Port)(nil)
+)
 
 // Attach implements vhostuser.Device: a front-end has connected.
 func (p *Port) Attach(s *vhostuser.Session) {
-	p.features = 0
+	p.features, p.mtu = 0, 0
 	p.failed.Store(false)
 	p.session.Store(s)
 }
@@ -27,19 +32,38 @@ func (p *Port) Attach(s *vhostuser.Session) {
 func (p *Port) Features() uint64 {
 	f := p.cfg.Offloads&AllOffloads |
 		1<<featureMrgRxbuf | 1<<featureVersion1 |
-		1<<virtqueue.FeatureIndirectDesc | 1<<virtqueue.FeatureEventIdx
+		1<<virtqueue.FeatureNotifyOnEmpty | 1<<featureAnyLayout |
+		1<<virtqueue.FeatureIndirectDesc | 1<<virtqueue.FeatureEventIdx |
+		1<<virtqueue.FeatureRingPacked | 1<<virtqueue.FeatureInOrder
 	if p.cfg.Queues > 1 {
 		f |= 1 << featureMQ
+	}
+	if p.cfg.MTU > 0 {
+		f |= 1 << featureMTU
 	}
 	return f
 }
 
 // ProtocolFeatures implements vhostuser.Device.
 func (p *Port) ProtocolFeatures() uint64 {
-	return 1<<vhostuser.ProtocolFeatureMQ |
+	f := uint64(1<<vhostuser.ProtocolFeatureMQ |
+		1<<vhostuser.ProtocolFeatureLogShmFD |
+		1<<vhostuser.ProtocolFeatureRARP |
 		1<<vhostuser.ProtocolFeatureReplyAck |
-		1<<vhostuser.ProtocolFeatureConfigureMemSlots
+		1<<vhostuser.ProtocolFeatureBackendReq |
+		1<<vhostuser.ProtocolFeatureResetDevice |
+		1<<vhostuser.ProtocolFeatureInbandNotifications |
+		1<<vhostuser.ProtocolFeatureConfigureMemSlots |
+		1<<vhostuser.ProtocolFeatureStatus)
+	if p.cfg.MTU > 0 {
+		f |= 1 << vhostuser.ProtocolFeatureNetMTU
+	}
+	return f
 }
+
+// Sequential implements vhostuser.Sequential: chains are completed in the order in
+// which they became available.
+func (p *Port) Sequential() bool { return true }
 
 // QueueNum implements vhostuser.Device. A network device counts queue pairs.
 func (p *Port) QueueNum() uint64 { return uint64(p.cfg.Queues) }
@@ -50,7 +74,26 @@ func (p *Port) MaxVrings() int { return 2 * p.cfg.Queues }
 // FeaturesSet implements vhostuser.Device.
 func (p *Port) FeaturesSet(features uint64) {
 	p.features = features
-	caps := capsFor(features)
+	p.updateCaps()
+}
+
+// SetMTU implements vhostuser.MTUSetter: the guest is going to be told this MTU.
+func (p *Port) SetMTU(mtu int) error {
+	if mtu > p.cfg.MTU {
+		return fmt.Errorf("MTU %d is more than the %d that the port is configured for", mtu, p.cfg.MTU)
+	}
+	p.mtu = mtu
+	p.updateCaps()
+	return nil
+}
+
+// updateCaps works out what the guest's driver takes. A driver that was not told an
+// MTU may have set any.
+func (p *Port) updateCaps() {
+	caps := capsFor(p.features)
+	if p.features&(1<<featureMTU) != 0 {
+		caps.MTU = p.mtu
+	}
 	p.caps.Store(&caps)
 }
 

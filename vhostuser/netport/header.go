@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	vswitch "vswitchd/switch"
+	"vswitchd/virtqueue"
 )
 
 // Feature bits of a network device (virtio 1.2, section 5.1.3) and of rings that
@@ -11,6 +12,7 @@ import (
 const (
 	featureCsum      = 0  // the device completes checksums of frames from the guest
 	featureGuestCsum = 1  // the driver takes frames with partial checksums
+	featureMTU       = 3  // the device tells the driver the MTU
 	featureGuestTSO4 = 7  // the driver takes TSOv4 ...
 	featureGuestTSO6 = 8  // ... and TSOv6 ...
 	featureGuestECN  = 9  // ... with ECN ...
@@ -21,6 +23,7 @@ const (
 	featureHostUFO   = 14 // ... and UFO
 	featureMrgRxbuf  = 15 // a frame may fill several receive buffers
 	featureMQ        = 22 // several queue pairs
+	featureAnyLayout = 27 // of legacy drivers: header and data may share descriptors
 	featureGuestUSO4 = 54
 	featureGuestUSO6 = 55
 	featureHostUSO   = 56
@@ -35,7 +38,7 @@ const (
 )
 
 func headerLenFor(features uint64) int {
-	if features&(1<<featureMrgRxbuf|1<<featureVersion1) != 0 {
+	if features&(1<<featureMrgRxbuf|1<<featureVersion1|1<<virtqueue.FeatureRingPacked) != 0 {
 		return headerLen
 	}
 	return legacyHeaderLen

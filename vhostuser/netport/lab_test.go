@@ -62,6 +62,7 @@ func newLab(tb testing.TB) *lab {
 // guestConfig is what there is to say about a guest. The zero value is a modern guest
 // with one queue pair.
 type guestConfig struct {
+	mtu      int    // offered
 	features uint64 // 0: modern
 	queues   int    // queue pairs; 0: 1
 	size     int    // of each ring; 0: 256
@@ -154,7 +155,7 @@ func (l *lab) newPort(cfg guestConfig) *guest {
 	pc.MACs = []vswitch.MAC{vswitchtest.Station(g.n)}
 	var err error
 	g.port, err = netport.New(netport.Config{
-		Queues: cfg.queues, Switch: l.sw, Port: pc, Offloads: cfg.offloads,
+		Queues: cfg.queues, MTU: cfg.mtu, Switch: l.sw, Port: pc, Offloads: cfg.offloads,
 		Logger: hclog.NewNullLogger(),
 		Start:  g.start,
 		Stop:   g.stop,

@@ -6,7 +6,7 @@ var featureNames = map[int]string{
 	featureCsum:      "CSUM",
 	featureGuestCsum: "GUEST_CSUM",
 	2:                "CTRL_GUEST_OFFLOADS",
-	3:                "MTU",
+	featureMTU:       "MTU",
 	5:                "MAC",
 	featureGuestTSO4: "GUEST_TSO4",
 	featureGuestTSO6: "GUEST_TSO6",

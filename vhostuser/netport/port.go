@@ -32,6 +32,7 @@ type Source interface {
 // for Blame.
 type Config struct {
 	Queues   int                // queue pairs offered, 1 to MaxQueues
+	MTU      int                // largest MTU that the guest may be told, in bytes; 0: it is told none
 	Switch   *vswitch.Switch    // where the port is attached
 	Port     vswitch.PortConfig // as what; its Name and Counters are the port's
 	Offloads uint64             // offload features offered, of those in AllOffloads
@@ -64,6 +65,7 @@ type Port struct {
 	session   atomic.Pointer[vhostuser.Session]
 	failed    atomic.Bool // the session has been told to end
 	features  uint64      // negotiated
+	mtu       int         // as the front-end told it
 
 	mu sync.Mutex // of the control path: receivers, Close
 }
@@ -128,6 +130,7 @@ type Ring struct {
 	Index      int
 	Running    bool
 	Enabled    bool
+	Packed     bool
 	Size       int
 	LastAvail  uint16
 	UsedIdx    uint16
@@ -182,6 +185,7 @@ func ringStatus(index int, enabled bool, vq *virtqueue.Queue) Ring {
 		Index:     index,
 		Running:   true,
 		Enabled:   enabled,
+		Packed:    cfg.Features&(1<<virtqueue.FeatureRingPacked) != 0,
 		Size:      cfg.Size,
 		LastAvail: vq.LastAvail(),
 		UsedIdx:   vq.UsedIdx(),
