@@ -33,6 +33,7 @@ type Config struct {
 	Queues        int    // queue pairs; default 1
 	MAC           string // default: made from the name
 	DeviceOptions string // for -device virtio-net-pci: "packed=on,mrg_rxbuf=off"; they win over those that package vm sets
+	More          []NIC  // further network devices: eth1 and so on, which the guest leaves down
 
 	IPs         []string // eth0's addresses with prefix lengths
 	MTU         int      // eth0's, in bytes; default: the driver's choice
@@ -44,6 +45,14 @@ type Config struct {
 	Incoming     bool // wait for a migration instead of booting; Start returns once QMP answers
 
 	ExtraArgs []string // for QEMU
+}
+
+// A NIC is a network device besides a guest's first one. Role and Reconnect are those of the Config.
+type NIC struct {
+	Socket        string
+	Queues        int    // queue pairs; default 1
+	MAC           string // must be set
+	DeviceOptions string
 }
 
 func (c *Config) setDefaults() {
@@ -122,26 +131,31 @@ func (c *Config) kernelParams() string {
 
 func (c *Config) nicArgs(accel string) []string {
 	var args []string
-	netdev := c.Netdev
-	if netdev == "" {
-		args = append(args, "-chardev", c.chardev())
-		netdev = fmt.Sprintf("vhost-user,id=net0,chardev=net,queues=%d", c.Queues)
+	for i, nic := range append([]NIC{{c.Socket, c.Queues, c.MAC, c.DeviceOptions}}, c.More...) {
+		id := strconv.Itoa(i)
+		queues := max(nic.Queues, 1)
+		netdev := c.Netdev
+		if i > 0 || netdev == "" {
+			args = append(args, "-chardev", c.chardev("net"+id, nic.Socket))
+			netdev = fmt.Sprintf("vhost-user,id=net%s,chardev=net%s,queues=%d", id, id, queues)
+		}
+		// Without a ROM the firmware does not look for a network to boot from.
+		device := options{{"id", "nic" + id}, {"netdev", "net" + id}, {"mac", nic.MAC}, {"romfile", ""}}
+		if queues > 1 {
+			device = device.set("mq=on," + fmt.Sprintf("vectors=%d", 2*queues+2))
+		}
+		if c.QEMU == QEMU72 && accel == "tcg" {
+			// It crashes there with any vhost back-end once the guest enables MSI-X.
+			device = device.set("vectors=0")
+		}
+		device = device.set(nic.DeviceOptions)
+		args = append(args, "-netdev", netdev, "-device", "virtio-net-pci"+device.String())
 	}
-	// Without a ROM the firmware does not look for a network to boot from.
-	device := options{{"id", "nic0"}, {"netdev", "net0"}, {"mac", c.MAC}, {"romfile", ""}}
-	if c.Queues > 1 {
-		device = device.set("mq=on," + fmt.Sprintf("vectors=%d", 2*c.Queues+2))
-	}
-	if c.QEMU == QEMU72 && accel == "tcg" {
-		// It crashes there with any vhost back-end once the guest enables MSI-X.
-		device = device.set("vectors=0")
-	}
-	device = device.set(c.DeviceOptions)
-	return append(args, "-netdev", netdev, "-device", "virtio-net-pci"+device.String())
+	return args
 }
 
-func (c *Config) chardev() string {
-	chardev := "socket,id=net,path=" + c.Socket
+func (c *Config) chardev(id, path string) string {
+	chardev := "socket,id=" + id + ",path=" + path
 	switch {
 	case c.Role == Server:
 		chardev += ",server=on,wait=off"

@@ -21,9 +21,9 @@ func TestArgsOfVersions(t *testing.T) {
 		want   []string
 	}{
 		{"client", Config{Socket: "/s"}, "tcg",
-			[]string{"-chardev socket,id=net,path=/s -netdev vhost-user,id=net0,chardev=net,queues=1"}},
+			[]string{"-chardev socket,id=net0,path=/s -netdev vhost-user,id=net0,chardev=net0,queues=1"}},
 		{"server", Config{Socket: "/s", Role: Server, Reconnect: time.Second}, "tcg",
-			[]string{"socket,id=net,path=/s,server=on,wait=off -netdev"}},
+			[]string{"socket,id=net0,path=/s,server=on,wait=off -netdev"}},
 		{"reconnect", Config{Socket: "/s", Reconnect: 250 * time.Millisecond}, "tcg",
 			[]string{"path=/s,reconnect-ms=250 "}},
 		{"reconnect in whole seconds, rounded up", Config{QEMU: QEMU72, Socket: "/s", Reconnect: 250 * time.Millisecond}, "tcg",

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -25,12 +27,12 @@ func (vm *VM) Execute(ctx context.Context, command string, arguments any) (json.
 	return value, nil
 }
 
-// WaitEvent returns the oldest event of that name since the guest's start that was not returned before, and waits for it if
-// need be. It forgets the events before that one.
-func (vm *VM) WaitEvent(ctx context.Context, name string) (Event, error) {
-	event, err := vm.qmp.waitEvent(ctx, name)
+// WaitEvent returns the oldest event of one of these names since the guest's start that was not returned before, and waits for it
+// if need be. It forgets the events before that one.
+func (vm *VM) WaitEvent(ctx context.Context, names ...string) (Event, error) {
+	event, err := vm.qmp.waitEvent(ctx, names)
 	if err != nil {
-		return event, fmt.Errorf("guest %s: wait for event %s: %w", vm.Config.Name, name, err)
+		return event, fmt.Errorf("guest %s: wait for event %s: %w", vm.Config.Name, strings.Join(names, " or "), err)
 	}
 	return event, nil
 }
@@ -136,11 +138,11 @@ func (q *qmp) execute(ctx context.Context, command string, arguments any) (json.
 	}
 }
 
-func (q *qmp) waitEvent(ctx context.Context, name string) (Event, error) {
+func (q *qmp) waitEvent(ctx context.Context, names []string) (Event, error) {
 	for {
 		q.mu.Lock()
 		for i, event := range q.events {
-			if event.Name == name {
+			if slices.Contains(names, event.Name) {
 				q.events = q.events[i+1:]
 				q.mu.Unlock()
 				return event, nil
