@@ -35,7 +35,7 @@ func dpdkLab(t *testing.T, args ...string) (*swtest.Switch, *testpmd, *station.S
 		t.Fatal(err)
 	}
 	o.Start()
-	pmd := newTestpmd(t, []testpmdPort{{s.Socket("p0"), station.Addr(1)}, {s.Socket("p1"), station.Addr(2)}}, args...)
+	pmd := newTestpmd(t, []testpmdPort{{s.Socket("p0"), station.Addr(1), ""}, {s.Socket("p1"), station.Addr(2), ""}}, args...)
 	for _, port := range []string{"p0", "p1", "o"} {
 		s.WaitState(t, port, control.StateRunning)
 	}

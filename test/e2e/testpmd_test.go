@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -37,11 +38,21 @@ type testpmd struct {
 type testpmdPort struct {
 	socket string
 	mac    station.MAC
+
+	options string // of the virtio-user device; "": it connects, and has rings of 1024
 }
 
 // newTestpmd starts testpmd and waits until it takes commands. It is gone, with all that
 // it has left behind, when the test ends.
 func newTestpmd(t *testing.T, ports []testpmdPort, args ...string) *testpmd {
+	t.Helper()
+	p := launchTestpmd(t, nil, ports, args...)
+	p.do()
+	return p
+}
+
+// launchTestpmd also takes options for DPDK's environment, and does not wait.
+func launchTestpmd(t *testing.T, options []string, ports []testpmdPort, args ...string) *testpmd {
 	t.Helper()
 	root, err := vm.Root()
 	if err != nil {
@@ -53,8 +64,10 @@ func newTestpmd(t *testing.T, ports []testpmdPort, args ...string) *testpmd {
 		"-oL", filepath.Join(root, "build", "lab", "dpdk-testpmd"),
 		"-l", "0,1", "--no-pci", "--no-telemetry", "--huge-dir", hugepages(t), "--single-file-segments", "--file-prefix", prefix,
 	}
+	eal = append(eal, options...)
 	for i, p := range ports {
-		eal = append(eal, "--vdev", fmt.Sprintf("net_virtio_user%d,path=%s,server=0,queue_size=1024,mac=%s", i, p.socket, p.mac))
+		device := cmp.Or(p.options, "server=0,queue_size=1024")
+		eal = append(eal, "--vdev", fmt.Sprintf("net_virtio_user%d,path=%s,mac=%s,%s", i, p.socket, p.mac, device))
 	}
 	eal = append(eal, "--", "--interactive", "--no-lsc-interrupt", "--total-num-mbufs=32768")
 	p := &testpmd{t: t, cmd: exec.Command("stdbuf", append(eal, args...)...)}
@@ -72,7 +85,6 @@ func newTestpmd(t *testing.T, ports []testpmdPort, args ...string) *testpmd {
 			t.Logf("testpmd's output:\n%s", p.output())
 		}
 	})
-	p.do()
 	return p
 }
 

@@ -35,10 +35,13 @@ const (
 //	44 noise
 const (
 	headerLen = 44
-	maxLen    = 1514
+	maxLen    = 1514 // unless Config.Lengths has more
 )
 
-// lengths are those of requests, in turn.
+// MinLength is that of the shortest request.
+const MinLength = headerLen
+
+// lengths are those of requests, in turn, if nothing else is asked for.
 var lengths = []int{60, 1514, 64, 65, 590, 128, 1024, 143}
 
 // A flow is named by who asks whom, and in which of its lives.
@@ -49,10 +52,9 @@ type flowName struct {
 
 func (f flowName) String() string { return fmt.Sprintf("%s to %s, run %#x", f.origin, f.target, f.run) }
 
-// appendRequest appends request number n of a flow.
-func appendRequest(b []byte, f flowName, n uint64) []byte {
+// appendRequest appends request number n of a flow, size bytes long.
+func appendRequest(b []byte, f flowName, n uint64, size int) []byte {
 	start := len(b)
-	size := lengths[n%uint64(len(lengths))]
 	b = append(b, f.target[:]...)
 	b = append(b, f.origin[:]...)
 	b = binary.BigEndian.AppendUint16(b, etherType)

@@ -3,6 +3,7 @@ package station
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -25,16 +26,22 @@ const (
 		1<<vhostuser.ProtocolFeatureConfigureMemSlots
 )
 
-const (
-	netHeaderLen = 12
-	bufSize      = 2048
-)
+const netHeaderLen = 12
+
+// bufSize is the size of a buffer, a power of two: room for the header and a frame.
+func (c *Config) bufSize() int {
+	return 1 << bits.Len(uint(netHeaderLen+max(maxLen, slices.Max(c.Lengths))-1))
+}
 
 // Config is what a station is. The zero value of all but MAC is good.
 type Config struct {
 	MAC      MAC
 	Ring     int  // descriptors in each of its two rings; 0: 256
 	Observer bool // it takes any frame, answers none, and counts
+
+	// Lengths are those of its requests, in turn, at least MinLength each; nil: from 60 to 1514 bytes. Its buffers are big enough
+	// for them, and for 1514 bytes.
+	Lengths []int
 }
 
 // A Station is a guest with its connection to a port. But for Start, Drain, the
@@ -92,6 +99,10 @@ func New(fe *vhostusertest.FrontEnd, cfg Config) (*Station, error) {
 	if cfg.Ring == 0 {
 		cfg.Ring = 256
 	}
+	if cfg.Lengths == nil {
+		cfg.Lengths = lengths
+	}
+	bufSize := cfg.bufSize()
 	s := &Station{
 		cfg: cfg, fe: fe, run: rand.Uint32(),
 		rxBufs: make([]virtqueuetest.Buf, cfg.Ring), txBufs: make([]virtqueuetest.Buf, cfg.Ring),
@@ -154,6 +165,16 @@ func (s *Station) Start() {
 
 // Answered is how many requests of this station have been answered.
 func (s *Station) Answered() uint64 { return s.answered.Load() }
+
+// AnsweredBy is how many requests to one address have been answered.
+func (s *Station) AnsweredBy(to MAC) (n uint64) {
+	for _, f := range s.flows {
+		if f.target == to {
+			n += f.answered.Load()
+		}
+	}
+	return n
+}
 
 // Received is how many frames this station has received.
 func (s *Station) Received() uint64 { return s.received.Load() }
@@ -382,7 +403,8 @@ func (s *Station) send() (n int) {
 		for !s.paused.Load() && f.next-f.answered.Load() < uint64(f.window) {
 			// Before it can be answered.
 			f.sent.Store(f.next + 1)
-			if !s.put(func(b []byte) []byte { return appendRequest(b, f.flowName, f.next) }) {
+			size := s.cfg.Lengths[f.next%uint64(len(s.cfg.Lengths))]
+			if !s.put(func(b []byte) []byte { return appendRequest(b, f.flowName, f.next, size) }) {
 				f.sent.Store(f.next)
 				break
 			}
