@@ -24,6 +24,8 @@ type model struct {
 	available []uint16            // published, not yet popped
 	popped    []virtqueue.Chain   // held by the device
 	completed []virtqueue.Chain   // not yet flushed
+	record    []byte              // of what is in flight; nil: none is kept
+	inflight  []uint16            // popped and not flushed, in the order of popping
 	used      []uint16            // flushed, not yet taken by the driver
 	done      int
 }
@@ -76,9 +78,39 @@ func newModel(t *testing.T, features, seed uint64) *model {
 	}
 	drv.Room(0x1000, room)
 	m := &model{guest: start(t, drv), t: t, rnd: rnd, content: map[uint16]*request{}}
-	m.q.SetCall(eventfd(t))
-	m.q.Flush()
+	if rnd.IntN(2) == 0 {
+		m.record = make([]byte, virtqueue.InflightSize(n, features&packed != 0))
+	}
+	m.setUp()
 	return m
+}
+
+// setUp prepares a new queue.
+func (m *model) setUp() {
+	if err := m.q.SetInflight(m.record); err != nil {
+		m.t.Fatal(err)
+	}
+	m.q.SetCall(eventfd(m.t))
+	m.q.Flush()
+}
+
+// die replaces the queue by one that knows only what is in shared memory.
+func (m *model) die() {
+	if m.record == nil {
+		return
+	}
+	cfg := m.Config() // whose base is where the driver began
+	q, err := virtqueue.New(m.Memory(), cfg)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.q = q
+	m.setUp()
+	m.available = append(m.inflight, m.available...)
+	m.popped, m.completed, m.inflight = nil, nil, nil
+	if n, err := m.q.Available(); n != len(m.available) || err != nil {
+		m.t.Fatalf("%d available after a crash, %v; should be %d", n, err, len(m.available))
+	}
 }
 
 func (m *model) step() {
@@ -147,7 +179,14 @@ func (m *model) pop(limit int) {
 	}
 	b := virtqueue.NewBatch(1) // kept for as long as its chains: it must grow
 	n, err := m.q.Pop(b, limit)
-	if want := min(limit, len(m.available)); n != want || len(b.Chains) != want || err != nil {
+	want := min(limit, len(m.available))
+	if n > 0 && n < want && m.record != nil && err == nil {
+		// Those that were in flight come by themselves.
+		var more int
+		more, err = m.q.Pop(b, limit-n)
+		n += more
+	}
+	if n != want || len(b.Chains) != want || err != nil {
 		m.t.Fatalf("popped %d, %v; should be %d", n, err, want)
 	}
 	for i, c := range b.Chains {
@@ -162,6 +201,7 @@ func (m *model) pop(limit int) {
 			m.t.Fatalf("chain %d has %d writable bytes, should be %d", c.Head(), got, want)
 		}
 	}
+	m.inflight = append(m.inflight, m.available[:n]...)
 	m.available = m.available[n:]
 	m.popped = append(m.popped, b.Chains...)
 }
@@ -175,6 +215,7 @@ func (m *model) popAndUnpop() {
 	b := &virtqueue.Batch{Chains: slices.Clone(m.popped[before:])}
 	m.q.Unpop(b, back)
 	m.popped = append(m.popped[:before], b.Chains...)
+	m.inflight = m.inflight[:len(m.inflight)-back]
 	m.available = heads[n-back:]
 }
 
@@ -230,6 +271,7 @@ func (m *model) flush() {
 	m.q.Flush()
 	for _, c := range m.completed {
 		m.used = append(m.used, c.Head())
+		m.inflight = slices.DeleteFunc(m.inflight, func(head uint16) bool { return head == c.Head() })
 	}
 	m.completed = nil
 	m.checkPending()
@@ -263,7 +305,7 @@ func (m *model) take() {
 
 // other does what must make no difference.
 func (m *model) other() {
-	switch m.rnd.IntN(4) {
+	switch m.rnd.IntN(5) {
 	case 0:
 		if m.q.Arm() != (len(m.available) > 0) {
 			m.t.Fatalf("Arm does not see that %d are available", len(m.available))
@@ -279,6 +321,8 @@ func (m *model) other() {
 		if err := m.q.SetMemory(m.Memory()); err != nil {
 			m.t.Fatal(err)
 		}
+	case 4:
+		m.die()
 	}
 }
 

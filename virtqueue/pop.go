@@ -1,9 +1,10 @@
 package virtqueue
 
 // Pop appends up to limit available chains to b and returns how many: at least
-// one if there is one, fewer than there are if they are long. Bad chains are
-// among them, with Err set; they, too, have to be completed. An error is the
-// queue's, which is then broken; nothing was popped.
+// one if there is one, fewer than there are if they are long. (Those that are
+// popped again after a crash come first, and by themselves.) Bad chains are among
+// them, with Err set; they, too, have to be completed. An error is the queue's,
+// which is then broken; nothing was popped.
 func (q *Queue) Pop(b *Batch, limit int) (int, error) {
 	if q.tracked {
 		return q.popTracked(b, limit)

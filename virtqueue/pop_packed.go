@@ -39,6 +39,10 @@ func (q *Queue) popPacked(b *Batch, limit int) (int, error) {
 	had := len(b.Chains)
 	chains, segs := slices.Grow(b.Chains, limit)[:had+limit], b.segs
 	hot, hotAddr := q.hot.Mem, q.hot.GuestAddr
+	if q.recording {
+		q.raw = q.raw[:0]
+		hot = nil // which makes all of them go through walkPacked
+	}
 	i, room := had, left
 	for cost := 0; i < len(chains) && left > 0 && cost < maxPopCost; i++ {
 		d := loadPacked(&desc[idx])
@@ -53,7 +57,9 @@ func (q *Queue) popPacked(b *Batch, limit int) (int, error) {
 			if q.broken != nil {
 				return 0, q.broken
 			}
-			segs, hot, hotAddr = b.segs, q.hot.Mem, q.hot.GuestAddr
+			if segs = b.segs; !q.recording {
+				hot, hotAddr = q.hot.Mem, q.hot.GuestAddr
+			}
 			cost += n
 		} else {
 			// One descriptor in the region where the last one was.
@@ -98,6 +104,7 @@ func (q *Queue) unpopPacked(chains []Chain) {
 func (q *Queue) walkPacked(b *Batch, c *Chain, d packedDesc, idx, left int) (cost int) {
 	desc := q.packed.desc
 	table := append(b.table[:0], d.link(0))
+	q.record(d)
 	for d.flags&descNext != 0 {
 		if len(table) == left {
 			// "A driver MUST NOT create a descriptor list longer than the Queue
@@ -110,10 +117,17 @@ func (q *Queue) walkPacked(b *Batch, c *Chain, d packedDesc, idx, left int) (cos
 		}
 		d = loadPacked(&desc[idx])
 		table = append(table, d.link(len(table)))
+		q.record(d)
 	}
 	b.table = table
 	c.name = chainName(d.id, len(table))
 	return len(table) + q.walk(b, c, table, loadDesc(&table[0]))
+}
+
+func (q *Queue) record(d packedDesc) {
+	if q.recording {
+		q.raw = append(q.raw, d)
+	}
 }
 
 // link returns the i-th descriptor of a chain as it would be in a split ring's table in

@@ -93,6 +93,9 @@ type Queue struct {
 	resubmit    []uint16 // the others
 	fresh       int      // chains popped after those
 
+	recording bool         // popPacked keeps what it loads ...
+	raw       []packedDesc // ... here
+
 	callFD int
 	calls  uint64 // signals sent
 	cfg    Config
@@ -172,11 +175,18 @@ func (q *Queue) Config() Config { return q.cfg }
 
 // Base returns where to go on with a queue in the place of this one, in the form of
 // Config.Base (GET_VRING_BASE of vhost-user).
+//
+// Chains that are to be taken again after a crash (SetInflight), and were not, are still
+// in their places if the device works in order: the base is at the first of them.
 func (q *Queue) Base() uint32 {
-	if q.isPacked {
-		return uint32(q.packed.next.base()) | uint32(q.packed.used.base())<<16
+	back := 0
+	for _, id := range q.resubmit {
+		back += q.inflight.descs(id)
 	}
-	return uint32(q.lastAvail)
+	if q.isPacked {
+		return uint32(q.packed.next.sub(back, q.cfg.Size).base()) | uint32(q.packed.used.base())<<16
+	}
+	return uint32(q.lastAvail - uint16(back))
 }
 
 // LastAvail returns the index in the available ring of the first chain that has not

@@ -7,16 +7,18 @@ package virtqueue
 // An inflight is a record, in shared memory, of the chains that were popped and not
 // yet published.
 type inflight interface {
-	// popped adds chains to the record, in order.
-	popped(chains []Chain)
+	// popped adds chains to the record, in order. An error is the queue's.
+	popped(q *Queue, chains []Chain) error
 	// unpopped removes chains from it, the last ones.
-	unpopped(chains []Chain)
+	unpopped(q *Queue, chains []Chain)
 	// publishing and published surround the publication of chains, which
 	// removes them from the record.
-	publishing(done []completion)
-	published(done []completion)
-	// resubmit walks the chain that is named id in the record. cost is as in Pop.
-	resubmit(b *Batch, c *Chain, id uint16) (cost int)
+	publishing(q *Queue, done []completion)
+	published(q *Queue, done []completion)
+	// resubmit walks the chain that is called id in the record, which has so many
+	// descs. The cost is walk's.
+	resubmit(q *Queue, b *Batch, c *Chain, id uint16) (cost int)
+	descs(id uint16) int
 }
 
 func (q *Queue) popTracked(b *Batch, limit int) (n int, err error) {
@@ -29,7 +31,10 @@ func (q *Queue) popTracked(b *Batch, limit int) (n int, err error) {
 			return 0, err
 		}
 		if q.inflight != nil {
-			q.inflight.popped(b.Chains[had:])
+			if err := q.inflight.popped(q, b.Chains[had:]); err != nil {
+				b.Chains = b.Chains[:had]
+				return 0, q.fail(err)
+			}
 			q.fresh += n
 		}
 	}
@@ -44,7 +49,7 @@ func (q *Queue) popResubmit(b *Batch, limit int) (n int) {
 	q.fresh = 0
 	for cost := 0; n < limit && len(q.resubmit) != 0 && cost < maxPopCost; n++ {
 		b.Chains = append(b.Chains, Chain{})
-		cost += q.inflight.resubmit(b, &b.Chains[len(b.Chains)-1], q.resubmit[0])
+		cost += q.inflight.resubmit(q, b, &b.Chains[len(b.Chains)-1], q.resubmit[0])
 		q.resubmit = q.resubmit[1:]
 		q.resubmitted++
 	}
@@ -61,7 +66,7 @@ func (q *Queue) unpopTracked(chains []Chain) {
 		q.resubmit = q.resubmits[q.resubmitted:]
 		chains = chains[again:]
 		q.fresh -= len(chains)
-		q.inflight.unpopped(chains)
+		q.inflight.unpopped(q, chains)
 	}
 	q.unpopRing(chains)
 }
@@ -72,10 +77,10 @@ func (q *Queue) publishTracked() {
 		elements, more = q.order.merge(q.done)
 	}
 	if q.inflight != nil {
-		q.inflight.publishing(q.done)
+		q.inflight.publishing(q, q.done)
 	}
 	q.publishRing(elements, more)
 	if q.inflight != nil {
-		q.inflight.published(q.done)
+		q.inflight.published(q, q.done)
 	}
 }

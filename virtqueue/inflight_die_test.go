@@ -1,0 +1,391 @@
+//go:build !race
+
+// (The race detector has nothing to see here, and makes ten times as many instructions
+// of what is run one by one.)
+
+package virtqueue_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"vswitchd/virtqueue"
+	"vswitchd/virtqueue/virtqueuetest"
+)
+
+// A device that dies, and one that comes after it. The first one is a process of its
+// own, which is run one machine instruction at a time: after each that has changed
+// the shared memory it could have died, and that memory is what the second one finds.
+
+// A dying device does one of these things.
+const (
+	dieServing    = "serving"
+	dieRecovering = "recovering"
+)
+
+// dying is how a process learns that it is a dying device, and which.
+type dying struct {
+	Config virtqueue.Config
+	Does   string
+}
+
+// The file that is shared with a dying device: the guest's memory, the record, and a page
+// with two words to meet at.
+const (
+	dyingRings  = 0x2000
+	dyingRecord = 0x2000
+	dyingMeet   = 0x1000
+	dyingEnv    = "VIRTQUEUE_DYING"
+)
+
+func TestMain(m *testing.M) {
+	if s := os.Getenv(dyingEnv); s != "" {
+		beDying(s)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func mapDying(fd int) []byte {
+	mem, err := unix.Mmap(fd, 0, dyingRings+dyingRecord+dyingMeet, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		panic(err)
+	}
+	return mem
+}
+
+func dyingRegion(mem []byte) virtqueue.Region {
+	return virtqueue.Region{GuestAddr: 0, UserAddr: ringsAt, Mem: mem[:dyingRings]}
+}
+
+// meet returns the words in which a dying device tells its thread's number, and that it
+// has done what it does; and its tracer that it may begin.
+func meet(mem []byte) (tid, begin, done *uint32) {
+	p := unsafe.Pointer(&mem[dyingRings+dyingRecord])
+	return (*uint32)(p), (*uint32)(unsafe.Add(p, 4)), (*uint32)(unsafe.Add(p, 8))
+}
+
+// beDying is the process.
+func beDying(env string) {
+	var d dying
+	if err := json.Unmarshal([]byte(env), &d); err != nil {
+		panic(err)
+	}
+	runtime.LockOSThread()
+	mem := mapDying(3)
+	memory, err := virtqueue.NewMemory([]virtqueue.Region{dyingRegion(mem)})
+	if err != nil {
+		panic(err)
+	}
+	q, err := virtqueue.New(memory, d.Config)
+	if err != nil {
+		panic(err)
+	}
+	b := virtqueue.NewBatch(16)
+	record := mem[dyingRings:][:dyingRecord]
+	if d.Does == dieServing {
+		if err := q.SetInflight(record); err != nil {
+			panic(err)
+		}
+	}
+	tid, begin, done := meet(mem)
+	atomic.StoreUint32(tid, uint32(unix.Gettid()))
+	for atomic.LoadUint32(begin) == 0 {
+	}
+	if d.Does == dieServing {
+		serveDying(q, b, d.Config.Features&inOrder != 0)
+	} else if err := q.SetInflight(record); err != nil {
+		panic(err)
+	}
+	atomic.StoreUint32(done, 1)
+	for {
+		unix.Pause()
+	}
+}
+
+// serveDying pops, gives back, uses in order and out of order, in batches.
+func serveDying(q *virtqueue.Queue, b *virtqueue.Batch, ordered bool) {
+	pop := func(n int) {
+		if _, err := q.Pop(b, n); err != nil {
+			panic(err)
+		}
+	}
+	complete := func(heads ...int) {
+		for _, i := range heads {
+			q.Complete(&b.Chains[i], uint32(virtqueue.Len(b.Chains[i].Writable)))
+		}
+		q.Flush()
+	}
+	pop(4)
+	q.Unpop(b, 1)
+	if ordered {
+		complete(0, 1)
+	} else {
+		complete(1, 0)
+	}
+	pop(3)
+	if ordered {
+		complete(2, 3)
+	} else {
+		complete(3)
+	}
+	pop(9)
+	q.Unpop(b, 2)
+}
+
+// states runs a dying device and returns all states of the shared memory, the first
+// one included.
+func states(t *testing.T, fd int, mem []byte, d dying) [][]byte {
+	t.Helper()
+	tid, begin, done := meet(mem)
+	*tid, *begin, *done = 0, 0, 0
+	env, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), dyingEnv+"="+string(env), "GODEBUG=asyncpreemptoff=1", "GOGC=off", "GOMAXPROCS=1")
+	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(must2(unix.Dup(fd))), "shared")}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.ExtraFiles[0].Close()
+	// Nobody may wait for it while it is traced: that would take its stops.
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	for atomic.LoadUint32(tid) == 0 {
+		runtime.Gosched()
+	}
+
+	runtime.LockOSThread() // a tracer is a thread
+	defer runtime.UnlockOSThread()
+	thread := int(*tid)
+	*tid = 0
+	if err := unix.PtraceAttach(thread); err != nil {
+		t.Fatal("ptrace:", err)
+	}
+	wait := func() (ok bool) {
+		var status unix.WaitStatus
+		for {
+			if _, err := unix.Wait4(thread, &status, unix.WALL, nil); err != unix.EINTR {
+				return err == nil && status.Stopped()
+			}
+		}
+	}
+	shared := mem[:dyingRings+dyingRecord]
+	all := [][]byte{slices.Clone(shared)}
+	*begin = 1
+	for ok := wait(); ok && atomic.LoadUint32(done) == 0; ok = wait() {
+		if !bytes.Equal(shared, all[len(all)-1]) {
+			all = append(all, slices.Clone(shared))
+		}
+		if err := unix.PtraceSingleStep(thread); err != nil {
+			t.Fatal("ptrace:", err)
+		}
+	}
+	if *done == 0 {
+		t.Fatal("the device has died by itself")
+	}
+	_ = unix.PtraceDetach(thread)
+	return all
+}
+
+func must2(fd int, err error) int {
+	if err != nil {
+		panic(err)
+	}
+	return fd
+}
+
+// Wherever a device dies, no chain is lost, none is used twice, and what was in flight
+// is popped again in the order in which it was popped before.
+func TestDieAnywhere(t *testing.T) {
+	for _, features := range []uint64{0, inOrder, packed, packed | inOrder} {
+		for _, base := range []uint32{0, 5} {
+			t.Run(fmt.Sprintf("features=%#x base=%d", features, base), func(t *testing.T) {
+				c := newDyingCase(t, features|indirect, base)
+				serving := states(t, c.fd, c.mem, dying{c.cfg, dieServing})
+				if len(serving) < 30 {
+					t.Fatalf("only %d states", len(serving))
+				}
+				for i, s := range serving {
+					c.resume(t, s)
+					// The one that comes after may die as well.
+					if i%31 == 3 {
+						copy(c.mem, s)
+						for _, s := range states(t, c.fd, c.mem, dying{c.at(), dieRecovering}) {
+							c.resume(t, s)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+type dyingCase struct {
+	*virtqueuetest.Driver
+	fd    int
+	mem   []byte
+	cfg   virtqueue.Config
+	heads []uint16 // of the chains that are available, in order
+	descs []int    // of those
+	sizes []int    // bytes that can be written
+}
+
+// newDyingCase makes a ring with eight chains, the places of which pass its end.
+func newDyingCase(t *testing.T, features uint64, base uint32) *dyingCase {
+	fd, _ := memfd(t, dyingRings+dyingRecord+dyingMeet)
+	c := &dyingCase{fd: fd, mem: mapDying(fd)}
+	t.Cleanup(func() { unix.Munmap(c.mem) })
+	size := 16
+	if features&packed != 0 {
+		size = 13
+		base |= 1 << 15
+	}
+	cfg, end := virtqueuetest.Layout(size, ringsAt)
+	cfg.Features, cfg.Base = features, base
+	var err error
+	if c.Driver, err = virtqueuetest.New([]virtqueue.Region{dyingRegion(c.mem)}, cfg); err != nil {
+		t.Fatal(err)
+	}
+	c.Room(end-ringsAt, dyingRings-(end-ringsAt))
+	c.cfg = c.Config()
+	bufs := func(n int) (b []buf) {
+		for range n {
+			b = append(b, c.Alloc(16))
+		}
+		return b
+	}
+	for i, n := range [][2]int{{1, 0}, {0, 1}, {2, 1}, {0, 1}, {0, 2}, {1, 1}, {1, 0}, {1, 0}} {
+		add, descs := c.AddChain, n[0]+n[1]
+		if i == 5 {
+			add, descs = c.AddIndirect, 1
+		}
+		head, err := add(bufs(n[0]), bufs(n[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.heads, c.descs, c.sizes = append(c.heads, head), append(c.descs, descs), append(c.sizes, 16*n[1])
+	}
+	c.Publish()
+	return c
+}
+
+// at returns a configuration as a front-end has it that has lost its back-end: of a
+// split ring it knows the used index, of a packed one only where it began.
+func (c *dyingCase) at() virtqueue.Config {
+	cfg := c.cfg
+	if cfg.Features&packed == 0 {
+		_, idx := c.Used()
+		cfg.Base = uint32(idx)
+	}
+	return cfg
+}
+
+// used returns the indices of the chains that are used, in order.
+func (c *dyingCase) used(t *testing.T) (chains []int) {
+	add := func(id uint16) (at int) {
+		at = slices.Index(c.heads, id)
+		if at < 0 {
+			t.Fatalf("chain %d is used", id)
+		}
+		from := at
+		if c.cfg.Features&inOrder != 0 {
+			from = len(chains)
+		}
+		for ; from <= at; from++ {
+			chains = append(chains, from)
+		}
+		return at
+	}
+	if c.cfg.Features&packed == 0 {
+		_, idx := c.Used()
+		for i := uint16(c.cfg.Base); i != idx; i = uint16(c.cfg.Base) + uint16(len(chains)) {
+			id, _ := c.UsedEntry(i & uint16(c.cfg.Size-1))
+			add(uint16(id))
+		}
+		return chains
+	}
+	place := int(c.cfg.Base & 0x7fff)
+	wrap := true
+	for len(chains) < len(c.heads) {
+		d := c.PackedDesc(place)
+		if d.Flags&(virtqueuetest.FlagAvail|virtqueuetest.FlagUsed) != virtqueuetest.Used(wrap) {
+			break
+		}
+		had := len(chains)
+		add(d.ID)
+		for _, i := range chains[had:] {
+			place += c.descs[i]
+		}
+		if place >= c.cfg.Size {
+			place -= c.cfg.Size
+			wrap = !wrap
+		}
+	}
+	return chains
+}
+
+// resume goes on with the memory as the given state has it.
+func (c *dyingCase) resume(t *testing.T, state []byte) {
+	t.Helper()
+	copy(c.mem, state)
+	before := c.used(t)
+	q, err := virtqueue.New(c.Memory(), c.at())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.SetInflight(c.mem[dyingRings:][:dyingRecord]); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.used(t); !slices.Equal(got, before) {
+		t.Fatalf("%v were used before, now %v are", before, got)
+	}
+	b := virtqueue.NewBatch(1)
+	for n := 1; ; n++ {
+		popped, err := q.Pop(b, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if popped == 0 {
+			break
+		}
+	}
+	// What is there now is what was not used, in order.
+	var want []int
+	for i := range c.heads {
+		if !slices.Contains(before, i) {
+			want = append(want, i)
+		}
+	}
+	var got []int
+	for i := range b.Chains {
+		chain := &b.Chains[i]
+		at := slices.Index(c.heads, chain.Head())
+		got = append(got, at)
+		if chain.Err != nil || virtqueue.Len(chain.Writable) != c.sizes[at] {
+			t.Fatalf("chain %d has %d writable bytes, %v", at, virtqueue.Len(chain.Writable), chain.Err)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("%v were used; popped %v instead of %v", before, got, want)
+	}
+	for i := range b.Chains {
+		q.Complete(&b.Chains[i], uint32(virtqueue.Len(b.Chains[i].Writable)))
+	}
+	q.Flush()
+	if got := c.used(t); !slices.Equal(got, append(before, want...)) {
+		t.Fatalf("%v were used before and %v after, the driver sees %v", before, want, got)
+	}
+}

@@ -1,0 +1,174 @@
+package virtqueue
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync/atomic"
+)
+
+// This file reads the record of a packed ring ("When reconnecting"). Records of other
+// back-ends are read, too; they may take steps in another order, so the list of
+// free entries is not believed but made anew of those that are not in flight.
+
+func (q *Queue) recoverPacked(words []uint64) (inflight, []uint16, error) {
+	t := newInflightPacked(words, q.cfg.Size)
+	head := words[1]
+	if err := checkInflight(words[0], head, t.size); err != nil {
+		return nil, nil, err
+	}
+	if uint16(head) == 0 {
+		t.list(make([]bool, t.size))
+		t.settle(q.packed.used)
+		return t, nil, nil
+	}
+	r := packedRecord{t, slices.Clone(t.words[4:])}
+	used, err := r.settle(q, uint16(head>>32), words[2])
+	if err != nil {
+		return nil, nil, err
+	}
+	again, err := r.chains()
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &q.packed
+	p.inUse = 0
+	for _, e := range again {
+		p.inUse += t.descs(e)
+	}
+	p.used, p.next = used, used.add(p.inUse, t.size)
+	return t, again, nil
+}
+
+// list makes the list of free entries.
+func (t *inflightPacked) list(taken []bool) {
+	t.free = 0
+	for i := t.size - 1; i >= 0; i-- {
+		if !taken[i] {
+			t.next[i], t.last[i], t.num[i] = t.free, 0, 0
+			*t.word(uint16(i)) = t.entry(uint16(i), 0)
+			t.free = uint16(i)
+		}
+	}
+}
+
+// A packedRecord is a record with a private copy of its entries as they were found.
+type packedRecord struct {
+	*inflightPacked
+	entries []uint64
+}
+
+// settle finds out how far the one before us came with the last batch, finishes or undoes
+// it, and returns the place where the next descriptor is used.
+func (r packedRecord) settle(q *Queue, free uint16, place uint64) (packedPos, error) {
+	pos := func(idx uint64, wrap uint64) packedPos {
+		return packedPosOf(uint16(idx)&^(1<<15) | uint16(wrap)<<15)
+	}
+	used, old := pos(place, place>>32), pos(place>>16, place>>40)
+	if used.idx >= r.size || old.idx >= r.size {
+		return used, fmt.Errorf("%w: descriptors %d and %d of %d are used next", ErrInflight, used.idx, old.idx, r.size)
+	}
+	if used != old && loadPacked(&q.packed.desc[old.idx]).flags&descEither == old.avail() {
+		used = old // the driver has not got it
+	}
+	left := used.distance(old, r.size)
+	if left > r.size {
+		return used, fmt.Errorf("%w: a batch of %d descriptors", ErrInflight, left)
+	}
+	for e := free; left > 0; {
+		last, n := r.links(e)
+		if n == 0 || n > left {
+			return used, fmt.Errorf("%w: entry %d is not in the last batch", ErrInflight, e)
+		}
+		r.clear(e)
+		left -= n
+		e = uint16(r.entries[4*int(last)] >> 16)
+	}
+	r.free, r.oldFree, r.oldUsed = free, free, old
+	r.inflightPacked.settle(used)
+	return used, nil
+}
+
+// links returns the last entry of the chain that begins at entry e, and how many there
+// are; 0 if there is no such thing.
+func (r packedRecord) links(e uint16) (last uint16, n int) {
+	if int(e) >= r.size {
+		return 0, 0
+	}
+	w := r.entries[4*int(e)]
+	if last, n = uint16(w>>32), int(w>>48); int(last) >= r.size {
+		return 0, 0
+	}
+	return last, n
+}
+
+// clear notes that the chain that begins at entry e is not in flight.
+func (r packedRecord) clear(e uint16) {
+	r.entries[4*int(e)] &^= 0xff
+	*r.word(e) = r.entries[4*int(e)]
+}
+
+// chains returns the first entries of the chains in flight, in the order in which they were
+// popped.
+func (r packedRecord) chains() (again []uint16, err error) {
+	taken := make([]bool, r.size)
+	for i := range r.size {
+		if e := uint16(i); r.entries[4*i]&0xff != 0 {
+			if !r.complete(e) {
+				continue // it was being recorded
+			}
+			if err := r.take(e, taken); err != nil {
+				return nil, err
+			}
+			again = append(again, e)
+		}
+	}
+	counter := func(e uint16) uint64 { return r.entries[4*int(e)+1] }
+	slices.SortStableFunc(again, func(a, b uint16) int { return cmp.Compare(counter(a), counter(b)) })
+	if n := len(again); n > 0 {
+		r.counter = counter(again[n-1]) + 1
+	}
+	r.list(taken)
+	r.oldFree = r.free
+	atomic.StoreUint64(&r.words[1], r.lists())
+	return again, nil
+}
+
+// complete reports whether the chain that begins at entry e ends where it says.
+func (r packedRecord) complete(e uint16) bool {
+	_, n := r.links(e)
+	for ; n > 0 && int(e) < r.size; n-- {
+		if more := r.entries[4*int(e)+2]>>16&descNext != 0; more != (n > 1) {
+			return false
+		} else if !more {
+			return true
+		}
+		e = uint16(r.entries[4*int(e)] >> 16)
+	}
+	return false
+}
+
+// take makes private copies of what there is to know of the chain that begins at entry
+// head.
+func (r packedRecord) take(head uint16, taken []bool) error {
+	_, n := r.links(head)
+	e := head
+	for left := n; ; left-- {
+		if taken[e] {
+			return fmt.Errorf("%w: entry %d is in two chains", ErrInflight, e)
+		}
+		taken[e] = true
+		if left == 1 {
+			break
+		}
+		r.next[e] = uint16(r.entries[4*int(e)] >> 16)
+		e = r.next[e]
+	}
+	id := uint16(r.entries[4*int(e)+2])
+	if r.first[id] != 0 {
+		return fmt.Errorf("%w: two chains with id %d", ErrInflight, id)
+	}
+	r.last[head], r.num[head], r.id[head] = e, uint16(n), id
+	r.first[id] = head + 1
+	return nil
+}
