@@ -11,12 +11,13 @@ const (
 	netMTU   = 1 << vhostuser.ProtocolFeatureNetMTU
 	backReq  = 1 << vhostuser.ProtocolFeatureBackendReq
 	config   = 1 << vhostuser.ProtocolFeatureConfig
+	inflight = 1 << vhostuser.ProtocolFeatureInflightShmFD
 	resetDev = 1 << vhostuser.ProtocolFeatureResetDevice
 	inband   = 1 << vhostuser.ProtocolFeatureInbandNotifications
 	status   = 1 << vhostuser.ProtocolFeatureStatus
 
 	// plainProto needs nothing of the device but Device, everyProto all hooks.
-	plainProto = allProto | logShmFD | backReq | resetDev | inband | status
+	plainProto = allProto | logShmFD | inflight | backReq | resetDev | inband | status
 	everyProto = plainProto | rarp | netMTU | config
 )
 

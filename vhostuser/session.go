@@ -24,6 +24,7 @@ const supportedProtocolFeatures = 1<<ProtocolFeatureMQ |
 	1<<ProtocolFeatureNetMTU |
 	1<<ProtocolFeatureBackendReq |
 	1<<ProtocolFeatureConfig |
+	1<<ProtocolFeatureInflightShmFD |
 	1<<ProtocolFeatureResetDevice |
 	1<<ProtocolFeatureInbandNotifications |
 	1<<ProtocolFeatureConfigureMemSlots |
@@ -63,6 +64,8 @@ type Session struct {
 
 	dirty  *virtqueue.DirtyLog // the log of dirty pages; nil: none was given
 	logMap mapping             // its memory
+
+	inflightMap mapping // of state.Inflight
 
 	// memory is the table of maps, and lent is the other memory of the
 	// front-end's that queues use. Other goroutines load them to learn whose a
@@ -142,10 +145,11 @@ func (s *Session) Contains(addr uintptr) bool {
 	return slices.ContainsFunc(*s.lent.Load(), func(mem []byte) bool { return virtqueue.Contains(mem, addr) })
 }
 
-// lend makes Contains know the given mappings besides guest memory.
+// lend makes Contains know the given mappings besides guest memory and that of
+// descriptors in flight.
 func (s *Session) lend(maps ...mapping) {
 	lent := [][]byte{}
-	for _, m := range maps {
+	for _, m := range append(maps, s.inflightMap) {
 		lent = append(lent, m.mem)
 	}
 	s.lent.Store(&lent)
@@ -287,6 +291,8 @@ func (s *Session) handle(m *Message) (reply, error) {
 		return s.getConfig(m)
 	case SetLogBase:
 		return s.setLogBase(m)
+	case GetInflightFD:
+		return s.getInflightFD(m)
 	case GetStatus:
 		return replyU64(uint64(s.state.Status)), nil
 	}
@@ -345,6 +351,8 @@ func (s *Session) do(m *Message) error {
 		return nil
 	case SetLogFD:
 		return s.setLogFD(m)
+	case SetInflightFD:
+		return s.setInflightFD(m)
 	case SetBackendReqFD:
 		return s.setBackendReqFD(m)
 	}
@@ -365,12 +373,12 @@ func (s *Session) teardown() {
 	}
 	s.memory.Store(emptyMemory())
 	s.lent.Store(new([][]byte))
-	for _, m := range append(s.maps, s.logMap) {
+	for _, m := range append(s.maps, s.logMap, s.inflightMap) {
 		m.unmap()
 	}
 	old := s.state
 	s.update(func(st *State) { *st = newState(len(st.Vrings)) }) // first: others use what is in it
-	closeFDs([]int{old.BackendFD, old.Log.FD, old.Log.EventFD})
+	closeFDs([]int{old.BackendFD, old.Log.FD, old.Log.EventFD, old.Inflight.FD})
 	for _, r := range old.Regions {
 		closeFD(r.FD)
 	}

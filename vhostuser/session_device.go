@@ -97,6 +97,7 @@ func (s *Session) resetDevice() {
 		}
 		st.Features, st.FeaturesRefused, st.Status = 0, false, 0
 	})
+	s.dropInflight() // "QEMU should retrieve a new one when vm reset"
 	for i, v := range old.Vrings {
 		closeFD(v.Kick)
 		if v.Enabled {

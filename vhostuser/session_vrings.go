@@ -256,9 +256,13 @@ func (s *Session) newQueue(i int) (*virtqueue.Queue, error) {
 		Base:     v.Base,
 	}
 	q, err := virtqueue.New(s.memory.Load(), cfg)
-	if err == nil && s.hooks.sequential && !s.packed() && q.UsedIdx() != uint16(v.Base) {
+	area := s.inflightOf(i)
+	if err == nil && area == nil && s.hooks.sequential && !s.packed() && q.UsedIdx() != uint16(v.Base) {
 		cfg.Base = uint32(q.UsedIdx())
 		q, err = virtqueue.New(s.memory.Load(), cfg)
+	}
+	if err == nil && area != nil {
+		err = q.SetInflight(area)
 	}
 	if err != nil {
 		return nil, refuse("vring %d: %w", i, err)

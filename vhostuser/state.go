@@ -15,6 +15,7 @@ type State struct {
 	MTU              int    // of the guest's network, in bytes; 0: not told
 	BackendFD        int    // socket for requests to the front-end; -1: none
 	Log              Log
+	Inflight         InflightArea
 	Regions          []Region
 	Vrings           []Vring // by index, of length Device.MaxVrings
 }
@@ -25,6 +26,12 @@ type Log struct {
 	Offset  uint64 // bytes from the beginning of the file
 	FD      int    // the file; -1: none
 	EventFD int    // eventfd of SET_LOG_FD; -1: none
+}
+
+// InflightArea is memory for descriptors in flight, which outlives the back-end.
+type InflightArea struct {
+	Inflight
+	FD int // the file; -1: none
 }
 
 // Region is a piece of guest memory: a part of a file that we map.
@@ -84,6 +91,7 @@ func newState(vrings int) State {
 	st := State{
 		BackendFD: -1,
 		Log:       Log{FD: -1, EventFD: -1},
+		Inflight:  InflightArea{FD: -1},
 		Vrings:    make([]Vring, vrings),
 	}
 	for i := range st.Vrings {

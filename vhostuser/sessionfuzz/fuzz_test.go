@@ -30,7 +30,6 @@ const (
 	eventIdx = 1 << virtqueue.FeatureEventIdx
 	version1 = 1 << virtqueue.FeatureVersion1
 	packed   = 1 << virtqueue.FeatureRingPacked
-	inOrder  = 1 << virtqueue.FeatureInOrder
 	proto    = 1 << vhostuser.FeatureProtocolFeatures
 	logAll   = 1 << vhostuser.FeatureLogAll
 	replyAck = 1 << vhostuser.ProtocolFeatureReplyAck
@@ -129,7 +128,6 @@ func (l *lab) newPort(tb testing.TB, n int) *netport.Port {
 type everything struct{ *netport.Port }
 
 func (d everything) ProtocolFeatures() uint64 { return ^uint64(0) }
-func (d everything) Features() uint64         { return d.Port.Features() | packed | inOrder }
 
 // attack runs a session with a front-end that does what acts say.
 func (l *lab) attack(t *testing.T, acts []byte) {
