@@ -9,22 +9,31 @@ import (
 // A round is what a device does all day: a driver offers 64 chains, the device
 // pops, completes and publishes them. The driver's chains are fixed, so that it
 // costs next to nothing.
-type round struct{ *guest }
+type round struct {
+	*guest
+	heads []uint16 // of a packed ring
+	turn  int
+}
 
-// newRound returns a round of chains like the given one, which build makes.
+// newRound returns a round of chains like the given one, which build makes. A packed
+// ring has nothing fixed: there the driver writes descriptors.
 func newRound(tb testing.TB, features uint64, build func(g *guest) uint16) *round {
 	tb.Helper()
 	drv, err := virtqueuetest.NewLocal(256, features, 1<<20)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r := &round{start(tb, drv)}
+	r := &round{guest: start(tb, drv)}
 	var heads []uint16
 	for r.Free() >= 2 { // the longest direct chain here
 		heads = append(heads, build(r.guest))
 	}
-	for i := range uint16(256) {
-		r.SetAvailEntry(i, heads[int(i)%len(heads)])
+	if features&packed != 0 {
+		r.heads = heads
+	} else {
+		for i := range uint16(256) {
+			r.SetAvailEntry(i, heads[int(i)%len(heads)])
+		}
 	}
 	r.run(tb)
 	for _, c := range r.b.Chains {
@@ -37,8 +46,23 @@ func newRound(tb testing.TB, features uint64, build func(g *guest) uint16) *roun
 
 // run is one round.
 func (r *round) run(tb testing.TB) {
-	r.OfferAgain(batch)
+	if r.heads == nil {
+		r.OfferAgain(batch)
+	} else {
+		for range batch {
+			r.Offer(r.heads[r.turn])
+			if r.turn++; r.turn == len(r.heads) {
+				r.turn = 0
+			}
+		}
+	}
 	r.Publish()
+	r.serve(tb)
+	r.SkipUsed()
+}
+
+// serve is the device's part of a round.
+func (r *round) serve(tb testing.TB) {
 	r.b.Reset()
 	n, err := r.q.Pop(r.b, batch)
 	if n != batch || err != nil {
@@ -48,7 +72,6 @@ func (r *round) run(tb testing.TB) {
 		r.q.Complete(&r.b.Chains[i], 12)
 	}
 	r.q.Flush()
-	r.SkipUsed()
 }
 
 var rounds = []struct {
@@ -62,12 +85,30 @@ var rounds = []struct {
 	{"direct-eventidx", eventIdx, func(g *guest) uint16 {
 		return must(g.Build(nil, []buf{g.Alloc(256)}))
 	}},
-	{"chained-2", 0, func(g *guest) uint16 {
-		return must(g.Build([]buf{g.Alloc(12), g.Alloc(256)}, nil))
+	{"direct-inorder", inOrder, func(g *guest) uint16 {
+		return must(g.Build([]buf{g.Alloc(256)}, nil))
 	}},
-	{"indirect-3", indirect, func(g *guest) uint16 {
-		return must(g.BuildIndirect([]buf{g.Alloc(12), g.Alloc(256), g.Alloc(256)}, nil))
+	{"chained-2", 0, chained},
+	{"indirect-3", indirect, indirect3},
+	{"packed-direct", packed, func(g *guest) uint16 {
+		return must(g.Build([]buf{g.Alloc(256)}, nil))
 	}},
+	{"packed-direct-eventidx", packed | eventIdx, func(g *guest) uint16 {
+		return must(g.Build(nil, []buf{g.Alloc(256)}))
+	}},
+	{"packed-direct-inorder", packed | inOrder, func(g *guest) uint16 {
+		return must(g.Build([]buf{g.Alloc(256)}, nil))
+	}},
+	{"packed-chained-2", packed, chained},
+	{"packed-indirect-3", packed | indirect, indirect3},
+}
+
+func chained(g *guest) uint16 {
+	return must(g.Build([]buf{g.Alloc(12), g.Alloc(256)}, nil))
+}
+
+func indirect3(g *guest) uint16 {
+	return must(g.BuildIndirect([]buf{g.Alloc(12), g.Alloc(256), g.Alloc(256)}, nil))
 }
 
 func must(head uint16, err error) uint16 {

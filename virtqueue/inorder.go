@@ -21,7 +21,8 @@ func (o *order) pop(chains []Chain) {
 	}
 }
 
-// unpop takes note that the last n were given back.
+// unpop takes note that the last n were given back. If they had one that has to be alone,
+// those before it are alone, too: nobody remembers that they need not be.
 func (o *order) unpop(n int) {
 	o.popped = max(0, o.popped-n)
 	o.alone = min(o.alone, o.popped)

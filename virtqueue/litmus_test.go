@@ -45,16 +45,16 @@ func together(a, b, check func()) {
 // The device goes to sleep while the driver makes a chain available: it finds
 // the chain, or gets a kick.
 func TestArmAgainstPublish(t *testing.T) {
-	for name, features := range map[string]uint64{"flag": 0, "event": eventIdx} {
+	for name, features := range map[string]uint64{"flag": 0, "event": eventIdx, "packed": packed, "packed event": packed | eventIdx} {
 		t.Run(name, func(t *testing.T) {
 			g := mapped(t, features)
-			g.SetDesc(0, desc{0x1000, 8, 0, 0})
+			head := must(g.Build([]buf{{Addr: 0x1000, Len: 8}}, nil))
 			g.q.Disarm()
 			var pending, kick bool
 			missed := 0
 			together(
 				func() { pending = g.q.Arm() },
-				func() { g.Offer(0); kick = g.Publish() },
+				func() { g.Offer(head); kick = g.Publish() },
 				func() {
 					if !pending && !kick {
 						missed++
@@ -63,6 +63,8 @@ func TestArmAgainstPublish(t *testing.T) {
 					if n, err := g.q.Pop(g.b, 1); n != 1 || err != nil {
 						t.Error(n, err)
 					}
+					g.q.Complete(&g.b.Chains[0], 0)
+					g.q.Flush()
 					g.q.Disarm()
 				})
 			if missed > 0 {
@@ -75,9 +77,16 @@ func TestArmAgainstPublish(t *testing.T) {
 // The driver goes to sleep while the device publishes a used chain: it finds the
 // chain, or gets a signal.
 func TestFlushAgainstDriverArm(t *testing.T) {
-	for name, features := range map[string]uint64{"flag": 0, "event": eventIdx} {
+	for name, features := range map[string]uint64{"flag": 0, "event": eventIdx, "packed": packed, "packed event": packed | eventIdx} {
 		t.Run(name, func(t *testing.T) {
 			g := mapped(t, features)
+			head := must(g.Build([]buf{{Addr: 0x1000, Len: 8}}, nil))
+			next := func() {
+				g.Offer(head)
+				g.Publish()
+				g.pop(t, 1)
+			}
+			next()
 			g.q.SetCall(eventfd(t))
 			g.q.Signal()
 			g.Disarm()
@@ -86,7 +95,7 @@ func TestFlushAgainstDriverArm(t *testing.T) {
 			missed := 0
 			together(
 				func() { pending = g.Arm() },
-				func() { g.q.Complete(named(0), 0); g.q.Flush() },
+				func() { g.q.Complete(&g.b.Chains[0], 0); g.q.Flush() },
 				func() {
 					if !pending && g.q.Calls() == calls {
 						missed++
@@ -94,6 +103,7 @@ func TestFlushAgainstDriverArm(t *testing.T) {
 					calls = g.q.Calls()
 					g.SkipUsed()
 					g.Disarm()
+					next()
 				})
 			if missed > 0 {
 				t.Fatalf("%d completions would have waited for ever", missed)

@@ -18,7 +18,7 @@ import (
 // After a start the driver is signalled once, whatever it says: it may have
 // waited for a device that was not there.
 func TestSignalOnceAfterStart(t *testing.T) {
-	for _, features := range []uint64{0, eventIdx} {
+	for _, features := range []uint64{0, eventIdx, packed, packed | eventIdx} {
 		g := newGuest(t, 8, features)
 		g.Disarm()
 		g = start(t, g.Driver)
@@ -29,7 +29,9 @@ func TestSignalOnceAfterStart(t *testing.T) {
 				t.Fatalf("features %#x: %d signals after %d flushes of nothing", features, n, i+1)
 			}
 		}
-		g.q.Complete(named(0), 0)
+		must(g.AddChain([]buf{g.Alloc(8)}, nil))
+		g.Publish()
+		g.q.Complete(&g.pop(t, 1)[0], 0)
 		g.q.Flush()
 		if n := g.q.Calls(); n != 1 {
 			t.Fatalf("features %#x: signalled a driver that does not want it", features)
@@ -294,12 +296,12 @@ func TestFlagAndIndexShareAWord(t *testing.T) {
 // notification in either direction, and they sleep for ever.
 func TestNoLostWakeup(t *testing.T) {
 	for _, size := range []int{1, 2, 64} {
-		for _, features := range []uint64{0, eventIdx, indirect, indirect | eventIdx} {
+		for features, name := range everyFormat() {
 			if size == 1 && features&indirect == 0 {
 				continue // a request takes two descriptors
 			}
-			t.Run(fmt.Sprintf("size=%d features=%#x", size, features), func(t *testing.T) {
-				const chains = 20000
+			t.Run(fmt.Sprintf("size=%d/%s", size, name), func(t *testing.T) {
+				const chains = 8000
 				g := newGuest(t, size, features)
 				kick, call := eventfd(t), eventfd(t)
 				g.q.SetCall(call)

@@ -1,6 +1,7 @@
 package virtqueue_test
 
 import (
+	"fmt"
 	"runtime/debug"
 	"testing"
 
@@ -51,11 +52,11 @@ func fault(t *testing.T, f func()) (addr uintptr) {
 }
 
 // vanishing returns a guest whose rings are in a file of their own.
-func vanishing(t *testing.T) (g *guest, truncate func()) {
+func vanishing(t *testing.T, features uint64) (g *guest, truncate func()) {
 	t.Helper()
 	fd, mem := memfd(t, 0x4000)
 	cfg, _ := virtqueuetest.Layout(64, ringsAt)
-	cfg.Features = eventIdx
+	cfg.Features = features
 	drv, err := virtqueuetest.New([]virtqueue.Region{
 		{GuestAddr: ringsAt, UserAddr: ringsAt, Mem: mem},
 		region(0x1000, 0x1000),
@@ -71,53 +72,72 @@ func vanishing(t *testing.T) (g *guest, truncate func()) {
 }
 
 func TestSetupInVanishedMemory(t *testing.T) {
-	g, truncate := vanishing(t)
-	truncate()
-	if q, err := virtqueue.New(g.Memory(), g.Config()); err == nil {
-		t.Fatal("set up", q)
+	for _, features := range []uint64{eventIdx, packed} {
+		g, truncate := vanishing(t, features)
+		truncate()
+		if q, err := virtqueue.New(g.Memory(), g.Config()); err == nil {
+			t.Fatal("set up", q)
+		}
 	}
 }
 
 // Every method that looks at the rings faults, at an address that is known to be
 // the guest's.
 func TestRingsVanish(t *testing.T) {
-	for name, use := range map[string]func(g *guest){
-		"Available": func(g *guest) { g.q.Available() },
-		"Pop":       func(g *guest) { g.q.Pop(g.b, 64) },
-		"Flush":     func(g *guest) { g.q.Complete(named(0), 0); g.q.Flush() },
-		"Arm":       func(g *guest) { g.q.Arm() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			g, truncate := vanishing(t)
-			g.SetDesc(0, desc{0x1000, 8, 0, 0})
-			if c := g.offer(t, 0); c.Err != nil {
-				t.Fatal(c.Err)
+	for _, features := range []uint64{eventIdx, packed | eventIdx, packed | inOrder} {
+		for name, use := range map[string]func(g *guest, c *virtqueue.Chain){
+			"Available": func(g *guest, _ *virtqueue.Chain) { g.q.Available() },
+			"Pop":       func(g *guest, _ *virtqueue.Chain) { g.q.Pop(g.b, 64) },
+			"Flush":     func(g *guest, c *virtqueue.Chain) { g.q.Complete(c, 0); g.q.Flush() },
+			"Arm":       func(g *guest, _ *virtqueue.Chain) { g.q.Arm() },
+			"Disarm":    func(g *guest, _ *virtqueue.Chain) { g.q.Disarm() },
+		} {
+			if name == "Disarm" && features&packed == 0 {
+				continue // with EVENT_IDX it has nothing to write
 			}
-			g.completes(t, virtqueue.Chain{})
-			before := g.q.Base()
-			truncate()
-			addr := fault(t, func() { use(g) })
-			if addr == 0 || !g.Memory().Contains(addr) {
-				t.Fatalf("fault at %#x", addr)
-			}
-			// Given memory that is there, it works again.
-			cfg := g.Config()
-			cfg.Base = before
-			fresh, err := virtqueuetest.New([]virtqueue.Region{region(ringsAt, 0x4000), region(0x1000, 0x1000)}, cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := g.q.SetMemory(fresh.Memory()); err != nil {
-				t.Fatal(err)
-			}
-			g.Driver = fresh
-			g.SetDesc(0, desc{0x1000, 8, 0, 0})
-			c := g.offer(t, 0)
-			if c.Err != nil {
-				t.Fatal(c.Err)
-			}
-			g.completes(t, c)
-		})
+			t.Run(fmt.Sprintf("features=%#x/%s", features, name), func(t *testing.T) {
+				g, truncate := vanishing(t, features)
+				cycle := func(g *guest) {
+					t.Helper()
+					must(g.AddChain([]buf{{Addr: 0x1000, Len: 8}}, nil))
+					g.Publish()
+					c := g.pop(t, 1)[0]
+					if c.Err != nil {
+						t.Fatal(c.Err)
+					}
+					g.completes(t, c)
+				}
+				cycle(g)
+				before, c := g.q.LastAvail(), virtqueue.Chain{}
+				if name == "Flush" {
+					must(g.AddChain([]buf{{Addr: 0x1000, Len: 8}}, nil))
+					g.Publish()
+					c = g.pop(t, 1)[0]
+				}
+				truncate()
+				addr := fault(t, func() { use(g, &c) })
+				if addr == 0 || !g.Memory().Contains(addr) {
+					t.Fatalf("fault at %#x", addr)
+				}
+				// In memory that is there a queue begins where this one was.
+				cfg := g.Config()
+				cfg.Base = uint32(before)
+				fresh, err := virtqueuetest.New([]virtqueue.Region{region(ringsAt, 0x4000), region(0x1000, 0x1000)}, cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				cycle(start(t, fresh))
+				if name == "Flush" {
+					return // some of it may be done, some not
+				}
+				// And this one goes on, given memory that is there.
+				fresh.Abandon(before)
+				if err := g.q.SetMemory(fresh.Memory()); err != nil {
+					t.Fatal(err)
+				}
+				cycle(&guest{fresh, g.q, g.b})
+			})
+		}
 	}
 }
 

@@ -62,8 +62,14 @@ func (d *Driver) UsedEntry(i uint16) (id, n uint32) {
 	return e[0], e[1]
 }
 
+// SetUsedEntry writes entry i (below Size) of the used ring, which is the device's.
+func (d *Driver) SetUsedEntry(i uint16, id, n uint32) { d.ring.used[i] = [2]uint32{id, n} }
+
 // AvailEvent reads avail_event: "kick me when you make the entry with this index available".
 func (d *Driver) AvailEvent() uint16 { return d.ring.loadAvailEvent() }
+
+// SetAvailEvent writes avail_event, which is the device's.
+func (d *Driver) SetAvailEvent(idx uint16) { d.ring.storeAvailEvent(idx) }
 
 // UsedEvent reads used_event.
 func (d *Driver) UsedEvent() uint16 { return d.ring.loadUsedEvent() }

@@ -34,6 +34,9 @@ func (d *Driver) SetDriverEvent(event uint32) { d.packed.ring.storeDriverEvent(e
 // DeviceEvent reads the device event suppression structure.
 func (d *Driver) DeviceEvent() uint32 { return d.packed.ring.loadDeviceEvent() }
 
+// SetDeviceEvent writes the device event suppression structure, which is the device's.
+func (d *Driver) SetDeviceEvent(event uint32) { d.packed.ring.storeDeviceEvent(event) }
+
 // DriverEvent reads the driver event suppression structure.
 func (d *Driver) DriverEvent() uint32 { return d.packed.ring.loadDriverEvent() }
 

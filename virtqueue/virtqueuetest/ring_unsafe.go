@@ -111,6 +111,9 @@ func (r *ring) storeUsed(flags, idx uint16) {
 func (r *ring) loadAvailEvent() uint16 { return *r.availEvent }
 
 //go:norace
+func (r *ring) storeAvailEvent(v uint16) { *r.availEvent = v }
+
+//go:norace
 func (r *ring) loadUsedEvent() uint16 { return *r.usedEvent }
 
 //go:norace
