@@ -114,7 +114,7 @@ func (c *Config) cpu(accel string) string {
 // without much to print. A name in the list that a kernel does not have is ignored.
 func (c *Config) kernelParams() string {
 	params := []string{
-		"console=ttyS0", "quiet", "panic=-1", "mitigations=off", "cryptomgr.notests",
+		"console=ttyS0", "quiet", "panic=-1", "mitigations=off", "cryptomgr.notests", "init_on_alloc=0",
 		"initcall_blacklist=jent_mod_init,crypto_kdf108_init,load_system_certificate_list,bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init",
 	}
 	if len(c.IPs) > 0 {
