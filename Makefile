@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools lab build demo test check unit race fuzz-short e2e bench clean distclean
+.PHONY: help tools lab build demo test check unit race fuzz-short e2e e2e-long bench clean distclean
 
 # build/go is made where the machine has no Go of its own that will do. That, or any Go that is a little old, fetches the version
 # that go.mod asks for.
@@ -37,8 +37,8 @@ test: check unit race fuzz-short e2e ## All tests (as root)
 
 check: tools ## Formatting, go vet, staticcheck
 	@unformatted=$$($(GOFILES) | xargs gofmt -l); test -z "$$unformatted" || { echo "not formatted by gofmt:" $$unformatted; exit 1; }
-	go vet -tags e2e ./...
-	go tool staticcheck -tags e2e ./...
+	go vet -tags e2e,long ./...
+	go tool staticcheck -tags e2e,long ./...
 
 unit: tools ## Unit tests
 	go test ./...
@@ -55,7 +55,10 @@ fuzz-short: tools ## Each fuzz target for FUZZTIME (5000x)
 	done
 
 e2e: lab build ## End-to-end tests with QEMU guests and DPDK's virtio-user (as root)
-	go test -tags e2e -count=1 -p 1 -timeout 20m ./test/...
+	go test -tags e2e -count=1 -p 1 -timeout 30m ./test/...
+
+e2e-long: lab build ## As e2e, with what takes long: every QEMU option, memory hot-plug, 50 kills, client mode (as root)
+	go test -tags e2e,long -count=1 -p 1 -timeout 60m ./test/e2e
 
 bench: tools ## Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build e2e && long
 
 package e2e
 
@@ -15,9 +15,6 @@ import (
 	"vswitchd/internal/control"
 	"vswitchd/test/swtest"
 	"vswitchd/test/vm"
-	"vswitchd/vhostuser"
-	"vswitchd/vhostuser/netport"
-	"vswitchd/vhostuser/vhostusertest"
 )
 
 // A guestKind is a guest with options of QEMU's device that change what is
@@ -138,21 +135,6 @@ func optionsConfig(t *testing.T) string {
 		b.WriteString(mtu)
 	}
 	return b.String()
-}
-
-// offered are the features that a port offers to a front-end, which connects and leaves.
-func offered(t *testing.T, s *swtest.Switch, port string) []string {
-	t.Helper()
-	fe, err := vhostusertest.Dial(s.Socket(port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer fe.Close()
-	bits, err := fe.GetU64(vhostuser.GetFeatures)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return vhostuser.FeatureNames(bits, netport.FeatureName)
 }
 
 type optionGuest struct {
