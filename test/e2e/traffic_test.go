@@ -53,7 +53,7 @@ func mustIperf(t *testing.T, ctx context.Context, from *vm.VM, addr string) {
 		{"--time", "1", "--udp", "--bitrate", "20M"},
 		{"--time", "1", "--udp", "--bitrate", "20M", "--reverse"},
 	} {
-		r, err := from.Iperf(ctx, addr, args...)
+		r, err := whenFree(func() (vm.IperfReport, error) { return from.Iperf(ctx, addr, args...) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,17 +65,37 @@ func mustIperf(t *testing.T, ctx context.Context, from *vm.VM, addr string) {
 	}
 }
 
+// whenFree runs an iperf3 client again while the server, which takes one client at a time,
+// is still busy with the one before: it refuses then, or hangs up.
+func whenFree(client func() (vm.IperfReport, error)) (r vm.IperfReport, err error) {
+	for range 10 {
+		r, err = client()
+		if err == nil || !strings.Contains(err.Error(), "control message") && !strings.Contains(err.Error(), "busy") {
+			break
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return r, err
+}
+
 // nsIperf runs iperf3 in a namespace against a guest.
 func nsIperf(t *testing.T, ns *swtest.Netns, addr string, args ...string) vm.IperfReport {
 	t.Helper()
-	cmd := ns.Command("iperf3", append([]string{"--json", "--client", addr, "--time", "1", "--connect-timeout", "10000"}, args...)...)
-	out, err := cmd.Output()
-	r, perr := vm.ParseIperf(out)
-	if perr != nil {
-		t.Fatalf("%s: %v %v", strings.Join(cmd.Args, " "), err, perr)
+	command := append([]string{"--json", "--client", addr, "--time", "1", "--connect-timeout", "10000"}, args...)
+	r, err := whenFree(func() (vm.IperfReport, error) {
+		cmd := ns.Command("iperf3", command...)
+		out, _ := cmd.Output() // the output says what failed
+		r, err := vm.ParseIperf(out)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
+		}
+		return r, err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	if r.Bytes == 0 {
-		t.Errorf("%s: nothing arrived: %+v", strings.Join(cmd.Args, " "), r)
+		t.Errorf("iperf3 to %s %s: nothing arrived: %+v", addr, strings.Join(args, " "), r)
 	}
 	t.Logf("iperf3 from namespace to %s %s: %.0f Mbit/s, %d retransmits", addr, strings.Join(args, " "), r.BitsPerSecond/1e6, r.Retransmits)
 	return r
