@@ -160,18 +160,18 @@ type logged struct {
 
 func newLogged(t *testing.T, features uint64, seed uint64) *logged {
 	rnd := rand.New(rand.NewPCG(seed, 7))
-	size := 16
+	size := 1024 // two pages of used entries
 	base := uint32(0xfff0 + rnd.IntN(16))
 	if features&packed != 0 {
 		size = 300 // more than a page of descriptors
 		base = uint32(rnd.IntN(size)) | uint32(rnd.IntN(2))<<15
 	}
 	const rings, user = 0x20_0000, 1 << 40
-	// Areas far apart, and none at the beginning of a page: the used ring's ends are in
-	// two pages.
-	cfg := virtqueue.Config{Size: size, Desc: user + 0x1010, Avail: user + 0x4ffc, Used: user + 0x7fb4, Features: features, Base: base}
+	// Areas far apart. The used ring's head, entries and avail_event are in pages of their
+	// own, the descriptor ring begins in the middle of one.
+	cfg := virtqueue.Config{Size: size, Desc: user + 0x0810, Avail: user + 0x5ffc, Used: user + 0x7ffc, Features: features, Base: base}
 	mem := make([]byte, 0x40000)
-	regions := []virtqueue.Region{{GuestAddr: rings, UserAddr: user, Mem: make([]byte, 0xa000)}}
+	regions := []virtqueue.Region{{GuestAddr: rings, UserAddr: user, Mem: make([]byte, 0xb000)}}
 	for at, top := 0, len(mem); at < len(mem); at += 0x8000 {
 		top -= 0x8000
 		gap := uint64(0)
@@ -189,7 +189,7 @@ func newLogged(t *testing.T, features uint64, seed uint64) *logged {
 	l.q.SetCall(eventfd(t))
 	var dirty *virtqueue.DirtyLog
 	dirty, l.log = newLog(t, page)
-	l.q.SetLog(dirty, rings+0x7fb4, true)
+	l.q.SetLog(dirty, rings+0x7ffc, true)
 	if !dirty.Covers(l.Memory()) {
 		t.Fatal("the log is too small")
 	}
@@ -231,12 +231,14 @@ func (l *logged) device(what string, do func()) {
 // something new each time, so that what it writes is what changes.
 func TestLogMarksWhatIsWritten(t *testing.T) {
 	for features, name := range everyFormat() {
-		t.Run(name, func(t *testing.T) {
-			l := newLogged(t, features, 1)
-			for range 150 {
-				l.round()
-			}
-		})
+		for seed := range uint64(4) {
+			t.Run(fmt.Sprintf("%s/seed=%d", name, seed), func(t *testing.T) {
+				l := newLogged(t, features, seed)
+				for range 40 {
+					l.round()
+				}
+			})
+		}
 	}
 }
 
@@ -286,8 +288,9 @@ func (l *logged) round() {
 	// The used index changes by less than 16 bits: its page is written to anyway, and so
 	// are those of elements that were the same before. Make them different first.
 	if l.Config().Features&packed == 0 {
-		for i := range uint16(l.Config().Size) {
-			l.SetUsedEntry(i, 0xaaaa, 0xaaaa)
+		_, idx := l.Used()
+		for i := range uint16(16) {
+			l.SetUsedEntry((idx+i)%uint16(l.Config().Size), 0xaaaa, 0xaaaa)
 		}
 	}
 	if len(l.b.Chains) > 0 {

@@ -48,7 +48,7 @@ func InflightSize(size int, packed bool) int {
 // Like guest memory the record can vanish; see [Contains].
 func (q *Queue) SetInflight(mem []byte) error {
 	q.inflight, q.recording, q.tracked = nil, false, q.inOrder
-	q.resubmits, q.resubmit, q.resubmitted = nil, nil, 0
+	q.resubmits, q.resubmit, q.resubmitted, q.fresh = nil, nil, 0, 0
 	if mem == nil {
 		return nil
 	}

@@ -171,6 +171,29 @@ func TestBadInflightRecords(t *testing.T) {
 	}
 }
 
+// Chains that share an entry, or an id, would free it twice.
+func TestInflightRecordWithChainsInOne(t *testing.T) {
+	for what, spoil := range map[string]func(rec []byte){
+		"one entry": func(rec []byte) { copy(rec[32+2*32+2:][:2], rec[32+2:][:2]) }, // next of the first ones
+		"one id":    func(rec []byte) { copy(rec[32+3*32+16:][:2], rec[32+1*32+16:][:2]) },
+	} {
+		g := newGuest(t, 4, packed)
+		rec := make([]byte, virtqueue.InflightSize(4, true))
+		if err := g.q.SetInflight(rec); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			must(g.AddChain([]buf{g.Alloc(8), g.Alloc(8)}, nil))
+		}
+		g.Publish()
+		g.pop(t, 2)
+		spoil(rec)
+		if err := newGuest(t, 4, packed).q.SetInflight(rec); !errors.Is(err, virtqueue.ErrInflight) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 // What was in flight comes first, counts as available, keeps the device awake, can
 // be given back, and is where the base is.
 func TestResubmission(t *testing.T) {

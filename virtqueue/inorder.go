@@ -21,12 +21,9 @@ func (o *order) pop(chains []Chain) {
 	}
 }
 
-// unpop takes note that the last n were given back. If they had one that has to be alone,
-// those before it are alone, too: nobody remembers that they need not be.
-func (o *order) unpop(n int) {
-	o.popped = max(0, o.popped-n)
-	o.alone = min(o.alone, o.popped)
-}
+// unpop takes note that the last n were given back. They are going to be popped again,
+// at the same place.
+func (o *order) unpop(n int) { o.popped = max(0, o.popped-n) }
 
 // merge returns used elements for completed chains, and how many chains the last of
 // them stands for besides its own.

@@ -174,6 +174,20 @@ func TestDeviceEvent(t *testing.T) {
 	}
 }
 
+// It is the next chain that we want to hear of, not the next that we are going to use.
+func TestDeviceEventWithChainsInUse(t *testing.T) {
+	g := newGuest(t, 8, packed|eventIdx)
+	for range 3 {
+		must(g.AddChain([]buf{g.Alloc(8)}, nil))
+	}
+	g.Publish()
+	g.pop(t, 3)
+	g.q.Arm()
+	if got, want := g.DeviceEvent(), virtqueuetest.EventDesc|uint32(g.NextPlace()); got != want || g.NextPlace() != 3|1<<15 {
+		t.Fatalf("armed with %#x, want %#x", got, want)
+	}
+}
+
 // Polling writes to the driver's cache line once, not each time.
 func TestDisarmTwiceWritesOnce(t *testing.T) {
 	g := newGuest(t, 4, packed)

@@ -19,7 +19,7 @@ type packed struct {
 	used  packedPos // the next place to write a used descriptor to
 	inUse int       // places from used to next
 
-	moved int    // places that used has moved since the driver was considered for a signal
+	moved int    // places that used has moved by the last batch
 	event uint32 // device event suppression, as last written
 }
 

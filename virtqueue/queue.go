@@ -62,7 +62,7 @@ type Queue struct {
 	isPacked      bool // which of the two formats, below, it is
 	eventIdx      bool
 	indirect      bool
-	notifyOnEmpty bool
+	notifyOnEmpty bool // of a split ring
 	mustCall      bool // signal at the next Flush whatever the driver says
 	logging       bool // log != nil
 	logUsed       bool // as well as payload
@@ -116,7 +116,7 @@ func New(mem *Memory, cfg Config) (*Queue, error) {
 		indirect:      has(FeatureIndirectDesc),
 		inOrder:       has(FeatureInOrder),
 		tracked:       has(FeatureInOrder),
-		notifyOnEmpty: has(FeatureNotifyOnEmpty) && !isPacked,
+		notifyOnEmpty: has(FeatureNotifyOnEmpty),
 		mustCall:      true,
 		callFD:        -1,
 		cfg:           cfg,

@@ -46,7 +46,6 @@ func (q *Queue) popTracked(b *Batch, limit int) (n int, err error) {
 
 // popResubmit pops chains that one before us had popped when it died.
 func (q *Queue) popResubmit(b *Batch, limit int) (n int) {
-	q.fresh = 0
 	for cost := 0; n < limit && len(q.resubmit) != 0 && cost < maxPopCost; n++ {
 		b.Chains = append(b.Chains, Chain{})
 		cost += q.inflight.resubmit(q, b, &b.Chains[len(b.Chains)-1], q.resubmit[0])

@@ -36,19 +36,17 @@ func (q *Queue) publishPacked(elements []completion) {
 }
 
 // wantsSignalPacked reports whether the driver wants to hear of the used descriptors in
-// the last p.moved places (2.8.10).
+// the places of the last batch (2.8.10).
 func (q *Queue) wantsSignalPacked() bool {
 	p := &q.packed
-	moved := p.moved
-	p.moved = 0
 	event := p.loadDriverEvent()
 	switch event & eventFlags {
 	case eventDisable:
 		return false
 	case eventDesc:
 		if q.eventIdx { // "Only valid if VIRTIO_F_RING_EVENT_IDX has been negotiated."
-			was := p.used.sub(moved, len(p.desc))
-			return packedPosOf(uint16(event)).distance(was, len(p.desc)) < moved
+			was := p.used.sub(p.moved, len(p.desc))
+			return packedPosOf(uint16(event)).distance(was, len(p.desc)) < p.moved
 		}
 	}
 	return true

@@ -21,7 +21,7 @@ func (q *Queue) publishSplit(elements []completion, more int) {
 func (q *Queue) wantsSignalSplit() bool {
 	was, now := q.signalled, q.usedIdx
 	q.signalled = now
-	if q.notifyOnEmpty && was != now && q.ring.loadAvailIdx() == q.lastAvail {
+	if q.notifyOnEmpty && q.ring.loadAvailIdx() == q.lastAvail {
 		return true
 	}
 	if q.eventIdx {
