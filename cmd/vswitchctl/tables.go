@@ -138,6 +138,7 @@ func printPort(w io.Writer, p control.PortDetail) {
 		"mac", p.MAC,
 		"vlan", vlanText(p.VLAN),
 		"flags", flagText(p.Flags),
+		"offloads", offloadText(&p.PortInfo),
 		"features", strings.Join(p.Features, " "),
 		"protocol", strings.Join(p.ProtocolFeatures, " "),
 	)
@@ -145,6 +146,14 @@ func printPort(w io.Writer, p control.PortDetail) {
 	printCounters(w, p.Kind, p.Counters)
 	printRings(w, p.Rings)
 	printRegions(w, p.Regions)
+}
+
+// offloadText names the offloads that a guest is offered.
+func offloadText(p *control.PortInfo) string {
+	if p.Kind == control.KindGuest && len(p.Offloads) == 0 {
+		return "none"
+	}
+	return strings.Join(p.Offloads, " ")
 }
 
 // flagText names what is switched on, as the configuration does.

@@ -67,6 +67,21 @@ const (
 	ModeClient Mode = "client" // vswitchd connects, and tries again for ever
 )
 
+// Offload is a kind of work that guests and the switch can leave to each other: each
+// stands for the virtio-net features that it takes in both directions.
+type Offload string
+
+// Values of Port.Offloads. All the others need OffloadCsum.
+const (
+	OffloadCsum Offload = "csum" // checksums of TCP and UDP
+	OffloadTSO  Offload = "tso"  // segmentation of TCP, over IPv4 and IPv6, with ECN
+	OffloadUFO  Offload = "ufo"  // fragmentation of UDP datagrams
+	OffloadUSO  Offload = "uso"  // segmentation of UDP: many datagrams as one frame
+)
+
+// allOffloads are what a port offers for which the file says nothing.
+var allOffloads = []Offload{OffloadCsum, OffloadTSO, OffloadUFO, OffloadUSO}
+
 // VLANMode is how a port treats VLAN tags, with Open vSwitch's meanings; see
 // ovs-vswitchd.conf.db(5), "VLAN Configuration".
 type VLANMode string
@@ -105,6 +120,10 @@ type Port struct {
 	Queues int              // most queue pairs offered, 1 to 128
 	MTU    int              // the largest that the guest may be told, in bytes; 0: it is told none
 	MAC    net.HardwareAddr // the guest's address, pinned to this port; nil: not known
+
+	// Offloads are offered to the guest, in the order of the constants below; empty: none. A
+	// front-end keeps those that it was offered when it connected.
+	Offloads []Offload
 	Bridging
 
 	where where
@@ -174,6 +193,7 @@ func (e *FDBEntry) At(key string) Pos { return e.where.at(key) }
 func (p *Port) Equal(q *Port) bool {
 	return p.Name == q.Name && p.Mode == q.Mode && p.Socket == q.Socket && p.FD == q.FD &&
 		p.Access == q.Access && p.Queues == q.Queues && p.MTU == q.MTU && slices.Equal(p.MAC, q.MAC) &&
+		slices.Equal(p.Offloads, q.Offloads) &&
 		p.Bridging.Equal(&q.Bridging)
 }
 

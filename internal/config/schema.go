@@ -193,6 +193,7 @@ func (p *parser) port(t *table, twice bool) {
 		{"queues", integer(&port.Queues, 1, 128)},
 		{"mtu", mtu(&port.MTU)},
 		{"mac", orEmpty(&port.MAC, mac(&port.MAC))},
+		{"offloads", offloads(&port.Offloads)},
 	}, bridgingKeys(&port.Bridging), unsupported(t, "port")), map[string]string{
 		"interface":   "belongs to [uplink.NAME], a port has a socket",
 		"promiscuous": "belongs to [uplink.NAME]",
@@ -212,6 +213,7 @@ func (p *parser) newPort(name string) Port {
 		Socket:   filepath.Join(p.cfg.Switch.SocketDir, name+".sock"),
 		Access:   p.cfg.Switch.PortSockets,
 		Queues:   1,
+		Offloads: allOffloads,
 		Bridging: defaultBridging(),
 	}
 }
@@ -225,6 +227,7 @@ func (p *parser) uplink(t *table, twice bool) {
 	}, bridgingKeys(&up.Bridging), unsupported(t, "uplink")), map[string]string{
 		"socket": guestOnly, "socket_owner": guestOnly, "socket_group": guestOnly, "socket_mode": guestOnly,
 		"mode": guestOnly, "queues": guestOnly, "mac": guestOnly, "mtu": guestOnly,
+		"offloads": "belongs to [port.NAME]; those of an uplink are its interface's, see ethtool(8)",
 	}) {
 		t.resolveVLANs(&up.Bridging)
 	}

@@ -182,6 +182,33 @@ func mac(dst *net.HardwareAddr) func(any) error {
 	}
 }
 
+// offloads reads a list of offloads and puts it into order.
+func offloads(dst *[]Offload) func(any) error {
+	return func(v any) error {
+		list, err := asArray(v)
+		if err != nil {
+			return err
+		}
+		named := make([]Offload, len(list))
+		for i, e := range list {
+			if err := oneOf(&named[i], allOffloads...)(e); err != nil {
+				return fmt.Errorf("element %d %w", i, err)
+			}
+		}
+		ordered := []Offload{}
+		for _, o := range allOffloads {
+			if slices.Contains(named, o) {
+				ordered = append(ordered, o)
+			}
+		}
+		if len(ordered) > 0 && ordered[0] != OffloadCsum {
+			return fmt.Errorf("has %q without %q, which it needs", ordered[0], OffloadCsum)
+		}
+		*dst = ordered
+		return nil
+	}
+}
+
 func socketPath(dst *string) func(any) error {
 	return func(v any) error {
 		s, err := asString(v)

@@ -60,6 +60,7 @@ type PortInfo struct {
 	Queues           int          `json:"queues"`              // queue pairs in use; those offered while nobody is connected
 	Features         List[string] `json:"features"`            // negotiated virtio features, by name
 	ProtocolFeatures List[string] `json:"protocol_features"`   // negotiated vhost-user protocol features, by name
+	Offloads         List[string] `json:"offloads"`            // offered to a guest that connects, as configured
 	MTU              int          `json:"mtu"`                 // bytes; 0: not known
 	MAC              string       `json:"mac,omitempty"`       // pinned address
 	VLAN             VLAN         `json:"vlan"`

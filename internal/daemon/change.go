@@ -23,7 +23,7 @@ type change struct {
 
 	goes   []string // ports that are closed: gone or replaced
 	comes  []string // ports that are opened: new or replacing
-	adjust []string // ports that stay and are bridged otherwise
+	adjust []string // ports that stay and are bridged otherwise, or offer something else to the next front-end
 	lines  []string // what to tell the operator
 
 	ports map[string]port // as they are at this point of the change
@@ -51,9 +51,14 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 		case !o.same(n):
 			c.goes, c.comes = append(c.goes, name), append(c.comes, name)
 			c.lines = append(c.lines, "port "+name+" replaced")
-		case !o.bridged(n):
+		case !o.bridged(n) || !o.offered(n):
 			c.adjust = append(c.adjust, name)
-			c.lines = append(c.lines, "port "+name+" reconfigured")
+			if !o.bridged(n) {
+				c.lines = append(c.lines, "port "+name+" reconfigured")
+			}
+			if !o.offered(n) {
+				c.lines = append(c.lines, "port "+name+" will offer other offloads to the next front-end that connects")
+			}
 		}
 	}
 	for name := range c.will {

@@ -32,7 +32,7 @@ type guest struct {
 	done     chan struct{}
 
 	mu        sync.Mutex
-	cfg       config.Port // but for Bridging and MAC it stays what it was
+	cfg       config.Port // but for Bridging, MAC and Offloads it stays what it was
 	connected bool
 	sessions  uint64 // front-ends that came
 	resets    control.Tally
@@ -53,14 +53,15 @@ func (d *Daemon) openGuest(cfg *config.Port) (port, error) {
 		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
 	}
 	g.dev, err = netport.New(netport.Config{
-		Queues: cfg.Queues,
-		MTU:    cfg.MTU,
-		Switch: d.sw,
-		Port:   bridging(cfg.Name, cfg.MAC, &cfg.Bridging, g.counters),
-		Logger: g.log,
-		Start:  func(s netport.Source) error { return d.pool.Add(s) },
-		Stop:   func(s netport.Source) { d.pool.Remove(s) },
-		Blame:  d.blame,
+		Queues:   cfg.Queues,
+		MTU:      cfg.MTU,
+		Switch:   d.sw,
+		Port:     bridging(cfg.Name, cfg.MAC, &cfg.Bridging, g.counters),
+		Offloads: offloadFeatures(cfg.Offloads),
+		Logger:   g.log,
+		Start:    func(s netport.Source) error { return d.pool.Add(s) },
+		Stop:     func(s netport.Source) { d.pool.Remove(s) },
+		Blame:    d.blame,
 	})
 	if err != nil {
 		g.conns.Close()
@@ -162,7 +163,25 @@ func (g *guest) attachment() *vswitch.Attachment { return g.dev.Attachment() }
 func (g *guest) blame(addr uintptr) bool         { return g.dev.Blame(addr) }
 
 func (g *guest) reconfigured(s setting) {
-	g.note(func() { g.cfg.Bridging, g.cfg.MAC = s.guest.Bridging, s.guest.MAC })
+	g.dev.SetOffloads(offloadFeatures(s.guest.Offloads))
+	g.note(func() { g.cfg.Bridging, g.cfg.MAC, g.cfg.Offloads = s.guest.Bridging, s.guest.MAC, s.guest.Offloads })
+}
+
+// offloadFeatures returns the virtio features that offloads stand for.
+func offloadFeatures(offloads []config.Offload) (features uint64) {
+	for _, o := range offloads {
+		switch o {
+		case config.OffloadCsum:
+			features |= netport.OffloadCsum
+		case config.OffloadTSO:
+			features |= netport.OffloadTSO
+		case config.OffloadUFO:
+			features |= netport.OffloadUFO
+		case config.OffloadUSO:
+			features |= netport.OffloadUSO
+		}
+	}
+	return features
 }
 
 func (g *guest) close() {
@@ -197,6 +216,9 @@ func (g *guest) info() control.PortInfo {
 	}
 	if g.connected {
 		info.Queues = g.dev.Receiving()
+	}
+	for _, o := range g.cfg.Offloads {
+		info.Offloads = append(info.Offloads, string(o))
 	}
 	info.MTU = st.MTU
 	info.Counters.Kicks, info.Counters.Calls = g.dev.Notifications()

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -138,4 +139,47 @@ func TestSocketOwner(t *testing.T) {
 	if st := fi.Sys().(*syscall.Stat_t); st.Uid != 1234 || st.Gid != 2345 || fi.Mode().Perm() != 0o640 {
 		t.Errorf("uid %d, gid %d, mode %v", st.Uid, st.Gid, fi.Mode())
 	}
+}
+
+// A port offers what it is configured for. A change is for front-ends that connect
+// after it: the one that is there goes on with what it was offered.
+func TestOffloads(t *testing.T) {
+	l := newLab(t, "[port.a]\n")
+	dial := func() *vhostusertest.FrontEnd {
+		t.Helper()
+		fe, err := vhostusertest.Dial(l.socket("a"))
+		l.must(err)
+		return fe
+	}
+	offers := func(fe *vhostusertest.FrontEnd, want uint64) {
+		t.Helper()
+		got, err := fe.GetU64(vhostuser.GetFeatures)
+		l.must(err)
+		if got &= netport.AllOffloads; got != want {
+			t.Errorf("offloads %#x are offered, want %#x", got, want)
+		}
+	}
+	fe := dial()
+	offers(fe, netport.AllOffloads)
+	const all = station.Features | netport.AllOffloads
+	l.must(fe.Handshake(all, station.ProtocolFeatures))
+
+	const later = "port a will offer other offloads to the next front-end that connects"
+	l.reload("[port.a]\noffloads = [\"csum\"]\n", later)
+	offers(fe, netport.AllOffloads)
+	p := l.port("a")
+	if p.State != control.StateConnected || !slices.Equal(p.Offloads, []string{"csum"}) || !slices.Contains(p.Features, "HOST_TSO4") {
+		t.Errorf("port a is %s, offers %v, negotiated %v", p.State, p.Offloads, p.Features)
+	}
+	fe.Close()
+	l.state("a", control.StateListening)
+
+	fe = dial()
+	defer fe.Close()
+	offers(fe, netport.OffloadCsum)
+	l.reload("[port.a]\noffloads = []\nisolated = true\n", "port a reconfigured", later)
+	if p := l.port("a"); len(p.Offloads) != 0 {
+		t.Errorf("offloads: %v", p.Offloads)
+	}
+	l.reload("[port.a]\noffloads = []\n", "port a reconfigured")
 }

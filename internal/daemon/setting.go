@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"slices"
 
 	"vswitchd/internal/config"
 	vswitch "vswitchd/switch"
@@ -59,12 +60,13 @@ func (s setting) portConfig(c *vswitch.Counters) vswitch.PortConfig {
 	return bridging(s.name, s.mac(), s.bridging(), c)
 }
 
-// same reports whether two settings differ in bridging at most.
+// same reports whether two settings differ in bridging at most, and in what a guest's
+// next front-end is offered.
 func (s setting) same(o setting) bool {
 	switch {
 	case s.guest != nil && o.guest != nil:
 		g := *s.guest
-		g.Bridging, g.MAC = o.guest.Bridging, o.guest.MAC
+		g.Bridging, g.MAC, g.Offloads = o.guest.Bridging, o.guest.MAC, o.guest.Offloads
 		return g.Equal(o.guest)
 	case s.uplink != nil && o.uplink != nil:
 		u := *s.uplink
@@ -77,4 +79,9 @@ func (s setting) same(o setting) bool {
 // bridged reports whether two settings are bridged alike.
 func (s setting) bridged(o setting) bool {
 	return s.bridging().Equal(o.bridging()) && bytes.Equal(s.mac(), o.mac())
+}
+
+// offered reports whether two settings of a port offer the same to its guest.
+func (s setting) offered(o setting) bool {
+	return s.guest == nil || slices.Equal(s.guest.Offloads, o.guest.Offloads)
 }

@@ -8,11 +8,17 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// AllOffloads are the features that Config.Offloads may have.
-const AllOffloads = 1<<featureCsum | 1<<featureGuestCsum |
-	1<<featureGuestTSO4 | 1<<featureGuestTSO6 | 1<<featureGuestECN | 1<<featureGuestUFO |
-	1<<featureHostTSO4 | 1<<featureHostTSO6 | 1<<featureHostECN | 1<<featureHostUFO |
-	1<<featureGuestUSO4 | 1<<featureGuestUSO6 | 1<<featureHostUSO
+// Features that a port may offer, by what they leave undone in frames from the guest
+// and to it. All need OffloadCsum.
+const (
+	OffloadCsum = 1<<featureCsum | 1<<featureGuestCsum
+	OffloadTSO  = 1<<featureHostTSO4 | 1<<featureHostTSO6 | 1<<featureHostECN |
+		1<<featureGuestTSO4 | 1<<featureGuestTSO6 | 1<<featureGuestECN
+	OffloadUFO = 1<<featureHostUFO | 1<<featureGuestUFO
+	OffloadUSO = 1<<featureHostUSO | 1<<featureGuestUSO4 | 1<<featureGuestUSO6
+
+	AllOffloads = OffloadCsum | OffloadTSO | OffloadUFO | OffloadUSO
+)
 
 var (
 	_ vhostuser.Device     = (*Port)(nil)
@@ -24,13 +30,19 @@ var (
 // Attach implements vhostuser.Device: a front-end has connected.
 func (p *Port) Attach(s *vhostuser.Session) {
 	p.features, p.mtu = 0, 0
+	p.offered = p.offloads.Load()
 	p.failed.Store(false)
 	p.session.Store(s)
 }
 
+// SetOffloads says which features, of those in AllOffloads, are offered to front-ends
+// that connect from now on. It may be called at any time. One that is connected keeps
+// what it was offered: "features must not change" under a driver.
+func (p *Port) SetOffloads(features uint64) { p.offloads.Store(features & AllOffloads) }
+
 // Features implements vhostuser.Device.
 func (p *Port) Features() uint64 {
-	f := p.cfg.Offloads&AllOffloads |
+	f := p.offered |
 		1<<featureMrgRxbuf | 1<<featureVersion1 |
 		1<<virtqueue.FeatureNotifyOnEmpty | 1<<featureAnyLayout |
 		1<<virtqueue.FeatureIndirectDesc | 1<<virtqueue.FeatureEventIdx |

@@ -35,7 +35,7 @@ type Config struct {
 	MTU      int                // largest MTU that the guest may be told, in bytes; 0: it is told none
 	Switch   *vswitch.Switch    // where the port is attached
 	Port     vswitch.PortConfig // as what; its Name and Counters are the port's
-	Offloads uint64             // offload features offered, of those in AllOffloads
+	Offloads uint64             // see Port.SetOffloads
 	Logger   hclog.Logger
 
 	// Start gives a source to the data plane. Stop takes it back: when it
@@ -63,9 +63,11 @@ type Port struct {
 	receivers atomic.Pointer[[]*rxQueue]
 	caps      atomic.Pointer[vswitch.Caps]
 	session   atomic.Pointer[vhostuser.Session]
-	failed    atomic.Bool // the session has been told to end
-	features  uint64      // negotiated
-	mtu       int         // as the front-end told it
+	failed    atomic.Bool   // the session has been told to end
+	offloads  atomic.Uint64 // features to be offered to the next front-end ...
+	offered   uint64        // ... and to the one that there is
+	features  uint64        // negotiated
+	mtu       int           // as the front-end told it
 
 	mu sync.Mutex // of the control path: receivers, Close
 }
@@ -80,6 +82,8 @@ func New(cfg Config) (*Port, error) {
 		cfg.Port.Counters = &vswitch.Counters{}
 	}
 	p := &Port{cfg: cfg, log: cfg.Logger, counters: cfg.Port.Counters}
+	p.SetOffloads(cfg.Offloads)
+	p.offered = p.offloads.Load()
 	p.caps.Store(&vswitch.Caps{})
 	p.receivers.Store(&[]*rxQueue{})
 	for i := range cfg.Queues {

@@ -69,6 +69,7 @@ func Sample() *Backend {
 					Socket: "/run/vswitchd/vm1.sock", Mode: "server", Queues: 1,
 					Features:         []string{"VIRTIO_NET_F_MRG_RXBUF", "VIRTIO_F_VERSION_1"},
 					ProtocolFeatures: []string{"MQ", "REPLY_ACK"},
+					Offloads:         []string{"csum", "tso"},
 					MAC:              "52:54:00:00:00:01",
 					VLAN:             control.VLAN{Mode: "access", Tag: 7}, Flags: flags,
 					Counters: control.Counters{
