@@ -55,6 +55,7 @@ func (d *Daemon) openGuest(cfg *config.Port) (port, error) {
 	g.dev, err = netport.New(netport.Config{
 		Queues:   cfg.Queues,
 		MTU:      cfg.MTU,
+		MAC:      toldMAC(cfg),
 		Switch:   d.sw,
 		Port:     bridging(cfg.Name, cfg.MAC, &cfg.Bridging, g.counters),
 		Offloads: offloadFeatures(cfg.Offloads),
@@ -165,6 +166,7 @@ func (g *guest) blame(addr uintptr) bool         { return g.dev.Blame(addr) }
 func (g *guest) reconfigured(s setting) {
 	g.dev.SetOffloads(offloadFeatures(s.guest.Offloads))
 	g.note(func() { g.cfg.Bridging, g.cfg.MAC, g.cfg.Offloads = s.guest.Bridging, s.guest.MAC, s.guest.Offloads })
+	g.dev.SetMAC(toldMAC(s.guest))
 }
 
 // offloadFeatures returns the virtio features that offloads stand for.
@@ -182,6 +184,14 @@ func offloadFeatures(offloads []config.Offload) (features uint64) {
 		}
 	}
 	return features
+}
+
+// toldMAC is the address that a guest is told: that which is its own alone.
+func toldMAC(cfg *config.Port) vswitch.MAC {
+	if cfg.MAC == nil {
+		return vswitch.MAC{}
+	}
+	return vswitch.MAC(cfg.MAC)
 }
 
 func (g *guest) close() {

@@ -183,3 +183,33 @@ func TestOffloads(t *testing.T) {
 	}
 	l.reload("[port.a]\noffloads = []\n", "port a reconfigured")
 }
+
+// A guest that asks its device for its address hears when the configuration has another.
+func TestReloadTellsGuestItsAddress(t *testing.T) {
+	l := newLab(t, "[port.a]\nmac = \"52:54:00:00:00:01\"\n")
+	fe, err := vhostusertest.Dial(l.socket("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fe.Close()
+	l.must(fe.Handshake(1<<vhostuser.FeatureProtocolFeatures|1<<virtqueue.FeatureVersion1,
+		1<<vhostuser.ProtocolFeatureConfig|1<<vhostuser.ProtocolFeatureBackendReq))
+	ch, err := fe.OpenChannel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ch.Close()
+	mac := func(want string) {
+		t.Helper()
+		b, err := fe.GetConfig(0, 6)
+		if got := net.HardwareAddr(b).String(); err != nil || got != want {
+			t.Fatalf("guest is told %s, %v; want %s", got, err, want)
+		}
+	}
+	mac("52:54:00:00:00:01")
+	l.reload("[port.a]\nmac = \"52:54:00:00:00:02\"\n", "port a reconfigured")
+	if r, _, err := ch.Recv(); err != nil || r != vhostuser.BackendConfigChangeMsg {
+		t.Fatalf("front-end receives %v, %v", r, err)
+	}
+	mac("52:54:00:00:00:02")
+}

@@ -25,12 +25,14 @@ var (
 	_ vhostuser.Sequential = (*Port)(nil)
 	_ vhostuser.RARPer     = (*Port)(nil)
 	_ vhostuser.MTUSetter  = (*Port)(nil)
+	_ vhostuser.Configurer = (*Port)(nil)
 )
 
 // Attach implements vhostuser.Device: a front-end has connected.
 func (p *Port) Attach(s *vhostuser.Session) {
 	p.features, p.mtu = 0, 0
 	p.offered = p.offloads.Load()
+	p.space.begin(p.cfg.Queues, p.cfg.MTU)
 	p.failed.Store(false)
 	p.session.Store(s)
 }
@@ -43,7 +45,7 @@ func (p *Port) SetOffloads(features uint64) { p.offloads.Store(features & AllOff
 // Features implements vhostuser.Device.
 func (p *Port) Features() uint64 {
 	f := p.offered |
-		1<<featureMrgRxbuf | 1<<featureVersion1 |
+		1<<featureMrgRxbuf | 1<<featureStatus | 1<<featureVersion1 |
 		1<<virtqueue.FeatureNotifyOnEmpty | 1<<featureAnyLayout |
 		1<<virtqueue.FeatureIndirectDesc | 1<<virtqueue.FeatureEventIdx |
 		1<<virtqueue.FeatureInOrder
@@ -56,6 +58,9 @@ func (p *Port) Features() uint64 {
 	if p.cfg.MTU > 0 {
 		f |= 1 << featureMTU
 	}
+	if p.space.tells() {
+		f |= 1 << featureMAC
+	}
 	return f
 }
 
@@ -66,6 +71,7 @@ func (p *Port) ProtocolFeatures() uint64 {
 		1<<vhostuser.ProtocolFeatureRARP |
 		1<<vhostuser.ProtocolFeatureReplyAck |
 		1<<vhostuser.ProtocolFeatureBackendReq |
+		1<<vhostuser.ProtocolFeatureConfig |
 		1<<vhostuser.ProtocolFeatureResetDevice |
 		1<<vhostuser.ProtocolFeatureInbandNotifications |
 		1<<vhostuser.ProtocolFeatureConfigureMemSlots |
@@ -98,6 +104,7 @@ func (p *Port) SetMTU(mtu int) error {
 		return fmt.Errorf("MTU %d is more than the %d that the port is configured for", mtu, p.cfg.MTU)
 	}
 	p.mtu = mtu
+	p.space.setMTU(mtu)
 	p.updateCaps()
 	return nil
 }
@@ -107,7 +114,7 @@ func (p *Port) SetMTU(mtu int) error {
 func (p *Port) updateCaps() {
 	caps := capsFor(p.features)
 	if p.features&(1<<featureMTU) != 0 {
-		caps.MTU = p.mtu
+		caps.MTU = p.mtuTold()
 	}
 	p.caps.Store(&caps)
 }

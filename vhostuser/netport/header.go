@@ -13,6 +13,7 @@ const (
 	featureCsum      = 0  // the device completes checksums of frames from the guest
 	featureGuestCsum = 1  // the driver takes frames with partial checksums
 	featureMTU       = 3  // the device tells the driver the MTU
+	featureMAC       = 5  // ... its address
 	featureGuestTSO4 = 7  // the driver takes TSOv4 ...
 	featureGuestTSO6 = 8  // ... and TSOv6 ...
 	featureGuestECN  = 9  // ... with ECN ...
@@ -22,6 +23,7 @@ const (
 	featureHostECN   = 13 // ... with ECN ...
 	featureHostUFO   = 14 // ... and UFO
 	featureMrgRxbuf  = 15 // a frame may fill several receive buffers
+	featureStatus    = 16 // ... whether there is a link
 	featureMQ        = 22 // several queue pairs
 	featureAnyLayout = 27 // of legacy drivers: header and data may share descriptors
 	featureGuestUSO4 = 54

@@ -62,16 +62,17 @@ func newLab(tb testing.TB) *lab {
 // guestConfig is what there is to say about a guest. The zero value is a modern guest
 // with one queue pair.
 type guestConfig struct {
-	mtu      int    // offered
-	features uint64 // 0: modern
-	queues   int    // queue pairs; 0: 1
-	size     int    // of each ring; 0: 256
-	memory   int    // bytes for the buffers of each ring; 0: 1 MiB
-	parked   bool   // its rings are not started
-	disabled bool   // its rings are started disabled
-	eventfds bool   // it has kick and call eventfds
-	offloads uint64 // Config.Offloads
-	dry      bool   // it gets nothing that is flooded
+	mtu      int         // offered
+	mac      vswitch.MAC // told; zero: none
+	features uint64      // 0: modern
+	queues   int         // queue pairs; 0: 1
+	size     int         // of each ring; 0: 256
+	memory   int         // bytes for the buffers of each ring; 0: 1 MiB
+	parked   bool        // its rings are not started
+	disabled bool        // its rings are started disabled
+	eventfds bool        // it has kick and call eventfds
+	offloads uint64      // Config.Offloads
+	dry      bool        // it gets nothing that is flooded
 }
 
 // A guest is a port with a driver for each of its rings.
@@ -155,7 +156,7 @@ func (l *lab) newPort(cfg guestConfig) *guest {
 	pc.MACs = []vswitch.MAC{vswitchtest.Station(g.n)}
 	var err error
 	g.port, err = netport.New(netport.Config{
-		Queues: cfg.queues, MTU: cfg.mtu, Switch: l.sw, Port: pc, Offloads: cfg.offloads,
+		Queues: cfg.queues, MTU: cfg.mtu, MAC: cfg.mac, Switch: l.sw, Port: pc, Offloads: cfg.offloads,
 		Logger: hclog.NewNullLogger(),
 		Start:  g.start,
 		Stop:   g.stop,

@@ -33,6 +33,7 @@ type Source interface {
 type Config struct {
 	Queues   int                // queue pairs offered, 1 to MaxQueues
 	MTU      int                // largest MTU that the guest may be told, in bytes; 0: it is told none
+	MAC      vswitch.MAC        // the address that the guest is told, see Port.SetMAC; zero: none
 	Switch   *vswitch.Switch    // where the port is attached
 	Port     vswitch.PortConfig // as what; its Name and Counters are the port's
 	Offloads uint64             // see Port.SetOffloads
@@ -68,6 +69,7 @@ type Port struct {
 	offered   uint64        // ... and to the one that there is
 	features  uint64        // negotiated
 	mtu       int           // as the front-end told it
+	space     configSpace
 
 	mu sync.Mutex // of the control path: receivers, Close
 }
@@ -86,6 +88,8 @@ func New(cfg Config) (*Port, error) {
 	p.offered = p.offloads.Load()
 	p.caps.Store(&vswitch.Caps{})
 	p.receivers.Store(&[]*rxQueue{})
+	p.space.mac = cfg.MAC
+	p.space.begin(cfg.Queues, cfg.MTU)
 	for i := range cfg.Queues {
 		p.rx = append(p.rx, &rxQueue{port: p, index: 2 * i})
 		p.tx = append(p.tx, &txQueue{port: p, index: 2*i + 1, kick: -1})

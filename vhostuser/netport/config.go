@@ -1,0 +1,150 @@
+package netport
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/vhostuser"
+)
+
+// The configuration space of a network device, struct virtio_net_config (virtio 1.2,
+// section 5.1.4), little-endian. Offsets of its fields in bytes:
+const (
+	configMAC      = 0  // u8[6], with MAC
+	configStatus   = 6  // le16, with STATUS
+	configMaxPairs = 8  // le16, queue pairs, with MQ
+	configMTU      = 10 // le16, bytes, with MTU
+	configSpeed    = 12 // le32, Mbit/s, with SPEED_DUPLEX
+	configDuplex   = 16 // u8, likewise
+	// What follows is about RSS and hash reports, which are not offered: zero.
+	configLen = 24
+)
+
+// Values of these fields.
+const (
+	statusLinkUp  = 1 // VIRTIO_NET_S_LINK_UP: of the cable, which is always plugged in
+	speedUnknown  = 0xffff_ffff
+	duplexUnknown = 0xff
+)
+
+var errReadOnly = errors.New("the field is read-only for a driver")
+
+// A configSpace is what a port's driver reads about its device.
+//
+// What it says of the address begins anew with each session: of which there is one
+// at a time, and whose features must not change before it ends.
+type configSpace struct {
+	mu     sync.Mutex // of the session and of the daemon, which changes the address
+	mac    vswitch.MAC
+	told   bool // the session's front-end is offered MAC
+	fields [configLen]byte
+}
+
+// begin sets the fields for a session.
+func (c *configSpace) begin(queues, mtu int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told = c.mac != vswitch.MAC{}
+	f := &c.fields
+	copy(f[configMAC:], c.mac[:])
+	binary.LittleEndian.PutUint16(f[configStatus:], statusLinkUp)
+	binary.LittleEndian.PutUint16(f[configMaxPairs:], uint16(queues))
+	binary.LittleEndian.PutUint16(f[configMTU:], uint16(mtu))
+	binary.LittleEndian.PutUint32(f[configSpeed:], speedUnknown)
+	f[configDuplex] = duplexUnknown
+}
+
+// tells reports whether the field mac is valid in this session.
+func (c *configSpace) tells() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.told
+}
+
+// setMTU changes the field mtu.
+func (c *configSpace) setMTU(mtu int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	binary.LittleEndian.PutUint16(c.fields[configMTU:], uint16(mtu))
+}
+
+// setMAC changes the address for sessions to come, and, if the present one has been told
+// an address and there still is one, the field mac. It reports whether that has changed.
+func (c *configSpace) setMAC(mac vswitch.MAC) (changed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mac = mac
+	if !c.told || mac == (vswitch.MAC{}) || mac == vswitch.MAC(c.fields[configMAC:]) {
+		return false
+	}
+	copy(c.fields[configMAC:], mac[:])
+	return true
+}
+
+// SetMAC sets the address that the guest is told, if it asks its device for one; the zero
+// value: none. A guest that is there and was told another one is notified; whether
+// a guest is told one at all changes when the next front-end connects.
+func (p *Port) SetMAC(mac vswitch.MAC) {
+	if !p.space.setMAC(mac) {
+		return
+	}
+	if s := p.session.Load(); s != nil {
+		s.ConfigChanged()
+	}
+}
+
+// ReadConfig implements vhostuser.Configurer.
+func (p *Port) ReadConfig() []byte {
+	p.space.mu.Lock()
+	defer p.space.mu.Unlock()
+	return bytes.Clone(p.space.fields[:])
+}
+
+// WriteConfig implements vhostuser.Configurer. "All of [the fields] are read-only for a
+// driver", but "when using the legacy interface, mac is driver-writable". (It is what
+// the guest reads back, and no more: addresses are learned from frames, or pinned.)
+// Some front-ends write the whole space for a driver that has written a part.
+//
+// A front-end that restores a device which it has migrated writes what was read from
+// another one. That must not promise the guest more than this one has.
+func (p *Port) WriteConfig(offset int, data []byte, migration bool) error {
+	c := &p.space
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := c.fields
+	copy(next[offset:], data)
+	if !migration {
+		legacy := p.features != 0 && p.features&(1<<featureVersion1) == 0
+		if !legacy || !bytes.Equal(next[configStatus:], c.fields[configStatus:]) {
+			return errReadOnly
+		}
+		c.fields = next
+		return nil
+	}
+	if n := int(binary.LittleEndian.Uint16(next[configMaxPairs:])); n > p.cfg.Queues {
+		return fmt.Errorf("%d queue pairs, the port is configured for %d", n, p.cfg.Queues)
+	}
+	mtu := int(binary.LittleEndian.Uint16(next[configMTU:]))
+	if mtu > p.cfg.MTU {
+		return fmt.Errorf("MTU %d is more than the %d that the port is configured for", mtu, p.cfg.MTU)
+	}
+	c.fields, p.mtu = next, mtu
+	p.updateCaps()
+	return nil
+}
+
+// mtuTold returns the MTU that the driver was told, 0: none that we know of. A
+// front-end says by NET_SET_MTU what it tells, or asks by CONFIG what to tell.
+func (p *Port) mtuTold() int {
+	if p.mtu != 0 {
+		return p.mtu
+	}
+	if s := p.session.Load(); s != nil && s.Snapshot().ProtocolFeatures&(1<<vhostuser.ProtocolFeatureConfig) != 0 {
+		return p.cfg.MTU
+	}
+	return 0
+}
