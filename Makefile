@@ -55,7 +55,7 @@ fuzz-short: tools ## Each fuzz target for FUZZTIME (5000x)
 	done
 
 e2e: lab build ## End-to-end tests with QEMU guests and DPDK's virtio-user (as root)
-	go test -tags e2e -count=1 -p 1 -timeout 30m ./test/...
+	go test -tags e2e -count=1 -p 1 -timeout 30m ./switch ./test/...
 
 e2e-long: lab build ## As e2e, with what takes long: every QEMU option, memory hot-plug, 50 kills, client mode (as root)
 	go test -tags e2e,long -count=1 -p 1 -timeout 60m ./test/e2e

@@ -134,6 +134,9 @@ func (p *testPacket) addIPv6(rnd *rand.Rand, s packetShape) {
 		if rnd.IntN(3) == 0 {
 			p.addExtension(protoDestOpts, 8*(1+rnd.IntN(2)))
 		}
+		if s.kind != kindUFO && rnd.IntN(3) == 0 {
+			p.addRouting()
+		}
 	}
 	p.l4 = len(p.data)
 }
@@ -144,6 +147,15 @@ func (p *testPacket) addExtension(proto byte, length int) {
 	p.next = len(p.data)
 	p.data = append(p.data, p.proto(), byte(length/8-1), 1, byte(length-4)) // PadN
 	p.data = append(p.data, make([]byte, length-4)...)
+	p.unfrag = len(p.data)
+}
+
+// addRouting appends a routing header (RFC 8200, section 4.4) of a packet that has
+// reached its destination: no segments are left.
+func (p *testPacket) addRouting() {
+	p.data[p.next] = protoRouting
+	p.next = len(p.data)
+	p.data = append(p.data, p.proto(), 0, 253, 0, 0, 0, 0, 0) // an experimental type (RFC 4727)
 	p.unfrag = len(p.data)
 }
 
@@ -158,7 +170,7 @@ func (p *testPacket) addTransport(rnd *rand.Rand) {
 	options := rnd.IntN(11) * 4
 	p.data = binary.BigEndian.AppendUint32(p.data, rnd.Uint32()|rnd.Uint32()) // often close to where it wraps
 	p.data = binary.BigEndian.AppendUint32(p.data, rnd.Uint32())
-	p.data = append(p.data, byte(5+options/4)<<4, byte(rnd.Uint32())&^(0x02|0x04|0x20)) // no SYN, RST, URG
+	p.data = append(p.data, byte(5+options/4)<<4|byte(rnd.IntN(16)), byte(rnd.Uint32()))
 	p.put16(uint16(rnd.Uint32()), 0, 0)
 	for range options {
 		p.data = append(p.data, 1) // no operation
@@ -217,8 +229,8 @@ func (p *testPacket) request(rnd *rand.Rand, s packetShape, payload int) {
 		if s.v6 {
 			o.GSOType = GSOTCPv6
 		}
-		if p.data[p.l4+13]&tcpCWR != 0 {
-			o.GSOType |= GSOECN
+		if rnd.IntN(2) == 0 {
+			o.GSOType |= GSOECN // CWR may be set without it, and the other way round
 		}
 	case kindUSO:
 		o.GSOType = GSOUDPL4
