@@ -54,7 +54,8 @@ const (
 	DropSourceDown                   // in: the port it came from is down or detached
 	DropDown                         // out: the port has no running guest, or no carrier
 	DropRingFull                     // out: no receive buffers, or the socket's are full
-	DropTooBig                       // out: larger than the port's MTU, or than its receive buffers
+	DropTooBig                       // out: larger than the port's MTU
+	DropNoFit                        // out: larger than all the receive buffers that it may fill
 	DropFault                        // out: the port's memory turned out to be bad
 	DropSendError                    // out: the kernel refused it
 	numDropReasons
@@ -76,6 +77,7 @@ var dropNames = [numDropReasons]string{
 	DropDown:       "port-down",
 	DropRingFull:   "ring-full",
 	DropTooBig:     "too-big",
+	DropNoFit:      "buffers-too-small",
 	DropFault:      "memory-fault",
 	DropSendError:  "send-error",
 }

@@ -116,12 +116,16 @@ func (p *Port) updateCaps() {
 	if p.features&(1<<featureMTU) != 0 {
 		caps.MTU = p.mtuTold()
 	}
+	if p.features&takesGSO == 0 {
+		caps.MaxGS = vswitch.MaxFrameLen // of no interest; nobody need measure
+	}
 	p.caps.Store(&caps)
 }
 
 // RingStarted implements vhostuser.Device.
 func (p *Port) RingStarted(r vhostuser.Ring) error {
 	if r.Index%2 == 0 {
+		p.updateCaps() // another driver may have other buffers
 		p.rx[r.Index/2].start(r, p.features)
 	} else if err := p.tx[r.Index/2].start(r, p.features); err != nil {
 		return fmt.Errorf("ring %d: %w", r.Index, err)

@@ -47,12 +47,13 @@ func headerLenFor(features uint64) int {
 }
 
 // decodeOffload decodes a header, which may be in guest memory: each byte of it is
-// loaded once.
+// loaded once. Of the flags, NEEDS_CSUM alone is a driver's to set: DATA_VALID would
+// have others believe in a checksum that nobody has looked at.
 func decodeOffload(b []byte) vswitch.Offload {
 	h := (*[legacyHeaderLen]byte)(b)
 	lo, hi := binary.LittleEndian.Uint64(h[:]), binary.LittleEndian.Uint16(h[8:])
 	return vswitch.Offload{
-		Flags:      uint8(lo),
+		Flags:      uint8(lo) & vswitch.HdrNeedsCsum,
 		GSOType:    uint8(lo >> 8),
 		HdrLen:     uint16(lo >> 16),
 		GSOSize:    uint16(lo >> 32),

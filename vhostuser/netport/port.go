@@ -109,9 +109,6 @@ func (p *Port) Close() { p.attachment.Detach() }
 // Attachment returns the port's place in the switch.
 func (p *Port) Attachment() *vswitch.Attachment { return p.attachment }
 
-// Caps implements vswitch.Port.
-func (p *Port) Caps() vswitch.Caps { return *p.caps.Load() }
-
 // Blame ends the port's session if addr is in its guest's memory, and reports
 // whether it was. It may be called from anywhere and does not wait.
 func (p *Port) Blame(addr uintptr) bool {

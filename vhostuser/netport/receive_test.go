@@ -70,26 +70,26 @@ func TestBuffersThatAreNotMergeable(t *testing.T) {
 				a.poll()
 				b.gets(f)
 			}
-			tooBig := func(n int) {
+			tooLong := func(n int) {
 				t.Helper()
 				a.send(a.frameTo(b, n))
 				a.poll()
 				b.getsNothing()
 			}
-			tooBig(1515)
-			tooBig(65000)
+			tooLong(1515)
+			tooLong(65000)
 			fits(1514)
-			tooBig(1514)
-			tooBig(1013 - b.hdrLen)
+			tooLong(1514)
+			tooLong(1013 - b.hdrLen)
 			fits(1012 - b.hdrLen)
-			b.dropped(map[vswitch.DropReason]uint64{vswitch.DropTooBig: 4})
+			b.dropped(map[vswitch.DropReason]uint64{vswitch.DropNoFit: 4})
 		})
 	}
 }
 
-// A frame that all of the ring's buffers together cannot hold is too big; one for
+// A frame that all of the ring's buffers together cannot hold never fits; one for
 // which there is no room now finds the ring full.
-func TestTooBigOrFull(t *testing.T) {
+func TestNoFitOrFull(t *testing.T) {
 	l := newLab(t)
 	a := l.newGuest(guestConfig{})
 	b := l.newGuest(guestConfig{size: 8})
@@ -105,7 +105,7 @@ func TestTooBigOrFull(t *testing.T) {
 	a.send(fits)
 	a.poll()
 	b.gets(fits)
-	b.dropped(map[vswitch.DropReason]uint64{vswitch.DropRingFull: 2, vswitch.DropTooBig: 1})
+	b.dropped(map[vswitch.DropReason]uint64{vswitch.DropRingFull: 2, vswitch.DropNoFit: 1})
 }
 
 // A guest that does not receive loses its frames; the one that sends does not wait,

@@ -101,8 +101,8 @@ func (q *rxQueue) attempt(frames []*vswitch.Frame) (foreign bool) {
 		case put:
 			q.sent++
 			q.bytes += f.Len
-		case tooBig:
-			q.port.counters.Drop(vswitch.DropTooBig, 1)
+		case noFit:
+			q.port.counters.Drop(vswitch.DropNoFit, 1)
 		case full:
 			q.port.counters.Drop(vswitch.DropRingFull, 1)
 		case broken:
@@ -138,7 +138,7 @@ type outcome int
 
 const (
 	put outcome = iota
-	tooBig
+	noFit
 	full
 	broken // the ring
 	bad    // a chain
@@ -194,7 +194,7 @@ func (q *rxQueue) putLong(f *vswitch.Frame, need int) outcome {
 	for room < need {
 		c, o := q.chain(q.taken + chains)
 		if o == full && chains == q.size {
-			o = tooBig // all the buffers that there can be are not enough
+			return q.tooSmall(f, room) // all the buffers that there can be are not enough
 		}
 		if o != put {
 			return o
@@ -203,7 +203,7 @@ func (q *rxQueue) putLong(f *vswitch.Frame, need int) outcome {
 		pieces += len(c.Writable)
 		room += virtqueue.Len(c.Writable)
 		if room < need && (!q.mergeable || pieces > maxPieces) {
-			return tooBig
+			return q.tooSmall(f, room)
 		}
 	}
 	var hdr [headerLen]byte
