@@ -1,0 +1,338 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Traffic says who sends what to whom: port 0 to 1, 2 to 3 and so on.
+type Traffic struct {
+	Shape Shape
+	Size  int  // bytes of a frame, without FCS
+	Flows int  // of each sender, a multiple of its queues (rounded up); 0: 1
+	MACs  int  // addresses of each port, each of them the source of some flows; 0: 1
+	Pairs int  // so many pairs of ports have traffic; 0: all
+	Both  bool // each port of a pair sends to the other
+
+	// Spin is how many turns of an empty loop the generator takes between two looks at
+	// its rings, and Batch is how many buffers it recycles at least at a time: whoever
+	// looks at a ring that the other side is writing slows it down. 0: what was found
+	// to be best for the back-ends that there are.
+	Spin, Batch int
+
+	// Waited, if there is one, returns for how long the generator and the back-end have
+	// been ready to run and not running so far, because something else ran in their
+	// place. See Rate.Calm.
+	Waited func() time.Duration
+}
+
+// See Traffic.
+const (
+	defaultSpin  = 200
+	defaultBatch = 32
+)
+
+// quietEvery is how many rounds a port without traffic of its own is left alone.
+const quietEvery = 64
+
+// sampleEvery is how many frames a receiveq takes before the next is looked at.
+const sampleEvery = 1000
+
+// A Generator is some guests and the traffic between them.
+type Generator struct {
+	ports   []*Port
+	traffic Traffic
+	maker   *maker
+	senders []*sender
+	busy    []*receiver // of ports with traffic
+	quiet   []*receiver // of the others
+	hushed  bool        // what arrives is of no interest
+	rounds  uint
+	spun    int
+}
+
+// A sender is a transmitq with traffic to one port.
+type sender struct {
+	*queue
+	from, to uint8
+	lane     int // its number among its port's queues
+	lanes    int
+	flow     int      // of the next frame, as a multiple of lanes
+	numbers  []uint64 // by flow: last used
+	varies   bool     // frames have to be written anew each time
+}
+
+// A receiver is a receiveq.
+type receiver struct {
+	*queue
+	port    uint8
+	sampled uint64 // total at the last sample
+
+	last         [][]uint64 // number last received, by port and flow; nil: frames are not numbered
+	seen, strays uint64
+}
+
+// NewGenerator prepares traffic between ports, whose rings are idle. The ports belong to
+// the caller.
+func NewGenerator(ports []*Port, t Traffic) (*Generator, error) {
+	t.Flows, t.MACs = max(t.Flows, 1), max(t.MACs, 1)
+	if len(ports) > 0 {
+		lanes := len(ports[0].tx)
+		t.Flows = (t.Flows + lanes - 1) / lanes * lanes
+	}
+	if t.Pairs == 0 {
+		t.Pairs = len(ports) / 2
+	}
+	if t.Spin == 0 {
+		t.Spin = defaultSpin
+	}
+	if t.Batch == 0 {
+		t.Batch = defaultBatch
+	}
+	least := MinSize
+	if t.Shape == GSO {
+		least = tcpData + tagLen
+	}
+	switch {
+	case len(ports) < 2*t.Pairs || len(ports) > 256 || t.Pairs < 1:
+		return nil, fmt.Errorf("%d ports for %d pairs (at most 256 ports)", len(ports), t.Pairs)
+	case slices.ContainsFunc(ports, func(p *Port) bool { return len(p.tx) != len(ports[0].tx) }):
+		return nil, errors.New("not all ports have the same number of queues")
+	case t.Size < least:
+		return nil, fmt.Errorf("%d bytes are not enough for a frame, %d are", t.Size, least)
+	case t.MACs > 1<<24:
+		return nil, fmt.Errorf("%d addresses, there are 2^24", t.MACs)
+	}
+	g := &Generator{ports: ports, traffic: t, maker: newMaker(t.Shape, t.Size, t.MACs)}
+	for i, p := range ports {
+		if p.cfg.MaxFrame < t.Size {
+			return nil, fmt.Errorf("port %d is for frames of %d bytes, not %d", i, p.cfg.MaxFrame, t.Size)
+		}
+		for _, q := range p.rx {
+			r := &receiver{queue: q, port: uint8(i)}
+			if i < 2*t.Pairs {
+				g.busy = append(g.busy, r)
+			} else {
+				g.quiet = append(g.quiet, r)
+			}
+		}
+	}
+	for i := range t.Pairs {
+		if err := g.addSender(2*i, 2*i+1); err != nil {
+			return nil, err
+		}
+		if !t.Both {
+			continue
+		}
+		if err := g.addSender(2*i+1, 2*i); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+// addSender prepares the traffic from one port to another: all buffers hold a frame.
+func (g *Generator) addSender(from, to int) error {
+	lanes := len(g.ports[from].tx)
+	for lane, q := range g.ports[from].tx {
+		if q.out() != 0 {
+			return errors.New("port has traffic already")
+		}
+		s := &sender{queue: q, from: uint8(from), to: uint8(to), lane: lane, lanes: lanes}
+		s.numbers = make([]uint64, (g.traffic.Flows+lanes-1)/lanes)
+		s.varies = len(s.numbers) > q.size
+		q.setup(headerLen+g.traffic.Size, false)
+		for i := range q.size {
+			g.maker.fill(q.buf(q.at(q.next+i)), s.tag(i%len(s.numbers)))
+		}
+		g.senders = append(g.senders, s)
+	}
+	return nil
+}
+
+// tag returns the tag of a frame without number in one of the sender's flows.
+func (s *sender) tag(flow int) tag {
+	return tag{from: s.from, to: s.to, flow: uint32(flow*s.lanes + s.lane)}
+}
+
+// stamp writes the next n frames, one of each flow in turn.
+func (g *Generator) stamp(s *sender, n int, numbered bool) {
+	for i := range n {
+		t := s.tag(s.flow)
+		if numbered {
+			s.numbers[s.flow]++
+			t.number = s.numbers[s.flow]
+		}
+		if s.flow++; s.flow == len(s.numbers) {
+			s.flow = 0
+		}
+		g.maker.restamp(s.buf(s.at(s.next+i)), t)
+	}
+}
+
+// send offers n more frames.
+func (g *Generator) send(s *sender, n int) {
+	if s.varies {
+		g.stamp(s, n, false)
+	}
+	s.offer(n)
+}
+
+// Announce has every port of a pair send one frame from each of its addresses to the
+// other port, and takes whatever comes of it, so that a switch knows where everybody is.
+func (g *Generator) Announce() error {
+	g.hushed = true
+	defer func() { g.hushed = false }()
+	for i := range 2 * g.traffic.Pairs {
+		to := i ^ 1
+		q := g.ports[i].tx[0]
+		m := newMaker(UDP, MinSize, g.traffic.MACs)
+		q.setup(headerLen+MinSize, false)
+		for n := 0; n < g.traffic.MACs; {
+			k := min(g.traffic.MACs-n, q.pending, announceBatch)
+			for j := range k {
+				m.fill(q.buf(q.at(q.next+j)), tag{from: uint8(i), to: uint8(to), flow: uint32(n + j)})
+			}
+			q.offer(k)
+			if err := g.await("the back-end has taken the frames", q); err != nil {
+				return err
+			}
+			n += k
+		}
+	}
+	if err := g.settle(); err != nil {
+		return err
+	}
+	senders := g.senders
+	g.senders = nil
+	for _, s := range senders {
+		if s.lane == 0 {
+			if err := g.addSender(int(s.from), int(s.to)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// announceBatch is how many new addresses a back-end is shown at a time.
+const announceBatch = 32
+
+// patience is how long a back-end may take for what it should do at once.
+const patience = 20 * time.Second
+
+// await takes frames until the device has used all buffers of a transmitq.
+func (g *Generator) await(what string, q *queue) error {
+	for end := time.Now().Add(patience); q.out() != 0; {
+		if _, err := q.reap(); err != nil {
+			return err
+		}
+		if err := g.receiveAll(); err != nil {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("after %v it is still not so that %s", patience, what)
+		}
+	}
+	return nil
+}
+
+// receiveAll takes what has arrived anywhere.
+func (g *Generator) receiveAll() error {
+	for _, rs := range [][]*receiver{g.busy, g.quiet} {
+		for _, r := range rs {
+			if _, err := g.receive(r, 1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// quietFor is how long nothing has to arrive until nothing more is expected.
+const quietFor = 20 * time.Millisecond
+
+// settle ends traffic: it waits until the device has used all that was sent, and nothing
+// more arrives.
+func (g *Generator) settle() error {
+	for _, s := range g.senders {
+		if err := g.await("the back-end has taken what was sent", s.queue); err != nil {
+			return err
+		}
+	}
+	before, since := uint64(0), time.Now()
+	for time.Since(since) < quietFor {
+		if err := g.receiveAll(); err != nil {
+			return err
+		}
+		if n := g.received(); n != before {
+			before, since = n, time.Now()
+		}
+	}
+	return nil
+}
+
+// received returns how many frames have arrived at ports with traffic.
+func (g *Generator) received() (n uint64) {
+	for _, r := range g.busy {
+		n += r.total
+	}
+	return n
+}
+
+// sent returns how many frames the device has taken.
+func (g *Generator) sent() (n uint64) {
+	for _, s := range g.senders {
+		n += s.total
+	}
+	return n
+}
+
+// receive takes what has arrived in a receiveq and gives the buffers back, if there are
+// batch of them at least.
+func (g *Generator) receive(r *receiver, batch int) (int, error) {
+	n, err := r.reap()
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	switch {
+	case g.hushed:
+	case r.last != nil:
+		err = g.examine(r, n)
+	case r.total-r.sampled >= sampleEvery:
+		r.sampled = r.total
+		err = g.sample(r)
+	}
+	if r.pending >= batch {
+		r.offer(r.pending)
+	}
+	return n, err
+}
+
+// sample looks at one frame that has arrived, and then makes another of it.
+func (g *Generator) sample(r *receiver) error {
+	buf, err := r.received(0)
+	if err != nil {
+		return err
+	}
+	t, err := g.maker.parse(buf)
+	if errors.Is(err, errForeign) {
+		return nil // somebody else's
+	}
+	if err == nil {
+		clear(buf)
+		if t.to != r.port && g.maker.shape != Broadcast {
+			err = fmt.Errorf("%v came to port %d", t, r.port)
+		}
+	}
+	return err
+}
+
+// pause takes a little time.
+func (g *Generator) pause() {
+	for range g.traffic.Spin {
+		g.spun++
+	}
+}

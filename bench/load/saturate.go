@@ -1,0 +1,145 @@
+package load
+
+import (
+	"slices"
+	"time"
+)
+
+// Rate is what went through a back-end in some time. Frames are counted where they arrive.
+type Rate struct {
+	Size    int      // bytes of each frame
+	Windows []Window // what was measured, after the warm-up
+
+	// Of the whole run, from the first frame to the last.
+	Sent, Received uint64
+}
+
+// A Window is a piece of the time in which was measured.
+type Window struct {
+	Elapsed        time.Duration
+	Waited         time.Duration // as Traffic.Waited says
+	Sent, Received uint64
+}
+
+// windowTime is how long a window is: long enough for thousands of frames, and short
+// enough to lie between two turns of other processes.
+const windowTime = 10 * time.Millisecond
+
+// Calm returns the windows in which nobody had to wait for a processor for longer than a
+// twentieth of the time.
+func (r Rate) Calm() (calm []Window) {
+	for _, w := range r.Windows {
+		if w.Waited <= w.Elapsed/20 {
+			calm = append(calm, w)
+		}
+	}
+	return calm
+}
+
+// PPS returns frames per second: the median of the calm windows. 0: there is none.
+func (r Rate) PPS() float64 {
+	var pps []float64
+	for _, w := range r.Calm() {
+		pps = append(pps, float64(w.Received)/w.Elapsed.Seconds())
+	}
+	if len(pps) == 0 {
+		return 0
+	}
+	slices.Sort(pps)
+	return pps[len(pps)/2]
+}
+
+// BPS returns bits per second.
+func (r Rate) BPS() float64 { return r.PPS() * float64(r.Size) * 8 }
+
+// Elapsed returns how long was measured, and how many frames arrived meanwhile.
+func (r Rate) Elapsed() (d time.Duration, frames uint64) {
+	for _, w := range r.Windows {
+		d += w.Elapsed
+		frames += w.Received
+	}
+	return d, frames
+}
+
+// Lost returns how many frames the back-end has dropped, over the whole run.
+func (r Rate) Lost() int64 { return int64(r.Sent - r.Received) }
+
+// clockEvery is how many rounds go by until the clock is looked at.
+const clockEvery = 16
+
+// Saturate keeps all senders' rings full and all receivers' rings supplied, and measures
+// for a while after a warm-up.
+func (g *Generator) Saturate(warm, measure time.Duration) (Rate, error) {
+	for _, s := range g.senders {
+		g.send(s, s.pending)
+	}
+	return g.measure(warm, measure, func(time.Duration) error {
+		for _, s := range g.senders {
+			if _, err := s.reap(); err != nil {
+				return err
+			}
+			if s.pending >= g.traffic.Batch {
+				g.send(s, s.pending)
+			}
+		}
+		return nil
+	})
+}
+
+// measure does rounds of sending, as send has it, and receiving.
+func (g *Generator) measure(warm, measure time.Duration, send func(now time.Duration) error) (Rate, error) {
+	r := Rate{Size: g.traffic.Size, Sent: g.sent(), Received: g.received()}
+	r.Windows = make([]Window, 0, measure/windowTime+1)
+	start, end := time.Now(), warm
+	var w Window // what the counters were at its start
+	var now time.Duration
+	for n := 0; ; n++ {
+		if n%clockEvery == 0 {
+			if now = time.Since(start); now >= end {
+				was := w
+				w = Window{now, g.waited(), g.sent(), g.received()}
+				if end > warm {
+					r.Windows = append(r.Windows, Window{w.Elapsed - was.Elapsed, w.Waited - was.Waited, w.Sent - was.Sent, w.Received - was.Received})
+				}
+				if now >= warm+measure {
+					err := g.settle()
+					r.Sent, r.Received = g.sent()-r.Sent, g.received()-r.Received
+					return r, err
+				}
+				end = now + windowTime
+			}
+		}
+		if err := send(now); err != nil {
+			return r, err
+		}
+		if err := g.round(); err != nil {
+			return r, err
+		}
+		g.pause()
+	}
+}
+
+// waited returns Traffic.Waited.
+func (g *Generator) waited() time.Duration {
+	if g.traffic.Waited == nil {
+		return 0
+	}
+	return g.traffic.Waited()
+}
+
+// round takes what has arrived.
+func (g *Generator) round() error {
+	for _, r := range g.busy {
+		if _, err := g.receive(r, g.traffic.Batch); err != nil {
+			return err
+		}
+	}
+	if g.rounds++; g.rounds%quietEvery == 0 {
+		for _, r := range g.quiet {
+			if _, err := g.receive(r, g.traffic.Batch); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
