@@ -40,9 +40,9 @@ type Configurer interface {
 }
 
 // A Sequential device completes all chains in the order in which they were
-// available. After a crash of the back-end it can then go on from the used index
-// in guest memory, which is right whatever the front-end believes: QEMU restores its
-// base from there, DPDK's virtio-user sends 0. Some chains may be processed twice.
+// available. After a crash of the back-end it can then go on from where the ring in guest
+// memory says (virtqueue's Queue.Resume), which is right whatever the front-end
+// believes: DPDK's virtio-user sends 0 as the base. Some chains may be processed twice.
 // Where memory for descriptors in flight was set up, that knows better.
 type Sequential interface {
 	Sequential() bool

@@ -256,18 +256,18 @@ func (s *Session) newQueue(i int) (*virtqueue.Queue, error) {
 		Base:     v.Base,
 	}
 	q, err := virtqueue.New(s.memory.Load(), cfg)
-	area := s.inflightOf(i)
-	if err == nil && area == nil && s.hooks.sequential && !s.packed() && q.UsedIdx() != uint16(v.Base) {
-		cfg.Base = uint32(q.UsedIdx())
-		q, err = virtqueue.New(s.memory.Load(), cfg)
-	}
-	if err == nil && area != nil {
-		err = q.SetInflight(area)
-	}
 	if err != nil {
 		return nil, refuse("vring %d: %w", i, err)
 	}
 	s.attachLog(i, q)
+	if area := s.inflightOf(i); area != nil {
+		err = q.SetInflight(area)
+	} else if s.hooks.sequential {
+		err = q.Resume()
+	}
+	if err != nil {
+		return nil, refuse("vring %d: %w", i, err)
+	}
 	return q, nil
 }
 

@@ -41,17 +41,15 @@ type packedCase struct {
 	next, used int
 	held       []heldChain // popped and not completed, in order
 	pending    []heldChain
-	inOrder    bool
 }
 
 // A heldChain is one that the device has.
 type heldChain struct {
 	virtqueue.Chain
-	batch     *virtqueue.Batch
-	descs     int
-	id        uint16
-	n         uint32
-	skippable bool // a used element of a later one may stand for it
+	batch *virtqueue.Batch
+	descs int
+	id    uint16
+	n     uint32
 }
 
 func newPackedCase(t testing.TB, size, features, base, wrap byte) *packedCase {
@@ -66,7 +64,7 @@ func newPackedCase(t testing.TB, size, features, base, wrap byte) *packedCase {
 	if cfg.Base == 0 {
 		cfg.Base = virtqueue.PackedStart
 	}
-	r := &packedCase{t: t, mem: make([]byte, 0x2000), end: int(end - ringsAt), size: cfg.Size, inOrder: cfg.Features&inOrder != 0}
+	r := &packedCase{t: t, mem: make([]byte, 0x2000), end: int(end - ringsAt), size: cfg.Size}
 	// Guest-physical addresses are small, so that hostile ones often hit.
 	drv, err := virtqueuetest.New([]virtqueue.Region{{GuestAddr: 0, UserAddr: ringsAt, Mem: r.mem}}, cfg)
 	if err != nil {
@@ -260,16 +258,14 @@ func (r *packedCase) hold(b *virtqueue.Batch, i int, descs []virtqueuetest.Packe
 		r.t.Fatalf("chain %d: %v, %v + %v bytes; should be good: %t, chain %d, %v + %v bytes", got.Head(), got.Err,
 			lengths(got.Readable), lengths(got.Writable), ok, descs[len(descs)-1].ID, lengths(readable), lengths(writable))
 	}
-	r.held = append(r.held, heldChain{Chain: got, batch: b, descs: len(descs), id: got.Head(), skippable: ok && len(writable) == 0})
+	r.held = append(r.held, heldChain{Chain: got, batch: b, descs: len(descs), id: got.Head()})
 }
 
 func (r *packedCase) complete(n int, bytes uint32) {
 	for range min(n, len(r.held)) {
 		h := r.held[0]
 		r.held = r.held[1:]
-		if h.n = bytes; r.inOrder && h.skippable {
-			h.n = 0
-		}
+		h.n = bytes
 		r.q.Complete(&h.Chain, h.n)
 		r.pending = append(r.pending, h)
 	}
@@ -277,29 +273,28 @@ func (r *packedCase) complete(n int, bytes uint32) {
 
 // flush publishes, and reads what was published as a driver does.
 func (r *packedCase) flush(may []bool) {
-	for i := range may[:16*r.size] {
-		may[i] = i%16 >= 8 // except for places of no used descriptor, see below
-	}
-	rings := bytes.Clone(r.mem[:16*r.size])
+	mark := binary.LittleEndian.AppendUint64(nil, virtqueue.UsedMark(r.base(r.used)))
 	r.q.Flush()
 	if !r.published(r.used, r.pending) {
 		r.t.Fatalf("chains %v do not come back", r.pending)
 	}
-	written := map[int]bool{}
 	for _, h := range r.pending {
-		written[r.used%r.size] = true
+		for i := range h.descs {
+			at := (r.used + i) % r.size * 16
+			if !bytes.Equal(r.mem[at:][:8], mark) {
+				r.t.Fatalf("place %d has no mark, but %x", at/16, r.mem[at:][:8])
+			}
+			for j := range 16 {
+				may[at+j] = may[at+j] || j < 8 || i == 0
+			}
+		}
 		r.used += h.descs
 	}
 	r.pending = nil
-	for i := range r.size {
-		if now := r.mem[16*i : 16*i+16]; !written[i] && !bytes.Equal(now, rings[16*i:16*i+16]) {
-			r.t.Fatalf("place %d is none of a used descriptor", i)
-		}
-	}
 }
 
 // published reports whether the used descriptors from a place on say that the given chains
-// are used. With IN_ORDER the last of them may stand for all that can be skipped.
+// are used.
 func (r *packedCase) published(at int, chains []heldChain) bool {
 	if len(chains) == 0 {
 		return true
@@ -311,10 +306,6 @@ func (r *packedCase) published(at int, chains []heldChain) bool {
 		}
 		d := r.PackedDesc(at % r.size)
 		return d.ID == h.id && d.Len == h.n && d.Flags == flags
-	}
-	skip := !slices.ContainsFunc(chains, func(h heldChain) bool { return !h.skippable })
-	if r.inOrder && skip && says(chains[len(chains)-1]) {
-		return true
 	}
 	return says(chains[0]) && r.published(at+chains[0].descs, chains[1:])
 }

@@ -35,8 +35,9 @@ const (
 
 // dying is how a process learns that it is a dying device, and which.
 type dying struct {
-	Config virtqueue.Config
-	Does   string
+	Config  virtqueue.Config
+	Does    string
+	InOrder bool // uses chains in order, and keeps no record
 }
 
 // The file that is shared with a dying device: the guest's memory, the record, and a page
@@ -93,7 +94,7 @@ func beDying(env string) {
 	}
 	b := virtqueue.NewBatch(16)
 	record := mem[dyingRings:][:dyingRecord]
-	if d.Does == dieServing {
+	if d.Does == dieServing && !d.InOrder {
 		if err := q.SetInflight(record); err != nil {
 			panic(err)
 		}
@@ -102,9 +103,15 @@ func beDying(env string) {
 	atomic.StoreUint32(tid, uint32(unix.Gettid()))
 	for atomic.LoadUint32(begin) == 0 {
 	}
-	if d.Does == dieServing {
-		serveDying(q, b, d.Config.Features&inOrder != 0)
-	} else if err := q.SetInflight(record); err != nil {
+	switch {
+	case d.Does == dieServing:
+		serveDying(q, b, d.InOrder || d.Config.Features&inOrder != 0)
+	case d.InOrder:
+		err = q.Resume()
+	default:
+		err = q.SetInflight(record)
+	}
+	if err != nil {
 		panic(err)
 	}
 	atomic.StoreUint32(done, 1)
@@ -213,7 +220,7 @@ func TestDieAnywhere(t *testing.T) {
 	for _, features := range []uint64{0, inOrder, packed, packed | inOrder} {
 		t.Run(fmt.Sprintf("features=%#x", features), func(t *testing.T) {
 			c := newDyingCase(t, features|indirect)
-			serving := states(t, c.fd, c.mem, dying{c.cfg, dieServing})
+			serving := states(t, c.fd, c.mem, dying{Config: c.cfg, Does: dieServing})
 			if len(serving) < 30 {
 				t.Fatalf("only %d states", len(serving))
 			}
@@ -222,13 +229,82 @@ func TestDieAnywhere(t *testing.T) {
 				// The one that comes after may die as well.
 				if i%31 == 3 {
 					copy(c.mem, s)
-					for _, s := range states(t, c.fd, c.mem, dying{c.at(), dieRecovering}) {
+					for _, s := range states(t, c.fd, c.mem, dying{Config: c.at(), Does: dieRecovering}) {
 						c.resume(t, s)
 					}
 				}
 			}
 		})
 	}
+}
+
+// A device that uses chains in order needs no record. Where it died, the ring says: what
+// comes after it takes all that is not used, and uses nothing but the rest of a batch that
+// was just being published.
+func TestDieAnywhereInOrder(t *testing.T) {
+	for _, features := range []uint64{0, inOrder, packed, packed | inOrder} {
+		t.Run(fmt.Sprintf("features=%#x", features), func(t *testing.T) {
+			c := newDyingCase(t, features|indirect)
+			serving := states(t, c.fd, c.mem, dying{Config: c.cfg, Does: dieServing, InOrder: true})
+			if len(serving) < 5 {
+				t.Fatalf("only %d states", len(serving))
+			}
+			finished := 0
+			for _, s := range serving {
+				copy(c.mem, s)
+				n := c.resumeInOrder(t)
+				if n == 0 {
+					continue
+				}
+				finished += n
+				// The one that comes after may die as well.
+				copy(c.mem, s)
+				for _, s := range states(t, c.fd, c.mem, dying{Config: c.at(), Does: dieRecovering, InOrder: true}) {
+					copy(c.mem, s)
+					c.resumeInOrder(t)
+				}
+			}
+			if (finished > 0) != (features&packed != 0) {
+				t.Fatalf("%d chains were just being used", finished)
+			}
+		})
+	}
+}
+
+// resumeInOrder goes on with the memory as it is, and returns how many chains were used by
+// that alone.
+func (c *dyingCase) resumeInOrder(t *testing.T) (finished int) {
+	t.Helper()
+	before := c.used(t)
+	q, err := virtqueue.New(c.Memory(), c.at())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	used := c.used(t)
+	if finished = len(used) - len(before); finished < 0 || finished > 2 {
+		t.Fatalf("%v were used before, now %v are", before, used)
+	}
+	b := virtqueue.NewBatch(16)
+	if _, err := q.Pop(b, 16); err != nil {
+		t.Fatal(err)
+	}
+	got := slices.Clone(used)
+	for i := range b.Chains {
+		got = append(got, slices.Index(c.heads, b.Chains[i].Head()))
+		if err := b.Chains[i].Err; err != nil {
+			t.Fatal(err)
+		}
+		q.Complete(&b.Chains[i], uint32(virtqueue.Len(b.Chains[i].Writable)))
+	}
+	q.Flush()
+	want := []int{0, 1, 2, 3, 4, 5, 6, 7}
+	if after := c.used(t); !slices.Equal(got, want) || !slices.Equal(after, want) {
+		t.Fatalf("%v were used, popped %v; the driver sees %v", used, got[len(used):], after)
+	}
+	return finished
 }
 
 type dyingCase struct {

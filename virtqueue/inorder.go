@@ -1,10 +1,13 @@
 package virtqueue
 
-// order is what a queue with VIRTIO_F_IN_ORDER keeps (2.7.9 and 2.8.8), so that one used
+// order is what a split queue with VIRTIO_F_IN_ORDER keeps (2.7.9), so that one used
 // element, with the id of the last chain of a batch, can stand for the whole
 // batch. "The skipped buffers ... are assumed to have been used (read or written)
 // by the device completely": that can be said of chains that are only read, and not
 // of those with a length to tell, or bad ones.
+//
+// A packed ring has no use for that: all places of its chains are written to anyway,
+// next to each other (usedMark).
 type order struct {
 	popped int          // chains that are not published
 	alone  int          // so many of them, the oldest ones, get used elements of their own
@@ -34,11 +37,6 @@ func (o *order) merge(done []completion) (elements []completion, more int) {
 	if len(done)-alone < 2 {
 		return done, 0
 	}
-	last, descs := done[len(done)-1], 0
-	for i := range done[alone:] {
-		descs += done[alone+i].descs()
-	}
-	last.name = chainName(uint16(last.name), descs)
-	o.merged = append(append(o.merged[:0], done[:alone]...), last)
+	o.merged = append(append(o.merged[:0], done[:alone]...), done[len(done)-1])
 	return o.merged, len(done) - alone - 1
 }

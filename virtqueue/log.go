@@ -64,18 +64,15 @@ func (q *Queue) logEventSplit() {
 	}
 }
 
-// logUsedPacked marks the used descriptors from first on, each of which is in the
-// place of the first of its chain.
-func (q *Queue) logUsedPacked(first packedPos, done []completion) {
+// logUsedPacked marks n places of the descriptor ring from first on.
+func (q *Queue) logUsedPacked(first packedPos, n int) {
 	ring, ok := q.mem.guestAddr(q.cfg.Desc)
 	if !ok {
 		return
 	}
-	at, size := first, len(q.packed.desc)
-	for i := range done {
-		q.log.Mark(ring+descSize*uint64(at.idx), descSize)
-		at = at.add(done[i].descs(), size)
-	}
+	straight := min(n, len(q.packed.desc)-first.idx)
+	q.log.Mark(ring+descSize*uint64(first.idx), descSize*uint64(straight))
+	q.log.Mark(ring, descSize*uint64(n-straight))
 }
 
 func (q *Queue) logEventPacked() { q.log.Mark(q.usedAddr, eventSize) }

@@ -221,7 +221,8 @@ func TestPackedBufferIDs(t *testing.T) {
 }
 
 // A used element is in the place of the first descriptor of as many as its chain has,
-// whatever order chains come back in; the others are left as they were.
+// whatever order chains come back in. The others are left as they were, but for the mark
+// that all of them get.
 func TestPackedUsedPlaces(t *testing.T) {
 	g := newGuest(t, 8, packed)
 	for i, n := range []int{3, 1, 2} {
@@ -248,6 +249,9 @@ func TestPackedUsedPlaces(t *testing.T) {
 	want[0].ID, want[0].Len, want[0].Flags = 1, 10, write
 	want[1].ID, want[1].Len, want[1].Flags = 2, 20, write
 	want[3].ID, want[3].Len, want[3].Flags = 0, 0, flagEither // nothing was written: no length
+	for i := range 6 {
+		want[i].Addr = virtqueue.UsedMark(1 << 15)
+	}
 	for i := range want {
 		if got := g.PackedDesc(i); got != want[i] {
 			t.Errorf("place %d: %+v, want %+v", i, got, want[i])
@@ -286,8 +290,8 @@ func TestPackedBatchIsPublishedAtOnce(t *testing.T) {
 		t.Fatalf("fault at %#x", addr)
 	}
 	for i := range 2 {
-		if g.flags(i) != virtqueuetest.Used(false) {
-			t.Errorf("descriptor %d was not written before the first one: flags %#x", i, g.flags(i))
+		if d := g.PackedDesc(i); d.Flags != virtqueuetest.Used(false) || d.Addr != virtqueue.UsedMark(511|1<<15) {
+			t.Errorf("descriptor %d was not written before the first one: %+v", i, d)
 		}
 	}
 }

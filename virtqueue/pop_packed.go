@@ -147,9 +147,13 @@ func (d packedDesc) link(i int) [2]uint64 {
 // used, one after another. "The VIRTQ_DESC_F_WRITE flags bit is the only valid flag
 // for descriptors in the indirect table. Others are reserved and are ignored by
 // the device. Buffer ID is also reserved and is ignored by the device" (2.8.7).
-func sequence(table [][2]uint64) {
+func (q *Queue) sequence(table [][2]uint64) {
+	valid := uint16(descWrite)
+	if q.sends {
+		valid = 0
+	}
 	for i := range table {
-		flags := uint16(table[i][1]>>48)&descWrite | descNext
+		flags := uint16(table[i][1]>>48)&valid | descNext
 		if i == len(table)-1 {
 			flags &^= descNext
 		}

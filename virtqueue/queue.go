@@ -67,8 +67,9 @@ type Queue struct {
 	logging       bool // log != nil
 	logUsed       bool // as well as payload
 	tracked       bool // inOrder, or inflight != nil
-	inOrder       bool
+	inOrder       bool // of a split ring
 	absent        bool // the rings are not in mem
+	sends         bool // see DriverSends
 	broken        error
 
 	// A split ring.
@@ -114,8 +115,8 @@ func New(mem *Memory, cfg Config) (*Queue, error) {
 		isPacked:      isPacked,
 		eventIdx:      has(FeatureEventIdx),
 		indirect:      has(FeatureIndirectDesc),
-		inOrder:       has(FeatureInOrder),
-		tracked:       has(FeatureInOrder),
+		inOrder:       has(FeatureInOrder) && !isPacked,
+		tracked:       has(FeatureInOrder) && !isPacked,
 		notifyOnEmpty: has(FeatureNotifyOnEmpty),
 		mustCall:      true,
 		callFD:        -1,
@@ -209,6 +210,11 @@ func (q *Queue) Calls() uint64 { return q.calls }
 // SetCall sets the eventfd that signals the driver; -1: none. The queue does not
 // own it.
 func (q *Queue) SetCall(fd int) { q.callFD = fd }
+
+// DriverSends tells the queue that its driver only sends. What an indirect table of a
+// packed ring says of directions is ignored then: DPDK's virtio driver (22.11) leaves
+// WRITE flags on the entries of those that it transmits.
+func (q *Queue) DriverSends() { q.sends = true }
 
 // Err returns why the queue is broken, or nil.
 func (q *Queue) Err() error { return q.broken }

@@ -57,10 +57,10 @@ func (q *Queue) publish() {
 }
 
 // publishRing writes used elements and publishes them. The last one stands for so
-// many more chains.
+// many more chains, in a split ring.
 func (q *Queue) publishRing(elements []completion, more int) {
 	if q.isPacked {
-		q.publishPacked(elements) // which have all their descriptors
+		q.publishPacked(elements)
 	} else {
 		q.publishSplit(elements, more)
 	}

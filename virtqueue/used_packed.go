@@ -15,23 +15,38 @@ func (c *completion) used(lap uint16) uint64 {
 // publishPacked writes used descriptors. The driver looks at no other place before
 // it has found the first one used; that is written last, and shows all of them at
 // once, so that no request is seen in part (2.8.9).
-func (q *Queue) publishPacked(elements []completion) {
+//
+// The places of each chain are marked before it is used; see usedMark.
+func (q *Queue) publishPacked(done []completion) {
 	p := &q.packed
-	desc, at, moved := p.desc, p.used, 0
-	for i := range elements {
-		c := &elements[i]
-		if i != 0 {
-			desc[at.idx][1] = c.used(at.lap)
+	first, mark := p.used, usedMark(p.used)
+	moved := done[0].descs()
+	at := first.add(moved, len(p.desc))
+	for i := 1; i < len(done); i++ {
+		c := &done[i]
+		n := c.descs()
+		if n > 1 {
+			p.markRest(at, n, mark)
 		}
-		moved += c.descs()
-		at = at.add(c.descs(), len(desc))
+		p.desc[at.idx] = [2]uint64{mark, c.used(at.lap)}
+		moved += n
+		at = at.add(n, len(p.desc))
 	}
-	first := p.used
+	p.markRest(first, done[0].descs(), mark)
 	p.used, p.moved = at, moved
 	p.inUse -= moved
-	storeFirst(&desc[first.idx], elements[0].used(first.lap)) // a full fence
+	p.desc[first.idx][0] = mark
+	storeFirst(&p.desc[first.idx], done[0].used(first.lap)) // a full fence
 	if q.logUsed {
-		q.logUsedPacked(first, elements)
+		q.logUsedPacked(first, moved)
+	}
+}
+
+// markRest marks the places of a chain of n descriptors, besides the first one.
+func (p *packed) markRest(at packedPos, n int, mark uint64) {
+	for range n - 1 {
+		at = at.add(1, len(p.desc))
+		p.desc[at.idx][0] = mark
 	}
 }
 

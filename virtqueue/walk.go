@@ -40,7 +40,7 @@ func (q *Queue) walkTable(b *Batch, table [][2]uint64, d desc) (segs [][]byte, r
 				return nil, 0, cost, err
 			}
 			if q.isPacked {
-				sequence(table)
+				q.sequence(table)
 			}
 			left, inIndirect = len(table), true
 			d.next = 0

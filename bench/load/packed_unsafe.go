@@ -14,15 +14,16 @@ import (
 //	device event suppression   le16 off_wrap, le16 flags
 //
 // Places of the ring, buffer ids and buffers are the same numbers. The device writes
-// len, id and flags of a buffer that it has used, so these are written again whenever
-// the buffer is offered; the address stays.
+// len, id and flags of a buffer that it has used, and the address is unused then ("In a
+// used descriptor, Element Address is unused"): all of it is written again whenever
+// the buffer is offered.
 //
 // newPackedRing has found each area inside of mem and aligned; indices of the slice are
 // checked by the language.
 type packedRing struct {
 	desc                     [][2]uint64
 	driverEvent, deviceEvent *uint32
-	fresh                    []uint64 // second half of each descriptor, without the two flags below
+	fresh                    [][2]uint64 // each descriptor, without the two flags below
 
 	next       int // place to be offered next
 	nextFlags  uint64
@@ -62,7 +63,7 @@ func newPackedRing(mem area, cfg virtqueue.Config) (*packedRing, error) {
 		desc:        unsafe.Slice((*[2]uint64)(desc), cfg.Size),
 		driverEvent: (*uint32)(driver),
 		deviceEvent: (*uint32)(device),
-		fresh:       make([]uint64, cfg.Size),
+		fresh:       make([][2]uint64, cfg.Size),
 		nextFlags:   packedAvail, // both wrap counters begin with 1
 		seenFlags:   packedEither,
 	}
@@ -71,10 +72,9 @@ func newPackedRing(mem area, cfg virtqueue.Config) (*packedRing, error) {
 }
 
 func (r *packedRing) setup(i int, addr uint64, n uint32, writable bool) {
-	r.desc[i][0] = addr
-	r.fresh[i] = uint64(n) | uint64(i)<<32
+	r.fresh[i] = [2]uint64{addr, uint64(n) | uint64(i)<<32}
 	if writable {
-		r.fresh[i] |= descWrite << 48
+		r.fresh[i][1] |= descWrite << 48
 	}
 }
 
@@ -111,8 +111,9 @@ func (r *packedRing) offer(n int) (kick bool) {
 	r.out += n
 	first, firstFlags := r.next, r.nextFlags
 	for k := range n {
-		if k > 0 {
-			r.desc[r.next][1] = r.fresh[r.next] | r.nextFlags
+		d, f := &r.desc[r.next], &r.fresh[r.next]
+		if d[0] = f[0]; k > 0 {
+			d[1] = f[1] | r.nextFlags
 		}
 		if r.next++; r.next == len(r.desc) {
 			r.next = 0
@@ -121,7 +122,7 @@ func (r *packedRing) offer(n int) (kick bool) {
 	}
 	// The first comes last, as the device sees the others only after it. (On amd64 this
 	// is a full fence: what the device wants is read afterwards.)
-	atomic.StoreUint64(&r.desc[first][1], r.fresh[first]|firstFlags)
+	atomic.StoreUint64(&r.desc[first][1], r.fresh[first][1]|firstFlags)
 	event := atomic.LoadUint32(r.deviceEvent)
 	switch event >> 16 & 3 {
 	case eventDisable:

@@ -13,12 +13,22 @@ import (
 
 // TestKillSwitch kills vswitchd under traffic 50 times. Neither guest may be stuck or
 // start again, and one TCP connection in either direction lasts for all rounds and is
-// not corrupted. Rings are split: QEMU does not know how far a packed ring is when its
-// back-end has died.
+// not corrupted.
 func TestKillSwitch(t *testing.T) {
+	for name, options := range map[string]string{
+		"split":           "",
+		"packed":          "packed=on",
+		"packed-multiple": "packed=on,indirect_desc=off", // chains of several descriptors
+	} {
+		t.Run(name, func(t *testing.T) { killSwitch(t, options) })
+	}
+}
+
+func killSwitch(t *testing.T, options string) {
 	ctx := testContext(t)
 	s := swtest.Start(t, nil, "[port.a]\n[port.b]\n")
 	ca, cb := guestConfig(s, vm.QEMU10, "a", 1), guestConfig(s, vm.QEMU10, "b", 2)
+	ca.DeviceOptions, cb.DeviceOptions = options, options
 	ca.Reconnect, cb.Reconnect = 20*time.Millisecond, 20*time.Millisecond
 	vms := vm.StartAll(t, ca, cb)
 	a, b := vms[0], vms[1]

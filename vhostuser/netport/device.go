@@ -48,10 +48,7 @@ func (p *Port) Features() uint64 {
 		1<<featureMrgRxbuf | 1<<featureStatus | 1<<featureVersion1 |
 		1<<virtqueue.FeatureNotifyOnEmpty | 1<<featureAnyLayout |
 		1<<virtqueue.FeatureIndirectDesc | 1<<virtqueue.FeatureEventIdx |
-		1<<virtqueue.FeatureInOrder
-	// Not RING_PACKED: after a restart of vswitchd QEMU names the base that the ring
-	// once started with, from which it cannot go on, and DPDK 22.11 leaves the WRITE
-	// flag on entries of the indirect tables that it transmits.
+		1<<virtqueue.FeatureInOrder | 1<<virtqueue.FeatureRingPacked
 	if p.cfg.Queues > 1 {
 		f |= 1 << featureMQ
 	}

@@ -42,6 +42,7 @@ const headStride = (vswitch.Headroom + vswitch.HeadMax + 63) / 64 * 64
 func (q *txQueue) start(r vhostuser.Ring, features uint64) error {
 	q.mu.Lock()
 	q.vq, q.enabled, q.hdrLen, q.kick = r.Queue, r.Enabled, headerLenFor(features), r.Kick
+	q.vq.DriverSends()
 	q.bufs = &txBuffers{batch: virtqueue.NewBatch(vswitch.MaxBatch)}
 	q.inlet = q.port.attachment.NewInlet()
 	q.mu.Unlock()
