@@ -2,7 +2,6 @@ package netport_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -43,12 +42,7 @@ func (c *configLab) dial(features uint64) {
 	c.Helper()
 	front, backend, err := vhostusertest.Pair()
 	c.must(err)
-	c.front, c.ended = front, make(chan error, 1)
-	go func() {
-		err := vhostuser.Serve(context.Background(), backend, c.port, vhostuser.Options{})
-		c.port.SessionEnded()
-		c.ended <- err
-	}()
+	c.serve(front, backend)
 	c.must(front.Handshake(features|1<<vhostuser.FeatureProtocolFeatures, 1<<vhostuser.ProtocolFeatureMQ|
 		1<<vhostuser.ProtocolFeatureReplyAck|1<<vhostuser.ProtocolFeatureBackendReq|
 		1<<vhostuser.ProtocolFeatureNetMTU|1<<vhostuser.ProtocolFeatureConfig))
@@ -59,13 +53,6 @@ func (c *configLab) dial(features uint64) {
 func (c *configLab) hangUp() {
 	c.ch.Close()
 	c.guest.hangUp()
-}
-
-func (c *configLab) must(err error) {
-	c.Helper()
-	if err != nil {
-		c.Fatal(err)
-	}
 }
 
 // reads expects the first 12 bytes of the configuration space to be these.

@@ -69,6 +69,7 @@ func (p *Port) ProtocolFeatures() uint64 {
 		1<<vhostuser.ProtocolFeatureReplyAck |
 		1<<vhostuser.ProtocolFeatureBackendReq |
 		1<<vhostuser.ProtocolFeatureConfig |
+		1<<vhostuser.ProtocolFeatureInflightShmFD |
 		1<<vhostuser.ProtocolFeatureResetDevice |
 		1<<vhostuser.ProtocolFeatureInbandNotifications |
 		1<<vhostuser.ProtocolFeatureConfigureMemSlots |

@@ -62,17 +62,18 @@ func newLab(tb testing.TB) *lab {
 // guestConfig is what there is to say about a guest. The zero value is a modern guest
 // with one queue pair.
 type guestConfig struct {
-	mtu      int         // offered
-	mac      vswitch.MAC // told; zero: none
-	features uint64      // 0: modern
-	queues   int         // queue pairs; 0: 1
-	size     int         // of each ring; 0: 256
-	memory   int         // bytes for the buffers of each ring; 0: 1 MiB
-	parked   bool        // its rings are not started
-	disabled bool        // its rings are started disabled
-	eventfds bool        // it has kick and call eventfds
-	offloads uint64      // Config.Offloads
-	dry      bool        // it gets nothing that is flooded
+	mtu      int                // offered
+	mac      vswitch.MAC        // told; zero: none
+	features uint64             // 0: modern
+	queues   int                // queue pairs; 0: 1
+	size     int                // of each ring; 0: 256
+	memory   int                // bytes for the buffers of each ring; 0: 1 MiB
+	parked   bool               // its rings are not started
+	disabled bool               // its rings are started disabled
+	eventfds bool               // it has kick and call eventfds
+	offloads uint64             // Config.Offloads
+	dry      bool               // it gets nothing that is flooded
+	blame    func(addr uintptr) // Config.Blame; nil: lab.blame
 }
 
 // A guest is a port with a driver for each of its rings.
@@ -154,13 +155,17 @@ func (l *lab) newPort(cfg guestConfig) *guest {
 		pc.Flood, pc.McastFlood, pc.BcastFlood = false, false, false
 	}
 	pc.MACs = []vswitch.MAC{vswitchtest.Station(g.n)}
+	blame := cfg.blame
+	if blame == nil {
+		blame = l.blame
+	}
 	var err error
 	g.port, err = netport.New(netport.Config{
 		Queues: cfg.queues, MTU: cfg.mtu, MAC: cfg.mac, Switch: l.sw, Port: pc, Offloads: cfg.offloads,
 		Logger: hclog.NewNullLogger(),
 		Start:  g.start,
 		Stop:   g.stop,
-		Blame:  l.blame,
+		Blame:  blame,
 	})
 	if err != nil {
 		l.Fatal(err)
@@ -291,12 +296,20 @@ func (g *guest) stop(s netport.Source) {
 	g.sources = slices.DeleteFunc(g.sources, func(o netport.Source) bool { return o == s })
 }
 
+// transmitting returns the transmitqs that run.
+func (g *guest) transmitting() []netport.Source {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.sources)
+}
+
 // poll polls the guest's transmitqs until there is nothing left, and returns what
 // the first round did.
 func (g *guest) poll() (n int) {
+	sources := g.transmitting()
 	for first := true; ; first = false {
 		k := 0
-		for _, s := range g.sources {
+		for _, s := range sources {
 			k += s.Poll()
 		}
 		if first {

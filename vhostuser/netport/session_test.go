@@ -3,6 +3,7 @@ package netport_test
 import (
 	"context"
 	"errors"
+	"net"
 	"testing"
 	"time"
 
@@ -24,32 +25,40 @@ func (l *lab) connect(cfg guestConfig) *guest {
 // dial connects a front-end to the port, and starts its rings.
 func (g *guest) dial() {
 	g.Helper()
-	must := func(err error) {
-		g.Helper()
-		if err != nil {
-			g.Fatal(err)
-		}
-	}
 	front, backend, err := vhostusertest.Pair()
-	must(err)
+	g.must(err)
+	g.serve(front, backend)
+	g.must(front.Handshake(g.cfg.features|1<<vhostuser.FeatureProtocolFeatures,
+		1<<vhostuser.ProtocolFeatureMQ|1<<vhostuser.ProtocolFeatureReplyAck))
+	g.furnish()
+	for _, r := range front.Rings {
+		g.must(front.StartRing(r))
+	}
+}
+
+// serve has the port serve a front-end.
+func (g *guest) serve(front *vhostusertest.FrontEnd, backend *net.UnixConn) {
 	g.front, g.ended = front, make(chan error, 1)
 	go func() {
 		err := vhostuser.Serve(context.Background(), backend, g.port, vhostuser.Options{})
 		g.port.SessionEnded()
 		g.ended <- err
 	}()
-	must(front.Handshake(g.cfg.features|1<<vhostuser.FeatureProtocolFeatures,
-		1<<vhostuser.ProtocolFeatureMQ|1<<vhostuser.ProtocolFeatureReplyAck))
-	g.cfg.features = front.Features
-	rings, err := front.NewMemory(2 * g.cfg.queues * (64*g.cfg.size + 8192))
-	must(err)
-	g.data, err = front.NewMemory(2 * g.cfg.queues * g.cfg.memory)
-	must(err)
-	must(front.ShareMemory())
+}
+
+// furnish makes the memory and the rings of a front-end that has negotiated.
+func (g *guest) furnish() {
+	g.Helper()
+	g.cfg.features = g.front.Features
+	rings, err := g.front.NewMemory(2 * g.cfg.queues * (64*g.cfg.size + 8192))
+	g.must(err)
+	g.data, err = g.front.NewMemory(2 * g.cfg.queues * g.cfg.memory)
+	g.must(err)
+	g.must(g.front.ShareMemory())
 	g.rx, g.tx = nil, nil
 	for i := range 2 * g.cfg.queues {
-		r, err := front.NewRing(rings, i, g.cfg.size, 0)
-		must(err)
+		r, err := g.front.NewRing(rings, i, g.cfg.size, 0)
+		g.must(err)
 		r.Driver.Room(g.data.Region.GuestAddr+uint64(i*g.cfg.memory), uint64(g.cfg.memory))
 		drv := &ring{Driver: r.Driver, index: i, kick: r.KickFD, call: r.CallFD, bufs: make(map[uint16][]buf)}
 		if i%2 == 0 {
@@ -57,7 +66,13 @@ func (g *guest) dial() {
 		} else {
 			g.tx = append(g.tx, drv)
 		}
-		must(front.StartRing(r))
+	}
+}
+
+func (g *guest) must(err error) {
+	g.Helper()
+	if err != nil {
+		g.Fatal(err)
 	}
 }
 
