@@ -159,6 +159,10 @@ func (h *hub) put(from int, f []byte) {
 		}
 		// The queue depends on the flow: bytes of the addresses that differ.
 		r := p.rings[int(f[len(f[:12+29])])%h.queues*2]
+		if r == nil { // not yet, or not any more
+			h.dropped++
+			continue
+		}
 		h.room.Reset()
 		if n, err := r.Queue.Pop(h.room, 1); err != nil || n == 0 {
 			h.dropped++
