@@ -15,6 +15,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -151,8 +152,8 @@ func serveDying(q *virtqueue.Queue, b *virtqueue.Batch, ordered bool) {
 }
 
 // states runs a dying device and returns all states of the shared memory, the first
-// one included.
-func states(t *testing.T, fd int, mem []byte, d dying) [][]byte {
+// one included. Which processor it runs on is the caller's to spread.
+func states(t *testing.T, cpu, fd int, mem []byte, d dying) [][]byte {
 	t.Helper()
 	tid, begin, done := meet(mem)
 	*tid, *begin, *done = 0, 0, 0
@@ -178,15 +179,24 @@ func states(t *testing.T, fd int, mem []byte, d dying) [][]byte {
 	defer runtime.UnlockOSThread()
 	thread := int(*tid)
 	*tid = 0
+	defer sameProcessor(t, cpu, thread)()
 	if err := unix.PtraceAttach(thread); err != nil {
 		t.Fatal("ptrace:", err)
 	}
+	// These wait for microseconds, and are done some ten thousand times: the scheduler need
+	// not hear of them.
 	wait := func() (ok bool) {
 		var status unix.WaitStatus
 		for {
-			if _, err := unix.Wait4(thread, &status, unix.WALL, nil); err != unix.EINTR {
-				return err == nil && status.Stopped()
+			_, _, errno := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(thread), uintptr(unsafe.Pointer(&status)), unix.WALL, 0, 0, 0)
+			if errno != unix.EINTR {
+				return errno == 0 && status.Stopped()
 			}
+		}
+	}
+	step := func() {
+		if _, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SINGLESTEP, uintptr(thread), 0, 0, 0, 0); errno != 0 {
+			t.Fatal("ptrace:", errno)
 		}
 	}
 	shared := mem[:dyingRings+dyingRecord]
@@ -196,15 +206,38 @@ func states(t *testing.T, fd int, mem []byte, d dying) [][]byte {
 		if !bytes.Equal(shared, all[len(all)-1]) {
 			all = append(all, slices.Clone(shared))
 		}
-		if err := unix.PtraceSingleStep(thread); err != nil {
-			t.Fatal("ptrace:", err)
-		}
+		step()
 	}
 	if *done == 0 {
 		t.Fatal("the device has died by itself")
 	}
 	_ = unix.PtraceDetach(thread)
 	return all
+}
+
+// sameProcessor has this thread and another one run on the same processor, the n-th of those
+// that there are, until the function that it returns is called. They take turns at every
+// instruction, and waking up another processor takes many times as long as changing
+// between threads of one.
+func sameProcessor(t *testing.T, n, thread int) (undo func()) {
+	t.Helper()
+	var all, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
+	cpu := 0
+	for n %= all.Count(); n > 0 || !all.IsSet(cpu); cpu++ {
+		if all.IsSet(cpu) {
+			n--
+		}
+	}
+	one.Set(cpu)
+	for _, id := range []int{0, thread} {
+		if err := unix.SchedSetaffinity(id, &one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() { _ = unix.SchedSetaffinity(0, &all) }
 }
 
 func must2(fd int, err error) int {
@@ -217,19 +250,20 @@ func must2(fd int, err error) int {
 // Wherever a device dies, no chain is lost, none is used twice, and what was in flight
 // is popped again in the order in which it was popped before.
 func TestDieAnywhere(t *testing.T) {
-	for _, features := range []uint64{0, inOrder, packed, packed | inOrder} {
+	for i, features := range []uint64{0, packed, inOrder, packed | inOrder} {
 		t.Run(fmt.Sprintf("features=%#x", features), func(t *testing.T) {
+			t.Parallel()
 			c := newDyingCase(t, features|indirect)
-			serving := states(t, c.fd, c.mem, dying{Config: c.cfg, Does: dieServing})
+			serving := states(t, i, c.fd, c.mem, dying{Config: c.cfg, Does: dieServing})
 			if len(serving) < 30 {
 				t.Fatalf("only %d states", len(serving))
 			}
-			for i, s := range serving {
+			for n, s := range serving {
 				c.resume(t, s)
 				// The one that comes after may die as well.
-				if i%31 == 3 {
+				if n%31 == 3 {
 					copy(c.mem, s)
-					for _, s := range states(t, c.fd, c.mem, dying{Config: c.at(), Does: dieRecovering}) {
+					for _, s := range states(t, i, c.fd, c.mem, dying{Config: c.at(), Does: dieRecovering}) {
 						c.resume(t, s)
 					}
 				}
@@ -242,10 +276,11 @@ func TestDieAnywhere(t *testing.T) {
 // comes after it takes all that is not used, and uses nothing but the rest of a batch that
 // was just being published.
 func TestDieAnywhereInOrder(t *testing.T) {
-	for _, features := range []uint64{0, inOrder, packed, packed | inOrder} {
+	for i, features := range []uint64{0, inOrder, packed, packed | inOrder} {
 		t.Run(fmt.Sprintf("features=%#x", features), func(t *testing.T) {
+			t.Parallel()
 			c := newDyingCase(t, features|indirect)
-			serving := states(t, c.fd, c.mem, dying{Config: c.cfg, Does: dieServing, InOrder: true})
+			serving := states(t, i, c.fd, c.mem, dying{Config: c.cfg, Does: dieServing, InOrder: true})
 			if len(serving) < 5 {
 				t.Fatalf("only %d states", len(serving))
 			}
@@ -259,7 +294,7 @@ func TestDieAnywhereInOrder(t *testing.T) {
 				finished += n
 				// The one that comes after may die as well.
 				copy(c.mem, s)
-				for _, s := range states(t, c.fd, c.mem, dying{Config: c.at(), Does: dieRecovering, InOrder: true}) {
+				for _, s := range states(t, i, c.fd, c.mem, dying{Config: c.at(), Does: dieRecovering, InOrder: true}) {
 					copy(c.mem, s)
 					c.resumeInOrder(t)
 				}

@@ -301,7 +301,7 @@ func TestNoLostWakeup(t *testing.T) {
 				continue // a request takes two descriptors
 			}
 			t.Run(fmt.Sprintf("size=%d/%s", size, name), func(t *testing.T) {
-				const chains = 8000
+				const chains = 3000
 				g := newGuest(t, size, features)
 				kick, call := eventfd(t), eventfd(t)
 				g.q.SetCall(call)
