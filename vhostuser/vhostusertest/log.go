@@ -49,6 +49,9 @@ func (l *Log) Truncate(size int64) error { return l.mem.Truncate(size) }
 func (l *Log) Dirty() []uint64 {
 	var pages []uint64
 	for i, b := range l.mem.Bytes {
+		if b == 0 {
+			continue
+		}
 		for bit := range 8 {
 			if b&(1<<bit) != 0 {
 				pages = append(pages, uint64(8*i+bit)*pageSize)

@@ -1,0 +1,23 @@
+package vhostusertest
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"unsafe"
+)
+
+// Take calls page with the guest address of each page that is marked, in order, after it has
+// forgotten the mark; as a front-end does while the back-end goes on marking.
+func (l *Log) Take(page func(addr uint64)) {
+	// These are the bytes of a mapping, which begins with a page, and a multiple of 8.
+	mem := l.mem.Bytes
+	words := unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(mem))), len(mem)/4)
+	for i := range words {
+		if atomic.LoadUint32(&words[i]) == 0 {
+			continue
+		}
+		for marks := atomic.SwapUint32(&words[i], 0); marks != 0; marks &= marks - 1 {
+			page(uint64(32*i+bits.TrailingZeros32(marks)) * pageSize)
+		}
+	}
+}
