@@ -18,9 +18,16 @@ import (
 // guest sends to it. What it received meanwhile lies, unread, in socket buffers: pages
 // that vswitchd has written and, if it did not log them, that were not moved.
 func TestMigration(t *testing.T) {
+	for name, options := range map[string]string{"split": "", "packed": "packed=on"} {
+		t.Run(name, func(t *testing.T) { migrate(t, options) })
+	}
+}
+
+func migrate(t *testing.T, options string) {
 	ctx := testContext(t)
 	s := swtest.Start(t, nil, "[port.a1]\n[port.a2]\n[port.b]\n")
 	there := guestConfig(s, vm.QEMU10, "a1", 1)
+	there.DeviceOptions = options
 	vms := vm.StartAll(t, there, guestConfig(s, vm.QEMU10, "b", 2))
 	from, b := vms[0], vms[1]
 
