@@ -26,6 +26,8 @@ type Worker struct {
 	BusyS     float64 `json:"busy_s"`     // seconds since start that it was not asleep
 	Frames    uint64  `json:"frames"`     // frames it took in
 	Wakeups   uint64  `json:"wakeups"`    // times it woke from sleep
+	Sources   int     `json:"sources"`    // transmit queues and uplinks that it serves
+	Moved     uint64  `json:"moved"`      // sources that were moved to it because another worker was busier
 }
 
 // Kind is what is behind a port.

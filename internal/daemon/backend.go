@@ -32,6 +32,8 @@ func (b backend) Switch() control.SwitchStatus {
 			BusyS:     w.Busy.Seconds(),
 			Frames:    w.Work,
 			Wakeups:   w.Wakeups,
+			Sources:   w.Sources,
+			Moved:     w.Moved,
 		})
 	}
 	return st

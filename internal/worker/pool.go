@@ -28,9 +28,13 @@ type Pool struct {
 	workers []*worker
 	procs   int // GOMAXPROCS before us
 
-	mu     sync.Mutex
-	where  map[Source]*worker
-	closed bool
+	mu       sync.Mutex
+	where    map[Source]*worker
+	closed   bool
+	balancer balancer
+
+	quit      chan struct{}
+	balancing sync.WaitGroup
 }
 
 // New starts the workers.
@@ -41,7 +45,7 @@ func New(cfg Config) (*Pool, error) {
 	if cfg.Workers < 1 {
 		return nil, fmt.Errorf("worker pool: %d workers", cfg.Workers)
 	}
-	p := &Pool{where: make(map[Source]*worker)}
+	p := &Pool{where: make(map[Source]*worker), quit: make(chan struct{})}
 	p.procs = runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(p.procs + cfg.Workers)
 	for i := range cfg.Workers {
@@ -56,10 +60,15 @@ func New(cfg Config) (*Pool, error) {
 		}
 		p.workers = append(p.workers, w)
 	}
+	p.balancer = balancer{at: time.Now(), busy: make([]int64, cfg.Workers)}
+	if cfg.Workers > 1 {
+		p.balancing.Go(p.balance)
+	}
 	return p, nil
 }
 
-// Add gives a source to the worker that has the fewest. The source is looked at
+// Add gives a source to the worker that has the fewest; it may be moved to another when it
+// is known how much work they have. The source is looked at
 // once right away, whether its FD is readable or not.
 func (p *Pool) Add(src Source) error {
 	p.mu.Lock()
@@ -108,11 +117,16 @@ func (p *Pool) SetPoll(d time.Duration) {
 // Close takes all sources back and ends the workers.
 func (p *Pool) Close() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.closed {
+		p.mu.Unlock()
 		return
 	}
 	p.closed = true
+	close(p.quit)
+	p.mu.Unlock()
+	p.balancing.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	clear(p.where)
 	for _, w := range p.workers {
 		w.stop()
@@ -128,6 +142,7 @@ type Stats struct {
 	Up      time.Duration // time since it was started
 	Work    uint64        // frames (whatever Poll counts) handled
 	Wakeups uint64        // times it was woken from its sleep
+	Moved   uint64        // sources that were moved here because another worker was busier
 }
 
 // Stats returns the workers' counters, worker 0 first.
@@ -141,6 +156,7 @@ func (p *Pool) Stats() []Stats {
 			Up:      time.Since(w.started),
 			Work:    w.work.Load(),
 			Wakeups: w.wakeups.Load(),
+			Moved:   w.moved.Load(),
 		}
 	}
 	return s

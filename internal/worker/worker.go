@@ -41,6 +41,7 @@ type worker struct {
 	// Written by the worker alone, read by anyone.
 	sources       atomic.Int32
 	work, wakeups atomic.Uint64
+	moved         atomic.Uint64 // sources moved here; by the pool
 	busy          atomic.Int64
 
 	epfd    int
@@ -57,11 +58,13 @@ type entry struct {
 	active   bool
 	idle     bool  // the last Poll found nothing
 	lastWork int64 // when it last had work, by worker.now
+	work     uint64
 }
 
 // A command changes what a worker serves. The worker answers on reply.
 type command struct {
 	add, remove Source
+	report      *[]load
 	quit        bool
 	reply       chan error
 }
@@ -182,6 +185,7 @@ func (w *worker) round(now int64) (worked int) {
 		n := e.src.Poll()
 		if e.idle = n == 0; !e.idle {
 			worked += n
+			e.work += uint64(n)
 			e.lastWork = now
 		}
 	}
@@ -260,6 +264,8 @@ func (w *worker) obey(now int64) (quit bool) {
 			err = w.add(c.add)
 		case c.remove != nil:
 			w.remove(c.remove)
+		case c.report != nil:
+			*c.report = w.report()
 		case c.quit:
 			quit = true
 		}
