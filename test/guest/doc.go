@@ -2,7 +2,7 @@
 // guest, and the messages of its agent.
 //
 // The guest itself is three things, put together by the script build-image: a Debian kernel, unpacked but not installed;
-// an initramfs with busybox, iproute2, ping, iperf3, ethtool and tcpdump; and the program in the folder agent as its first
+// an initramfs with busybox, iproute2, ping, iperf3, ethtool, tcpdump and the program in the folder flow; and the one in agent as its first
 // process. One image serves every test. Package vm boots it.
 //
 // The agent listens on the guest's second serial port. Both sides write one JSON object per line: the host a
