@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools lab build demo test check unit race fuzz-short e2e e2e-long bench clean distclean
+.PHONY: help tools lab build demo test check unit race fuzz-short e2e e2e-long bench bench-peers clean distclean
 
 # build/go is made where the machine has no Go of its own that will do. That, or any Go that is a little old, fetches the version
 # that go.mod asks for.
@@ -63,8 +63,15 @@ e2e-long: lab build ## As e2e, with what takes long: every QEMU option, memory h
 bench: tools ## Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
+# Two processors, and nothing else to do for them. BENCH=--quick is a short run, BENCH='--only TCP' a part of it.
+BENCH ?= --doc docs/performance.md
+bench-peers: lab build ## vswitchd side by side with OVS-DPDK and DPDK's vhost; writes docs/performance.md (as root)
+	@scripts/install-peers.sh
+	go build -trimpath -o build/bench-run ./bench/run
+	build/bench-run $(BENCH)
+
 clean: ## Remove what was built, keep what was downloaded
-	rm -rf build/vswitchd build/vswitchctl build/guestctl build/guest
+	rm -rf build/vswitchd build/vswitchctl build/guestctl build/bench-run build/guest
 
 distclean: ## Remove all that was built and downloaded
 	rm -rf build

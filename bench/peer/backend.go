@@ -1,0 +1,38 @@
+package peer
+
+import "vswitchd/bench/load"
+
+// Options are what the same for all back-ends.
+type Options struct {
+	Ports    int
+	Queues   int  // queue pairs of each port; 0: 1
+	Offloads bool // guests leave checksums and segmentation to the back-end
+	MACs     int  // addresses that the FDB has to hold; 0: as many as it does by itself
+}
+
+// A BackEnd is one that runs.
+type BackEnd interface {
+	// Name is the back-end's, for tables.
+	Name() string
+
+	// Connect starts a guest on a port. Each port has one at a time.
+	Connect(port int, cfg load.Config) (*load.Port, error)
+
+	// DataPlane returns the thread that moves frames: the one that has used most processor
+	// time so far.
+	DataPlane() (pid, tid int, err error)
+
+	// Usage returns how much of a processor has gone into frames. (A back-end that polls
+	// for ever has to know that itself.)
+	Usage() (Usage, error)
+
+	// Drops returns how many frames the back-end says that it has dropped.
+	Drops() (uint64, error)
+
+	// Stop ends it.
+	Stop()
+}
+
+// Usage is work done, in a unit of the back-end's own, of which a processor does so many in a
+// second.
+type Usage struct{ Done, PerSecond float64 }

@@ -1,0 +1,22 @@
+package peer
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Boost has a thread run whenever it wants to, before all ordinary ones, until Relax. It must
+// not take longer than what the kernel leaves to such threads, 0.95 s of each second.
+func Boost(tid int) error { return schedule(tid, unix.SCHED_RR, 1) }
+
+// Relax makes a thread an ordinary one again.
+func Relax(tid int) error { return schedule(tid, unix.SCHED_NORMAL, 0) }
+
+func schedule(tid int, policy, priority uint32) error {
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: policy, Priority: priority}
+	if err := unix.SchedSetAttr(tid, attr, 0); err != nil {
+		return fmt.Errorf("scheduling of thread %d: %w", tid, err)
+	}
+	return nil
+}

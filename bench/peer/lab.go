@@ -1,0 +1,124 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// A Lab is where back-ends run. Its methods may be called from any goroutine.
+type Lab struct {
+	Build string // the folder with vswitchd and lab/, which scripts/install-peers.sh fills
+	Dir   string // for sockets and logs
+	CPU   int    // of back-ends
+
+	mu      sync.Mutex
+	closed  bool
+	running map[*process]bool
+	pages   int // huge pages that there were before; -1: they have not been changed
+}
+
+// NewLab makes a lab. It has to be closed.
+func NewLab(build string, cpu int) (*Lab, error) {
+	dir, err := os.MkdirTemp("", "vswitchd-bench-")
+	if err != nil {
+		return nil, err
+	}
+	return &Lab{Build: build, Dir: dir, CPU: cpu, running: make(map[*process]bool), pages: -1}, nil
+}
+
+// ErrClosed says that the lab has been closed.
+var ErrClosed = errors.New("the lab is closed")
+
+// Close ends what still runs, gives back the huge pages and removes all files.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	for p := range l.running {
+		p.kill()
+	}
+	err := l.release()
+	return errors.Join(err, os.RemoveAll(l.Dir))
+}
+
+// start starts a process with its output in a file of the lab's.
+func (l *Lab) start(name string, cmd *exec.Cmd) (*process, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, ErrClosed
+	}
+	log, err := os.OpenFile(filepath.Join(l.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	if cmd.Stdout == nil {
+		cmd.Stdout = log
+	}
+	cmd.Stderr = log
+	p := &process{lab: l, cmd: cmd, log: log.Name(), exited: make(chan struct{})}
+	if err := p.start(); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", name, err)
+	}
+	l.running[p] = true
+	return p, nil
+}
+
+// A page is 2 MiB.
+const nrHugepages = "/proc/sys/vm/nr_hugepages"
+
+// hugepages has the kernel provide so many huge pages more than there were, until release.
+func (l *Lab) hugepages(n int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	if l.pages < 0 {
+		before, err := readPages()
+		if err != nil {
+			return err
+		}
+		l.pages = before
+	}
+	if err := writePages(l.pages + n); err != nil {
+		return err
+	}
+	switch have, err := readPages(); {
+	case err != nil:
+		return err
+	case have < l.pages+n:
+		return fmt.Errorf("the kernel has %d huge pages, not %d: too little free memory?", have-l.pages, n)
+	}
+	return nil
+}
+
+// release gives the huge pages back. Needs l.mu.
+func (l *Lab) release() error {
+	if l.pages < 0 {
+		return nil
+	}
+	err := writePages(l.pages)
+	l.pages = -1
+	return err
+}
+
+func readPages() (int, error) {
+	b, err := os.ReadFile(nrHugepages)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(b)))
+}
+
+func writePages(n int) error { return os.WriteFile(nrHugepages, []byte(strconv.Itoa(n)), 0o644) }

@@ -1,0 +1,187 @@
+package peer
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience is how long anything may take that should come at once.
+const patience = 30 * time.Second
+
+// A process is one that the lab has started.
+type process struct {
+	lab    *Lab
+	cmd    *exec.Cmd
+	log    string
+	exited chan struct{}
+}
+
+// start starts the process on the lab's processor. It does not outlive us, however we end.
+func (p *process) start() error {
+	if p.cmd.SysProcAttr == nil {
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	p.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	started := make(chan error)
+	go func() {
+		// The death signal comes when the thread ends that started the process, which
+		// also inherits the thread's affinity. So this thread is not used for
+		// anything else.
+		runtime.LockOSThread()
+		err := p.startHere()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait()
+			close(p.exited)
+		}
+	}()
+	return <-started
+}
+
+func (p *process) startHere() error {
+	if err := Pin(p.lab.CPU); err != nil {
+		return err
+	}
+	return p.cmd.Start()
+}
+
+// Pin keeps this thread, and what it starts, on a processor. The goroutine must be locked to
+// the thread.
+func Pin(cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("pinning to processor %d: %w", cpu, err)
+	}
+	return nil
+}
+
+// kill ends the process at once.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// stop asks the process to end, and ends it if it does not.
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.exited:
+	case <-time.After(10 * time.Second):
+		p.kill()
+	}
+	p.lab.mu.Lock()
+	delete(p.lab.running, p)
+	p.lab.mu.Unlock()
+}
+
+// await waits until a condition holds; it does not if the process has ended.
+func (p *process) await(what string, condition func() bool) error {
+	for end := time.Now().Add(patience); !condition(); time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-p.exited:
+			return fmt.Errorf("%s has ended (%v) before it was so that %s:\n%s", filepath.Base(p.cmd.Path), p.cmd.ProcessState, what, p.tail())
+		default:
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s: after %v it is still not so that %s:\n%s", filepath.Base(p.cmd.Path), patience, what, p.tail())
+		}
+	}
+	return nil
+}
+
+// tail returns the end of the process's log.
+func (p *process) tail() string {
+	b, _ := os.ReadFile(p.log)
+	return string(b[max(0, len(b)-2000):])
+}
+
+// exists reports whether a file does.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// A Clock tells what the scheduler knows of one thread.
+type Clock struct{ file *os.File }
+
+// ThreadClock returns the clock of a thread.
+func ThreadClock(pid, tid int) (Clock, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/task/%d/schedstat", pid, tid))
+	return Clock{f}, err
+}
+
+// Close closes the clock.
+func (c Clock) Close() { _ = c.file.Close() }
+
+// Read returns for how long the thread has been running, and for how long it was ready to and
+// something else ran. All of it is 0 when the thread is gone.
+func (c Clock) Read() (ran, waited time.Duration) {
+	var b [64]byte
+	n, _ := c.file.ReadAt(b[:], 0)
+	f := strings.Fields(string(b[:n]))
+	if len(f) < 2 {
+		return 0, 0
+	}
+	r, _ := strconv.ParseInt(f[0], 10, 64)
+	w, _ := strconv.ParseInt(f[1], 10, 64)
+	return time.Duration(r), time.Duration(w)
+}
+
+// threads returns the ids of the process's threads.
+func (p *process) threads() ([]int, error) {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.cmd.Process.Pid))
+	if err != nil {
+		return nil, err
+	}
+	var tids []int
+	for _, e := range entries {
+		if tid, err := strconv.Atoi(e.Name()); err == nil {
+			tids = append(tids, tid)
+		}
+	}
+	return tids, nil
+}
+
+// used returns the processor time of all threads, and the thread that has used most.
+func (p *process) used() (all time.Duration, busiest int, err error) {
+	tids, err := p.threads()
+	if err != nil {
+		return 0, 0, err
+	}
+	most := time.Duration(-1)
+	for _, tid := range tids {
+		c, err := ThreadClock(p.cmd.Process.Pid, tid)
+		if err != nil {
+			continue // it has just ended
+		}
+		ran, _ := c.Read()
+		c.Close()
+		all += ran
+		if ran > most {
+			busiest, most = tid, ran
+		}
+	}
+	return all, busiest, nil
+}
+
+// DataPlane implements BackEnd.
+func (p *process) DataPlane() (pid, tid int, err error) {
+	_, tid, err = p.used()
+	return p.cmd.Process.Pid, tid, err
+}
+
+// spent returns the processor time of a process, all threads together.
+func (p *process) spent() (Usage, error) {
+	all, _, err := p.used()
+	return Usage{all.Seconds(), 1}, err
+}

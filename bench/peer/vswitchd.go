@@ -1,0 +1,78 @@
+package peer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"vswitchd/bench/load"
+	"vswitchd/internal/control"
+)
+
+// vswitchd is vswitchd with one worker.
+type vswitchd struct {
+	*process
+	dir string
+	api *control.Client
+}
+
+// StartVswitchd starts vswitchd. lines are more of its configuration's section [switch].
+func StartVswitchd(l *Lab, o Options, lines ...string) (BackEnd, error) {
+	v := &vswitchd{dir: l.Dir, api: control.NewClient(filepath.Join(l.Dir, "vswitchd.control"))}
+	var config strings.Builder
+	fmt.Fprintf(&config, "[control]\nsocket = %q\n[switch]\nsocket_dir = %q\ncpus = [%d]\n", filepath.Join(l.Dir, "vswitchd.control"), l.Dir, l.CPU)
+	if o.MACs > 0 {
+		fmt.Fprintf(&config, "mac_table_size = %d\n", o.MACs)
+	}
+	fmt.Fprintln(&config, strings.Join(lines, "\n"))
+	for i := range o.Ports {
+		fmt.Fprintf(&config, "[port.v%d]\nqueues = %d\n", i, max(o.Queues, 1))
+	}
+	file := filepath.Join(l.Dir, "vswitchd.toml")
+	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
+		return nil, err
+	}
+	var err error
+	if v.process, err = l.start("vswitchd", exec.Command(filepath.Join(l.Build, "vswitchd"), "--config", file)); err != nil {
+		return nil, err
+	}
+	err = v.await("its control API answers", func() bool {
+		_, err := v.stats()
+		return err == nil
+	})
+	if err != nil {
+		v.Stop()
+		return nil, err
+	}
+	return v, nil
+}
+
+func (v *vswitchd) Name() string          { return "vswitchd" }
+func (v *vswitchd) Usage() (Usage, error) { return v.spent() }
+func (v *vswitchd) Stop()                 { v.stop() }
+
+func (v *vswitchd) Connect(port int, cfg load.Config) (*load.Port, error) {
+	return load.Dial(filepath.Join(v.dir, fmt.Sprintf("v%d.sock", port)), cfg)
+}
+
+func (v *vswitchd) Drops() (n uint64, err error) {
+	stats, err := v.stats()
+	for _, p := range stats {
+		n += p.Counters.Drops.Total()
+	}
+	return n, err
+}
+
+func (v *vswitchd) stats() (s []control.PortStats, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	raw, err := v.api.Get(ctx, "/v1/stats")
+	if err == nil {
+		err = json.Unmarshal(raw, &s)
+	}
+	return s, err
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vswitchd/bench/load"
+	"vswitchd/bench/peer"
+)
+
+// The processors.
+const (
+	backEndCPU   = 0
+	generatorCPU = 1
+)
+
+// Less than what the kernel lets a thread run before all others, together.
+const (
+	warmTime    = 150 * time.Millisecond
+	measureTime = 500 * time.Millisecond
+)
+
+// checked is how many frames each sender has compared, byte by byte, before anything is
+// measured.
+const checked = 20_000
+
+// pings is how many frames are timed in each direction.
+const pings = 2000
+
+// A bench is where all is measured.
+type bench struct{ lab *peer.Lab }
+
+// newBench keeps the goroutine on a thread of its own, which is the generator's.
+func newBench(build string) (*bench, error) {
+	runtime.LockOSThread()
+	if err := peer.Pin(generatorCPU); err != nil {
+		return nil, err
+	}
+	lab, err := peer.NewLab(build, backEndCPU)
+	return &bench{lab}, err
+}
+
+// A value is what was measured once.
+type value struct {
+	x        float64 // in the kind's unit
+	dropped  float64 // share of frames
+	calm     int     // windows that count, in percent
+	sleeping int     // times that the back-end was asleep when a frame was sent, in percent
+}
+
+// measure measures one scenario with a back-end that runs.
+func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
+	s.guest.MaxFrame = max(s.traffic.Size, 1518)
+	var ports []*load.Port
+	defer func() {
+		for _, p := range ports {
+			p.Close()
+		}
+	}()
+	for i := range s.options.Ports {
+		p, err := be.Connect(i, s.guest)
+		if err != nil {
+			return v, err
+		}
+		ports = append(ports, p)
+	}
+	theirs, err := dataPlane(be)
+	if err != nil {
+		return v, err
+	}
+	defer theirs.Close()
+	ours, err := peer.ThreadClock(os.Getpid(), unix.Gettid())
+	if err != nil {
+		return v, err
+	}
+	defer ours.Close()
+	s.traffic.Waited = func() time.Duration {
+		_, a := ours.Read()
+		_, b := theirs.Read()
+		return a + b
+	}
+	g, err := load.NewGenerator(ports, s.traffic)
+	if err != nil {
+		return v, err
+	}
+	if err := g.Announce(); err != nil {
+		return v, err
+	}
+	before, err := be.Drops()
+	if err != nil {
+		return v, err
+	}
+	c, err := g.Check(checked)
+	if err != nil {
+		return v, err
+	}
+	if c.Strays != 0 {
+		return v, fmt.Errorf("%d frames went to others as well", c.Strays)
+	}
+	lost := int64(c.Lost)
+	if err := b.boosted(be, func() error {
+		n, err := v.take(s, g, be)
+		lost += n
+		return err
+	}); err != nil {
+		return v, err
+	}
+	after, err := be.Drops()
+	if err == nil && int64(after-before) != lost {
+		err = fmt.Errorf("%d frames are missing, the back-end has dropped %d", lost, after-before)
+	}
+	return v, err
+}
+
+// dataPlane returns the clock of the back-end's thread.
+func dataPlane(be peer.BackEnd) (peer.Clock, error) {
+	pid, tid, err := be.DataPlane()
+	if err != nil {
+		return peer.Clock{}, err
+	}
+	return peer.ThreadClock(pid, tid)
+}
+
+// boosted lets the two threads that matter run before all others.
+func (b *bench) boosted(be peer.BackEnd, f func() error) error {
+	_, theirs, err := be.DataPlane()
+	if err != nil {
+		return err
+	}
+	for _, tid := range []int{unix.Gettid(), theirs} {
+		if err := peer.Boost(tid); err != nil {
+			return err
+		}
+		defer func() {
+			if err := peer.Relax(tid); err != nil {
+				fmt.Fprintln(os.Stderr, "bench/run:", err)
+			}
+		}()
+	}
+	return f()
+}
+
+// take measures, once everything is prepared, and returns how many frames were lost.
+func (v *value) take(s scenario, g *load.Generator, be peer.BackEnd) (lost int64, err error) {
+	switch s.kind {
+	case saturated:
+		return v.rate(g.Saturate(warmTime, measureTime))
+	case offered:
+		return v.usage(s, g, be)
+	}
+	l, err := g.PingPong(pings/(1+int(s.quiet/time.Millisecond)*9), s.quiet)
+	if err != nil {
+		return 0, err
+	}
+	v.x = float64(l.Percentile(50)) / 1e3
+	v.sleeping = 100 * l.Asleep / int(l.Histogram.TotalCount())
+	return 0, nil
+}
+
+// errBusy says that nothing could be measured because of other processes.
+var errBusy = errors.New("the machine is too busy: nothing was measured undisturbed")
+
+func (v *value) rate(r load.Rate, err error) (lost int64, _ error) {
+	if err != nil {
+		return 0, err
+	}
+	calm := len(r.Calm())
+	if calm < 5 {
+		return r.Lost(), errBusy
+	}
+	v.calm = 100 * calm / len(r.Windows)
+	v.x = r.PPS() / 1e6
+	v.dropped = float64(r.Lost()) / float64(r.Sent)
+	return r.Lost(), nil
+}
+
+// usage measures what share of its processor the back-end uses for a fixed load.
+func (v *value) usage(s scenario, g *load.Generator, be peer.BackEnd) (lost int64, err error) {
+	before, err := be.Usage()
+	if err != nil {
+		return 0, err
+	}
+	r, err := g.Offer(s.pps, 0, measureTime+warmTime)
+	if err != nil {
+		return 0, err
+	}
+	after, err := be.Usage()
+	if err != nil {
+		return 0, err
+	}
+	took, _ := r.Elapsed()
+	if got := float64(r.Received) / (s.pps * took.Seconds()); got < 0.9 {
+		return r.Lost(), fmt.Errorf("%w (%.0f%% of the frames arrived)", errBusy, 100*got)
+	}
+	v.x = 100 * (after.Done - before.Done) / (after.PerSecond * took.Seconds())
+	return r.Lost(), nil
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"vswitchd/bench/peer"
+)
+
+// results are what was measured: by back-end, scenario and round. Where there is nothing, a
+// back-end could not take part.
+type results struct {
+	backEnds  []starter
+	scenarios []scenario
+	values    map[key][]value // all rounds, in order
+	excuses   map[key]string  // why a back-end does not take part in a scenario
+}
+
+type key struct{ backEnd, scenario string }
+
+// attempts is how often a measurement is tried that other processes disturb.
+const attempts = 5
+
+// rounds has each back-end take its turn n times.
+func (b *bench) rounds(n int, backEnds []starter, scenarios []scenario) (*results, error) {
+	r := &results{backEnds, scenarios, make(map[key][]value), make(map[key]string)}
+	for round := range n {
+		for i := range backEnds {
+			// Who comes first changes as well.
+			s := backEnds[(i+round)%len(backEnds)]
+			for _, o := range options(scenarios) {
+				fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, n, s.name)
+				if err := b.turn(r, s, o); err != nil {
+					return nil, fmt.Errorf("%s: %w", s.name, err)
+				}
+			}
+		}
+	}
+	return r, nil
+}
+
+// options returns the sets of options that there are, in order.
+func options(scenarios []scenario) (all []peer.Options) {
+	seen := make(map[peer.Options]bool)
+	for _, s := range scenarios {
+		if !seen[s.options] {
+			seen[s.options] = true
+			all = append(all, s.options)
+		}
+	}
+	return all
+}
+
+// turn starts a back-end, measures all scenarios with the same options, and ends it.
+func (b *bench) turn(r *results, st starter, o peer.Options) error {
+	be, err := st.start(b.lab, o)
+	if err != nil {
+		return err
+	}
+	defer be.Stop()
+	for _, s := range r.scenarios {
+		if s.options != o {
+			continue
+		}
+		k := key{st.name, s.name}
+		v, err := b.try(s, be)
+		if err != nil && r.mayExcuse(s) {
+			r.excuses[k] = err.Error()
+			fmt.Fprintf(os.Stderr, "  %s: %v\n", s.name, err)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		fmt.Fprintf(os.Stderr, "  %-45s %8.3f  (%d%% calm, %.2f%% dropped)\n", s.name, v.x, v.calm, 100*v.dropped)
+		r.values[k] = append(r.values[k], v)
+	}
+	return nil
+}
+
+// mayExcuse reports whether a back-end need not take part in a scenario: it may not have what
+// that is about.
+func (r *results) mayExcuse(s scenario) bool { return s.options.Offloads }
+
+// try measures, again if the machine was too busy.
+func (b *bench) try(s scenario, be peer.BackEnd) (v value, err error) {
+	for range attempts {
+		if v, err = b.measure(s, be); !errors.Is(err, errBusy) {
+			return v, err
+		}
+	}
+	return v, err
+}

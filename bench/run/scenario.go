@@ -1,0 +1,72 @@
+package main
+
+import (
+	"time"
+
+	"vswitchd/bench/load"
+	"vswitchd/bench/peer"
+)
+
+// A starter starts a kind of back-end.
+type starter struct {
+	name  string
+	start func(*peer.Lab, peer.Options) (peer.BackEnd, error)
+}
+
+// starters are all back-ends, ours first.
+var starters = []starter{
+	{"vswitchd", func(l *peer.Lab, o peer.Options) (peer.BackEnd, error) { return peer.StartVswitchd(l, o) }},
+	{"OVS-DPDK", peer.StartOVS},
+	{"DPDK vhost", peer.StartBare},
+}
+
+// A kind of scenario says what is measured, and in which unit.
+type kind int
+
+const (
+	saturated kind = iota // frames per second, in millions
+	offered               // share of a processor, in percent
+	hot                   // time, in microseconds, the back-end being busy
+	asleep                // the same after a pause
+)
+
+// A scenario is one thing that is measured.
+type scenario struct {
+	name    string
+	main    bool // even when in a hurry
+	kind    kind
+	options peer.Options // scenarios with the same run on the same process
+	guest   load.Config
+	traffic load.Traffic
+	pps     float64       // of offered
+	quiet   time.Duration // of asleep
+}
+
+const (
+	small = 64
+	large = 1500
+	gso   = 65226 // 45 segments
+	flows = 1024
+)
+
+var pair = peer.Options{Ports: 2}
+
+// scenarios are all that there are. Frames are of so many bytes in memory, without FCS.
+var scenarios = []scenario{
+	{name: "64 B, both ways, 1024 flows", main: true, options: pair, traffic: load.Traffic{Size: small, Flows: flows, Both: true}},
+	{name: "1500 B, both ways, 1024 flows", main: true, options: pair, traffic: load.Traffic{Size: large, Flows: flows, Both: true}},
+	{name: "64 B, both ways, 1 flow", options: pair, traffic: load.Traffic{Size: small, Both: true}},
+	{name: "1500 B, both ways, 1 flow", options: pair, traffic: load.Traffic{Size: large, Both: true}},
+	{name: "64 B, one way, 1024 flows", options: pair, traffic: load.Traffic{Size: small, Flows: flows}},
+	{name: "1500 B, one way, 1024 flows", options: pair, traffic: load.Traffic{Size: large, Flows: flows}},
+	{name: "64 B, both ways, 1000 addresses each", options: pair, traffic: load.Traffic{Size: small, Flows: 1000, MACs: 1000, Both: true}},
+	{name: "64 KiB TCP, both ways", options: peer.Options{Ports: 2, Offloads: true}, guest: load.Config{Offloads: true},
+		traffic: load.Traffic{Shape: load.GSO, Size: gso, Both: true}},
+
+	{name: "64 B, 100,000 frames/s", main: true, kind: offered, pps: 1e5, options: pair, traffic: load.Traffic{Size: small, Flows: flows, Both: true}},
+	{name: "64 B, 1,000,000 frames/s", kind: offered, pps: 1e6, options: pair, traffic: load.Traffic{Size: small, Flows: flows, Both: true}},
+	{name: "1500 B, 500,000 frames/s", kind: offered, pps: 5e5, options: pair, traffic: load.Traffic{Size: large, Flows: flows, Both: true}},
+
+	{name: "64 B, busy, half of all frames", main: true, kind: hot, options: pair, traffic: load.Traffic{Size: small, Both: true}},
+	{name: "64 B, after 1 ms of silence, half of all frames", kind: asleep, quiet: time.Millisecond, options: pair, traffic: load.Traffic{Size: small, Both: true}},
+}

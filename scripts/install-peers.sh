@@ -1,0 +1,65 @@
+#!/bin/bash
+# Gets the switches that vswitchd is measured against, besides what install-lab.sh has (DPDK's testpmd). Quick when it is there.
+#
+#   build/lab/ovs/COMMAND   Open vSwitch with DPDK: ovs-vswitchd, ovsdb-server, ovsdb-tool, ovs-vsctl, ovs-appctl, ovs-ofctl
+#   build/lab/ovs/vswitch.ovsschema
+
+. "$(dirname "$0")/lib.sh"
+
+LAB=$BUILD/lab
+OVS=$LAB/ovs
+COMMANDS='ovs-vswitchd ovsdb-server ovsdb-tool ovs-vsctl ovs-appctl ovs-ofctl'
+
+ovs_runs() {
+	local command
+	for command in $COMMANDS; do
+		"$OVS/$command" --version >/dev/null 2>&1 || return 1
+	done
+	[[ $("$OVS/ovs-vswitchd" --version) == *DPDK* ]] && [ -e "$OVS/vswitch.ovsschema" ]
+}
+
+# link_ovs makes build/lab/ovs run the machine's own Open vSwitch if that has DPDK, else one from the private apt. Nothing is installed: a
+# package that is would start a switch.
+link_ovs() {
+	ovs_runs && return
+	lock
+	rm -rf "$OVS"
+	mkdir -p "$OVS"
+	local dpdk=/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk command
+	if [ -x "$dpdk" ] && have ovs-vsctl; then
+		ln -s "$dpdk" "$OVS/ovs-vswitchd"
+		for command in ${COMMANDS#ovs-vswitchd }; do
+			ln -s "$(command -v "$command")" "$OVS/$command"
+		done
+		ln -s /usr/share/openvswitch/vswitch.ovsschema "$OVS/vswitch.ovsschema"
+	else
+		private_apt
+		unpack "$LAB/tree/ovs" openvswitch-switch-dpdk openvswitch-switch $(private_packages '^librte-(mempool-ring|bus-vdev|bus-pci)-?[0-9]+$')
+		run ovs-vswitchd usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
+		run ovsdb-server usr/sbin/ovsdb-server
+		for command in ovsdb-tool ovs-vsctl ovs-appctl ovs-ofctl; do
+			run "$command" "usr/bin/$command"
+		done
+		ln -s ../tree/ovs/usr/share/openvswitch/vswitch.ovsschema "$OVS/vswitch.ovsschema"
+	fi
+	ovs_runs || die "the unpacked Open vSwitch does not run: $("$OVS/ovs-vswitchd" --version 2>&1 | head -n 3)"
+}
+
+# run NAME PROGRAM makes build/lab/ovs/NAME run a program of the unpacked tree with that tree's libraries. DPDK's drivers are preloaded: as
+# plugins it refuses them where everybody may write to a directory on the way, /tmp for one.
+run() {
+	cat >"$OVS/$1" <<-EOF
+		#!/bin/sh
+		tree=\$(dirname "\$(readlink -f "\$0")")/../tree/ovs
+		export LD_LIBRARY_PATH="\$(echo "\$tree"/usr/lib/*-linux-gnu):\$(echo "\$tree"/lib/*-linux-gnu)"
+		drivers=
+		[ "$1" != ovs-vswitchd ] || for driver in bus_vdev bus_pci mempool_ring; do
+			drivers="\$drivers \$(echo "\$tree"/usr/lib/*-linux-gnu/librte_\$driver.so.[0-9][0-9])"
+		done
+		exec env LD_PRELOAD="\$drivers \$LD_PRELOAD" "\$tree/$2" "\$@"
+	EOF
+	chmod +x "$OVS/$1"
+}
+
+mkdir -p "$OVS"
+link_ovs
