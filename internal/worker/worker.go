@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -22,6 +23,15 @@ const (
 	// in milliseconds.
 	lookEvery = 1
 
+	// share is how long, in nanoseconds, a source may keep its worker before others
+	// have their turn: some batches of small frames.
+	share = 10_000
+
+	// A source that had a full batch may have more. (A batch is switch.MaxBatch frames; less
+	// than that comes from a driver that is slower than we are.)
+	fullBatch = 64
+	maxPolls  = 4
+
 	wakeID = -1 // epoll's name for the worker's own eventfd
 )
 
@@ -30,6 +40,7 @@ const (
 type worker struct {
 	cpu     int
 	started time.Time
+	clock   func() int64 // nanoseconds since started
 	wakeFD  int
 	done    chan struct{}
 	poll    atomic.Int64
@@ -57,8 +68,9 @@ type entry struct {
 	id       int
 	active   bool
 	idle     bool  // the last Poll found nothing
-	lastWork int64 // when it last had work, by worker.now
+	lastWork int64 // when it last had work, by worker.clock
 	work     uint64
+	debt     int64 // nanoseconds that it has had beyond its share
 }
 
 // A command changes what a worker serves. The worker answers on reply.
@@ -71,6 +83,7 @@ type command struct {
 
 func start(cpu int, poll time.Duration) (*worker, error) {
 	w := &worker{cpu: cpu, started: time.Now(), done: make(chan struct{})}
+	w.clock = func() int64 { return int64(time.Since(w.started)) }
 	w.poll.Store(int64(poll))
 	var err error
 	if w.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
@@ -146,22 +159,20 @@ func (w *worker) run(ready chan<- error) {
 	w.loop()
 }
 
-// now is the clock of the data plane: nanoseconds since the worker was started.
-func (w *worker) now() int64 { return int64(time.Since(w.started)) }
-
 func (w *worker) loop() {
-	now := w.now()
+	now := w.clock()
 	lastEpoll := int64(0)
 	for {
 		if w.ordered.Load() && w.obey(now) {
 			return
 		}
-		worked := w.round(now)
 		before := now
-		now = w.now()
-		if worked > 0 {
+		worked, after := w.round(now)
+		if now = after; worked > 0 {
 			w.work.Store(w.work.Load() + uint64(worked))
 			w.busy.Store(w.busy.Load() + now - before)
+		} else {
+			now = w.clock()
 		}
 		w.retire(now)
 		switch {
@@ -174,22 +185,61 @@ func (w *worker) loop() {
 		default:
 			continue
 		}
-		now = w.now()
+		now = w.clock()
 		lastEpoll = now
 	}
 }
 
-// round polls each active source once.
-func (w *worker) round(now int64) (worked int) {
+// round polls the active sources. It returns how much work there was, and the time.
+//
+// What a batch costs depends on what is in it: one of broadcasts, to a hundred ports, or one of
+// frames of 64 KiB takes a thousand times as long as one of small frames. So what is shared out is
+// time, by deficit round robin: each round gives every source share, a source that has used
+// more sits out as many rounds as that was worth, and one that has used less, and has more to
+// do, goes on.
+func (w *worker) round(now int64) (worked int, after int64) {
+	if len(w.active) == 1 {
+		e := w.active[0]
+		e.debt = 0
+		if n := e.poll(now); n > 0 {
+			return n, w.clock()
+		}
+		return 0, now
+	}
+	least := int64(math.MaxInt64)
 	for _, e := range w.active {
-		n := e.src.Poll()
-		if e.idle = n == 0; !e.idle {
+		least = min(least, e.debt-share)
+	}
+	turn := share + max(least, 0) // if nobody's turn is next, so many at once
+	for _, e := range w.active {
+		if e.debt -= turn; e.debt > 0 {
+			continue
+		}
+		e.debt = max(e.debt, -share) // nothing is saved up
+		for range maxPolls {
+			n := e.poll(now)
+			if n == 0 {
+				break
+			}
 			worked += n
-			e.work += uint64(n)
-			e.lastWork = now
+			was := now
+			now = w.clock()
+			if e.debt += now - was; e.debt >= 0 || n < fullBatch {
+				break
+			}
 		}
 	}
-	return worked
+	return worked, now
+}
+
+// poll polls a source once.
+func (e *entry) poll(now int64) int {
+	n := e.src.Poll()
+	if e.idle = n == 0; !e.idle {
+		e.work += uint64(n)
+		e.lastWork = now
+	}
+	return n
 }
 
 // retire arms the sources that have had no work for long enough, and stops polling
@@ -244,7 +294,7 @@ func (w *worker) wait(timeout int) {
 
 func (w *worker) activate(e *entry) {
 	e.active = true
-	e.lastWork = w.now()
+	e.lastWork = w.clock()
 	e.src.Disarm()
 	w.active = append(w.active, e)
 }

@@ -1,0 +1,72 @@
+package worker
+
+import (
+	"testing"
+)
+
+// A meter is a source that always has work, which costs so many steps of a clock that
+// only it moves.
+type meter struct {
+	clock *int64
+	cost  int64
+	batch int
+	spent int64
+}
+
+func (m *meter) FD() int   { return -1 }
+func (m *meter) Arm() bool { return true }
+func (m *meter) Disarm()   {}
+
+func (m *meter) Poll() int {
+	*m.clock += m.cost
+	m.spent += m.cost
+	return m.batch
+}
+
+// However much a batch of theirs costs, sources that always have work get the same time.
+func TestTimeIsShared(t *testing.T) {
+	for name, costs := range map[string][]int64{
+		"one":                    {3_000},
+		"the same":               {3_000, 3_000},
+		"broadcasts and unicast": {400_000, 400_000, 400_000, 400_000, 3_000},
+		"all dear":               {400_000, 500_000},
+		"very small":             {2_600, 700_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var clock int64
+			w := &worker{clock: func() int64 { return clock }}
+			var meters []*meter
+			for _, c := range costs {
+				m := &meter{clock: &clock, cost: c, batch: fullBatch}
+				meters = append(meters, m)
+				w.active = append(w.active, &entry{src: m, id: -1})
+			}
+			rounds := 0
+			for ; clock < 1e9; rounds++ {
+				if n, now := w.round(clock); n == 0 || now != clock {
+					t.Fatalf("round %d: %d done at %d; it is %d", rounds, n, now, clock)
+				}
+			}
+			fair := clock / int64(len(costs))
+			for i, m := range meters {
+				if m.spent < fair*9/10 || m.spent > fair*11/10 {
+					t.Errorf("source %d, whose batches cost %d, had %d; %d would be fair", i, m.cost, m.spent, fair)
+				}
+			}
+		})
+	}
+}
+
+// A source whose batches are small has nothing to gain from more turns than others.
+func TestSmallBatchesAreNotRepeated(t *testing.T) {
+	var clock int64
+	w := &worker{clock: func() int64 { return clock }}
+	a, b := &meter{clock: &clock, cost: 100, batch: fullBatch - 1}, &meter{clock: &clock, cost: 100, batch: 1}
+	w.active = []*entry{{src: a, id: -1}, {src: b, id: -1}}
+	for range 1000 {
+		w.round(clock)
+	}
+	if a.spent != b.spent || a.spent != 100*1000 {
+		t.Errorf("%d and %d, want 100 for each of 1000 rounds", a.spent, b.spent)
+	}
+}
