@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vswitchd/internal/lockfile"
 )
 
 // MaxSocketPath is the longest path of a unix socket in bytes (unix(7): 108 with
@@ -45,7 +47,9 @@ type Listener struct {
 
 // Listen makes a listening socket at path, and its directory if it is missing
 // (mode 0755, less the umask). A socket that nobody listens on any more, as a
-// process that was killed leaves it, is replaced.
+// process that was killed leaves it, is replaced. Of several processes that want the
+// same socket at the same time one gets it: nobody replaces a socket that
+// another one is just making.
 func Listen(path string, o ListenOptions) (*Listener, error) {
 	if len(path) > MaxSocketPath {
 		return nil, fmt.Errorf("%s: %w", path, ErrPathTooLong)
@@ -53,6 +57,11 @@ func Listen(path string, o ListenOptions) (*Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("making the socket's directory: %w", err)
 	}
+	unlock, err := lockfile.Lock(path)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	if err := removeStale(path); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

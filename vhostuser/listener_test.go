@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,6 +92,45 @@ func TestListenReplacesStaleSocket(t *testing.T) {
 	}
 	_ = old.Close()
 	connect(t, listen(t, path, vhostuser.ListenOptions{}), path)
+}
+
+// Several processes start at the same time, where a killed one has left its socket: one gets
+// it, and the others are told so.
+func TestOneOfManyReplacesStaleSocket(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "sock")
+	for range 100 {
+		old, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		old.SetUnlinkOnClose(false)
+		_ = old.Close()
+		winners := make(chan *vhostuser.Listener, 4)
+		var wg sync.WaitGroup
+		for range cap(winners) {
+			wg.Go(func() {
+				l, err := vhostuser.Listen(path, vhostuser.ListenOptions{})
+				if err == nil {
+					winners <- l
+				} else if !errors.Is(err, vhostuser.ErrSocketInUse) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(winners); n != 1 {
+			t.Fatalf("%d have the socket", n)
+		}
+		l := <-winners
+		connect(t, l, path)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
 }
 
 func TestListenErrors(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"vswitchd/internal/lockfile"
 )
 
 // ErrInUse says that another process listens on the socket.
@@ -31,6 +33,12 @@ func Listen(path string, access Access) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
+	// Nobody may replace a socket that another one is just making.
+	unlock, err := lockfile.Lock(path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	defer unlock()
 	if err := removeStale(path); err != nil {
 		return nil, fmt.Errorf("control socket %s: %w", path, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -52,6 +53,37 @@ func TestListenReplacesAStaleSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
+}
+
+// Several daemons start at the same time, where a killed one has left its socket.
+func TestOneOfManyReplacesAStaleSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	for range 100 {
+		makeStale(t, path)
+		winners := make(chan net.Listener, 4)
+		var wg sync.WaitGroup
+		for range cap(winners) {
+			wg.Go(func() {
+				l, err := control.Listen(path, mine)
+				if err == nil {
+					winners <- l
+				} else if !errors.Is(err, control.ErrInUse) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(winners); n != 1 {
+			t.Fatalf("%d have the socket", n)
+		}
+		l := <-winners
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		l.Close()
+	}
 }
 
 func TestListenLeavesASocketInUseAlone(t *testing.T) {

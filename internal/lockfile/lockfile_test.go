@@ -1,0 +1,73 @@
+package lockfile_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"vswitchd/internal/lockfile"
+)
+
+// Of many who want the lock, each gets it, and no two have it at a time. Nothing is left.
+func TestOneAtATime(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "sock")
+	var inside, most atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 100 {
+				unlock, err := lockfile.Lock(path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := inside.Add(1); n > most.Load() {
+					most.Store(n)
+				}
+				inside.Add(-1)
+				unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if n := most.Load(); n != 1 {
+		t.Errorf("%d had the lock at the same time", n)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+// A lock that a killed process has left is nobody's.
+func TestLockOfADeadProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	if err := os.WriteFile(path+".lock", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lockfile.Lock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+}
+
+// A link in the lock's place is not followed: it could have us make any file.
+func TestLockIsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "sock")
+	if err := os.Symlink(filepath.Join(dir, "elsewhere"), path+".lock"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockfile.Lock(path); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "elsewhere")); err == nil {
+		t.Error("the file that the link names was made")
+	}
+}
