@@ -4,7 +4,9 @@
 // It runs in the foreground and says what it does on standard error. SIGTERM
 // and SIGINT stop it, SIGHUP makes it read its configuration again.
 //
-// Exit codes: 0 stopped as asked; 1 failed while running, or --check found
+// Started with one connection (--fd), it ends when the front-end leaves.
+//
+// Exit codes: 0 stopped as asked, or left by the front-end of --fd; 1 failed while running, or --check found
 // errors; 2 wrong usage or configuration.
 package main
 
@@ -53,7 +55,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case opts.check:
 		return check(opts, stdout, stderr)
 	}
-	cfg, errs := opts.load()
+	cfg, errs := config.Check(opts.file, opts.flags)
 	if len(errs) > 0 {
 		fmt.Fprintln(stderr, errs)
 		return exitUsage
@@ -67,7 +69,7 @@ const capabilities = `{"type":"net"}`
 
 // check prints what is wrong with the configuration.
 func check(opts *options, stdout, stderr io.Writer) int {
-	cfg, errs := opts.load()
+	cfg, errs := config.Check(opts.file, opts.flags)
 	if len(errs) > 0 {
 		fmt.Fprintln(stderr, errs)
 		return exitFailed
@@ -81,17 +83,4 @@ func check(opts *options, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stdout, "%s: no errors\n", name)
 	return exitOK
-}
-
-// load reads and checks the configuration, and that this machine has what it
-// names.
-func (o *options) load() (*config.Config, config.Errors) {
-	cfg, errs := config.Load(o.file, o.flags)
-	if len(errs) > 0 {
-		return nil, errs
-	}
-	if errs := cfg.CheckHost(); len(errs) > 0 {
-		return nil, errs
-	}
-	return cfg, nil
 }

@@ -131,15 +131,16 @@ func (p *parser) checkAddresses() {
 	}
 }
 
-// CheckHost checks what depends on the machine and may change while vswitchd
-// runs: that the uplinks' interfaces exist.
-func (c *Config) CheckHost() Errors {
-	var errs Errors
+// checkHost checks that the uplinks' interfaces exist.
+func (c *Config) checkHost() (errs Errors) {
 	for i := range c.Uplinks {
 		up := &c.Uplinks[i]
+		if up.Interface == "" { // reported as missing or bad
+			continue
+		}
 		if _, err := net.InterfaceByName(up.Interface); err != nil {
 			errs = append(errs, up.where.errorf("interface", "there is no network interface %q", up.Interface))
 		}
 	}
-	return errs.sorted()
+	return errs
 }

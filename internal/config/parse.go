@@ -16,6 +16,28 @@ import (
 // Load reads and checks a configuration file and adds what the flags say.
 // Without a path, only the flags count.
 func Load(path string, flags Flags) (*Config, Errors) {
+	cfg, errs := load(path, flags)
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return cfg, nil
+}
+
+// Check is Load, and checks also what depends on the machine and may change while
+// vswitchd runs: that the uplinks' interfaces exist.
+func Check(path string, flags Flags) (*Config, Errors) {
+	cfg, errs := load(path, flags)
+	if cfg != nil {
+		errs = append(errs, cfg.checkHost()...).sorted()
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return cfg, nil
+}
+
+// load returns a configuration even where it has errors, if it could be read.
+func load(path string, flags Flags) (*Config, Errors) {
 	if path == "" {
 		return parse("", nil, flags)
 	}
@@ -34,9 +56,14 @@ func Load(path string, flags Flags) (*Config, Errors) {
 // errors. It returns either a Config or all errors of the text, each
 // with a line of it.
 func Parse(name string, data []byte) (*Config, Errors) {
-	return parse(name, data, Flags{})
+	cfg, errs := parse(name, data, Flags{})
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return cfg, nil
 }
 
+// parse returns a configuration even where it has errors, unless they are of syntax.
 func parse(name string, data []byte, flags Flags) (*Config, Errors) {
 	p := parser{file: name, cfg: defaults()}
 	doc, err := p.decode(data)
@@ -50,7 +77,7 @@ func parse(name string, data []byte, flags Flags) (*Config, Errors) {
 	p.flags(flags)
 	p.crossCheck()
 	if len(p.errs) > 0 {
-		return nil, p.errs.sorted()
+		return p.cfg, p.errs.sorted()
 	}
 	p.cfg.Warnings = p.warnings.sorted()
 	return p.cfg, nil
