@@ -34,7 +34,7 @@ func newFlagSet(o *options) *pflag.FlagSet {
 	fs.BoolVar(&o.version, "version", false, "print the version, and exit")
 	fs.Bool("print-capabilities", false, "print what this back-end is in JSON, and exit")
 	fs.StringVar(&o.flags.SocketPath, "socket-path", "", "serve one port on this `socket`")
-	fs.IntVar(&o.flags.FD, "fd", 0, "serve one port on this inherited socket, a file descriptor `number`")
+	fs.IntVar(&o.flags.FD, "fd", 0, "serve one port on this inherited socket, a file descriptor `number`; if it is\nconnected, end when the front-end leaves")
 	return fs
 }
 

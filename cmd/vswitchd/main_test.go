@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"vswitchd/internal/control"
+	"vswitchd/vhostuser/vhostusertest"
 )
 
 // These tests run the program itself.
@@ -92,6 +93,8 @@ func TestEndsThatNeedNoSwitch(t *testing.T) {
 		{"--config " + noIf, 2, "", noIf + ":2: uplink.lan.interface: there is no network interface \"no-such-if\"\n"},
 		{"--check --config " + warn, 0, warn + ": no errors\n",
 			warn + ":2: switch.mcast_snooping: not supported by this version: multicast goes to all ports (warning)\n"},
+		{"--check --uplink no-such-if --config " + bad, 1, "", badConfigErrors(bad) +
+			"--uplink no-such-if: uplink.no-such-if.interface: there is no network interface \"no-such-if\"\n"},
 		{"--config /nonexistent", 2, "", "/nonexistent: cannot read the configuration: no such file or directory\n"},
 		{"--check --config /nonexistent", 1, "", "/nonexistent: cannot read the configuration: no such file or directory\n"},
 		{"--port a=" + long, 2, "", "--port a=" + long + ": port.a.socket: the path of the socket is 108 bytes long, at most 107 are possible\n"},
@@ -136,6 +139,12 @@ type process struct {
 // ready.
 func begin(t *testing.T, args ...string) *process {
 	t.Helper()
+	return beginWith(t, nil, args...)
+}
+
+// beginWith is begin with a file, if it is not nil, that is descriptor 3 of the program.
+func beginWith(t *testing.T, file *os.File, args ...string) *process {
+	t.Helper()
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "n"), Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -143,6 +152,9 @@ func begin(t *testing.T, args ...string) *process {
 	defer notify.Close()
 	p := &process{t: t, cmd: exec.Command(program, args...)}
 	p.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify.LocalAddr().String())
+	if file != nil {
+		p.cmd.ExtraFiles = []*os.File{file}
+	}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -182,10 +194,71 @@ func (p *process) end(s os.Signal) int {
 	if err := p.cmd.Process.Signal(s); err != nil {
 		p.t.Fatal(err)
 	}
+	return p.wait()
+}
+
+// wait returns the exit code when it has come to an end.
+func (p *process) wait() int {
 	for p.log.Scan() {
 	}
 	p.cmd.Wait()
 	return p.cmd.ProcessState.ExitCode()
+}
+
+// passed returns a front-end, and a file that is the other end of its connection.
+func passed(t *testing.T) (*vhostusertest.FrontEnd, *os.File) {
+	t.Helper()
+	front, conn, err := vhostusertest.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	file, err := conn.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return front, file
+}
+
+// Who was started with a connection has nothing more to do when it is over.
+func TestEndsWithTheConnectionThatItWasGiven(t *testing.T) {
+	front, file := passed(t)
+	p := beginWith(t, file, "--fd", "3")
+	if err := front.Handshake(0, 0); err != nil {
+		t.Error(err)
+	}
+	front.Close()
+	if code := p.wait(); code != 0 {
+		t.Errorf("the front-end has left: exit code %d", code)
+	}
+
+	front, file = passed(t)
+	p = beginWith(t, file, "--fd", "3")
+	if err := front.Write(make([]byte, 12)); err != nil {
+		t.Error(err)
+	}
+	p.waitFor("port net0: malformed message")
+	if code := p.wait(); code != 1 {
+		t.Errorf("the front-end has sent nonsense: exit code %d", code)
+	}
+}
+
+// With another guest's port it goes on.
+func TestOtherGuestsOutliveTheConnectionThatItWasGiven(t *testing.T) {
+	front, file := passed(t)
+	dir := t.TempDir()
+	ctl := filepath.Join(dir, "c")
+	p := beginWith(t, file, "--fd", "3", "--control", ctl, "--port", "a="+filepath.Join(dir, "a.sock"))
+	front.Close()
+	p.waitFor("no front-end can connect any more")
+	body, err := control.NewClient(ctl).Get(t.Context(), "/v1/ports/net0")
+	if err != nil || !strings.Contains(string(body), `"state":"error"`) || !strings.Contains(string(body), "the connection that was passed in is over") {
+		t.Errorf("%s, %v", body, err)
+	}
+	if code := p.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
 }
 
 func TestSignalsStopItCleanly(t *testing.T) {

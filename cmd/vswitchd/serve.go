@@ -82,7 +82,10 @@ func start(opts *options, cfg *config.Config, log hclog.Logger, signals <-chan o
 	go watch(signals, stop, r, log)
 	notify(log, sd.SdNotifyReady)
 	return together(ctx, stop,
-		d.Run,
+		func(ctx context.Context) error {
+			defer stop() // it may have come to an end by itself
+			return d.Run(ctx)
+		},
 		func(ctx context.Context) error {
 			if l == nil {
 				return nil

@@ -21,6 +21,7 @@ type Daemon struct {
 	sw     *vswitch.Switch
 	pool   *worker.Pool
 	blamed chan uintptr // addresses of faults, on their way to whose memory it was
+	over   chan *guest  // ports that no front-end can connect to any more
 
 	reload  sync.Mutex // one Reload at a time; ranks before mu
 	stopped bool       // guarded by reload
@@ -59,6 +60,7 @@ func New(cfg *config.Config, log hclog.Logger) (*Daemon, error) {
 		pool:   pool,
 		sw:     vswitch.New(vswitch.Config{AgingTime: cfg.Switch.MACAging, TableSize: cfg.Switch.MACTable}),
 		blamed: make(chan uintptr, 64),
+		over:   make(chan *guest),
 		cfg:    cfg,
 	}
 	ports, err := d.openAll(cfg)
@@ -106,6 +108,10 @@ func (d *Daemon) open(s setting) (port, error) {
 
 // Run moves frames until ctx is done, then takes everything down, removes the
 // sockets that it made and returns nil.
+//
+// It also ends when the only front-end that there can be has left, because vswitchd was
+// started with a connection to it and has no other guest's port; as other back-end
+// programs do. It returns why, unless the front-end just closed the connection.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.log.Info("switch is running", "ports", len(d.snapshot()), "workers", len(d.pool.Stats()))
 	for {
@@ -116,8 +122,25 @@ func (d *Daemon) Run(ctx context.Context) error {
 			return nil
 		case addr := <-d.blamed:
 			d.charge(addr)
+		case g := <-d.over:
+			if !d.only(g) {
+				continue
+			}
+			d.close()
+			d.log.Info("switch has stopped: its only front-end has left")
+			return g.failure
 		}
 	}
+}
+
+// only reports whether g is the only guest's port.
+func (d *Daemon) only(g *guest) bool {
+	for _, p := range d.snapshot() {
+		if other, ok := p.(*guest); ok && other != g {
+			return false
+		}
+	}
+	return true
 }
 
 func (d *Daemon) close() {

@@ -38,6 +38,7 @@ type guest struct {
 	resets    control.Tally
 	lastErr   string // why the last one went, unless it just left; why there can be no other
 	gone      bool   // there cannot be another
+	failure   error  // then: why the last one went, unless it just left
 }
 
 func (d *Daemon) openGuest(cfg *config.Port) (port, error) {
@@ -70,7 +71,7 @@ func (d *Daemon) openGuest(cfg *config.Port) (port, error) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	g.cancel = cancel
-	go g.serve(ctx)
+	go g.serve(ctx, d.over)
 	return g, nil
 }
 
@@ -95,8 +96,9 @@ const retryAfter = time.Second
 // thread wait, so that the next one cannot make that a habit.
 const penalty = 10 * time.Second
 
-// serve serves one front-end after the other until the port is closed.
-func (g *guest) serve(ctx context.Context) {
+// serve serves one front-end after the other until the port is closed. If there cannot be
+// another, it says so on over.
+func (g *guest) serve(ctx context.Context, over chan<- *guest) {
 	defer close(g.done)
 	for {
 		conn, err := g.conns.Connect(ctx)
@@ -107,8 +109,12 @@ func (g *guest) serve(ctx context.Context) {
 			}
 			return
 		case errors.Is(err, vhostuser.ErrOnlyConnection):
-			g.log.Error("no front-end can connect any more", "error", err)
-			g.note(func() { g.lastErr, g.gone = err.Error(), true })
+			g.log.Info("no front-end can connect any more", "reason", err)
+			g.leaveForGood(err)
+			select {
+			case over <- g:
+			case <-ctx.Done():
+			}
 			return
 		case err != nil:
 			g.log.Error("no front-end can connect for now", "error", err)
@@ -151,6 +157,18 @@ func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
 	if errors.Is(err, vhostuser.ErrJammed) {
 		pause(ctx, penalty)
 	}
+}
+
+// leaveForGood notes that there cannot be another front-end, for the given reason.
+func (g *guest) leaveForGood(reason error) {
+	g.note(func() {
+		g.gone = true
+		if g.lastErr != "" {
+			g.failure = fmt.Errorf("port %s: %s", g.cfg.Name, g.lastErr)
+		} else {
+			g.lastErr = reason.Error()
+		}
+	})
 }
 
 func (g *guest) note(change func()) {

@@ -119,7 +119,7 @@ func TestConnectFailsForAWhile(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	g.cancel, g.done = cancel, make(chan struct{})
 	g.conns = &failing{g.conns, []error{fmt.Errorf("accepting a front-end: %w", unix.EMFILE)}}
-	go g.serve(ctx)
+	go g.serve(ctx, nil)
 	l.until("the error shows", func() bool { return strings.Contains(l.port("a").LastError, "too many open files") })
 	s := l.connect("a", 1)
 	l.state("a", control.StateRunning)
