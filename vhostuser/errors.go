@@ -6,11 +6,16 @@ import (
 )
 
 // Why a session ends, as far as callers may want to tell apart. Serve returns
-// these wrapped, but for ErrDisconnected.
+// these wrapped, but for ErrDisconnected and ErrDied.
 var (
 	// ErrDisconnected: the front-end closed the connection between two messages,
 	// as it does when it exits. Nothing is wrong.
 	ErrDisconnected = errors.New("front-end disconnected")
+
+	// ErrDied is ErrDisconnected of a front-end whose rings were started. One that
+	// leaves in order stops them first, by GET_VRING_BASE or a reset; one that
+	// crashes, or is killed, cannot.
+	ErrDied = fmt.Errorf("%w while its rings were running", ErrDisconnected)
 
 	// ErrTruncated: the connection ended within a message.
 	ErrTruncated = errors.New("front-end disconnected within a message")

@@ -13,6 +13,8 @@ type mapping struct {
 	mem []byte // the region's bytes
 	all []byte // what was mapped: mem and whatever page alignment made us map around it
 	id  fileID
+
+	pageSize uint64 // of the file, in bytes
 }
 
 // fileID identifies a file, whatever file descriptor it is seen through.
@@ -106,6 +108,8 @@ func mapRegion(fd int, r MemRegion) (mapping, error) {
 		mem: all[slack : slack+r.Size : slack+r.Size],
 		all: all,
 		id:  fileID{st.Dev, st.Ino},
+
+		pageSize: align,
 	}, nil
 }
 

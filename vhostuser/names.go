@@ -86,15 +86,47 @@ var featureNames = map[int]string{
 	41:                      "ADMIN_VQ",
 }
 
+// statusNames are the bits of the device status (virtio 1.2, section 2.1).
+var statusNames = map[int]string{
+	0: "ACKNOWLEDGE",
+	1: "DRIVER",
+	2: "DRIVER_OK",
+	3: "FEATURES_OK",
+	6: "DEVICE_NEEDS_RESET",
+	7: "FAILED",
+}
+
+// A Bit is one that is set, and what it is called: "bit N" if it has no name.
+type Bit struct {
+	Number int
+	Name   string
+}
+
+// StatusBits returns the bits set in a device status, in order, without
+// VIRTIO_CONFIG_S_.
+func StatusBits(status uint8) []Bit {
+	return bitsOf(uint64(status), func(bit int) string { return statusNames[bit] })
+}
+
+// ProtocolFeatureBits is ProtocolFeatureNames with the numbers.
+func ProtocolFeatureBits(features uint64) []Bit { return bitsOf(features, protocolFeatureName) }
+
+// FeatureBits is FeatureNames with the numbers.
+func FeatureBits(features uint64, device func(bit int) string) []Bit {
+	return bitsOf(features, featureName(device))
+}
+
 // ProtocolFeatureNames returns the names of the bits set in features, in order,
 // without VHOST_USER_PROTOCOL_F_; a bit without a name appears as "bit N".
 func ProtocolFeatureNames(features uint64) []string {
-	return bitNames(features, func(bit int) string {
-		if bit < len(protocolFeatureNames) {
-			return protocolFeatureNames[bit]
-		}
-		return ""
-	})
+	return bitNames(features, protocolFeatureName)
+}
+
+func protocolFeatureName(bit int) string {
+	if bit < len(protocolFeatureNames) {
+		return protocolFeatureNames[bit]
+	}
+	return ""
 }
 
 // FeatureNames returns the names of the virtio feature bits set in features,
@@ -102,25 +134,36 @@ func ProtocolFeatureNames(features uint64) []string {
 // device ("" where it has none, too), and may be nil. A bit without a name
 // appears as "bit N".
 func FeatureNames(features uint64, device func(bit int) string) []string {
-	return bitNames(features, func(bit int) string {
+	return bitNames(features, featureName(device))
+}
+
+func featureName(device func(bit int) string) func(bit int) string {
+	return func(bit int) string {
 		if s := featureNames[bit]; s != "" || device == nil {
 			return s
 		}
 		return device(bit)
-	})
+	}
 }
 
 func bitNames(bits uint64, name func(bit int) string) []string {
 	names := []string{}
+	for _, b := range bitsOf(bits, name) {
+		names = append(names, b.Name)
+	}
+	return names
+}
+
+func bitsOf(set uint64, name func(bit int) string) (bits []Bit) {
 	for bit := range 64 {
-		if bits&(1<<bit) == 0 {
+		if set&(1<<bit) == 0 {
 			continue
 		}
 		s := name(bit)
 		if s == "" {
 			s = fmt.Sprintf("bit %d", bit)
 		}
-		names = append(names, s)
+		bits = append(bits, Bit{bit, s})
 	}
-	return names
+	return bits
 }

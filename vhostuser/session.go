@@ -52,6 +52,7 @@ type Session struct {
 
 	mu       sync.Mutex
 	state    State
+	offered  offer
 	nextCall int // what a vring's Call is about to be, for watch; -1: nothing
 
 	maps   []mapping          // parallel to state.Regions
@@ -76,7 +77,8 @@ type Session struct {
 
 // Serve runs a session on a connected socket until it ends, and returns why:
 //
-//   - ErrDisconnected: the front-end closed the connection between two messages,
+//   - ErrDisconnected: the front-end closed the connection between two messages, or
+//     ErrDied, if its rings were started then,
 //   - a *ProtocolError: it sent what cannot be accepted,
 //   - ErrTruncated and ErrMalformed, wrapped: it sent what is no message,
 //   - what was passed to Session.Fail,
@@ -120,15 +122,24 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) er
 	defer s.teardown()
 
 	dev.Attach(s)
+	s.noteOffer()
 	for {
 		err := s.serveOne()
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
 		}
+		if err == ErrDisconnected && s.started() {
+			return ErrDied
+		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// started tells whether a ring is started.
+func (s *Session) started() bool {
+	return slices.ContainsFunc(s.state.Vrings, func(v Vring) bool { return v.Started })
 }
 
 // Fail ends the session for the given reason, which Serve is going to return.

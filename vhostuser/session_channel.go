@@ -29,6 +29,31 @@ func (s *Session) setBackendReqFD(m *Message) error {
 	return nil
 }
 
+// A ChannelState is how the way to the front-end stands, for requests of the back-end.
+type ChannelState int
+
+// Values of ChannelState.
+const (
+	ChannelNone   ChannelState = iota // the front-end has not given one
+	ChannelOpen                       // it is there
+	ChannelClosed                     // when last used it turned out that the front-end had closed it, or broke the rules
+)
+
+// Channel returns the state of the channel for requests to the front-end. It may be called
+// from any goroutine.
+func (s *Session) Channel() ChannelState {
+	c := s.channel.Load()
+	if c == nil {
+		return ChannelNone
+	}
+	select {
+	case <-c.done:
+		return ChannelClosed
+	default:
+		return ChannelOpen
+	}
+}
+
 // ConfigChanged tells the front-end that the device's configuration space has changed
 // ("the virtio device's configuration space has changed, [...] host driver can
 // send GET_CONFIG message to the back-end to get the latest content"), if it wants

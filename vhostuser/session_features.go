@@ -26,6 +26,25 @@ func (s *Session) protocolFeatures() uint64 {
 // without also negotiating BACKEND_REQ and REPLY_ACK."
 const inbandNeeds = 1<<ProtocolFeatureBackendReq | 1<<ProtocolFeatureReplyAck
 
+// An offer is what a front-end may acknowledge. It does not change in a session.
+type offer struct{ features, protocolFeatures uint64 }
+
+// noteOffer keeps the offer for Offered.
+func (s *Session) noteOffer() {
+	o := offer{s.features(), s.protocolFeatures()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.offered = o
+}
+
+// Offered returns the virtio features and the protocol features that the front-end is
+// offered. It may be called from any goroutine.
+func (s *Session) Offered() (features, protocolFeatures uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.offered.features, s.offered.protocolFeatures
+}
+
 // setFeatures is SET_FEATURES: "Enable features in the underlying vhost
 // implementation using a bitmask."
 //

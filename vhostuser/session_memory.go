@@ -8,11 +8,17 @@ import (
 	"vswitchd/virtqueue"
 )
 
-func (r MemRegion) region(fd int) Region {
+// region describes a region that is mapped.
+func (r MemRegion) region(fd int, m mapping) Region {
 	return Region{
 		GuestAddr: r.GuestAddr, UserAddr: r.UserAddr, Size: r.Size, MmapOffset: r.MmapOffset,
-		FD: fd, Adds: 1,
+		FD: fd, PageSize: m.pageSize, Adds: 1,
 	}
+}
+
+// find returns the index of the region that has these addresses, or -1.
+func (s *Session) find(r MemRegion) int {
+	return slices.IndexFunc(s.state.Regions, Region{GuestAddr: r.GuestAddr, UserAddr: r.UserAddr, Size: r.Size}.same)
 }
 
 // setMemTable is SET_MEM_TABLE: "Sets the memory map regions on the back-end so
@@ -43,7 +49,7 @@ func (s *Session) setMemTable(m *Message) error {
 		if maps[i], err = mapRegion(m.FDs[i], r); err != nil {
 			break
 		}
-		regions[i], fresh[i] = r.region(m.FDs[i]), true
+		regions[i], fresh[i] = r.region(m.FDs[i], maps[i]), true
 	}
 	oldRegions, oldMaps := s.state.Regions, s.maps
 	if err == nil {
@@ -89,7 +95,7 @@ func (s *Session) addMemReg(m *Message) error {
 	if err != nil {
 		return err
 	}
-	regions := append(slices.Clone(s.state.Regions), r.region(m.FDs[0]))
+	regions := append(slices.Clone(s.state.Regions), r.region(m.FDs[0], mp))
 	maps := append(slices.Clone(s.maps), mp)
 	if err := s.replaceMemory(regions, maps); err != nil {
 		mp.unmap()
@@ -105,7 +111,7 @@ func (s *Session) addMemReg(m *Message) error {
 // the back-end MAY accept messages with one file descriptor", which is closed.
 func (s *Session) remMemReg(m *Message) error {
 	r := decodeSingleRegion(m.Payload)
-	i := slices.IndexFunc(s.state.Regions, r.region(-1).same)
+	i := s.find(r)
 	if i < 0 {
 		return refuse("no memory region at %#x (user %#x) of size %#x", r.GuestAddr, r.UserAddr, r.Size)
 	}
@@ -127,7 +133,7 @@ func (s *Session) remMemReg(m *Message) error {
 
 // findFile returns the index of the region that is r in the file fd, or -1.
 func (s *Session) findFile(r MemRegion, fd int) int {
-	i := slices.IndexFunc(s.state.Regions, r.region(-1).same)
+	i := s.find(r)
 	if i < 0 || s.state.Regions[i].MmapOffset != r.MmapOffset {
 		return -1
 	}

@@ -19,16 +19,39 @@ func (h *harness) endsWith(want error) {
 	}
 }
 
-func TestOrderlyDisconnect(t *testing.T) {
+// A front-end that stops its rings before it goes leaves in order, and one that does not
+// has died.
+func TestDisconnect(t *testing.T) {
+	for want, stop := range map[error]func(h *harness, r *vhostusertest.Ring){
+		vhostuser.ErrDied:         func(*harness, *vhostusertest.Ring) {},
+		vhostuser.ErrDisconnected: func(h *harness, r *vhostusertest.Ring) { _, err := h.fe.StopRing(r); h.must(err) },
+	} {
+		h := serve(t, newDevice(2))
+		mem := h.negotiate(allVirtio, allProto)
+		r := h.ring(mem, 0)
+		h.must(h.fe.StartRing(r))
+		pass(t, r)
+		stop(h, r)
+		h.fe.Close()
+		if err := h.wait(); err != want {
+			t.Errorf("session ended with %v, want %v", err, want)
+		}
+		h.leftNothing()
+	}
 	h := serve(t, newDevice(2))
-	mem := h.negotiate(allVirtio, allProto)
-	r := h.ring(mem, 0)
-	h.must(h.fe.StartRing(r))
-	pass(t, r)
+	mem := h.negotiate(allVirtio, plainProto)
+	h.must(h.fe.StartRing(h.ring(mem, 0)))
+	h.do(vhostuser.SetStatus, u64(0))
 	h.fe.Close()
 	if err := h.wait(); err != vhostuser.ErrDisconnected {
-		t.Errorf("session ended with %v", err)
+		t.Errorf("session ended with %v after a reset", err)
 	}
+}
+
+// leftNothing checks that nothing is left of a session that has ended.
+func (h *harness) leftNothing() {
+	t := h.t
+	t.Helper()
 	if st := h.dev.session.Load().Snapshot(); len(st.Regions) != 0 || st.Vrings[0].Started || st.Vrings[0].Kick != -1 {
 		t.Errorf("state after the end: %+v", st)
 	}

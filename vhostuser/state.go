@@ -41,7 +41,8 @@ type Region struct {
 	Size       uint64 // bytes
 	MmapOffset uint64 // bytes from the beginning of the file
 	FD         int
-	Adds       int // how often ADD_MEM_REG has named it and REM_MEM_REG has not; see Session.addMemReg
+	PageSize   uint64 // in bytes: that of the file, whose pages may be huge ones
+	Adds       int    // how often ADD_MEM_REG has named it and REM_MEM_REG has not; see Session.addMemReg
 }
 
 // same says whether two descriptions name the same piece of guest memory.

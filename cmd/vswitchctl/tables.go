@@ -124,38 +124,6 @@ func vlanText(v control.VLAN) string {
 	return s
 }
 
-func printPort(w io.Writer, p control.PortDetail) {
-	fields(w,
-		"name", p.Name,
-		"kind", string(p.Kind),
-		"state", string(p.State),
-		"last error", p.LastError,
-		"interface", p.Interface,
-		"socket", p.Socket,
-		"mode", p.Mode,
-		"queues", strconv.Itoa(p.Queues),
-		"mtu", unlessZero(p.MTU),
-		"mac", p.MAC,
-		"vlan", vlanText(p.VLAN),
-		"flags", flagText(p.Flags),
-		"offloads", offloadText(&p.PortInfo),
-		"features", strings.Join(p.Features, " "),
-		"protocol", strings.Join(p.ProtocolFeatures, " "),
-	)
-	fmt.Fprintln(w)
-	printCounters(w, p.Kind, p.Counters)
-	printRings(w, p.Rings)
-	printRegions(w, p.Regions)
-}
-
-// offloadText names the offloads that a guest is offered.
-func offloadText(p *control.PortInfo) string {
-	if p.Kind == control.KindGuest && len(p.Offloads) == 0 {
-		return "none"
-	}
-	return strings.Join(p.Offloads, " ")
-}
-
 // flagText names what is switched on, as the configuration does.
 func flagText(f control.Flags) string {
 	var on []string
@@ -197,44 +165,6 @@ func printCounters(w io.Writer, kind control.Kind, c control.Counters) {
 		}
 	}
 	fields(w, pairs...)
-}
-
-func printRings(w io.Writer, rings []control.Ring) {
-	if len(rings) == 0 {
-		return
-	}
-	fmt.Fprintln(w)
-	rows := [][]string{{"RING", "DIR", "FORMAT", "SIZE", "AVAIL", "USED", "STATE", "KICKS", "CALLS", "SUPPRESSION"}}
-	for _, r := range rings {
-		dir := "to guest"
-		if r.Index%2 == 1 {
-			dir = "from guest"
-		}
-		state := "stopped"
-		switch {
-		case r.Started && r.Enabled:
-			state = "running"
-		case r.Started:
-			state = "disabled"
-		}
-		rows = append(rows, []string{
-			strconv.Itoa(r.Index), dir, r.Format, strconv.Itoa(r.Size), strconv.Itoa(int(r.Avail)), strconv.Itoa(int(r.Used)),
-			state, count(r.Kicks), count(r.Calls), r.Suppression,
-		})
-	}
-	columns(w, []int{3, 4, 5, 7, 8}, rows)
-}
-
-func printRegions(w io.Writer, regions []control.Region) {
-	if len(regions) == 0 {
-		return
-	}
-	fmt.Fprintln(w)
-	rows := [][]string{{"GUEST ADDRESS", "USER ADDRESS", "SIZE"}}
-	for _, r := range regions {
-		rows = append(rows, []string{fmt.Sprintf("%#x", r.GuestAddr), fmt.Sprintf("%#x", r.UserAddr), size(r.Size)})
-	}
-	columns(w, []int{0, 1, 2}, rows)
 }
 
 func printFDB(w io.Writer, entries []control.FDBEntry) {

@@ -106,7 +106,7 @@ func TestFDBIsSortedAndFiltered(t *testing.T) {
 }
 
 func TestListsAreNeverNull(t *testing.T) {
-	empty := &controltest.Backend{Details: []control.PortDetail{{PortInfo: control.PortInfo{Name: "p"}}}}
+	empty := &controltest.Backend{Details: []control.PortDetail{{PortInfo: control.PortInfo{Name: "p"}, Session: &control.Session{}}}}
 	socket := serve(t, empty, func() ([]string, error) { return nil, nil })
 	c := control.NewClient(socket)
 	for _, path := range []string{"/v1/switch", "/v1/ports", "/v1/ports/p", "/v1/fdb", "/v1/stats", "/v1/stats/p"} {
@@ -121,6 +121,39 @@ func TestListsAreNeverNull(t *testing.T) {
 	body, err := c.Post(t.Context(), "/v1/reload")
 	if err != nil || string(body) != `{"changed":[]}` {
 		t.Errorf("reload: %s %v", body, err)
+	}
+}
+
+// Programs rely on these names.
+func TestNamesInPortDetail(t *testing.T) {
+	socket := serve(t, controltest.Sample(), nil)
+	port := get[map[string]any](t, socket, "/v1/ports/vm1")
+	session := port["session"].(map[string]any)
+	ring := port["rings"].([]any)[1].(map[string]any)
+	for what, c := range map[string]struct {
+		got   map[string]any
+		names string
+	}{
+		"port": {port, "name kind state socket mode queues features protocol_features mtu mac vlan flags counters rings regions " +
+			"feature_bits protocol_feature_bits features_not_acked protocol_features_not_acked session last_end"},
+		"feature":   {port["feature_bits"].([]any)[0].(map[string]any), "bit name acked"},
+		"session":   {session, "age_s number owned device_status backend_channel dirty_log in_flight"},
+		"status":    {session["device_status"].(map[string]any), "value names"},
+		"dirty log": {session["dirty_log"].(map[string]any), "on present size offset"},
+		"in flight": {session["in_flight"].(map[string]any), "present size offset rings queue_size"},
+		"last end":  {port["last_end"].(map[string]any), "reason ago_s"},
+		"ring": {ring, "index direction format size enabled started running avail last_avail used avail_wrap used_wrap base waiting in_flight recorded " +
+			"kicks calls bad_chains kick_by call_by suppression polling want_kicks want_calls desc_addr avail_addr used_addr log_used log_addr"},
+		"split ring": {port["rings"].([]any)[0].(map[string]any), "avail_idx"},
+		"notify":     {ring["want_kicks"].(map[string]any), "when event wrap"},
+		"region":     {port["regions"].([]any)[0].(map[string]any), "guest_addr user_addr size file_offset page_size"},
+		"counters":   {port["counters"].(map[string]any), "rx_frames rx_bytes tx_frames tx_bytes drops kicks calls reconnects resets"},
+	} {
+		for _, name := range strings.Fields(c.names) {
+			if _, ok := c.got[name]; !ok {
+				t.Errorf("%s: there is no %s", what, name)
+			}
+		}
 	}
 }
 

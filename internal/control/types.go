@@ -103,35 +103,6 @@ type Counters struct {
 	Resets     Tally  `json:"resets"`     // times a front-end did not leave in order
 }
 
-// PortDetail answers GET /v1/ports/{name}.
-type PortDetail struct {
-	PortInfo
-	Rings   List[Ring]   `json:"rings"`
-	Regions List[Region] `json:"regions"`
-}
-
-// Ring is one virtqueue of a guest. Even indices are the guest's receive
-// queues, odd ones its transmit queues.
-type Ring struct {
-	Index       int    `json:"index"`
-	Format      string `json:"format"` // "split" or "packed"
-	Size        int    `json:"size"`   // descriptors
-	Avail       uint16 `json:"avail"`  // next available entry that the switch will take
-	Used        uint16 `json:"used"`   // next used entry that it will write
-	Enabled     bool   `json:"enabled"`
-	Started     bool   `json:"started"`
-	Kicks       uint64 `json:"kicks"`
-	Calls       uint64 `json:"calls"`
-	Suppression string `json:"suppression"` // "event-idx", "flags" or "none"
-}
-
-// Region is a piece of guest memory that is mapped.
-type Region struct {
-	GuestAddr uint64 `json:"guest_addr"` // guest-physical
-	UserAddr  uint64 `json:"user_addr"`  // in the front-end's address space
-	Size      uint64 `json:"size"`       // bytes
-}
-
 // FDBEntry is an element of the answer to GET /v1/fdb.
 type FDBEntry struct {
 	MAC  string `json:"mac"` // lower case, with colons

@@ -34,7 +34,10 @@ type guest struct {
 	mu        sync.Mutex
 	cfg       config.Port // but for Bridging, MAC and Offloads it stays what it was
 	connected bool
-	sessions  uint64 // front-ends that came
+	sessions  uint64    // front-ends that came
+	since     time.Time // of the one that is connected
+	lastEnd   string    // how the session before ended, "": there was none
+	endedAt   time.Time
 	resets    control.Tally
 	lastErr   string // why the last one went, unless it just left; why there can be no other
 	gone      bool   // there cannot be another
@@ -136,23 +139,21 @@ func pause(ctx context.Context, d time.Duration) {
 
 // session serves one front-end.
 func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
-	g.note(func() { g.connected = true; g.sessions++ })
+	g.note(func() { g.connected, g.since = true, time.Now(); g.sessions++ })
 	g.log.Info("front-end connected")
-	dev := &device{Port: g.dev, conn: conn}
-	err := vhostuser.Serve(ctx, conn, dev, vhostuser.Options{Logger: g.log})
+	err := vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{Logger: g.log})
 	g.dev.SessionEnded()
-	if errors.Is(err, vhostuser.ErrDisconnected) && dev.died {
-		err = errDied
-	}
-	if errors.Is(err, vhostuser.ErrDisconnected) || errors.Is(err, errClosing) {
-		g.note(func() { g.connected, g.lastErr = false, "" })
+	g.note(func() {
+		g.connected, g.lastErr, g.lastEnd, g.endedAt = false, "", err.Error(), time.Now()
+		if !left(err) {
+			g.lastErr = err.Error()
+			g.resets[resetReason(err)]++
+		}
+	})
+	if left(err) {
 		g.log.Info("front-end left")
 		return
 	}
-	g.note(func() {
-		g.connected, g.lastErr = false, err.Error()
-		g.resets[resetReason(err)]++
-	})
 	g.log.Error("port was reset", "reason", err)
 	if errors.Is(err, vhostuser.ErrJammed) {
 		pause(ctx, penalty)
@@ -270,34 +271,4 @@ func (g *guest) state() control.State {
 		return control.StateConnecting
 	}
 	return control.StateListening
-}
-
-func (g *guest) detail() control.PortDetail {
-	d := control.PortDetail{PortInfo: g.info()}
-	for _, r := range g.dev.Rings() {
-		ring := control.Ring{
-			Index: r.Index, Format: ringFormat(r.Packed), Size: r.Size,
-			Avail: r.LastAvail, Used: r.UsedIdx,
-			Enabled: r.Enabled, Started: r.Running,
-			Kicks: r.Kicks, Calls: r.Calls,
-			Suppression: "none",
-		}
-		if r.EventIdx {
-			ring.Suppression = "event-idx"
-		} else if r.Suppressed {
-			ring.Suppression = "flags"
-		}
-		d.Rings = append(d.Rings, ring)
-	}
-	for _, r := range g.dev.State().Regions {
-		d.Regions = append(d.Regions, control.Region{GuestAddr: r.GuestAddr, UserAddr: r.UserAddr, Size: r.Size})
-	}
-	return d
-}
-
-func ringFormat(packed bool) string {
-	if packed {
-		return "packed"
-	}
-	return "split"
 }

@@ -75,7 +75,7 @@ func TestResetReasons(t *testing.T) {
 		err  error
 		want string
 	}{
-		{errDied, "died"},
+		{vhostuser.ErrDied, "died"},
 		{fmt.Errorf("sending: %w", unix.EPIPE), "died"},
 		{fmt.Errorf("%w (address 0x1)", netport.ErrFault), "memory-fault"},
 		{vhostuser.ErrJammed, "jammed-eventfd"},
@@ -212,4 +212,39 @@ func TestReloadTellsGuestItsAddress(t *testing.T) {
 		t.Fatalf("front-end receives %v, %v", r, err)
 	}
 	mac("52:54:00:00:00:02")
+}
+
+// A port tells of its front-end how long it has been there, and of the one before how
+// it went.
+func TestSessionsAreTold(t *testing.T) {
+	l := newLab(t, "[port.a]\n")
+	if p := l.port("a"); p.Session != nil || p.LastEnd != nil || len(p.FeatureBits) != 0 {
+		t.Errorf("before the first front-end: %+v", p)
+	}
+	s := l.connect("a", 1)
+	l.state("a", control.StateRunning)
+	p := l.port("a")
+	if p.Session == nil || p.Session.Number != 1 || p.Session.AgeS < 0 || p.LastEnd != nil {
+		t.Errorf("first front-end: %+v, %+v", p.Session, p.LastEnd)
+	}
+	if !slices.Contains(p.Features, "EVENT_IDX") || slices.Contains(p.FeaturesNotAcked, "EVENT_IDX") || !slices.Contains(p.FeaturesNotAcked, "LOG_ALL") ||
+		!slices.Contains(p.FeatureBits, control.FeatureBit{Bit: 29, Name: "EVENT_IDX", Acked: true}) ||
+		!slices.Contains(p.ProtocolFeatureBits, control.FeatureBit{Bit: 9, Name: "CONFIG"}) || !slices.Contains(p.ProtocolFeaturesNotAcked, "CONFIG") {
+		t.Errorf("features are %v, %v", p.FeatureBits, p.ProtocolFeatureBits)
+	}
+	l.must(s.Die())
+	l.state("a", control.StateListening)
+	if p := l.port("a"); p.Session != nil || p.LastEnd == nil || !strings.Contains(p.LastEnd.Reason, "while its rings were running") {
+		t.Errorf("after it died: %+v, %+v", p.Session, p.LastEnd)
+	}
+	s = l.connect("a", 1)
+	l.state("a", control.StateRunning)
+	if p := l.port("a"); p.Session.Number != 2 {
+		t.Errorf("second front-end: %+v", p.Session)
+	}
+	l.must(s.Leave())
+	l.state("a", control.StateListening)
+	if p := l.port("a"); p.LastEnd.Reason != vhostuser.ErrDisconnected.Error() || p.LastError != "" {
+		t.Errorf("after it left: %+v, %q", p.LastEnd, p.LastError)
+	}
 }

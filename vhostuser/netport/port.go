@@ -10,7 +10,6 @@ import (
 
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
-	"vswitchd/virtqueue"
 )
 
 // MaxQueues is how many queue pairs a port has at most (the limit of Linux's
@@ -130,35 +129,6 @@ func (p *Port) fail(err error) {
 	}
 }
 
-// Ring is what there is to know about one ring.
-type Ring struct {
-	Index      int
-	Running    bool
-	Enabled    bool
-	Packed     bool
-	Size       int
-	LastAvail  uint16
-	UsedIdx    uint16
-	Kicks      uint64 // times that the guest woke us
-	Calls      uint64 // times that we signalled the guest
-	Suppressed bool   // we are polling: the guest need not kick
-	EventIdx   bool
-	BadChains  uint64 // chains of a receiveq that broke the rules (a transmitq's are drops)
-}
-
-// Rings returns the state of all rings that are running, in order of their index.
-func (p *Port) Rings() []Ring {
-	var rs []Ring
-	for i := range p.rx {
-		for _, q := range []interface{ status() (Ring, bool) }{p.rx[i], p.tx[i]} {
-			if r, ok := q.status(); ok {
-				rs = append(rs, r)
-			}
-		}
-	}
-	return rs
-}
-
 // Receiving returns how many queues the guest's driver receives on. 0: no driver.
 func (p *Port) Receiving() int { return len(*p.receivers.Load()) }
 
@@ -182,19 +152,4 @@ func (p *Port) Notifications() (kicks, calls uint64) {
 		calls += c
 	}
 	return kicks, calls
-}
-
-func ringStatus(index int, enabled bool, vq *virtqueue.Queue) Ring {
-	cfg := vq.Config()
-	return Ring{
-		Index:     index,
-		Running:   true,
-		Enabled:   enabled,
-		Packed:    cfg.Features&(1<<virtqueue.FeatureRingPacked) != 0,
-		Size:      cfg.Size,
-		LastAvail: vq.LastAvail(),
-		UsedIdx:   vq.UsedIdx(),
-		Calls:     vq.Calls(),
-		EventIdx:  cfg.Features&(1<<virtqueue.FeatureEventIdx) != 0,
-	}
 }

@@ -213,18 +213,28 @@ func TestKicks(t *testing.T) {
 			if src.FD() != a.tx[0].kick {
 				t.Fatal("the source's FD is not the ring's kick")
 			}
+			kicks := func(want uint64) {
+				t.Helper()
+				if k, _ := a.port.Notifications(); k != want {
+					t.Errorf("%d kicks counted, want %d", k, want)
+				}
+			}
+			src.Disarm() // a worker begins like this, by itself
 			if src.Arm() {
 				t.Error("work in an empty ring")
 			}
+			kicks(0)
 			a.send(a.frameTo(b, 60))
 			if counted(a.tx[0].kick) != 1 {
 				t.Error("no kick")
 			}
+			src.Disarm() // woken
+			kicks(1)
 			if !src.Arm() {
 				t.Error("work that came before was not seen")
 			}
-			counted(a.tx[0].kick)
-			src.Disarm()
+			src.Disarm() // so it goes on
+			kicks(1)
 			for range 3 { // the driver is told where to wake us with the first one
 				src.Poll()
 				counted(a.tx[0].kick)
@@ -237,9 +247,9 @@ func TestKicks(t *testing.T) {
 			if src.Poll() != 0 || src.Arm() {
 				t.Error("work is left")
 			}
-			if k, _ := a.port.Notifications(); k != 1 {
-				t.Errorf("%d kicks counted", k)
-			}
+			kicks(1)
+			src.Disarm()
+			kicks(2)
 		})
 	}
 }

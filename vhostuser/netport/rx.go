@@ -78,18 +78,6 @@ func (q *rxQueue) receiving() bool {
 	return q.vq != nil && q.enabled
 }
 
-func (q *rxQueue) status() (Ring, bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.vq == nil {
-		return Ring{}, false
-	}
-	r := ringStatus(q.index, q.enabled, q.vq)
-	r.Suppressed = true
-	r.BadChains = q.badChains
-	return r, true
-}
-
 func (q *rxQueue) totalCalls() uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()

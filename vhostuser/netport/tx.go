@@ -25,8 +25,11 @@ type txQueue struct {
 	polling bool
 	hdrLen  int
 	bufs    *txBuffers
+	armed   bool // Arm has left the source to its eventfd
 	kicks   uint64
 	calls   uint64 // of queues before vq
+
+	badChains uint64
 }
 
 // txBuffers is the private memory of one batch.
@@ -88,19 +91,7 @@ func (q *txQueue) clear() {
 	}
 	q.calls += q.vq.Calls()
 	q.inlet.Close()
-	q.vq, q.bufs, q.inlet, q.kick = nil, nil, nil, -1
-}
-
-func (q *txQueue) status() (Ring, bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.vq == nil {
-		return Ring{}, false
-	}
-	r := ringStatus(q.index, q.enabled, q.vq)
-	r.Kicks = q.kicks
-	r.Suppressed = q.polling
-	return r, true
+	q.vq, q.bufs, q.inlet, q.kick, q.armed = nil, nil, nil, -1, false
 }
 
 func (q *txQueue) totals() (kicks, calls uint64) {
@@ -121,7 +112,9 @@ func (q *txQueue) Arm() (pending bool) {
 	q.mu.Lock()
 	defer q.leave()
 	q.polling = false
-	return q.usable() && q.vq.Arm()
+	pending = q.usable() && q.vq.Arm()
+	q.armed = !pending
+	return pending
 }
 
 // Disarm implements Source.
@@ -129,7 +122,10 @@ func (q *txQueue) Disarm() {
 	q.mu.Lock()
 	defer q.leave()
 	q.polling = true
-	q.kicks++
+	if q.armed {
+		q.armed = false
+		q.kicks++
+	}
 	if q.usable() {
 		q.vq.Disarm()
 	}

@@ -65,6 +65,7 @@ func (q *txQueue) deliver(chains []virtqueue.Chain) {
 		}
 	}
 	if drops != [3]int{} {
+		q.badChains += uint64(drops[0])
 		q.port.counters.Drop(vswitch.DropBadChain, drops[0])
 		q.port.counters.Drop(vswitch.DropTooShort, drops[1])
 		q.port.counters.Drop(vswitch.DropTooLong, drops[2])

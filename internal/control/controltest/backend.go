@@ -45,6 +45,8 @@ func (b *Backend) FDB(f control.FDBFilter) []control.FDBEntry {
 	return entries
 }
 
+func ptr[T any](v T) *T { return &v }
+
 // Sample returns a switch with a running guest, one that has not come yet, one
 // that was thrown out, and an uplink.
 func Sample() *Backend {
@@ -77,13 +79,43 @@ func Sample() *Backend {
 						Drops: control.Tally{"ring-full": 40, "bad-chain": 2}, Kicks: 5, Calls: 6, Reconnects: 1,
 					},
 				},
+				FeatureBits: []control.FeatureBit{
+					{Bit: 3, Name: "MTU"}, {Bit: 15, Name: "MRG_RXBUF", Acked: true}, {Bit: 32, Name: "VERSION_1", Acked: true},
+				},
+				ProtocolFeatureBits:      []control.FeatureBit{{Bit: 0, Name: "MQ", Acked: true}, {Bit: 3, Name: "REPLY_ACK", Acked: true}, {Bit: 9, Name: "CONFIG"}},
+				FeaturesNotAcked:         []string{"MTU"},
+				ProtocolFeaturesNotAcked: []string{"CONFIG"},
+				Session: &control.Session{
+					AgeS: 7384, Number: 2, Owned: true, BackendChannel: "open",
+					DeviceStatus: control.DeviceStatus{Value: 15, Names: []string{"ACKNOWLEDGE", "DRIVER", "DRIVER_OK", "FEATURES_OK"}},
+					DirtyLog:     control.DirtyLog{On: true, Present: true, Size: 98304},
+					InFlight:     control.InFlight{Present: true, Size: 8320, Rings: 2, QueueSize: 256},
+				},
+				LastEnd: &control.End{Reason: "front-end disconnected while its rings were running", AgoS: 7385},
 				Rings: []control.Ring{
-					{Index: 0, Format: "split", Size: 256, Avail: 300, Used: 44, Enabled: true, Started: true, Kicks: 2, Calls: 6, Suppression: "event-idx"},
-					{Index: 1, Format: "split", Size: 256, Avail: 65535, Used: 65534, Enabled: true, Started: true, Kicks: 3, Suppression: "event-idx"},
+					{
+						Index: 0, Direction: "to-guest", Format: "split", Size: 256, Enabled: true, Started: true, Running: true,
+						AvailIdx: ptr[uint16](555), Avail: 300, LastAvail: 300, Used: 300, Base: 300, Waiting: 255, Recorded: true,
+						Kicks: 2, Calls: 6, KickBy: "eventfd", CallBy: "eventfd", Suppression: "event-idx", Polling: true,
+						WantKicks: control.Notify{When: "at-event", Event: ptr[uint16](0)},
+						WantCalls: control.Notify{When: "at-event", Event: ptr[uint16](301)},
+						DescAddr:  0x7f0000100000, AvailAddr: 0x7f0000101000, UsedAddr: 0x7f0000102000, LogUsed: true, LogAddr: 0x102000,
+					},
+					{
+						Index: 1, Direction: "from-guest", Format: "packed", Size: 256, Enabled: true, Started: true, Running: true,
+						Avail: 255, AvailWrap: ptr(1), LastAvail: 255, Used: 254, UsedWrap: ptr(1), Base: 0x80fe80ff, InFlight: 1, BadChains: 2,
+						Kicks: 3, KickBy: "message", CallBy: "none", Suppression: "event-idx",
+						WantKicks: control.Notify{When: "at-event", Event: ptr[uint16](255), Wrap: ptr(1)},
+						WantCalls: control.Notify{When: "never"},
+					},
+					{
+						Index: 2, Direction: "to-guest", Format: "split", Size: 256, Started: true, Broken: "bad virtqueue: address outside guest memory",
+						KickBy: "none", CallBy: "eventfd", Suppression: "none", WantKicks: control.Notify{When: "unknown"}, WantCalls: control.Notify{When: "unknown"},
+					},
 				},
 				Regions: []control.Region{
-					{GuestAddr: 0, UserAddr: 0x7f0000000000, Size: 2 << 30},
-					{GuestAddr: 4 << 30, UserAddr: 0x7f0080000000, Size: 640 << 10},
+					{GuestAddr: 0, UserAddr: 0x7f0000000000, Size: 2 << 30, PageSize: 2 << 20},
+					{GuestAddr: 4 << 30, UserAddr: 0x7f0080000000, Size: 640 << 10, FileOffset: 2 << 30, PageSize: 4096},
 				},
 			},
 			{PortInfo: control.PortInfo{

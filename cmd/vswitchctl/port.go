@@ -1,0 +1,207 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"vswitchd/internal/control"
+)
+
+// This file is `port show NAME`: all there is to know of a port, in tables.
+
+func printPort(w io.Writer, p control.PortDetail) {
+	fields(w,
+		"name", p.Name,
+		"kind", string(p.Kind),
+		"state", string(p.State),
+		"last error", p.LastError,
+		"interface", p.Interface,
+		"socket", p.Socket,
+		"mode", p.Mode,
+		"queues", strconv.Itoa(p.Queues),
+		"mtu", unlessZero(p.MTU),
+		"mac", p.MAC,
+		"vlan", vlanText(p.VLAN),
+		"flags", flagText(p.Flags),
+		"offloads", offloadText(&p.PortInfo),
+		"features", strings.Join(p.Features, " "),
+		"protocol", strings.Join(p.ProtocolFeatures, " "),
+	)
+	printSession(w, &p)
+	fmt.Fprintln(w)
+	printCounters(w, p.Kind, p.Counters)
+	printRings(w, p.Rings)
+	printNotifications(w, p.Rings)
+	printRegions(w, p.Regions)
+	printBits(w, "FEATURE", p.FeatureBits)
+	printBits(w, "PROTOCOL FEATURE", p.ProtocolFeatureBits)
+}
+
+// offloadText names the offloads that a guest is offered.
+func offloadText(p *control.PortInfo) string {
+	if p.Kind == control.KindGuest && len(p.Offloads) == 0 {
+		return "none"
+	}
+	return strings.Join(p.Offloads, " ")
+}
+
+func printSession(w io.Writer, p *control.PortDetail) {
+	var pairs []string
+	if s := p.Session; s != nil {
+		pairs = append(pairs,
+			"session", fmt.Sprintf("%s, front-end %s of this port", seconds(s.AgeS), count(s.Number)),
+			"device status", statusText(s.DeviceStatus),
+			"channel", s.BackendChannel,
+			"dirty log", dirtyLogText(s.DirtyLog),
+			"in-flight record", inFlightText(s.InFlight),
+		)
+	}
+	if e := p.LastEnd; e != nil {
+		pairs = append(pairs, "last session", fmt.Sprintf("ended %s ago: %s", seconds(e.AgoS), e.Reason))
+	}
+	if len(pairs) > 0 {
+		fmt.Fprintln(w)
+		fields(w, pairs...)
+	}
+}
+
+func seconds(n int64) string { return (time.Duration(n) * time.Second).String() }
+
+func statusText(s control.DeviceStatus) string {
+	if s.Value == 0 {
+		return "none, or not told"
+	}
+	return fmt.Sprintf("%#x %s", s.Value, strings.Join(s.Names, " "))
+}
+
+func dirtyLogText(l control.DirtyLog) string {
+	s := "off"
+	if l.On {
+		s = "on"
+	}
+	if !l.Present {
+		return s + ", no memory"
+	}
+	return fmt.Sprintf("%s, %s at offset %#x", s, size(l.Size), l.Offset)
+}
+
+func inFlightText(r control.InFlight) string {
+	if !r.Present {
+		return "none"
+	}
+	return fmt.Sprintf("%d rings of %d, %s at offset %#x", r.Rings, r.QueueSize, size(r.Size), r.Offset)
+}
+
+func printRings(w io.Writer, rings []control.Ring) {
+	if len(rings) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"RING", "DIR", "FORMAT", "SIZE", "STATE", "AVAIL IDX", "AVAIL", "USED", "BASE", "WAITING", "IN FLIGHT", "BAD CHAINS"}}
+	for _, r := range rings {
+		idx := "-"
+		if r.AvailIdx != nil {
+			idx = strconv.Itoa(int(*r.AvailIdx))
+		}
+		rows = append(rows, []string{
+			strconv.Itoa(r.Index), strings.ReplaceAll(r.Direction, "-", " "), r.Format, strconv.Itoa(r.Size), ringState(&r),
+			idx, placeText(r.Avail, r.AvailWrap), placeText(r.Used, r.UsedWrap), baseText(&r),
+			strconv.Itoa(r.Waiting), strconv.Itoa(r.InFlight), count(r.BadChains),
+		})
+	}
+	columns(w, []int{3, 5, 6, 7, 8, 9, 10, 11}, rows)
+	for _, r := range rings {
+		if r.Broken != "" {
+			fmt.Fprintf(w, "ring %d is broken: %s\n", r.Index, r.Broken)
+		}
+	}
+}
+
+// ringState is started and enabled in one word.
+func ringState(r *control.Ring) string {
+	switch {
+	case !r.Started:
+		return "stopped"
+	case !r.Running:
+		return "resting"
+	case !r.Enabled:
+		return "disabled"
+	}
+	return "running"
+}
+
+// baseText is what GET_VRING_BASE would return: of a packed ring two places with their wrap
+// counters, in hexadecimal.
+func baseText(r *control.Ring) string {
+	if r.Format == "packed" {
+		return fmt.Sprintf("%#x", r.Base)
+	}
+	return strconv.FormatUint(uint64(r.Base), 10)
+}
+
+// placeText is an index in a split ring, or a place in a packed one with its wrap counter
+// behind the slash.
+func placeText(idx uint16, wrap *int) string {
+	if wrap == nil {
+		return strconv.Itoa(int(idx))
+	}
+	return fmt.Sprintf("%d/%d", idx, *wrap)
+}
+
+func printNotifications(w io.Writer, rings []control.Ring) {
+	if len(rings) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"RING", "KICKS", "BY", "SWITCH WANTS KICKS", "CALLS", "BY", "GUEST WANTS CALLS", "SUPPRESSION"}}
+	for _, r := range rings {
+		kicks := notifyText(r.WantKicks)
+		if r.Polling {
+			kicks += ", polling"
+		}
+		rows = append(rows, []string{
+			strconv.Itoa(r.Index), count(r.Kicks), r.KickBy, kicks, count(r.Calls), r.CallBy, notifyText(r.WantCalls), r.Suppression,
+		})
+	}
+	columns(w, []int{1, 4}, rows)
+}
+
+func notifyText(n control.Notify) string {
+	if n.Event == nil {
+		return n.When
+	}
+	return "at " + placeText(*n.Event, n.Wrap)
+}
+
+func printRegions(w io.Writer, regions []control.Region) {
+	if len(regions) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"GUEST ADDRESS", "USER ADDRESS", "SIZE", "FILE OFFSET", "PAGES"}}
+	for _, r := range regions {
+		rows = append(rows, []string{
+			fmt.Sprintf("%#x", r.GuestAddr), fmt.Sprintf("%#x", r.UserAddr), size(r.Size), fmt.Sprintf("%#x", r.FileOffset), size(r.PageSize),
+		})
+	}
+	columns(w, []int{0, 1, 2, 3, 4}, rows)
+}
+
+func printBits(w io.Writer, what string, bits []control.FeatureBit) {
+	if len(bits) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"BIT", what, "ACKNOWLEDGED"}}
+	for _, b := range bits {
+		acked := "no"
+		if b.Acked {
+			acked = "yes"
+		}
+		rows = append(rows, []string{strconv.Itoa(b.Bit), b.Name, acked})
+	}
+	columns(w, []int{0}, rows)
+}

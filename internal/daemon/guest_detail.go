@@ -1,0 +1,146 @@
+package daemon
+
+import (
+	"time"
+
+	"vswitchd/internal/control"
+	"vswitchd/vhostuser"
+	"vswitchd/vhostuser/netport"
+	"vswitchd/virtqueue"
+)
+
+// This file turns what a guest's port knows into the values of the control API.
+
+func (g *guest) detail() control.PortDetail {
+	st := g.dev.Status()
+	d := control.PortDetail{PortInfo: g.info()}
+	g.mu.Lock()
+	if st.Connected && g.connected {
+		d.Session = sessionInfo(&st)
+		d.Session.AgeS, d.Session.Number = int64(time.Since(g.since).Seconds()), g.sessions
+	}
+	if g.lastEnd != "" {
+		d.LastEnd = &control.End{Reason: g.lastEnd, AgoS: int64(time.Since(g.endedAt).Seconds())}
+	}
+	g.mu.Unlock()
+	d.FeatureBits, d.FeaturesNotAcked = featureBits(vhostuser.FeatureBits(st.Offered, netport.FeatureName), st.Features)
+	d.ProtocolFeatureBits, d.ProtocolFeaturesNotAcked = featureBits(vhostuser.ProtocolFeatureBits(st.OfferedProtocol), st.ProtocolFeatures)
+	for i := range st.Rings {
+		d.Rings = append(d.Rings, ringInfo(&st.Rings[i]))
+	}
+	for _, r := range st.Regions {
+		d.Regions = append(d.Regions, control.Region{
+			GuestAddr: r.GuestAddr, UserAddr: r.UserAddr, Size: r.Size, FileOffset: r.MmapOffset, PageSize: r.PageSize,
+		})
+	}
+	return d
+}
+
+func sessionInfo(st *netport.Status) *control.Session {
+	s := &control.Session{
+		Owned:          st.Owned,
+		DeviceStatus:   control.DeviceStatus{Value: st.State.Status},
+		BackendChannel: channelStates[st.Channel],
+	}
+	for _, b := range vhostuser.StatusBits(st.State.Status) {
+		s.DeviceStatus.Names = append(s.DeviceStatus.Names, b.Name)
+	}
+	s.DirtyLog.On = st.Features&(1<<vhostuser.FeatureLogAll) != 0
+	if st.Log.FD >= 0 {
+		s.DirtyLog.Present, s.DirtyLog.Size, s.DirtyLog.Offset = true, st.Log.Size, st.Log.Offset
+	}
+	if in := st.Inflight; in.FD >= 0 {
+		s.InFlight = control.InFlight{
+			Present: true, Size: in.Size, Offset: in.Offset, Rings: int(in.NumQueues), QueueSize: int(in.QueueSize),
+		}
+	}
+	return s
+}
+
+var channelStates = map[vhostuser.ChannelState]string{
+	vhostuser.ChannelNone:   "none",
+	vhostuser.ChannelOpen:   "open",
+	vhostuser.ChannelClosed: "closed",
+}
+
+// featureBits marks which of the bits that are offered are acknowledged, and names the others.
+func featureBits(offered []vhostuser.Bit, acked uint64) (bits []control.FeatureBit, not []string) {
+	for _, b := range offered {
+		f := control.FeatureBit{Bit: b.Number, Name: b.Name, Acked: acked&(1<<b.Number) != 0}
+		bits = append(bits, f)
+		if !f.Acked {
+			not = append(not, b.Name)
+		}
+	}
+	return bits, not
+}
+
+func ringInfo(r *netport.Ring) control.Ring {
+	ring := control.Ring{
+		Index: r.Index, Direction: "to-guest", Format: "split", Size: r.Size,
+		Enabled: r.Enabled, Started: r.Started, Running: r.Running,
+		Avail: r.LastAvail, LastAvail: r.LastAvail, Used: r.UsedIdx, Base: r.Base,
+		InFlight: r.InFlight, Recorded: r.Tracked, Waiting: r.Waiting,
+		Kicks: r.Kicks, Calls: r.Calls, BadChains: r.BadChains,
+		KickBy: notifiedBy(r.Kick, r.OwnKick), CallBy: notifiedBy(r.Call, !r.HasCall),
+		Suppression: "none", Polling: r.Polling,
+		WantKicks: notifyInfo(r, r.Inspection.Kicks), WantCalls: notifyInfo(r, r.Inspection.Signals),
+		DescAddr: r.Desc, AvailAddr: r.Vring.Avail, UsedAddr: r.Vring.Used,
+		LogUsed: r.Flags&vhostuser.VringFlagLog != 0, LogAddr: r.Log,
+	}
+	if r.Index%2 == 1 {
+		ring.Direction = "from-guest"
+	}
+	if r.Err != nil {
+		ring.Broken = r.Err.Error()
+	}
+	if r.EventIdx {
+		ring.Suppression = "event-idx"
+	} else if r.Polling {
+		ring.Suppression = "flags"
+	}
+	switch {
+	case r.Packed:
+		ring.Format = "packed"
+		ring.Avail, ring.AvailWrap = place(r.LastAvail)
+		ring.Used, ring.UsedWrap = place(r.UsedIdx)
+		ring.LastAvail = ring.Avail
+	case r.Inspected:
+		ring.AvailIdx = &r.AvailIdx
+	}
+	return ring
+}
+
+// place takes a place in a packed ring and its wrap counter apart.
+func place(p uint16) (idx uint16, wrap *int) {
+	w := int(p >> 15)
+	return p &^ (1 << 15), &w
+}
+
+func notifiedBy(fd int, ours bool) string {
+	switch {
+	case fd < 0:
+		return "none"
+	case ours:
+		return "message"
+	}
+	return "eventfd"
+}
+
+func notifyInfo(r *netport.Ring, n virtqueue.Notify) control.Notify {
+	if !r.Inspected {
+		return control.Notify{When: "unknown"}
+	}
+	switch n.When {
+	case virtqueue.Never:
+		return control.Notify{When: "never"}
+	case virtqueue.AtEvent:
+		event := control.Notify{When: "at-event", Event: &n.Event}
+		if r.Packed {
+			idx, wrap := place(n.Event)
+			event.Event, event.Wrap = &idx, wrap
+		}
+		return event
+	}
+	return control.Notify{When: "always"}
+}

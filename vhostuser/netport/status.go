@@ -1,0 +1,134 @@
+package netport
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"vswitchd/vhostuser"
+	"vswitchd/virtqueue"
+)
+
+// This file is for people who look at a port. Looking at a ring takes its lock for the
+// time of a few loads, as a batch does; a fault in guest memory costs the guest its
+// session, as it would the next batch.
+
+// A Status is what there is to know of a port's front-end and its rings.
+type Status struct {
+	Connected bool // to a front-end; else the rest is zero
+	vhostuser.State
+	Offered         uint64 // virtio features ...
+	OfferedProtocol uint64 // ... and protocol features
+	Channel         vhostuser.ChannelState
+	Rings           []Ring // those that have a size, in order of their index
+}
+
+// Ring is what there is to know about one ring. While it is not running the fields behind
+// Packed are zero.
+type Ring struct {
+	vhostuser.Vring // as the front-end has set it up. Base is where the ring would go on if it stopped now
+	Index           int
+	Packed          bool
+
+	// Of a packed ring these are places, with the wrap counter in bit 15.
+	LastAvail uint16 // next one to take
+	UsedIdx   uint16 // next one to use
+
+	InFlight  int    // taken and not used: chains, in a packed ring descriptors
+	Tracked   bool   // there is a record of that
+	Kicks     uint64 // times that the guest woke us
+	Calls     uint64 // times that we signalled the guest
+	Polling   bool   // we are polling, or look when there is something to send: the guest need not kick
+	EventIdx  bool
+	BadChains uint64 // chains that broke the rules
+	Err       error  // why the ring is broken; nil: it is not
+
+	Inspected bool // the guest's memory could be looked at: what it says follows
+	virtqueue.Inspection
+}
+
+// Status returns the state of the port.
+func (p *Port) Status() Status {
+	var st Status
+	if s := p.session.Load(); s != nil {
+		st.Connected, st.State, st.Channel = true, s.Snapshot(), s.Channel()
+		st.Offered, st.OfferedProtocol = s.Offered()
+	}
+	rings := make(map[int]Ring)
+	for i, v := range st.Vrings {
+		if v.Size > 0 {
+			rings[i] = Ring{Index: i, Vring: v, Packed: st.Features&(1<<virtqueue.FeatureRingPacked) != 0}
+		}
+	}
+	for _, r := range p.Rings() {
+		if r.Index < len(st.Vrings) {
+			base, running, size := r.Base, r.Running, r.Size
+			r.Vring = st.Vrings[r.Index]
+			r.Base, r.Running, r.Size = base, running, size
+		}
+		rings[r.Index] = r
+	}
+	st.Rings = slices.SortedFunc(maps.Values(rings), func(a, b Ring) int { return cmp.Compare(a.Index, b.Index) })
+	return st
+}
+
+// Rings returns the state of all rings that are running, in order of their index.
+func (p *Port) Rings() []Ring {
+	var rs []Ring
+	for i := range p.rx {
+		for _, q := range []interface{ status() (Ring, bool) }{p.rx[i], p.tx[i]} {
+			if r, ok := q.status(); ok {
+				rs = append(rs, r)
+			}
+		}
+	}
+	return rs
+}
+
+func (q *rxQueue) status() (r Ring, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.vq == nil {
+		return Ring{}, false
+	}
+	r.Index, r.Enabled, r.Polling, r.BadChains = q.index, q.enabled, true, q.badChains
+	q.port.inspect(&r, q.vq)
+	return r, true
+}
+
+func (q *txQueue) status() (r Ring, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.vq == nil {
+		return Ring{}, false
+	}
+	r.Index, r.Enabled, r.Polling, r.BadChains = q.index, q.enabled, q.polling, q.badChains
+	r.Kicks = q.kicks
+	q.port.inspect(&r, q.vq)
+	return r, true
+}
+
+// inspect describes a queue, whose lock is held.
+func (p *Port) inspect(r *Ring, vq *virtqueue.Queue) {
+	cfg := vq.Config()
+	r.Running = true
+	r.Size = cfg.Size
+	r.Base = vq.Base()
+	r.Packed = cfg.Features&(1<<virtqueue.FeatureRingPacked) != 0
+	r.EventIdx = cfg.Features&(1<<virtqueue.FeatureEventIdx) != 0
+	r.LastAvail, r.UsedIdx = vq.LastAvail(), vq.UsedIdx()
+	r.InFlight, r.Tracked = vq.InFlight(), vq.Tracked()
+	r.Calls, r.Err = vq.Calls(), vq.Err()
+	if p.failed.Load() {
+		return
+	}
+	defer func() {
+		if f := recover(); f != nil {
+			if addr, ok := faultAddr(f); !ok || !p.Blame(addr) {
+				panic(f) // a bug of ours
+			}
+		}
+	}()
+	defer setPanicOnFault()()
+	r.Inspection, r.Inspected = vq.Inspect()
+}
