@@ -7,8 +7,9 @@ import "vswitchd/virtqueue"
 // The session calls all methods from its one goroutine, never two at a time,
 // and holds no lock meanwhile: the device may wait for its own data-plane
 // goroutines in any of them. Those in turn may call [Session.Fail],
-// [Session.Contains] and [Session.Snapshot] at any time; none of these waits
-// for the session's goroutine, so this cannot deadlock.
+// [Session.Contains], [Session.ConfigChanged] and what tells of the session
+// ([Session.Snapshot], [Session.Offered], [Session.Channel]) at any time; none of these
+// waits for the session's goroutine, so this cannot deadlock.
 type Device interface {
 	// Attach is called once, before any other method, with the session that
 	// the device now belongs to. It is valid until Serve returns.

@@ -16,14 +16,15 @@
 // # Locking
 //
 // Each queue has a mutex, held by the data plane for one batch at most, and by
-// the control plane while it changes the ring or guest memory. A worker holds the
-// lock of one transmitq, and while it does, takes the locks of receiveqs, one at
-// a time: all transmitq locks rank before all receiveq locks.
+// the control plane while it changes the ring or guest memory, or looks at them
+// (status.go). A worker holds the lock of one transmitq, and while it does, takes
+// the locks of receiveqs, one at a time: all transmitq locks rank before all
+// receiveq locks.
 //
 // # Faults
 //
 // A front-end can truncate the file behind its guest's memory while we read it.
 // The SIGBUS becomes a panic with an address, which is recovered per batch
-// (transmitq) or per frame (receiveq), and is charged to the port whose memory
+// (transmitq), frame (receiveq) or look, and is charged to the port whose memory
 // the address is in: that one's connection ends, and nobody else's frame is lost.
 package netport

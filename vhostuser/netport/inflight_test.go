@@ -117,11 +117,16 @@ func (l life) negotiate() {
 // record.
 func (l life) inflight(in *vhostusertest.Inflight, rx, tx int) {
 	l.Helper()
-	each := virtqueue.InflightSize(crashRingSize, false)
+	// A record has a header and then as much for each descriptor.
+	packed, unit := false, 16
+	if l.cfg.features&(1<<virtqueue.FeatureRingPacked) != 0 {
+		packed, unit = true, 32
+	}
+	each := virtqueue.InflightSize(crashRingSize, packed)
 	var n [2]int
 	for q := range n {
 		for i := range crashRingSize {
-			if in.Bytes[q*each+16+16*i] != 0 {
+			if in.Bytes[q*each+unit+unit*i] != 0 {
 				n[q]++
 			}
 		}
@@ -155,9 +160,11 @@ func (l life) got(r *vswitchtest.Recorder, want [][]byte) {
 // forEachCrashKind runs a test with each set of features that changes how chains are used.
 func forEachCrashKind(t *testing.T, test func(t *testing.T, features uint64)) {
 	for name, features := range map[string]uint64{
-		"plain":     modern,
-		"EVENT_IDX": modern | eventIdx,
-		"IN_ORDER":  modern | 1<<virtqueue.FeatureInOrder,
+		"plain":            modern,
+		"EVENT_IDX":        modern | eventIdx,
+		"IN_ORDER":         modern | 1<<virtqueue.FeatureInOrder,
+		"packed":           modern | 1<<virtqueue.FeatureRingPacked,
+		"packed, IN_ORDER": modern | 1<<virtqueue.FeatureRingPacked | 1<<virtqueue.FeatureInOrder,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, features) })
 	}

@@ -25,7 +25,7 @@ type txQueue struct {
 	polling bool
 	hdrLen  int
 	bufs    *txBuffers
-	armed   bool // Arm has left the source to its eventfd
+	armed   bool // Arm has left the source to its eventfd: Disarm means that it was kicked
 	kicks   uint64
 	calls   uint64 // of queues before vq
 
