@@ -55,6 +55,9 @@ var hostileTests = []hostileTest{
 	}},
 	{"csum field half behind Head", csum4, func(p *testPacket, f *Frame) { truncateHead(f, p.l4+tcpCsum+1) }},
 	{"csum field on the MAC address", csum4, func(p *testPacket, f *Frame) { f.Offload.CsumStart, f.Offload.CsumOffset = 0, 6 }},
+	{"csum field in the IP header at TCP's csum_offset", csum4, func(p *testPacket, f *Frame) {
+		f.Offload.CsumStart, f.Offload.CsumOffset = uint16(p.l3-6), tcpCsum
+	}},
 	{"csum field on the VLAN tag", packetShape{kind: kindTCPCsum, tags: 1}, func(p *testPacket, f *Frame) {
 		f.Offload.CsumStart, f.Offload.CsumOffset = 14, 0
 	}},

@@ -91,7 +91,25 @@ func (d *device) QueueNum() uint64               { return uint64(d.vrings / 2) }
 func (d *device) MaxVrings() int                 { return d.vrings }
 func (d *device) FeaturesSet(features uint64)    { d.events.add("features %#x", features) }
 func (d *device) RingEnabled(index int, on bool) { d.events.add("enabled %d %v", index, on) }
-func (d *device) Quiesce() (resume func())       { d.mu.Lock(); d.events.add("quiesce"); return d.mu.Unlock }
+
+// Quiesce waits for the workers. Until then they have signalled through the eventfds that
+// they had: these must be open.
+func (d *device) Quiesce() (resume func()) {
+	d.mu.Lock()
+	d.events.add("quiesce")
+	if s := d.session.Load(); s != nil {
+		for i, v := range s.Snapshot().Vrings {
+			if v.Call < 0 {
+				continue
+			}
+			if _, err := unix.FcntlInt(uintptr(v.Call), unix.F_GETFD, 0); err != nil {
+				d.events.add("eventfd of vring %d is closed", i)
+				s.Fail(fmt.Errorf("eventfd of vring %d was closed while it was in use: %w", i, err))
+			}
+		}
+	}
+	return d.mu.Unlock
+}
 
 func (d *device) RingStarted(r vhostuser.Ring) error {
 	d.events.add("started %d enabled=%v kick=%v", r.Index, r.Enabled, r.Kick >= 0)

@@ -156,6 +156,17 @@ func TestSourceWithoutFDIsLookedAt(t *testing.T) {
 	}
 }
 
+// A source may have had work before it was added, of which no kick tells.
+func TestSourceIsLookedAtWhenItIsAdded(t *testing.T) {
+	p := newPool(t, Config{Workers: 1, Poll: 0})
+	s := newFakeSource(t)
+	s.queued.Store(100)
+	if err := p.Add(s); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "work done", func() bool { return s.done.Load() == 100 })
+}
+
 func TestRemoveWaitsForPoll(t *testing.T) {
 	p := newPool(t, Config{Workers: 2, Poll: PollAlways})
 	var wg sync.WaitGroup
