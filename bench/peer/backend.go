@@ -18,9 +18,9 @@ type BackEnd interface {
 	// Connect starts a guest on a port. Each port has one at a time.
 	Connect(port int, cfg load.Config) (*load.Port, error)
 
-	// DataPlane returns the thread that moves frames: the one that has used most processor
-	// time so far.
-	DataPlane() (pid, tid int, err error)
+	// PID is the process's id, and Work what its threads have done.
+	PID() int
+	Work() (Work, error)
 
 	// Usage returns how much of a processor has gone into frames. (A back-end that polls
 	// for ever has to know that itself.)

@@ -64,13 +64,20 @@ func TestProcess(t *testing.T) {
 	if err := p.await("it has run", func() bool { u, err := p.spent(); return err == nil && u.Done >= 0.02 && u.PerSecond == 1 }); err != nil {
 		t.Error(err)
 	}
-	pid, tid, err := p.DataPlane()
-	if err != nil || pid != p.cmd.Process.Pid || tid != pid {
-		t.Errorf("process %d, thread %d, %v; want %d", pid, tid, err, p.cmd.Process.Pid)
+	w, err := p.Work()
+	if tid := w.Since(Work{p.PID(): 0}); err != nil || tid != p.PID() {
+		t.Errorf("thread %d of process %d is busiest, %v", tid, p.PID(), err)
 	}
 	p.stop()
 	if _, err := p.spent(); err == nil {
 		t.Error("a process that has ended uses processor time")
+	}
+}
+
+func TestBusiestThread(t *testing.T) {
+	earlier, now := Work{1: 100, 2: 5}, Work{1: 110, 2: 5, 3: 11, 4: 0}
+	if tid := now.Since(earlier); tid != 3 {
+		t.Errorf("thread %d", tid)
 	}
 }
 

@@ -137,51 +137,51 @@ func (c Clock) Read() (ran, waited time.Duration) {
 	return time.Duration(r), time.Duration(w)
 }
 
-// threads returns the ids of the process's threads.
-func (p *process) threads() ([]int, error) {
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.cmd.Process.Pid))
+// A Work is the processor time that each thread of a process has used, by its id.
+type Work map[int]time.Duration
+
+// Work implements BackEnd.
+func (p *process) Work() (Work, error) {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID()))
 	if err != nil {
 		return nil, err
 	}
-	var tids []int
+	w := make(Work)
 	for _, e := range entries {
-		if tid, err := strconv.Atoi(e.Name()); err == nil {
-			tids = append(tids, tid)
+		tid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
 		}
-	}
-	return tids, nil
-}
-
-// used returns the processor time of all threads, and the thread that has used most.
-func (p *process) used() (all time.Duration, busiest int, err error) {
-	tids, err := p.threads()
-	if err != nil {
-		return 0, 0, err
-	}
-	most := time.Duration(-1)
-	for _, tid := range tids {
-		c, err := ThreadClock(p.cmd.Process.Pid, tid)
+		c, err := ThreadClock(p.PID(), tid)
 		if err != nil {
 			continue // it has just ended
 		}
-		ran, _ := c.Read()
+		w[tid], _ = c.Read()
 		c.Close()
-		all += ran
-		if ran > most {
-			busiest, most = tid, ran
-		}
 	}
-	return all, busiest, nil
+	return w, nil
 }
 
-// DataPlane implements BackEnd.
-func (p *process) DataPlane() (pid, tid int, err error) {
-	_, tid, err = p.used()
-	return p.cmd.Process.Pid, tid, err
+// Since returns the thread that has used most since an earlier time.
+func (w Work) Since(earlier Work) (busiest int) {
+	most := time.Duration(-1)
+	for tid, t := range w {
+		if d := t - earlier[tid]; d > most {
+			busiest, most = tid, d
+		}
+	}
+	return busiest
 }
+
+// PID implements BackEnd.
+func (p *process) PID() int { return p.cmd.Process.Pid }
 
 // spent returns the processor time of a process, all threads together.
 func (p *process) spent() (Usage, error) {
-	all, _, err := p.used()
+	w, err := p.Work()
+	var all time.Duration
+	for _, t := range w {
+		all += t
+	}
 	return Usage{all.Seconds(), 1}, err
 }

@@ -16,19 +16,24 @@ import (
 // vswitchd is vswitchd with one worker.
 type vswitchd struct {
 	*process
-	dir string
-	api *control.Client
+	name string
+	dir  string
+	api  *control.Client
 }
 
-// StartVswitchd starts vswitchd. lines are more of its configuration's section [switch].
-func StartVswitchd(l *Lab, o Options, lines ...string) (BackEnd, error) {
-	v := &vswitchd{dir: l.Dir, api: control.NewClient(filepath.Join(l.Dir, "vswitchd.control"))}
+// StartVswitchd starts vswitchd.
+func StartVswitchd(l *Lab, o Options) (BackEnd, error) {
+	return StartProgram(l, o, "vswitchd", filepath.Join(l.Build, "vswitchd"))
+}
+
+// StartProgram starts a vswitchd that is somewhere else, under another name.
+func StartProgram(l *Lab, o Options, name, program string) (BackEnd, error) {
+	v := &vswitchd{name: name, dir: l.Dir, api: control.NewClient(filepath.Join(l.Dir, "vswitchd.control"))}
 	var config strings.Builder
 	fmt.Fprintf(&config, "[control]\nsocket = %q\n[switch]\nsocket_dir = %q\ncpus = [%d]\n", filepath.Join(l.Dir, "vswitchd.control"), l.Dir, l.CPU)
 	if o.MACs > 0 {
 		fmt.Fprintf(&config, "mac_table_size = %d\n", o.MACs)
 	}
-	fmt.Fprintln(&config, strings.Join(lines, "\n"))
 	for i := range o.Ports {
 		fmt.Fprintf(&config, "[port.v%d]\nqueues = %d\n", i, max(o.Queues, 1))
 	}
@@ -37,7 +42,7 @@ func StartVswitchd(l *Lab, o Options, lines ...string) (BackEnd, error) {
 		return nil, err
 	}
 	var err error
-	if v.process, err = l.start("vswitchd", exec.Command(filepath.Join(l.Build, "vswitchd"), "--config", file)); err != nil {
+	if v.process, err = l.start("vswitchd", exec.Command(program, "--config", file)); err != nil {
 		return nil, err
 	}
 	err = v.await("its control API answers", func() bool {
@@ -51,7 +56,7 @@ func StartVswitchd(l *Lab, o Options, lines ...string) (BackEnd, error) {
 	return v, nil
 }
 
-func (v *vswitchd) Name() string          { return "vswitchd" }
+func (v *vswitchd) Name() string          { return v.name }
 func (v *vswitchd) Usage() (Usage, error) { return v.spent() }
 func (v *vswitchd) Stop()                 { v.stop() }
 

@@ -19,6 +19,8 @@ import (
 	"regexp"
 	"runtime"
 	"syscall"
+
+	"vswitchd/bench/peer"
 )
 
 func main() {
@@ -35,6 +37,7 @@ func run() error {
 		only   = flag.String("only", "", "regular expression that scenarios' names match")
 		build  = flag.String("build", "build", "folder with vswitchd and what scripts/install-peers.sh gets")
 		doc    = flag.String("doc", "", "document whose section of results is replaced")
+		before = flag.String("before", "", "another vswitchd program, to be compared as well")
 		peers  = flag.String("peers", "", "regular expression that back-ends' names match")
 	)
 	flag.Parse()
@@ -78,8 +81,14 @@ func run() error {
 			chosen = append(chosen, s)
 		}
 	}
+	all := starters
+	if *before != "" {
+		all = append(all, starter{"before", func(l *peer.Lab, o peer.Options) (peer.BackEnd, error) {
+			return peer.StartProgram(l, o, "before", *before)
+		}})
+	}
 	var backEnds []starter
-	for _, s := range starters {
+	for _, s := range all {
 		if matchPeer.MatchString(s.name) {
 			backEnds = append(backEnds, s)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -69,16 +70,12 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 		}
 		ports = append(ports, p)
 	}
-	theirs, err := dataPlane(be)
-	if err != nil {
-		return v, err
-	}
-	defer theirs.Close()
 	ours, err := peer.ThreadClock(os.Getpid(), unix.Gettid())
 	if err != nil {
 		return v, err
 	}
 	defer ours.Close()
+	var theirs peer.Clock
 	s.traffic.Waited = func() time.Duration {
 		_, a := ours.Read()
 		_, b := theirs.Read()
@@ -95,6 +92,10 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 	if err != nil {
 		return v, err
 	}
+	idle, err := be.Work()
+	if err != nil {
+		return v, err
+	}
 	c, err := g.Check(checked)
 	if err != nil {
 		return v, err
@@ -102,8 +103,17 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 	if c.Strays != 0 {
 		return v, fmt.Errorf("%d frames went to others as well", c.Strays)
 	}
+	work, err := be.Work()
+	if err != nil {
+		return v, err
+	}
+	tid := work.Since(idle) // the one that moves frames
+	if theirs, err = peer.ThreadClock(be.PID(), tid); err != nil {
+		return v, err
+	}
+	defer theirs.Close()
 	lost := int64(c.Lost)
-	if err := b.boosted(be, func() error {
+	if err := boosted([]int{unix.Gettid(), tid}, func() error {
 		n, err := v.take(s, g, be)
 		lost += n
 		return err
@@ -117,22 +127,9 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 	return v, err
 }
 
-// dataPlane returns the clock of the back-end's thread.
-func dataPlane(be peer.BackEnd) (peer.Clock, error) {
-	pid, tid, err := be.DataPlane()
-	if err != nil {
-		return peer.Clock{}, err
-	}
-	return peer.ThreadClock(pid, tid)
-}
-
-// boosted lets the two threads that matter run before all others.
-func (b *bench) boosted(be peer.BackEnd, f func() error) error {
-	_, theirs, err := be.DataPlane()
-	if err != nil {
-		return err
-	}
-	for _, tid := range []int{unix.Gettid(), theirs} {
+// boosted does something while threads run before all others.
+func boosted(tids []int, f func() error) error {
+	for _, tid := range tids {
 		if err := peer.Boost(tid); err != nil {
 			return err
 		}
@@ -157,7 +154,7 @@ func (v *value) take(s scenario, g *load.Generator, be peer.BackEnd) (lost int64
 	if err != nil {
 		return 0, err
 	}
-	v.x = float64(l.Percentile(50)) / 1e3
+	v.x = float64(l.Percentile(cmp.Or(s.percentile, 50))) / 1e3
 	v.sleeping = 100 * l.Asleep / int(l.Histogram.TotalCount())
 	return 0, nil
 }

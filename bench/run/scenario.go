@@ -15,7 +15,7 @@ type starter struct {
 
 // starters are all back-ends, ours first.
 var starters = []starter{
-	{"vswitchd", func(l *peer.Lab, o peer.Options) (peer.BackEnd, error) { return peer.StartVswitchd(l, o) }},
+	{"vswitchd", peer.StartVswitchd},
 	{"OVS-DPDK", peer.StartOVS},
 	{"DPDK vhost", peer.StartBare},
 }
@@ -40,33 +40,45 @@ type scenario struct {
 	traffic load.Traffic
 	pps     float64       // of offered
 	quiet   time.Duration // of asleep
+
+	percentile float64 // of hot and asleep; 0: 50
 }
 
 const (
 	small = 64
 	large = 1500
 	gso   = 65226 // 45 segments
-	flows = 1024
+	few   = 256   // flows: one for each entry of a ring, so that the generator need not touch a frame
+	many  = 1024  // the same for large rings
 )
 
-var pair = peer.Options{Ports: 2}
+var (
+	pair = peer.Options{Ports: 2}
+	tso  = peer.Options{Ports: 2, Offloads: true}
+	ring = load.Config{Ring: 1024}
+)
 
 // scenarios are all that there are. Frames are of so many bytes in memory, without FCS.
 var scenarios = []scenario{
-	{name: "64 B, both ways, 1024 flows", main: true, options: pair, traffic: load.Traffic{Size: small, Flows: flows, Both: true}},
-	{name: "1500 B, both ways, 1024 flows", main: true, options: pair, traffic: load.Traffic{Size: large, Flows: flows, Both: true}},
+	{name: "64 B, both ways, 256 flows", main: true, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},
+	{name: "1500 B, both ways, 256 flows", main: true, options: pair, traffic: load.Traffic{Size: large, Flows: few, Both: true}},
 	{name: "64 B, both ways, 1 flow", options: pair, traffic: load.Traffic{Size: small, Both: true}},
 	{name: "1500 B, both ways, 1 flow", options: pair, traffic: load.Traffic{Size: large, Both: true}},
-	{name: "64 B, one way, 1024 flows", options: pair, traffic: load.Traffic{Size: small, Flows: flows}},
-	{name: "1500 B, one way, 1024 flows", options: pair, traffic: load.Traffic{Size: large, Flows: flows}},
-	{name: "64 B, both ways, 1000 addresses each", options: pair, traffic: load.Traffic{Size: small, Flows: 1000, MACs: 1000, Both: true}},
-	{name: "64 KiB TCP, both ways", options: peer.Options{Ports: 2, Offloads: true}, guest: load.Config{Offloads: true},
-		traffic: load.Traffic{Shape: load.GSO, Size: gso, Both: true}},
+	{name: "64 B, one way, 256 flows", options: pair, traffic: load.Traffic{Size: small, Flows: few}},
+	{name: "1500 B, one way, 256 flows", options: pair, traffic: load.Traffic{Size: large, Flows: few}},
+	{name: "64 B, rings of 1024, both ways, 1024 flows", options: pair, guest: ring, traffic: load.Traffic{Size: small, Flows: many, Both: true}},
+	{name: "1500 B, rings of 1024, both ways, 1024 flows", options: pair, guest: ring, traffic: load.Traffic{Size: large, Flows: many, Both: true}},
+	{name: "64 B, rings of 1024, both ways, 1000 addresses each", options: pair, guest: ring, traffic: load.Traffic{Size: small, Flows: 1000, MACs: 1000, Both: true}},
+	{name: "1500 B, both ways, every frame freshly written", options: pair, traffic: load.Traffic{Size: large, Flows: many, Both: true}},
+	{name: "64 KiB TCP, both ways", options: tso, guest: load.Config{Offloads: true}, traffic: load.Traffic{Shape: load.GSO, Size: gso, Both: true}},
 
-	{name: "64 B, 100,000 frames/s", main: true, kind: offered, pps: 1e5, options: pair, traffic: load.Traffic{Size: small, Flows: flows, Both: true}},
-	{name: "64 B, 1,000,000 frames/s", kind: offered, pps: 1e6, options: pair, traffic: load.Traffic{Size: small, Flows: flows, Both: true}},
-	{name: "1500 B, 500,000 frames/s", kind: offered, pps: 5e5, options: pair, traffic: load.Traffic{Size: large, Flows: flows, Both: true}},
+	{name: "64 B, 10,000 frames/s", kind: offered, pps: 1e4, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},
+	{name: "64 B, 100,000 frames/s", main: true, kind: offered, pps: 1e5, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},
+	{name: "64 B, 1,000,000 frames/s", kind: offered, pps: 1e6, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},
+	{name: "1500 B, 500,000 frames/s", kind: offered, pps: 5e5, options: pair, traffic: load.Traffic{Size: large, Flows: few, Both: true}},
 
 	{name: "64 B, busy, half of all frames", main: true, kind: hot, options: pair, traffic: load.Traffic{Size: small, Both: true}},
+	{name: "64 B, busy, 99 % of all frames", kind: hot, percentile: 99, options: pair, traffic: load.Traffic{Size: small, Both: true}},
 	{name: "64 B, after 1 ms of silence, half of all frames", kind: asleep, quiet: time.Millisecond, options: pair, traffic: load.Traffic{Size: small, Both: true}},
+	{name: "64 B, after 1 ms of silence, 99 % of all frames", kind: asleep, percentile: 99, quiet: time.Millisecond, options: pair, traffic: load.Traffic{Size: small, Both: true}},
 }
