@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools lab build demo test check unit race fuzz-short e2e e2e-long bench bench-peers clean distclean
+.PHONY: help tools lab build demo test check unit race fuzz-short e2e e2e-long bench bench-peers soak clean distclean
 
 # build/go is made where the machine has no Go of its own that will do. That, or any Go that is a little old, fetches the version
 # that go.mod asks for.
@@ -55,7 +55,7 @@ fuzz-short: tools ## Each fuzz target for FUZZTIME (5000x)
 	done
 
 e2e: lab build ## End-to-end tests with QEMU guests and DPDK's virtio-user (as root)
-	go test -tags e2e -count=1 -p 1 -timeout 30m ./switch ./test/...
+	go test -tags e2e -count=1 -p 1 -timeout 30m ./switch ./test/... ./bench/...
 
 e2e-long: lab build ## As e2e, with what takes long: every QEMU option, memory hot-plug, 50 kills, client mode (as root)
 	go test -tags e2e,long -count=1 -p 1 -timeout 60m ./test/e2e
@@ -70,8 +70,13 @@ bench-peers: lab build ## vswitchd side by side with OVS-DPDK and DPDK's vhost; 
 	go build -trimpath -o build/bench-run ./bench/run
 	build/bench-run $(BENCH)
 
+SOAKTIME ?= 30m
+soak: build ## vswitchd under full load for SOAKTIME (30m): nothing is lost, nothing grows
+	go build -trimpath -o build/bench-soak ./bench/soak
+	build/bench-soak --time $(SOAKTIME)
+
 clean: ## Remove what was built, keep what was downloaded
-	rm -rf build/vswitchd build/vswitchctl build/guestctl build/bench-run build/guest
+	rm -rf build/vswitchd build/vswitchctl build/guestctl build/bench-run build/bench-soak build/guest
 
 distclean: ## Remove all that was built and downloaded
 	rm -rf build

@@ -5,9 +5,11 @@ import "vswitchd/bench/load"
 // Options are what the same for all back-ends.
 type Options struct {
 	Ports    int
-	Queues   int  // queue pairs of each port; 0: 1
-	Offloads bool // guests leave checksums and segmentation to the back-end
-	MACs     int  // addresses that the FDB has to hold; 0: as many as it does by itself
+	Queues   int    // queue pairs of each port; 0: 1
+	Offloads bool   // guests leave checksums and segmentation to the back-end
+	Workers  int    // of vswitchd; 0: 1
+	Metrics  string // address at which vswitchd serves metrics; "": none
+	MACs     int    // addresses that the FDB has to hold; 0: as many as it does by itself
 }
 
 // A BackEnd is one that runs.
@@ -17,6 +19,10 @@ type BackEnd interface {
 
 	// Connect starts a guest on a port. Each port has one at a time.
 	Connect(port int, cfg load.Config) (*load.Port, error)
+
+	// Socket is where a port is, for another front-end than Connect's, and whether the
+	// back-end listens there or connects.
+	Socket(port int) (path string, listens bool)
 
 	// PID is the process's id, and Work what its threads have done.
 	PID() int

@@ -6,9 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Boost has a thread run whenever it wants to, before all ordinary ones, until Relax. It must
-// not take longer than what the kernel leaves to such threads, 0.95 s of each second.
-func Boost(tid int) error { return schedule(tid, unix.SCHED_RR, 1) }
+// Boost has a thread run whenever it wants to, before all ordinary ones and those of lesser
+// priority, 1 being the least, until Relax. It must not take longer than what the kernel leaves
+// to such threads, 0.95 s of each second.
+func Boost(tid, priority int) error { return schedule(tid, unix.SCHED_RR, uint32(priority)) }
 
 // Relax makes a thread an ordinary one again.
 func Relax(tid int) error { return schedule(tid, unix.SCHED_NORMAL, 0) }

@@ -15,7 +15,7 @@ import (
 type Lab struct {
 	Build string // the folder with vswitchd and lab/, which scripts/install-peers.sh fills
 	Dir   string // for sockets and logs
-	CPU   int    // of back-ends
+	CPU   int    // of back-ends, or AnyCPU
 
 	mu      sync.Mutex
 	closed  bool
@@ -50,8 +50,12 @@ func (l *Lab) Close() error {
 	return errors.Join(err, os.RemoveAll(l.Dir))
 }
 
-// start starts a process with its output in a file of the lab's.
+// start starts a process on the back-ends' processor, with its output in a file of the lab's.
 func (l *Lab) start(name string, cmd *exec.Cmd) (*process, error) {
+	return l.startOn(l.CPU, name, cmd)
+}
+
+func (l *Lab) startOn(cpu int, name string, cmd *exec.Cmd) (*process, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -66,7 +70,7 @@ func (l *Lab) start(name string, cmd *exec.Cmd) (*process, error) {
 		cmd.Stdout = log
 	}
 	cmd.Stderr = log
-	p := &process{lab: l, cmd: cmd, log: log.Name(), exited: make(chan struct{})}
+	p := &process{lab: l, cpu: cpu, cmd: cmd, log: log.Name(), exited: make(chan struct{})}
 	if err := p.start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
@@ -74,31 +78,36 @@ func (l *Lab) start(name string, cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// A page is 2 MiB.
-const nrHugepages = "/proc/sys/vm/nr_hugepages"
+// hugepages is how many pages of 2 MiB DPDK gets, in all: enough for as many packet buffers as
+// Open vSwitch likes to have for its ports, and for two testpmds.
+const (
+	hugepages   = 1024
+	nrHugepages = "/proc/sys/vm/nr_hugepages"
+)
 
-// hugepages has the kernel provide so many huge pages more than there were, until release.
-func (l *Lab) hugepages(n int) error {
+// HugePages has the kernel provide huge pages, which DPDK needs, until Close.
+func (l *Lab) HugePages() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return ErrClosed
 	}
-	if l.pages < 0 {
-		before, err := readPages()
-		if err != nil {
-			return err
-		}
-		l.pages = before
+	if l.pages >= 0 {
+		return nil
 	}
-	if err := writePages(l.pages + n); err != nil {
+	before, err := readPages()
+	if err != nil {
+		return err
+	}
+	l.pages = before
+	if err := writePages(l.pages + hugepages); err != nil {
 		return err
 	}
 	switch have, err := readPages(); {
 	case err != nil:
 		return err
-	case have < l.pages+n:
-		return fmt.Errorf("the kernel has %d huge pages, not %d: too little free memory?", have-l.pages, n)
+	case have < l.pages+hugepages:
+		return fmt.Errorf("the kernel has %d huge pages, not %d: too little free memory?", have-l.pages, hugepages)
 	}
 	return nil
 }

@@ -21,10 +21,6 @@ type ovs struct {
 	sockets  []*net.UnixListener // of the guests: it connects to them
 }
 
-// ovsPages is how many huge pages Open vSwitch gets: enough for as many packet buffers as it
-// likes to have for its ports.
-const ovsPages = 1024
-
 // StartOVS starts Open vSwitch with DPDK.
 func StartOVS(l *Lab, o Options) (BackEnd, error) {
 	v := &ovs{}
@@ -36,9 +32,6 @@ func StartOVS(l *Lab, o Options) (BackEnd, error) {
 }
 
 func (v *ovs) start(l *Lab, o Options) error {
-	if err := l.hugepages(ovsPages); err != nil {
-		return err
-	}
 	file := func(name string) string { return filepath.Join(l.Dir, name) }
 	schema := filepath.Join(l.Build, "lab", "ovs", "vswitch.ovsschema")
 	_ = os.Remove(file("conf.db"))
@@ -126,6 +119,12 @@ func (v *ovs) Stop() {
 	for _, s := range v.sockets {
 		_ = s.Close()
 	}
+}
+
+// Socket implements BackEnd. From then on it is somebody else's to listen.
+func (v *ovs) Socket(port int) (path string, listens bool) {
+	_ = v.sockets[port].Close()
+	return v.sockets[port].Addr().String(), false
 }
 
 func (v *ovs) Connect(port int, cfg load.Config) (*load.Port, error) {

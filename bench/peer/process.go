@@ -20,12 +20,13 @@ const patience = 30 * time.Second
 // A process is one that the lab has started.
 type process struct {
 	lab    *Lab
+	cpu    int
 	cmd    *exec.Cmd
 	log    string
 	exited chan struct{}
 }
 
-// start starts the process on the lab's processor. It does not outlive us, however we end.
+// start starts the process on its processor. It does not outlive us, however we end.
 func (p *process) start() error {
 	if p.cmd.SysProcAttr == nil {
 		p.cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -48,15 +49,21 @@ func (p *process) start() error {
 }
 
 func (p *process) startHere() error {
-	if err := Pin(p.lab.CPU); err != nil {
+	if err := Pin(p.cpu); err != nil {
 		return err
 	}
 	return p.cmd.Start()
 }
 
+// AnyCPU stands for no processor in particular.
+const AnyCPU = -1
+
 // Pin keeps this thread, and what it starts, on a processor. The goroutine must be locked to
 // the thread.
 func Pin(cpu int) error {
+	if cpu == AnyCPU {
+		return nil
+	}
 	var set unix.CPUSet
 	set.Set(cpu)
 	if err := unix.SchedSetaffinity(0, &set); err != nil {

@@ -24,16 +24,13 @@ type testpmd struct {
 	out bytes.Buffer
 }
 
-// startTestpmd starts testpmd with one forwarding core and waits until it takes commands.
-// env are options of DPDK's environment, args testpmd's own.
-func startTestpmd(l *Lab, name string, env, args []string) (*testpmd, error) {
-	if err := l.hugepages(testpmdPages); err != nil {
-		return nil, err
-	}
+// startTestpmd starts testpmd on a processor, with one forwarding core, and waits until it
+// takes commands. env are options of DPDK's environment, args testpmd's own.
+func startTestpmd(l *Lab, cpu int, name string, env, args []string) (*testpmd, error) {
 	t := &testpmd{}
 	// Its main core, which waits for commands, and the one that forwards share a processor.
 	eal := []string{"-oL", filepath.Join(l.Build, "lab", "dpdk-testpmd"),
-		"--lcores", fmt.Sprintf("0@%d,1@%d", l.CPU, l.CPU), "--no-pci", "--no-telemetry", "--in-memory"}
+		"--lcores", fmt.Sprintf("0@%d,1@%d", cpu, cpu), "--no-pci", "--no-telemetry", "--in-memory"}
 	eal = append(append(eal, env...), "--", "--interactive", "--total-num-mbufs=65536")
 	cmd := exec.Command("stdbuf", append(eal, args...)...)
 	cmd.Stdout = t
@@ -41,7 +38,7 @@ func startTestpmd(l *Lab, name string, env, args []string) (*testpmd, error) {
 	if t.stdin, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	if t.process, err = l.start(name, cmd); err != nil {
+	if t.process, err = l.startOn(cpu, name, cmd); err != nil {
 		return nil, err
 	}
 	if _, err := t.do(); err != nil {
@@ -50,9 +47,6 @@ func startTestpmd(l *Lab, name string, env, args []string) (*testpmd, error) {
 	}
 	return t, nil
 }
-
-// testpmdPages is how many huge pages testpmd gets.
-const testpmdPages = 256
 
 // Write implements io.Writer: it is what testpmd says.
 func (t *testpmd) Write(b []byte) (int, error) {
@@ -104,7 +98,7 @@ func StartBare(l *Lab, o Options) (BackEnd, error) {
 		}
 		env = append(env, "--vdev", dev)
 	}
-	t, err := startTestpmd(l, "testpmd", env, []string{"--forward-mode=io", "--nb-cores=1", "--rxq=" + queues, "--txq=" + queues})
+	t, err := startTestpmd(l, l.CPU, "testpmd", env, []string{"--forward-mode=io", "--nb-cores=1", "--rxq=" + queues, "--txq=" + queues})
 	if err != nil {
 		return nil, fmt.Errorf("bare DPDK vhost: %w", err)
 	}
@@ -119,6 +113,8 @@ func barePort(l *Lab, i int) string { return filepath.Join(l.Dir, fmt.Sprintf("d
 
 func (b *bare) Name() string { return "DPDK vhost" }
 func (b *bare) Stop()        { b.stop() }
+
+func (b *bare) Socket(port int) (path string, listens bool) { return barePort(b.lab, port), true }
 
 func (b *bare) Connect(port int, cfg load.Config) (*load.Port, error) {
 	return load.Dial(barePort(b.lab, port), cfg)

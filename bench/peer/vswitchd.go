@@ -30,7 +30,11 @@ func StartVswitchd(l *Lab, o Options) (BackEnd, error) {
 func StartProgram(l *Lab, o Options, name, program string) (BackEnd, error) {
 	v := &vswitchd{name: name, dir: l.Dir, api: control.NewClient(filepath.Join(l.Dir, "vswitchd.control"))}
 	var config strings.Builder
-	fmt.Fprintf(&config, "[control]\nsocket = %q\n[switch]\nsocket_dir = %q\ncpus = [%d]\n", filepath.Join(l.Dir, "vswitchd.control"), l.Dir, l.CPU)
+	fmt.Fprintf(&config, "[control]\nsocket = %q\nmetrics = %q\n[switch]\nsocket_dir = %q\nworkers = %d\n",
+		filepath.Join(l.Dir, "vswitchd.control"), o.Metrics, l.Dir, max(o.Workers, 1))
+	if l.CPU != AnyCPU {
+		fmt.Fprintf(&config, "cpus = [%d]\n", l.CPU)
+	}
 	if o.MACs > 0 {
 		fmt.Fprintf(&config, "mac_table_size = %d\n", o.MACs)
 	}
@@ -60,8 +64,13 @@ func (v *vswitchd) Name() string          { return v.name }
 func (v *vswitchd) Usage() (Usage, error) { return v.spent() }
 func (v *vswitchd) Stop()                 { v.stop() }
 
+func (v *vswitchd) Socket(port int) (path string, listens bool) {
+	return filepath.Join(v.dir, fmt.Sprintf("v%d.sock", port)), true
+}
+
 func (v *vswitchd) Connect(port int, cfg load.Config) (*load.Port, error) {
-	return load.Dial(filepath.Join(v.dir, fmt.Sprintf("v%d.sock", port)), cfg)
+	path, _ := v.Socket(port)
+	return load.Dial(path, cfg)
 }
 
 func (v *vswitchd) Drops() (n uint64, err error) {

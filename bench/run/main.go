@@ -96,6 +96,9 @@ func run() error {
 	if len(chosen) == 0 || len(backEnds) == 0 {
 		return errors.New("nothing is chosen")
 	}
+	if err := b.lab.HugePages(); err != nil {
+		return err
+	}
 	r, err := b.rounds(*rounds, backEnds, chosen)
 	if err != nil {
 		return err

@@ -56,6 +56,9 @@ type value struct {
 
 // measure measures one scenario with a back-end that runs.
 func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
+	if s.kind == foreign {
+		return b.measureForeign(s, be)
+	}
 	s.guest.MaxFrame = max(s.traffic.Size, 1518)
 	var ports []*load.Port
 	defer func() {
@@ -113,7 +116,7 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 	}
 	defer theirs.Close()
 	lost := int64(c.Lost)
-	if err := boosted([]int{unix.Gettid(), tid}, func() error {
+	if err := boosted(map[int]int{unix.Gettid(): 1, tid: 1}, func() error {
 		n, err := v.take(s, g, be)
 		lost += n
 		return err
@@ -127,10 +130,10 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 	return v, err
 }
 
-// boosted does something while threads run before all others.
-func boosted(tids []int, f func() error) error {
-	for _, tid := range tids {
-		if err := peer.Boost(tid); err != nil {
+// boosted does something while threads run before all others, with the given priorities.
+func boosted(priorities map[int]int, f func() error) error {
+	for tid, priority := range priorities {
+		if err := peer.Boost(tid, priority); err != nil {
 			return err
 		}
 		defer func() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"vswitchd/bench/peer"
 )
@@ -29,7 +30,7 @@ func (b *bench) rounds(n int, backEnds []starter, scenarios []scenario) (*result
 		for i := range backEnds {
 			// Who comes first changes as well.
 			s := backEnds[(i+round)%len(backEnds)]
-			for _, o := range options(scenarios) {
+			for _, o := range runs(scenarios) {
 				fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, n, s.name)
 				if err := b.turn(r, s, o); err != nil {
 					return nil, fmt.Errorf("%s: %w", s.name, err)
@@ -40,27 +41,33 @@ func (b *bench) rounds(n int, backEnds []starter, scenarios []scenario) (*result
 	return r, nil
 }
 
-// options returns the sets of options that there are, in order.
-func options(scenarios []scenario) (all []peer.Options) {
-	seen := make(map[peer.Options]bool)
+// A process is what scenarios have to have in common to be measured with one process.
+type process struct {
+	options peer.Options
+	foreign bool
+}
+
+func (s *scenario) process() process { return process{s.options, s.kind == foreign} }
+
+// runs returns the processes that a back-end is measured with, in order.
+func runs(scenarios []scenario) (all []process) {
 	for _, s := range scenarios {
-		if !seen[s.options] {
-			seen[s.options] = true
-			all = append(all, s.options)
+		if p := s.process(); !slices.Contains(all, p) {
+			all = append(all, p)
 		}
 	}
 	return all
 }
 
-// turn starts a back-end, measures all scenarios with the same options, and ends it.
-func (b *bench) turn(r *results, st starter, o peer.Options) error {
-	be, err := st.start(b.lab, o)
+// turn starts a back-end, measures all scenarios that one process is for, and ends it.
+func (b *bench) turn(r *results, st starter, p process) error {
+	be, err := st.start(b.lab, p.options)
 	if err != nil {
 		return err
 	}
 	defer be.Stop()
 	for _, s := range r.scenarios {
-		if s.options != o {
+		if s.process() != p {
 			continue
 		}
 		k := key{st.name, s.name}

@@ -25,6 +25,7 @@ type kind int
 
 const (
 	saturated kind = iota // frames per second, in millions
+	foreign               // the same, with testpmd as the generator
 	offered               // share of a processor, in percent
 	hot                   // time, in microseconds, the back-end being busy
 	asleep                // the same after a pause
@@ -35,11 +36,13 @@ type scenario struct {
 	name    string
 	main    bool // even when in a hurry
 	kind    kind
-	options peer.Options // scenarios with the same run on the same process
+	options peer.Options // scenarios with the same, of the same kind of generator, run on the same process
 	guest   load.Config
 	traffic load.Traffic
 	pps     float64       // of offered
 	quiet   time.Duration // of asleep
+
+	load peer.Load // of foreign
 
 	percentile float64 // of hot and asleep; 0: 50
 }
@@ -71,6 +74,11 @@ var scenarios = []scenario{
 	{name: "64 B, rings of 1024, both ways, 1000 addresses each", options: pair, guest: ring, traffic: load.Traffic{Size: small, Flows: 1000, MACs: 1000, Both: true}},
 	{name: "1500 B, both ways, every frame freshly written", options: pair, traffic: load.Traffic{Size: large, Flows: many, Both: true}},
 	{name: "64 KiB TCP, both ways", options: tso, guest: load.Config{Offloads: true}, traffic: load.Traffic{Shape: load.GSO, Size: gso, Both: true}},
+
+	{name: "64 B, 1024 flows, as much as the rings take", kind: foreign, load: peer.FlowGen, options: pair, traffic: load.Traffic{Size: small}},
+	{name: "1500 B, 1024 flows, as much as the rings take", kind: foreign, load: peer.FlowGen, options: pair, traffic: load.Traffic{Size: large}},
+	{name: "64 B, 256 frames to and fro", kind: foreign, load: peer.ClosedLoop, options: pair, traffic: load.Traffic{Size: small}},
+	{name: "1500 B, 256 frames to and fro", kind: foreign, load: peer.ClosedLoop, options: pair, traffic: load.Traffic{Size: large}},
 
 	{name: "64 B, 10,000 frames/s", kind: offered, pps: 1e4, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},
 	{name: "64 B, 100,000 frames/s", main: true, kind: offered, pps: 1e5, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},
