@@ -77,6 +77,9 @@ func TestOwnFramesNotHeard(t *testing.T) {
 	if !r.u.Status().IgnoresOutgoing {
 		t.Error("the kernel does not keep our frames from us")
 	}
+	if on, err := unix.GetsockoptInt(r.u.sock.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING); on != 1 || err != nil {
+		t.Errorf("the kernel was not asked to: %d, %v", on, err)
+	}
 }
 
 func TestNotPromiscuousUnlessAsked(t *testing.T) {
