@@ -49,17 +49,19 @@ func headerLenFor(features uint64) int {
 // decodeOffload decodes a header, which may be in guest memory: each byte of it is
 // loaded once. Of the flags, NEEDS_CSUM alone is a driver's to set: DATA_VALID would
 // have others believe in a checksum that nobody has looked at.
-func decodeOffload(b []byte) vswitch.Offload {
+//
+// The fields go where they are to be: a copy of an Offload that has just been put
+// together would have to wait until they are in the cache.
+func decodeOffload(o *vswitch.Offload, b []byte) {
 	h := (*[legacyHeaderLen]byte)(b)
 	lo, hi := binary.LittleEndian.Uint64(h[:]), binary.LittleEndian.Uint16(h[8:])
-	return vswitch.Offload{
-		Flags:      uint8(lo) & vswitch.HdrNeedsCsum,
-		GSOType:    uint8(lo >> 8),
-		HdrLen:     uint16(lo >> 16),
-		GSOSize:    uint16(lo >> 32),
-		CsumStart:  uint16(lo >> 48),
-		CsumOffset: hi,
-	}
+	lo &= ^uint64(0xff) | vswitch.HdrNeedsCsum
+	o.Flags = uint8(lo)
+	o.GSOType = uint8(lo >> 8)
+	o.HdrLen = uint16(lo >> 16)
+	o.GSOSize = uint16(lo >> 32)
+	o.CsumStart = uint16(lo >> 48)
+	o.CsumOffset = hi
 }
 
 // encodeHeader writes a header of n bytes, one of the two lengths, to b, and returns
@@ -67,10 +69,8 @@ func decodeOffload(b []byte) vswitch.Offload {
 // header does not have it.
 func encodeHeader(b []byte, n int, o *vswitch.Offload, buffers int) int {
 	h := (*[legacyHeaderLen]byte)(b)
-	h[0], h[1] = o.Flags, o.GSOType
-	binary.LittleEndian.PutUint16(h[2:], o.HdrLen)
-	binary.LittleEndian.PutUint16(h[4:], o.GSOSize)
-	binary.LittleEndian.PutUint16(h[6:], o.CsumStart)
+	lo := uint64(o.Flags) | uint64(o.GSOType)<<8 | uint64(o.HdrLen)<<16 | uint64(o.GSOSize)<<32 | uint64(o.CsumStart)<<48
+	binary.LittleEndian.PutUint64(h[:], lo)
 	binary.LittleEndian.PutUint16(h[8:], o.CsumOffset)
 	if n == headerLen {
 		binary.LittleEndian.PutUint16(b[legacyHeaderLen:], uint16(buffers))

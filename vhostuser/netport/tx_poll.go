@@ -98,12 +98,12 @@ func (q *txQueue) parse(f *vswitch.Frame, segs [][]byte, room []byte) verdict {
 		return tooLong
 	}
 	if len(first) > q.hdrLen {
-		f.Offload = decodeOffload(first)
+		decodeOffload(&f.Offload, first)
 		first = first[q.hdrLen:]
 	} else {
 		var hdr [headerLen]byte
 		segs = gather(hdr[:q.hdrLen], segs)
-		f.Offload = decodeOffload(hdr[:])
+		decodeOffload(&f.Offload, hdr[:])
 		first = segs[0]
 	}
 
