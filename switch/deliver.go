@@ -156,6 +156,7 @@ func (in *Inlet) classify(frames []Frame) {
 	var touched uint64
 	lastSrc, lastDst := noKey, noKey
 	var srcHash, dstHash hash
+	untagged, carried := rule.untagged()
 	for i := range frames {
 		f := &frames[i]
 		if len(f.Head) < MinFrameLen {
@@ -163,12 +164,19 @@ func (in *Inlet) classify(frames []Frame) {
 			continue
 		}
 		dst := addr(binary.BigEndian.Uint64(f.Head) >> 16)
-		src := addr(binary.BigEndian.Uint64(f.Head[6:]) >> 16)
+		srcType := binary.BigEndian.Uint64(f.Head[6:]) // the type, or a tag's, is behind the address
+		src, etype := addr(srcType>>16), uint16(srcType)
 		if r, ok := fit(f, dst, src); !ok {
 			b.drop(r, 1)
 			continue
 		}
-		if ok, short := rule.classify(f); short {
+		ok, short := carried, false
+		if isTag(etype) {
+			ok, short = rule.classify(f, etype)
+		} else {
+			f.verdict = untagged
+		}
+		if short {
 			b.drop(DropTooShort, 1)
 			continue
 		} else if !ok {

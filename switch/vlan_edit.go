@@ -24,20 +24,25 @@ type verdict struct {
 
 func isTag(etype uint16) bool { return etype == tpidDot1Q || etype == tpidDot1AD }
 
-// classify says which VLAN f, which came from a port with rule r, is in. ok is
-// false if the port is not in that VLAN; short, if the frame ends within its tag.
-func (r *vlanRule) classify(f *Frame) (ok, short bool) {
+// untagged says in which VLAN frames without a tag are that come from a port with rule r. ok is
+// false if the port is not in that VLAN. It is the same for all of them.
+func (r *vlanRule) untagged() (v verdict, ok bool) {
+	v = verdict{off: Headroom, vlan: r.pvid, tpid: tpidDot1Q, tci: r.pvid}
+	if r.tunnel {
+		v.tpid = tpidDot1AD
+	}
+	return v, r.carries(r.pvid)
+}
+
+// classify is untagged for a frame with a tag of type etype. short is true if the
+// frame ends within its tag.
+func (r *vlanRule) classify(f *Frame, etype uint16) (ok, short bool) {
 	v := &f.verdict
 	*v = verdict{off: Headroom}
-	etype := binary.BigEndian.Uint16(f.Head[macsLen:])
 	if r.tunnel {
 		v.vlan, v.tpid, v.tci = r.pvid, tpidDot1AD, r.pvid
-		v.inner = isTag(etype)
+		v.inner = true
 		return true, false
-	}
-	if !isTag(etype) {
-		v.vlan, v.tpid, v.tci = r.pvid, tpidDot1Q, r.pvid
-		return r.carries(r.pvid), false
 	}
 	if len(f.Head) < MinFrameLen+vlanTagLen {
 		return false, true
