@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,12 +66,43 @@ func (g *guests) traffic(t *testing.T, ctx context.Context) {
 	if pa.Counters.RxFrames == 0 || pb.Counters.TxFrames == 0 || pa.Counters.Kicks == 0 || pa.Counters.Calls == 0 {
 		t.Errorf("counters: a %+v, b %+v", pa.Counters, pb.Counters)
 	}
+	checkDetail(t, pa)
 	seen := map[string]string{}
 	for _, e := range g.s.FDB(t) {
 		seen[e.MAC] = e.Port
 	}
 	if seen[g.a.Config.MAC] != "a" || seen[g.b.Config.MAC] != "b" {
 		t.Errorf("FDB: %v", seen)
+	}
+}
+
+// checkDetail checks what a port tells of a guest that runs Linux under QEMU.
+func checkDetail(t *testing.T, p control.PortDetail) {
+	t.Helper()
+	s := p.Session
+	if s == nil || !s.Owned || s.BackendChannel != "open" || s.DirtyLog.On || s.InFlight.Present ||
+		!slices.Equal(s.DeviceStatus.Names, []string{"ACKNOWLEDGE", "DRIVER", "DRIVER_OK", "FEATURES_OK"}) {
+		t.Errorf("session: %+v", s)
+	}
+	// QEMU acknowledges all but what it tells the guest itself.
+	if !slices.Contains(p.ProtocolFeatureBits, control.FeatureBit{Bit: 12, Name: "INFLIGHT_SHMFD", Acked: true}) ||
+		!slices.Equal(p.ProtocolFeaturesNotAcked, []string{"CONFIG"}) || !slices.Contains(p.FeaturesNotAcked, "LOG_ALL") {
+		t.Errorf("features: %v, %v, without %v", p.FeatureBits, p.ProtocolFeatureBits, p.FeaturesNotAcked)
+	}
+	for i, r := range p.Rings {
+		if r.Index != i || !r.Started || !r.Running || !r.Enabled || r.Broken != "" || r.KickBy != "eventfd" || r.CallBy != "eventfd" ||
+			r.WantKicks.When != "at-event" || r.WantCalls.When != "at-event" || r.AvailIdx == nil || r.BadChains != 0 ||
+			r.InFlight != 0 || r.Waiting > r.Size || r.DescAddr == 0 || r.Base != uint32(r.Avail) {
+			t.Errorf("ring: %+v", r)
+		}
+	}
+	if p.Rings[0].Waiting == 0 || p.Rings[1].Kicks == 0 {
+		t.Errorf("no buffers wait, or none was ever announced: %+v", p.Rings)
+	}
+	for _, r := range p.Regions {
+		if r.PageSize != 4096 || r.Size == 0 {
+			t.Errorf("region: %+v", r)
+		}
 	}
 }
 
