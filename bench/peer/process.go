@@ -148,8 +148,11 @@ func (c Clock) Read() (ran, waited time.Duration) {
 type Work map[int]time.Duration
 
 // Work implements BackEnd.
-func (p *process) Work() (Work, error) {
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID()))
+func (p *process) Work() (Work, error) { return WorkOf(p.PID()) }
+
+// WorkOf returns what the threads of a process have done.
+func WorkOf(pid int) (Work, error) {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +162,7 @@ func (p *process) Work() (Work, error) {
 		if err != nil {
 			continue
 		}
-		c, err := ThreadClock(p.PID(), tid)
+		c, err := ThreadClock(pid, tid)
 		if err != nil {
 			continue // it has just ended
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"time"
 
 	"vswitchd/bench/peer"
@@ -34,8 +35,8 @@ func (b *bench) measureForeign(s scenario, be peer.BackEnd) (v value, err error)
 	return v, g.Halt()
 }
 
-// busiest returns the threads that move frames, with the least priority, and the generator's
-// other ones, which are to be asked for its counters meanwhile, with a higher one.
+// busiest returns the threads that move frames, with the least priority, and with a higher one
+// those that are to find out meanwhile how many: the generator's others, and all of ours.
 func busiest(g *peer.Generator, be peer.BackEnd) (priorities map[int]int, err error) {
 	theirs, err := be.Work()
 	if err != nil {
@@ -47,6 +48,13 @@ func busiest(g *peer.Generator, be peer.BackEnd) (priorities map[int]int, err er
 	}
 	time.Sleep(observe)
 	priorities = make(map[int]int)
+	asking, err := peer.WorkOf(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	for tid := range asking {
+		priorities[tid] = 2
+	}
 	now, err := g.Work()
 	if err != nil {
 		return nil, err

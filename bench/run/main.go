@@ -83,7 +83,7 @@ func run() error {
 	}
 	all := starters
 	if *before != "" {
-		all = append(all, starter{"before", func(l *peer.Lab, o peer.Options) (peer.BackEnd, error) {
+		all = append(all, starter{"before", true, func(l *peer.Lab, o peer.Options) (peer.BackEnd, error) {
 			return peer.StartProgram(l, o, "before", *before)
 		}})
 	}

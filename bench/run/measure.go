@@ -51,6 +51,7 @@ type value struct {
 	x        float64 // in the kind's unit
 	dropped  float64 // share of frames
 	calm     int     // windows that count, in percent
+	busy     float64 // share of its processor that the back-end used for frames, in percent
 	sleeping int     // times that the back-end was asleep when a frame was sent, in percent
 }
 
@@ -149,7 +150,7 @@ func boosted(priorities map[int]int, f func() error) error {
 func (v *value) take(s scenario, g *load.Generator, be peer.BackEnd) (lost int64, err error) {
 	switch s.kind {
 	case saturated:
-		return v.rate(g.Saturate(warmTime, measureTime))
+		return v.rate(s, g, be)
 	case offered:
 		return v.usage(s, g, be)
 	}
@@ -165,15 +166,29 @@ func (v *value) take(s scenario, g *load.Generator, be peer.BackEnd) (lost int64
 // errBusy says that nothing could be measured because of other processes.
 var errBusy = errors.New("the machine is too busy: nothing was measured undisturbed")
 
-func (v *value) rate(r load.Rate, err error) (lost int64, _ error) {
+// rate measures how many frames arrive, and how busy that keeps the back-end: it should be the
+// limit, not the generator.
+func (v *value) rate(s scenario, g *load.Generator, be peer.BackEnd) (lost int64, err error) {
+	before, err := be.Usage()
 	if err != nil {
 		return 0, err
+	}
+	start := time.Now()
+	r, err := g.Saturate(warmTime, measureTime)
+	if err != nil {
+		return 0, err
+	}
+	took := time.Since(start)
+	after, err := be.Usage()
+	if err != nil {
+		return r.Lost(), err
 	}
 	calm := len(r.Calm())
 	if calm < 5 {
 		return r.Lost(), errBusy
 	}
 	v.calm = 100 * calm / len(r.Windows)
+	v.busy = 100 * (after.Done - before.Done) / (after.PerSecond * took.Seconds())
 	v.x = r.PPS() / 1e6
 	v.dropped = float64(r.Lost()) / float64(r.Sent)
 	return r.Lost(), nil

@@ -30,7 +30,7 @@ func (b *bench) rounds(n int, backEnds []starter, scenarios []scenario) (*result
 		for i := range backEnds {
 			// Who comes first changes as well.
 			s := backEnds[(i+round)%len(backEnds)]
-			for _, o := range runs(scenarios) {
+			for _, o := range runs(scenarios, s) {
 				fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, n, s.name)
 				if err := b.turn(r, s, o); err != nil {
 					return nil, fmt.Errorf("%s: %w", s.name, err)
@@ -50,9 +50,9 @@ type process struct {
 func (s *scenario) process() process { return process{s.options, s.kind == foreign} }
 
 // runs returns the processes that a back-end is measured with, in order.
-func runs(scenarios []scenario) (all []process) {
+func runs(scenarios []scenario, st starter) (all []process) {
 	for _, s := range scenarios {
-		if p := s.process(); !slices.Contains(all, p) {
+		if p := s.process(); !slices.Contains(all, p) && (!s.alone || st.ours) {
 			all = append(all, p)
 		}
 	}
@@ -80,7 +80,11 @@ func (b *bench) turn(r *results, st starter, p process) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		fmt.Fprintf(os.Stderr, "  %-45s %8.3f  (%d%% calm, %.2f%% dropped)\n", s.name, v.x, v.calm, 100*v.dropped)
+		fmt.Fprintf(os.Stderr, "  %-52s %8.3f", s.name, v.x)
+		if s.kind == saturated {
+			fmt.Fprintf(os.Stderr, "  %d%% of the time undisturbed, %.0f%% busy, %.2f%% dropped", v.calm, v.busy, 100*v.dropped)
+		}
+		fmt.Fprintln(os.Stderr)
 		r.values[k] = append(r.values[k], v)
 	}
 	return nil

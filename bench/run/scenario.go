@@ -10,14 +10,15 @@ import (
 // A starter starts a kind of back-end.
 type starter struct {
 	name  string
+	ours  bool // a vswitchd
 	start func(*peer.Lab, peer.Options) (peer.BackEnd, error)
 }
 
 // starters are all back-ends, ours first.
 var starters = []starter{
-	{"vswitchd", peer.StartVswitchd},
-	{"OVS-DPDK", peer.StartOVS},
-	{"DPDK vhost", peer.StartBare},
+	{"vswitchd", true, peer.StartVswitchd},
+	{"OVS-DPDK", false, peer.StartOVS},
+	{"DPDK vhost", false, peer.StartBare},
 }
 
 // A kind of scenario says what is measured, and in which unit.
@@ -35,6 +36,7 @@ const (
 type scenario struct {
 	name    string
 	main    bool // even when in a hurry
+	alone   bool // vswitchd alone: how it scales
 	kind    kind
 	options peer.Options // scenarios with the same, of the same kind of generator, run on the same process
 	guest   load.Config
@@ -59,6 +61,9 @@ var (
 	pair = peer.Options{Ports: 2}
 	tso  = peer.Options{Ports: 2, Offloads: true}
 	ring = load.Config{Ring: 1024}
+
+	crowd = peer.Options{Ports: 256}
+	town  = peer.Options{Ports: 2, MACs: 1_000_000}
 )
 
 // scenarios are all that there are. Frames are of so many bytes in memory, without FCS.
@@ -74,6 +79,10 @@ var scenarios = []scenario{
 	{name: "64 B, rings of 1024, both ways, 1000 addresses each", options: pair, guest: ring, traffic: load.Traffic{Size: small, Flows: 1000, MACs: 1000, Both: true}},
 	{name: "1500 B, both ways, every frame freshly written", options: pair, traffic: load.Traffic{Size: large, Flows: many, Both: true}},
 	{name: "64 KiB TCP, both ways", options: tso, guest: load.Config{Offloads: true}, traffic: load.Traffic{Shape: load.GSO, Size: gso, Both: true}},
+
+	{name: "64 B, both ways, 256 flows, 256 guests attached", alone: true, options: crowd, traffic: load.Traffic{Size: small, Flows: few, Pairs: 1, Both: true}},
+	{name: "64 B, rings of 1024, both ways, 500,000 addresses each", alone: true, options: town, guest: ring,
+		traffic: load.Traffic{Size: small, Flows: 500_000, MACs: 500_000, Both: true}},
 
 	{name: "64 B, 1024 flows, as much as the rings take", kind: foreign, load: peer.FlowGen, options: pair, traffic: load.Traffic{Size: small}},
 	{name: "1500 B, 1024 flows, as much as the rings take", kind: foreign, load: peer.FlowGen, options: pair, traffic: load.Traffic{Size: large}},
