@@ -19,6 +19,10 @@ const (
 	// batch.
 	epollEvery = 20_000
 
+	// epollIdle is the same for a worker that polls and finds nothing. It could ask each
+	// time, but then a frame that comes meanwhile waits for the system call.
+	epollIdle = 2_000
+
 	// lookEvery is how often a sleeping worker looks at sources that have no FD,
 	// in milliseconds.
 	lookEvery = 1
@@ -180,7 +184,7 @@ func (w *worker) loop() {
 			w.wait(-1)
 		case len(w.active) == w.mute && worked == 0 && w.poll.Load() >= 0:
 			w.wait(lookEvery)
-		case worked == 0 || now-lastEpoll > epollEvery:
+		case now-lastEpoll > epollEvery, worked == 0 && now-lastEpoll > epollIdle:
 			w.wait(0)
 		default:
 			continue
