@@ -78,15 +78,11 @@ func (l *Lab) startOn(cpu int, name string, cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// hugepages is how many pages of 2 MiB DPDK gets, in all: enough for as many packet buffers as
-// Open vSwitch likes to have for its ports, and for two testpmds.
-const (
-	hugepages   = 1024
-	nrHugepages = "/proc/sys/vm/nr_hugepages"
-)
+const nrHugepages = "/proc/sys/vm/nr_hugepages"
 
-// HugePages has the kernel provide huge pages, which DPDK needs, until Close.
-func (l *Lab) HugePages() error {
+// HugePages has the kernel provide so many huge pages of 2 MiB, which DPDK needs, until Close. For
+// Open vSwitch these are 1024, for one testpmd 256.
+func (l *Lab) HugePages(n int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -100,14 +96,14 @@ func (l *Lab) HugePages() error {
 		return err
 	}
 	l.pages = before
-	if err := writePages(l.pages + hugepages); err != nil {
+	if err := writePages(l.pages + n); err != nil {
 		return err
 	}
 	switch have, err := readPages(); {
 	case err != nil:
 		return err
-	case have < l.pages+hugepages:
-		return fmt.Errorf("the kernel has %d huge pages, not %d: too little free memory?", have-l.pages, hugepages)
+	case have < l.pages+n:
+		return fmt.Errorf("the kernel has %d huge pages, not %d: too little free memory?", have-l.pages, n)
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func TestCloseEndsAll(t *testing.T) {
 	if _, err := l.start("late", exec.Command("sleep", "1000")); err != ErrClosed {
 		t.Errorf("starting a process in a closed lab: %v", err)
 	}
-	if err := l.HugePages(); err != ErrClosed {
+	if err := l.HugePages(1); err != ErrClosed {
 		t.Errorf("taking huge pages in a closed lab: %v", err)
 	}
 }

@@ -23,6 +23,9 @@ import (
 	"vswitchd/bench/peer"
 )
 
+// hugePages are for Open vSwitch, or for two testpmds.
+const hugePages = 1024
+
 func main() {
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/run:", err)
@@ -96,7 +99,7 @@ func run() error {
 	if len(chosen) == 0 || len(backEnds) == 0 {
 		return errors.New("nothing is chosen")
 	}
-	if err := b.lab.HugePages(); err != nil {
+	if err := b.lab.HugePages(hugePages); err != nil {
 		return err
 	}
 	r, err := b.rounds(*rounds, backEnds, chosen)

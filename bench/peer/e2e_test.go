@@ -1,0 +1,122 @@
+//go:build e2e
+
+package peer
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"vswitchd/bench/load"
+	"vswitchd/test/vm"
+)
+
+// The back-ends that `make lab` gets move frames, and tell of drops and of work.
+func TestBackEnds(t *testing.T) {
+	root, err := vm.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(nrHugepages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := NewLab(filepath.Join(root, "build"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.HugePages(256); err != nil {
+		t.Fatal(err)
+	}
+	for name, start := range map[string]func(*Lab, Options) (BackEnd, error){"vswitchd": StartVswitchd, "DPDK vhost": StartBare} {
+		t.Run(name, func(t *testing.T) {
+			be, err := start(l, Options{Ports: 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer be.Stop()
+			if be.Name() != name {
+				t.Errorf("its name is %s", be.Name())
+			}
+			// Front-ends may come and go.
+			for range 2 {
+				tryBackEnd(t, be)
+			}
+			tryGenerator(t, l, be)
+		})
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.ReadFile(nrHugepages); err != nil || string(after) != string(before) {
+		t.Errorf("%s huge pages are left, %v; there were %s", after, err, before)
+	}
+}
+
+func tryBackEnd(t *testing.T, be BackEnd) {
+	var ports []*load.Port
+	defer func() {
+		for _, p := range ports {
+			p.Close()
+		}
+	}()
+	for i := range 2 {
+		p, err := be.Connect(i, load.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports = append(ports, p)
+	}
+	g, err := load.NewGenerator(ports, load.Traffic{Size: 64, Flows: 10, Both: true})
+	if err == nil {
+		err = g.Announce()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	drops, err := be.Drops()
+	if err != nil {
+		t.Fatal(err)
+	}
+	usage, err := be.Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := g.Check(20_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := g.Saturate(0, 50*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := be.Drops()
+	if lost := int64(c.Lost) + r.Lost(); err != nil || int64(after-drops) != lost || c.Received == 0 || r.Received == 0 {
+		t.Errorf("%d frames are missing, %d were dropped, %v; %+v", lost, after-drops, err, c)
+	}
+	if u, err := be.Usage(); err != nil || u.Done <= usage.Done || u.PerSecond <= 0 {
+		t.Errorf("usage %+v, %v; before %+v", u, err, usage)
+	}
+}
+
+// tryGenerator has testpmd send through the back-end.
+func tryGenerator(t *testing.T, l *Lab, be BackEnd) {
+	g, err := StartGenerator(l, 1, be)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Stop()
+	for _, load := range []Load{FlowGen, ClosedLoop} {
+		if err := g.Start(load, 64); err != nil { // returns when frames arrive
+			t.Fatalf("%s: %v", load, err)
+		}
+		if pps, err := g.Measure(100 * time.Millisecond); err != nil || pps <= 0 {
+			t.Errorf("%s: %v frames per second, %v", load, pps, err)
+		}
+		if err := g.Halt(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
