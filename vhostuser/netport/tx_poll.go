@@ -116,7 +116,11 @@ func (q *txQueue) parse(f *vswitch.Frame, segs [][]byte, room []byte) verdict {
 	want = min(want, size, vswitch.HeadMax)
 	head := room[vswitch.Headroom:][:want]
 	n := copy(head, first)
-	segs[0] = first[n:]
+	if n < len(first) {
+		segs[0] = first[n:]
+	} else {
+		segs = segs[1:] // an empty piece would be copied, too
+	}
 	if n < want {
 		segs = gather(head[n:], segs)
 	}
