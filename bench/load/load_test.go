@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -146,23 +147,24 @@ func TestCheckFinds(t *testing.T) {
 // A frame that does not arrive is counted, by Check and by Saturate.
 func TestLossIsCounted(t *testing.T) {
 	h := newHub(t, eventIdx)
-	dropped, total := 0, 0
+	var dropped atomic.Int64
+	total := 0
 	h.change = func(_ int, f []byte) [][]byte {
 		if total++; total%10 == 0 {
-			dropped++
+			dropped.Add(1)
 			return nil
 		}
 		return [][]byte{f}
 	}
 	g := generator(t, h, 2, load.Config{}, load.Traffic{Size: 64, Flows: 3})
-	before, full := dropped, h.lost()
+	before, full := dropped.Load(), h.lost()
 	n, err := g.Check(5000)
-	if want := uint64(dropped-before) + h.lost() - full; err != nil || n.Lost != want || n.Lost < 499 {
+	if want := uint64(dropped.Load()-before) + h.lost() - full; err != nil || n.Lost != want || n.Lost < 499 {
 		t.Errorf("%+v, %v; %d were dropped", n, err, want)
 	}
-	before, full = dropped, h.lost()
+	before, full = dropped.Load(), h.lost()
 	r, err := g.Saturate(0, 10*time.Millisecond)
-	if want := int64(dropped-before) + int64(h.lost()-full); err != nil || r.Lost() != want || want == 0 {
+	if want := dropped.Load()-before + int64(h.lost()-full); err != nil || r.Lost() != want || want == 0 {
 		t.Errorf("%+v, %v; %d were dropped", r, err, want)
 	}
 }

@@ -159,7 +159,7 @@ func (p *packedDriver) publish() (kick bool) {
 
 // element returns what the next used descriptor says, if there is one.
 func (p *packedDriver) element() (id uint16, n uint32, ok bool) {
-	d := p.ring.load(p.used.idx)
+	d := p.ring.loadUsed(p.used.idx)
 	if d.Flags&(FlagAvail|FlagUsed) != Used(p.used.wrap) {
 		return 0, 0, false
 	}

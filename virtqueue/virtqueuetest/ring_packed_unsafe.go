@@ -43,10 +43,18 @@ func (r *packedRing) store(i int, d PackedDesc) {
 	atomic.StoreUint64(&p[1], uint64(d.Len)|uint64(d.ID)<<32|uint64(d.Flags)<<48)
 }
 
+// load returns a descriptor that the device is not writing.
 func (r *packedRing) load(i int) PackedDesc {
-	p := &r.desc[i]
-	w := atomic.LoadUint64(&p[1])
-	return PackedDesc{Addr: atomic.LoadUint64(&p[0]), Len: uint32(w), ID: uint16(w >> 32), Flags: uint16(w >> 48)}
+	d := r.loadUsed(i)
+	d.Addr = atomic.LoadUint64(&r.desc[i][0])
+	return d
+}
+
+// loadUsed returns a descriptor without its address. "In a used descriptor, Element
+// Address is unused": the device may be writing there until it shows the descriptor.
+func (r *packedRing) loadUsed(i int) PackedDesc {
+	w := atomic.LoadUint64(&r.desc[i][1])
+	return PackedDesc{Len: uint32(w), ID: uint16(w >> 32), Flags: uint16(w >> 48)}
 }
 
 // storeDriverEvent is a full fence.
