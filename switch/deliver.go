@@ -25,13 +25,10 @@ type batch struct {
 	set *portSet
 	now uint32
 
-	// Frames that were not dropped, by where they go. A frame is in one of
-	// these, until lookup moves it from unicast to a group or to unknown.
-	unicast, unknown, mcast, bcast uint64
+	runs  [MaxBatch]run // frames that were not dropped
+	nruns int
 
-	srcKey  [MaxBatch]fdbKey
-	srcHash [MaxBatch]hash
-	dstHash [MaxBatch]hash
+	unknown, mcast, bcast uint64 // those of them that are flooded, and why
 
 	groups  [MaxBatch]group // destinations of unicast frames
 	ngroups int
@@ -46,6 +43,24 @@ type batch struct {
 	out     [MaxBatch]*Frame
 	touched uint64 // keeps touch from being optimised away
 }
+
+// A run is frames of a batch that are treated alike, because they have the same
+// addresses and are in the same VLAN.
+type run struct {
+	frames  uint64
+	first   int // the first of them
+	dst     addr
+	srcKey  fdbKey
+	srcHash hash
+	dstHash hash // if dst is one station's
+}
+
+// A beginning is what a frame begins with, the addresses and the type or that of a tag, in
+// two words that overlap by two bytes.
+type beginning [2]uint64
+
+// beginNone is no frame's beginning: the two bytes differ.
+var beginNone = beginning{0, ^uint64(0)}
 
 type group struct {
 	to     *portView
@@ -114,8 +129,8 @@ func (b *batch) reset() {
 	for i := range b.groups[:b.ngroups] {
 		b.groupOf[b.groups[i].to.id] = 0
 	}
-	b.ngroups, b.nvlans = 0, 0
-	b.unicast, b.unknown, b.mcast, b.bcast = 0, 0, 0, 0
+	b.ngroups, b.nvlans, b.nruns = 0, 0, 0
+	b.unknown, b.mcast, b.bcast = 0, 0, 0
 	if b.dropped {
 		clear(b.drops[:])
 	}
@@ -148,62 +163,81 @@ func received(c *Counters, frames []Frame) {
 
 // classify drops what is not fit to be forwarded, finds out each frame's VLAN,
 // and prepares the look-ups of the others. Frames that follow one another often
-// have the same addresses: what has been worked out is kept for these.
+// have the same addresses. What has been worked out for the first of them holds
+// for the others as well, unless they have tags.
 func (in *Inlet) classify(frames []Frame) {
 	b := &in.batch
-	received(b.src.counters, frames)
-	t, rule := in.sw.fdb, &b.src.vlan
-	var touched uint64
+	b.touched = 0
 	lastSrc, lastDst := noKey, noKey
 	var srcHash, dstHash hash
-	untagged, carried := rule.untagged()
+	untagged, carried := b.src.vlan.untagged()
+	var r *run
+	same := beginNone // what frames of r begin with, if others may join it
+	bytes := 0
 	for i := range frames {
 		f := &frames[i]
+		bytes += f.Len
 		if len(f.Head) < MinFrameLen {
 			b.drop(DropTooShort, 1)
 			continue
 		}
-		dst := addr(binary.BigEndian.Uint64(f.Head) >> 16)
-		srcType := binary.BigEndian.Uint64(f.Head[6:]) // the type, or a tag's, is behind the address
-		src, etype := addr(srcType>>16), uint16(srcType)
-		if r, ok := fit(f, dst, src); !ok {
-			b.drop(r, 1)
-			continue
-		}
-		ok, short := carried, false
-		if isTag(etype) {
-			ok, short = rule.classify(f, etype)
-		} else {
-			f.verdict = untagged
-		}
-		if short {
-			b.drop(DropTooShort, 1)
-			continue
-		} else if !ok {
-			b.drop(DropVLAN, 1)
-			continue
-		}
-		bit := uint64(1) << i
-		if k := makeKey(src, f.verdict.vlan); k != lastSrc {
-			lastSrc, srcHash = k, t.perm.hash(k)
-			touched += t.touch(srcHash)
-		}
-		b.srcKey[i], b.srcHash[i] = lastSrc, srcHash
-		switch {
-		case dst == addrBroadcast:
-			b.bcast |= bit
-		case dst&addrGroup != 0:
-			b.mcast |= bit
-		default:
-			b.unicast |= bit
-			if k := makeKey(dst, f.verdict.vlan); k != lastDst {
-				lastDst, dstHash = k, t.perm.hash(k)
-				touched += t.touch(dstHash)
+		begin := beginning{binary.BigEndian.Uint64(f.Head), binary.BigEndian.Uint64(f.Head[6:])}
+		if begin == same && f.Len <= MaxFrameLen {
+			if !f.Offload.isZero() && !checkOffload(f) {
+				b.drop(DropBadOffload, 1)
+				continue
 			}
-			b.dstHash[i] = dstHash
+			f.verdict = untagged
+			r.frames |= 1 << i
+			continue
 		}
+		dst, src, etype := addr(begin[0]>>16), addr(begin[1]>>16), uint16(begin[1])
+		if why, ok := fit(f, dst, src); !ok {
+			b.drop(why, 1)
+			continue
+		}
+		same = beginNone
+		if why, ok := b.inVLAN(f, etype, untagged, carried); !ok {
+			b.drop(why, 1)
+			continue
+		}
+		if !isTag(etype) {
+			same = begin
+		}
+		if k := makeKey(src, f.verdict.vlan); k != lastSrc {
+			lastSrc, srcHash = k, in.hash(k)
+		}
+		if k := makeKey(dst, f.verdict.vlan); k != lastDst && dst&addrGroup == 0 {
+			lastDst, dstHash = k, in.hash(k)
+		}
+		r = &b.runs[b.nruns]
+		b.nruns++
+		*r = run{1 << i, i, dst, lastSrc, srcHash, dstHash}
 	}
-	b.touched = touched
+	b.src.counters.RxFrames.Add(uint64(len(frames)))
+	b.src.counters.RxBytes.Add(uint64(bytes))
+}
+
+// hash returns the hash of k and has the entry fetched that look-ups will want.
+func (in *Inlet) hash(k fdbKey) hash {
+	t := in.sw.fdb
+	h := t.perm.hash(k)
+	in.batch.touched += t.touch(h)
+	return h
+}
+
+// inVLAN finds out which VLAN a frame is in, whose addresses are followed by etype, and
+// whether the port that it came from is.
+func (b *batch) inVLAN(f *Frame, etype uint16, untagged verdict, carried bool) (DropReason, bool) {
+	if !isTag(etype) {
+		f.verdict = untagged
+		return DropVLAN, carried
+	}
+	ok, short := b.src.vlan.classify(f, etype)
+	if short {
+		return DropTooShort, false
+	}
+	return DropVLAN, ok
 }
 
 // fit reports whether a frame may be forwarded at all, as far as that can be
@@ -216,7 +250,7 @@ func fit(f *Frame, dst, src addr) (DropReason, bool) {
 		return DropReserved, false
 	case src&addrGroup != 0 || src == 0:
 		return DropBadSource, false
-	case f.Offload != Offload{} && !checkOffload(f):
+	case !f.Offload.isZero() && !checkOffload(f):
 		return DropBadOffload, false
 	}
 	return 0, true
@@ -225,25 +259,25 @@ func fit(f *Frame, dst, src addr) (DropReason, bool) {
 // learn brings the FDB up to date with the batch's source addresses.
 func (in *Inlet) learn() {
 	b, t := &in.batch, in.sw.fdb
-	var fresh, moved uint64
-	last, how, claims := ^hash(0), seenHere, 0
-	for m := b.unicast | b.mcast | b.bcast; m != 0; m &= m - 1 {
-		i := bits.TrailingZeros64(m)
-		if h := b.srcHash[i]; h != last {
-			last, how = h, t.seen(h, b.src.id, b.now)
+	var fresh, moved, claims uint64 // frames
+	last, how := ^hash(0), seenHere
+	for i := range b.runs[:b.nruns] {
+		r := &b.runs[i]
+		if r.srcHash != last {
+			last, how = r.srcHash, t.seen(r.srcHash, b.src.id, b.now)
 			switch how {
 			case seenNew:
-				fresh |= 1 << i
+				fresh |= r.frames
 			case seenElsewhere:
-				moved |= 1 << i
+				moved |= r.frames
 			}
 		}
 		if how == seenStatic {
-			claims++
+			claims |= r.frames
 		}
 	}
-	if claims > 0 {
-		t.stats.staticClaims.Add(uint64(claims))
+	if claims != 0 {
+		t.stats.staticClaims.Add(uint64(bits.OnesCount64(claims)))
 	}
 	if fresh != 0 && !b.src.fdb.mayLearn(b.now) {
 		t.stats.limited.Add(uint64(bits.OnesCount64(fresh)))
@@ -254,44 +288,53 @@ func (in *Inlet) learn() {
 	}
 }
 
-// write makes or moves the entries of some source addresses, unless someone
-// else is writing: their next frames will do.
+// write makes or moves the entries of the source addresses of some runs' frames, unless
+// someone else is writing: their next frames will do.
 func (in *Inlet) write(frames uint64) {
 	b, t := &in.batch, in.sw.fdb
 	if !t.mu.TryLock() {
 		t.stats.contended.Add(uint64(bits.OnesCount64(frames)))
 		return
 	}
-	for m := frames; m != 0; m &= m - 1 {
-		i := bits.TrailingZeros64(m)
-		t.learn(b.srcKey[i], b.srcHash[i], b.src.fdb, b.now)
+	for i := range b.runs[:b.nruns] {
+		if r := &b.runs[i]; r.frames&frames != 0 {
+			t.learn(r.srcKey, r.srcHash, b.src.fdb, b.now)
+		}
 	}
 	t.mu.Unlock()
 }
 
-// lookup finds the destinations of the unicast frames.
+// lookup finds the destinations of all frames.
 func (in *Inlet) lookup(frames []Frame) {
 	b, t := &in.batch, in.sw.fdb
 	last := ^hash(0)
 	var to *portView
 	var why DropReason
 	var ok bool
-	for m := b.unicast; m != 0; m &= m - 1 {
-		i := bits.TrailingZeros64(m)
-		if h := b.dstHash[i]; h != last {
-			last = h
-			to = b.set.get(t.destination(h, b.now))
+	for i := range b.runs[:b.nruns] {
+		r := &b.runs[i]
+		switch {
+		case r.dst == addrBroadcast:
+			b.bcast |= r.frames
+			continue
+		case r.dst&addrGroup != 0:
+			b.mcast |= r.frames
+			continue
+		}
+		if r.dstHash != last {
+			last = r.dstHash
+			to = b.set.get(t.destination(r.dstHash, b.now))
 			if to != nil {
-				why, ok = b.src.reaches(to, frames[i].verdict.vlan)
+				why, ok = b.src.reaches(to, frames[r.first].verdict.vlan)
 			}
 		}
 		switch {
 		case to == nil:
-			b.unknown |= 1 << i
+			b.unknown |= r.frames
 		case !ok:
-			b.drop(why, 1)
+			b.drop(why, bits.OnesCount64(r.frames))
 		default:
-			b.assign(i, to)
+			b.assign(r.frames, to)
 		}
 	}
 }
@@ -309,8 +352,8 @@ func (src *portView) reaches(to *portView, vlan uint16) (why DropReason, ok bool
 	return 0, true
 }
 
-// assign puts frame i into the group of its destination.
-func (b *batch) assign(i int, to *portView) {
+// assign puts frames into the group of their destination.
+func (b *batch) assign(frames uint64, to *portView) {
 	g := b.groupOf[to.id]
 	if g == 0 {
 		b.groups[b.ngroups] = group{to: to}
@@ -318,7 +361,7 @@ func (b *batch) assign(i int, to *portView) {
 		g = uint8(b.ngroups)
 		b.groupOf[to.id] = g
 	}
-	b.groups[g-1].frames |= 1 << i
+	b.groups[g-1].frames |= frames
 }
 
 // forward transmits to each destination what goes there.
@@ -400,10 +443,12 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 		v.counters.Drop(DropDown, bits.OnesCount64(group))
 		return
 	}
-	out := b.out[:0]
+	n := 0
 	for m := group; m != 0; m &= m - 1 {
-		out = append(out, &frames[bits.TrailingZeros64(m)])
+		b.out[n&(MaxBatch-1)] = &frames[bits.TrailingZeros64(m)]
+		n++
 	}
+	out := b.out[:n]
 	if b.shaped || !v.vlan.plain || !b.src.vlan.plain {
 		for _, f := range out {
 			if v.vlan.shape(f) {

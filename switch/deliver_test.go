@@ -76,6 +76,51 @@ func TestBadFramesAreDropped(t *testing.T) {
 	}
 }
 
+// Frames with the same addresses are classified together. A guest must not get anything
+// through with the first one's verdict.
+func TestFramesAlikeAreToldApart(t *testing.T) {
+	good := func(payload string) vswitch.Frame { return vswitchtest.Frame(ether(macB, macA, payload)) }
+	bad := good("bad")
+	bad.Offload = vswitch.Offload{Flags: vswitch.HdrNeedsCsum, CsumStart: 200}
+	for name, c := range map[string]struct {
+		frames []vswitch.Frame
+		want   got
+		drops  drops
+	}{
+		"nothing but zeros": {
+			[]vswitch.Frame{vswitchtest.Frame(make([]byte, 60)), vswitchtest.Frame(make([]byte, 60))},
+			got{}, drops{"bad-source": 2},
+		},
+		"an offload, first": {[]vswitch.Frame{bad, good("1"), good("2")}, got{"b": "1 2"}, drops{"bad-offload": 1}},
+		"an offload, later": {[]vswitch.Frame{good("1"), bad, good("2")}, got{"b": "1 2"}, drops{"bad-offload": 1}},
+		"too long": {
+			[]vswitch.Frame{good("1"), good(strings.Repeat("x", vswitch.MaxFrameLen-14+1)), good("2")},
+			got{"b": "1 2"}, drops{"too-long": 1},
+		},
+		"too short": {[]vswitch.Frame{good("1"), vswitchtest.Frame(ether(macB, macA, "")[:13])}, got{"b": "1"}, drops{"too-short": 1}},
+		"another VLAN": {
+			[]vswitch.Frame{good("1"), vswitchtest.Frame(ether(macB, macA, "5", vswitchtest.Tag{TCI: 5})), good("2"),
+				vswitchtest.Frame(ether(macB, macA, "6", vswitchtest.Tag{TCI: 6})), vswitchtest.Frame(ether(macB, macA, "5", vswitchtest.Tag{TCI: 5}))},
+			got{"b": "1 5 2 5"}, drops{"vlan": 1},
+		},
+		"others between": {
+			[]vswitch.Frame{good("1"), vswitchtest.Frame(ether(macB, vswitch.MAC{}, "")), good("2"), vswitchtest.Frame(ether(multicast, macA, "m")), good("3")},
+			got{"b": "1 2 m 3"}, drops{"bad-source": 1},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, vswitch.Config{})
+			l.add("a", func(c *vswitch.PortConfig) { c.Trunks, c.VLANMode, c.Tag = []uint16{5}, vswitch.VLANNativeUntagged, 7 })
+			l.add("b", func(c *vswitch.PortConfig) {
+				c.Trunks, c.VLANMode, c.Tag = []uint16{5, 6}, vswitch.VLANNativeUntagged, 7
+			})
+			l.ports["a"].in.Deliver(c.frames)
+			l.want("frames that look alike", c.want)
+			l.drops("a", c.drops)
+		})
+	}
+}
+
 func TestNothingGoesBackOutOfItsPort(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	l.addAll("a", "b")

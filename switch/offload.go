@@ -1,5 +1,7 @@
 package vswitch
 
+import "encoding/binary"
+
 // Offload is the work on a frame that its sender left to whoever comes later.
 // Fields and values are those of struct virtio_net_hdr (virtio 1.2, section
 // 5.1.6), in the host's byte order; offsets count from the first byte of
@@ -11,6 +13,12 @@ type Offload struct {
 	GSOSize    uint16 // payload bytes in each segment of a GSO frame
 	CsumStart  uint16 // checksum covers the frame from here to its end
 	CsumOffset uint16 // checksum field is this far behind CsumStart
+}
+
+// isZero reports whether there is nothing to do, and no field says otherwise.
+func (o *Offload) isZero() bool {
+	h := o.Header()
+	return binary.LittleEndian.Uint64(h[:8])|uint64(binary.LittleEndian.Uint16(h[8:])) == 0
 }
 
 // Values of Offload.Flags.

@@ -1,6 +1,9 @@
 package virtqueue
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // Errors of a single chain: it is completed with length 0 and the queue goes on.
 var (
@@ -49,6 +52,16 @@ func (c *Chain) Head() uint16 { return uint16(c.name) }
 
 func (c *Chain) descs() int { return int(c.name >> 16) }
 
+// direct makes c a chain of one descriptor with these flags, whose piece is s.
+func (c *Chain) direct(name uint32, s [][]byte, flags uint16) {
+	c.name = name
+	if flags&descWrite == 0 {
+		c.Readable, c.Writable, c.Err = s, nil, nil
+	} else {
+		c.Readable, c.Writable, c.Err = nil, s, nil
+	}
+}
+
 // A Batch holds popped chains and the memory that their lists lie in, to be used
 // again and again without allocation.
 type Batch struct {
@@ -63,6 +76,12 @@ type Batch struct {
 // it has to.
 func NewBatch(n int) *Batch {
 	return &Batch{Chains: make([]Chain, 0, n), segs: make([][]byte, 0, 4*n)}
+}
+
+// pieces returns room for n more pieces, behind b.segs.
+func (b *Batch) pieces(n int) [][]byte {
+	b.segs = slices.Grow(b.segs, n)
+	return b.segs[len(b.segs):][:n]
 }
 
 // Reset forgets all chains.

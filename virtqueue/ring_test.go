@@ -339,6 +339,38 @@ func TestCompletionsWrap(t *testing.T) {
 	}
 }
 
+// CompleteAll is Complete for all chains of a batch, behind what has been completed before,
+// with nothing written.
+func TestCompleteAll(t *testing.T) {
+	for features, name := range everyFormat() {
+		t.Run(name, func(t *testing.T) {
+			g := newGuest(t, 256, features)
+			for range 200 {
+				if _, err := g.AddChain([]buf{g.Alloc(8)}, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g.Publish()
+			for _, limit := range []int{1, 100, 1000} {
+				g.b.Reset()
+				if _, err := g.q.Pop(g.b, limit); err != nil {
+					t.Fatal(err)
+				}
+				g.q.CompleteAll(g.b)
+			}
+			if n := g.q.Pending(); n != 200 {
+				t.Fatalf("%d completions", n)
+			}
+			g.q.Flush()
+			for range 200 {
+				if _, n, ok := g.PollUsed(); !ok || n != 0 {
+					t.Fatal(n, ok)
+				}
+			}
+		})
+	}
+}
+
 func TestRollback(t *testing.T) {
 	g := newGuest(t, 8, 0)
 	g.q.Complete(named(1), 11)

@@ -1,5 +1,7 @@
 package virtqueue
 
+import "slices"
+
 // This file is the hot path on the way back: completed chains are collected in
 // private memory, written to the ring and published together, and the driver is
 // signalled at most once.
@@ -22,6 +24,17 @@ func (q *Queue) Complete(c *Chain, n uint32) {
 	q.done = append(q.done, completion{c.name, n})
 	if q.logging {
 		q.logPayload(c, n)
+	}
+}
+
+// CompleteAll records that all chains of b are done and that nothing was written into
+// them, as Complete does for each one.
+func (q *Queue) CompleteAll(b *Batch) {
+	had := len(q.done)
+	q.done = slices.Grow(q.done, len(b.Chains))[:had+len(b.Chains)]
+	done := q.done[had:]
+	for i := range done {
+		done[i] = completion{name: b.Chains[i].name}
 	}
 }
 

@@ -36,7 +36,7 @@ const (
 // MRG_RXBUF or in the non-legacy interface.
 const (
 	headerLen       = 12
-	legacyHeaderLen = 10
+	legacyHeaderLen = vswitch.HdrLen
 )
 
 func headerLenFor(features uint64) int {
@@ -50,28 +50,23 @@ func headerLenFor(features uint64) int {
 // loaded once. Of the flags, NEEDS_CSUM alone is a driver's to set: DATA_VALID would
 // have others believe in a checksum that nobody has looked at.
 //
-// The fields go where they are to be: a copy of an Offload that has just been put
-// together would have to wait until they are in the cache.
+// It goes where it is to be: a copy of an Offload that has just been put together would
+// have to wait until it is in the cache.
 func decodeOffload(o *vswitch.Offload, b []byte) {
-	h := (*[legacyHeaderLen]byte)(b)
+	h, to := (*[legacyHeaderLen]byte)(b), o.Header()
 	lo, hi := binary.LittleEndian.Uint64(h[:]), binary.LittleEndian.Uint16(h[8:])
 	lo &= ^uint64(0xff) | vswitch.HdrNeedsCsum
-	o.Flags = uint8(lo)
-	o.GSOType = uint8(lo >> 8)
-	o.HdrLen = uint16(lo >> 16)
-	o.GSOSize = uint16(lo >> 32)
-	o.CsumStart = uint16(lo >> 48)
-	o.CsumOffset = hi
+	binary.LittleEndian.PutUint64(to[:], lo)
+	binary.LittleEndian.PutUint16(to[8:], hi)
 }
 
 // encodeHeader writes a header of n bytes, one of the two lengths, to b, and returns
 // n. num_buffers is 1 "even if" there is one buffer only (5.1.6.4.1); a legacy
 // header does not have it.
 func encodeHeader(b []byte, n int, o *vswitch.Offload, buffers int) int {
-	h := (*[legacyHeaderLen]byte)(b)
-	lo := uint64(o.Flags) | uint64(o.GSOType)<<8 | uint64(o.HdrLen)<<16 | uint64(o.GSOSize)<<32 | uint64(o.CsumStart)<<48
-	binary.LittleEndian.PutUint64(h[:], lo)
-	binary.LittleEndian.PutUint16(h[8:], o.CsumOffset)
+	h, from := (*[legacyHeaderLen]byte)(b), o.Header()
+	binary.LittleEndian.PutUint64(h[:], binary.LittleEndian.Uint64(from[:]))
+	binary.LittleEndian.PutUint16(h[8:], binary.LittleEndian.Uint16(from[8:]))
 	if n == headerLen {
 		binary.LittleEndian.PutUint16(b[legacyHeaderLen:], uint16(buffers))
 	}

@@ -96,6 +96,9 @@ func (q *rxQueue) attempt(frames []*vswitch.Frame) (foreign bool) {
 		foreign = true
 	}()
 	for ; q.next < len(frames); q.next++ {
+		if q.putDirect(frames); q.next == len(frames) {
+			break
+		}
 		f := frames[q.next]
 		switch q.put(f) {
 		case put:
@@ -154,6 +157,37 @@ const (
 // 64 KiB in pages.
 const longStep = 17
 
+// putDirect copies frames from q.next on, in order, as long as there are chains in the
+// batch and each frame goes into the first piece of one.
+func (q *rxQueue) putDirect(frames []*vswitch.Frame) {
+	for q.next < len(frames) && q.taken < len(q.batch.Chains) {
+		f, c := frames[q.next], &q.batch.Chains[q.taken]
+		need := q.hdrLen + f.Len
+		if len(c.Writable) == 0 || len(c.Readable) != 0 || len(c.Writable[0]) < need {
+			return
+		}
+		fill(c.Writable[0], q.hdrLen, f)
+		q.vq.Complete(c, uint32(need))
+		q.taken++
+		q.next++
+		q.sent++
+		q.bytes += f.Len
+	}
+}
+
+// fill copies a frame and its header to dst, which is long enough.
+func fill(dst []byte, hdrLen int, f *vswitch.Frame) {
+	dst = dst[encodeHeader(dst, hdrLen, &f.Offload, 1):]
+	n := copy(dst, f.Head)
+	if len(f.Body) == 0 {
+		return
+	}
+	dst = dst[n:]
+	for _, b := range f.Body {
+		dst = dst[copy(dst, b):]
+	}
+}
+
 // put copies one frame into as many chains as it takes and completes them. It does so
 // after everything has been copied, so that a fault on the way leaves nothing half
 // done.
@@ -163,12 +197,7 @@ func (q *rxQueue) put(f *vswitch.Frame) outcome {
 		if o == put {
 			need := q.hdrLen + f.Len
 			if dst := c.Writable[0]; len(dst) >= need {
-				// The common case: one buffer, one piece.
-				dst = dst[encodeHeader(dst, q.hdrLen, &f.Offload, 1):]
-				dst = dst[copy(dst, f.Head):]
-				for _, b := range f.Body {
-					dst = dst[copy(dst, b):]
-				}
+				fill(dst, q.hdrLen, f)
 				q.vq.Complete(c, uint32(need))
 				q.taken++
 				return put

@@ -42,11 +42,19 @@ type txBuffers struct {
 // headStride is the distance between two frames' private heads: whole cache lines.
 const headStride = (vswitch.Headroom + vswitch.HeadMax + 63) / 64 * 64
 
+func newTxBuffers() *txBuffers {
+	b := &txBuffers{batch: virtqueue.NewBatch(vswitch.MaxBatch)}
+	for i := range b.frames {
+		b.frames[i].Room = b.heads[i*headStride:][:vswitch.Headroom+vswitch.HeadMax]
+	}
+	return b
+}
+
 func (q *txQueue) start(r vhostuser.Ring, features uint64) error {
 	q.mu.Lock()
 	q.vq, q.enabled, q.hdrLen, q.kick = r.Queue, r.Enabled, headerLenFor(features), r.Kick
 	q.vq.DriverSends()
-	q.bufs = &txBuffers{batch: virtqueue.NewBatch(vswitch.MaxBatch)}
+	q.bufs = newTxBuffers()
 	q.inlet = q.port.attachment.NewInlet()
 	q.mu.Unlock()
 	if err := q.port.cfg.Start(q); err != nil {

@@ -35,10 +35,7 @@ func (q *txQueue) Poll() int {
 		// take and discard.
 		q.port.counters.Drop(vswitch.DropDisabled, n)
 	}
-	for i := range b.Chains {
-		// Nothing was written into them: the length is 0, for bad chains as well.
-		q.vq.Complete(&b.Chains[i], 0)
-	}
+	q.vq.CompleteAll(b) // nothing was written into them, bad ones included
 	q.vq.Flush()
 	return n
 }
@@ -48,14 +45,19 @@ func (q *txQueue) deliver(chains []virtqueue.Chain) {
 	bufs := q.bufs
 	k := 0
 	var drops [3]int
-	for i := range chains {
-		c := &chains[i]
+	for len(chains) > 0 {
+		n := q.parseDirect(bufs.frames[k:], chains)
+		k += n
+		if n == len(chains) {
+			break
+		}
+		c := &chains[n]
+		chains = chains[n+1:]
 		if c.Err != nil || len(c.Writable) != 0 {
 			drops[0]++
 			continue
 		}
-		room := bufs.heads[k*headStride:][:vswitch.Headroom+vswitch.HeadMax]
-		switch q.parse(&bufs.frames[k], c.Readable, room) {
+		switch q.parse(&bufs.frames[k], c.Readable) {
 		case parsed:
 			k++
 		case tooShort:
@@ -84,9 +86,48 @@ const (
 	tooLong
 )
 
+// parseDirect makes frames of chains, in order, as long as these consist of one piece
+// each and have a frame in it. It returns how many that are.
+func (q *txQueue) parseDirect(frames []vswitch.Frame, chains []virtqueue.Chain) int {
+	frames = frames[:len(chains)]
+	for i := range chains {
+		c, f := &chains[i], &frames[i]
+		if len(c.Readable) != 1 || len(c.Writable) != 0 {
+			return i
+		}
+		data := c.Readable[0]
+		size := len(data) - q.hdrLen
+		if size < vswitch.MinFrameLen || size > vswitch.MaxFrameLen {
+			return i
+		}
+		decodeOffload(&f.Offload, data)
+		data = data[q.hdrLen:]
+		want := headLen(&f.Offload, size)
+		head := f.Room[vswitch.Headroom:][:want]
+		copy(head, data)
+		f.Head, f.Body, f.Len = head, nil, size
+		if want < size {
+			c.Readable[0] = data[want:]
+			f.Body = c.Readable
+		}
+	}
+	return len(chains)
+}
+
+// headLen returns how much of a frame of so many bytes goes into private memory.
+func headLen(o *vswitch.Offload, size int) int {
+	want := vswitch.HeadLen
+	if o.Flags&vswitch.HdrNeedsCsum != 0 {
+		// The switch must be able to see, and edit, the whole transport header.
+		// What is longer than HeadMax it refuses.
+		want = max(want, int(o.CsumStart)+maxTransportHeader)
+	}
+	return min(want, size, vswitch.HeadMax)
+}
+
 // parse makes a frame of the header and the data in segs, which it takes apart.
 // The header and the first part of the data are copied to private memory.
-func (q *txQueue) parse(f *vswitch.Frame, segs [][]byte, room []byte) verdict {
+func (q *txQueue) parse(f *vswitch.Frame, segs [][]byte) verdict {
 	if len(segs) == 0 {
 		return tooShort
 	}
@@ -107,14 +148,8 @@ func (q *txQueue) parse(f *vswitch.Frame, segs [][]byte, room []byte) verdict {
 		first = segs[0]
 	}
 
-	want := vswitch.HeadLen
-	if f.Offload.Flags&vswitch.HdrNeedsCsum != 0 {
-		// The switch must be able to see, and edit, the whole transport header.
-		// What is longer than HeadMax it refuses.
-		want = max(want, int(f.Offload.CsumStart)+maxTransportHeader)
-	}
-	want = min(want, size, vswitch.HeadMax)
-	head := room[vswitch.Headroom:][:want]
+	want := headLen(&f.Offload, size)
+	head := f.Room[vswitch.Headroom:][:want]
 	n := copy(head, first)
 	if n < len(first) {
 		segs[0] = first[n:]
@@ -124,7 +159,7 @@ func (q *txQueue) parse(f *vswitch.Frame, segs [][]byte, room []byte) verdict {
 	if n < want {
 		segs = gather(head[n:], segs)
 	}
-	f.Head, f.Room, f.Body, f.Len = head, room, segs, size
+	f.Head, f.Body, f.Len = head, segs, size
 	return parsed
 }
 
