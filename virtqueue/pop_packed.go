@@ -35,55 +35,66 @@ func (q *Queue) popPacked(b *Batch, limit int) (int, error) {
 	if q.broken != nil || limit <= 0 {
 		return 0, q.broken
 	}
-	desc, idx, want := p.desc, p.next.idx, p.next.avail()
-	had := len(b.Chains)
-	chains, segs := slices.Grow(b.Chains, limit)[:had+limit], b.segs
-	hot, hotAddr := q.hot.Mem, q.hot.GuestAddr
 	if q.recording {
 		q.raw = q.raw[:0]
-		hot = nil // which makes all of them go through walkPacked
 	}
+	pos, had := p.next, len(b.Chains)
+	chains := slices.Grow(b.Chains, limit)[:had+limit]
 	i, room := had, left
-	for cost := 0; i < len(chains) && left > 0 && cost < maxPopCost; i++ {
-		d := loadPacked(&desc[idx])
-		if d.flags&descEither != want {
-			break
+pop:
+	for cost := 0; i < len(chains) && left > 0 && cost < maxPopCost; {
+		n := min(len(p.desc)-pos.idx, len(chains)-i, left, maxPopCost-cost)
+		k, d := q.popDirectPacked(chains[i:i+n], b.pieces(n), p.desc[pos.idx:], pos.avail())
+		b.segs = b.segs[:len(b.segs)+k]
+		i, left, cost, pos = i+k, left-k, cost+k, pos.add(k, len(p.desc))
+		if k == n {
+			continue
 		}
-		c := &chains[i]
-		off, size := d.addr-hotAddr, uint64(len(hot))
-		if d.flags&(descNext|descIndirect) != 0 || off >= size || uint64(d.len) > size-off || d.len == 0 {
-			b.segs = segs
-			n := q.walkPacked(b, c, d, idx, left)
+		// Another kind of chain: those that follow are probably like it.
+		for alike := true; alike; {
+			if d.flags&descEither != pos.avail() {
+				break pop
+			}
+			c := &chains[i]
+			cost += q.walkPacked(b, c, d, pos.idx, left)
 			if q.broken != nil {
 				return 0, q.broken
 			}
-			if segs = b.segs; !q.recording {
-				hot, hotAddr = q.hot.Mem, q.hot.GuestAddr
+			i, left, pos = i+1, left-c.descs(), pos.add(c.descs(), len(p.desc))
+			if i == len(chains) || left <= 0 || cost >= maxPopCost {
+				break pop
 			}
-			cost += n
-		} else {
-			// One descriptor in the region where the last one was.
-			cost++
-			c.name = chainName(d.id, 1)
-			segs = append(segs, hot[off:off+uint64(d.len):off+uint64(d.len)])
-			s := segs[len(segs)-1 : len(segs) : len(segs)]
-			if d.flags&descWrite == 0 {
-				c.Readable, c.Writable, c.Err = s, nil, nil
-			} else {
-				c.Readable, c.Writable, c.Err = nil, s, nil
+			if alike = d.flags&(descNext|descIndirect) != 0; alike {
+				d = loadPacked(&p.desc[pos.idx])
 			}
-		}
-		left -= c.descs()
-		if idx += c.descs(); idx >= len(desc) {
-			idx -= len(desc)
-			want ^= descEither
 		}
 	}
-	b.Chains, b.segs = chains[:i], segs
+	b.Chains = chains[:i]
 	taken := room - left
-	p.next = p.next.add(taken, len(desc))
+	p.next = p.next.add(taken, len(p.desc))
 	p.inUse += taken
 	return i - had, nil
+}
+
+// popDirectPacked is popDirect for packed rings: it fills chains from the descriptors in
+// ring that have the flags of availability in avail, and returns the one that has not
+// or that is not of this kind.
+func (q *Queue) popDirectPacked(chains []Chain, pieces [][]byte, ring [][2]uint64, avail uint16) (n int, d packedDesc) {
+	hot, hotAddr := q.hot.Mem, q.hot.GuestAddr
+	if q.recording {
+		hot = nil // all of them go through walkPacked, which keeps what it loads
+	}
+	ring, pieces = ring[:len(chains)], pieces[:len(chains)]
+	for i := range chains {
+		d = loadPacked(&ring[i])
+		off, size := d.addr-hotAddr, uint64(len(hot))
+		if d.flags&(descEither|descNext|descIndirect) != avail || off >= size || uint64(d.len) > size-off || d.len == 0 {
+			return i, d
+		}
+		pieces[i] = slice(hot, off, d.len)
+		chains[i].direct(chainName(d.id, 1), pieces[i:i+1:i+1], d.flags)
+	}
+	return len(chains), packedDesc{}
 }
 
 // unpopPacked takes back the popping of the given chains, the last that were popped.

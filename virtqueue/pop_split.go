@@ -83,7 +83,7 @@ func (q *Queue) popDirect(chains []Chain, pieces [][]byte, heads []uint16) (n in
 		if d.flags&(descNext|descIndirect) != 0 || off >= size || uint64(d.len) > size-off || d.len == 0 {
 			return i, head, d
 		}
-		pieces[i] = hot[off:][:d.len:d.len]
+		pieces[i] = slice(hot, off, d.len)
 		chains[i].direct(uint32(head), pieces[i:i+1:i+1], d.flags)
 	}
 	return len(chains), 0, desc{}

@@ -60,17 +60,15 @@ func decodeOffload(o *vswitch.Offload, b []byte) {
 	binary.LittleEndian.PutUint16(to[8:], hi)
 }
 
-// encodeHeader writes a header of n bytes, one of the two lengths, to b, and returns
-// n. num_buffers is 1 "even if" there is one buffer only (5.1.6.4.1); a legacy
+// encodeHeader writes a header of n bytes, one of the two lengths, to b. num_buffers is 1 "even if" there is one buffer only (5.1.6.4.1); a legacy
 // header does not have it.
-func encodeHeader(b []byte, n int, o *vswitch.Offload, buffers int) int {
+func encodeHeader(b []byte, n int, o *vswitch.Offload, buffers int) {
 	h, from := (*[legacyHeaderLen]byte)(b), o.Header()
 	binary.LittleEndian.PutUint64(h[:], binary.LittleEndian.Uint64(from[:]))
 	binary.LittleEndian.PutUint16(h[8:], binary.LittleEndian.Uint16(from[8:]))
 	if n == headerLen {
 		binary.LittleEndian.PutUint16(b[legacyHeaderLen:], uint16(buffers))
 	}
-	return n
 }
 
 // capsFor returns what a driver that negotiated features takes as it is.

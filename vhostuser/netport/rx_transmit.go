@@ -160,13 +160,14 @@ const longStep = 17
 // putDirect copies frames from q.next on, in order, as long as there are chains in the
 // batch and each frame goes into the first piece of one.
 func (q *rxQueue) putDirect(frames []*vswitch.Frame) {
-	for q.next < len(frames) && q.taken < len(q.batch.Chains) {
-		f, c := frames[q.next], &q.batch.Chains[q.taken]
-		need := q.hdrLen + f.Len
+	chains, hdrLen := q.batch.Chains, q.hdrLen
+	for q.next < len(frames) && q.taken < len(chains) {
+		f, c := frames[q.next], &chains[q.taken]
+		need := hdrLen + f.Len
 		if len(c.Writable) == 0 || len(c.Readable) != 0 || len(c.Writable[0]) < need {
 			return
 		}
-		fill(c.Writable[0], q.hdrLen, f)
+		fill(c.Writable[0], hdrLen, f)
 		q.vq.Complete(c, uint32(need))
 		q.taken++
 		q.next++
@@ -177,12 +178,13 @@ func (q *rxQueue) putDirect(frames []*vswitch.Frame) {
 
 // fill copies a frame and its header to dst, which is long enough.
 func fill(dst []byte, hdrLen int, f *vswitch.Frame) {
-	dst = dst[encodeHeader(dst, hdrLen, &f.Offload, 1):]
-	n := copy(dst, f.Head)
+	encodeHeader(dst, hdrLen, &f.Offload, 1)
+	dst = dst[hdrLen:]
+	copyHead(dst, f.Head)
 	if len(f.Body) == 0 {
 		return
 	}
-	dst = dst[n:]
+	dst = dst[len(f.Head):]
 	for _, b := range f.Body {
 		dst = dst[copy(dst, b):]
 	}

@@ -36,16 +36,19 @@ type txQueue struct {
 type txBuffers struct {
 	batch  *virtqueue.Batch
 	frames [vswitch.MaxBatch]vswitch.Frame
-	heads  [vswitch.MaxBatch * headStride]byte
+	heads  [vswitch.MaxBatch]headRoom
 }
 
-// headStride is the distance between two frames' private heads: whole cache lines.
-const headStride = (vswitch.Headroom + vswitch.HeadMax + 63) / 64 * 64
+// A headRoom is a frame's Room: whole cache lines.
+type headRoom [(vswitch.Headroom + vswitch.HeadMax + 63) / 64 * 64]byte
+
+// head returns the first n bytes of Head, of which there are at most HeadMax.
+func (r *headRoom) head(n int) []byte { return r[vswitch.Headroom : vswitch.Headroom+n] }
 
 func newTxBuffers() *txBuffers {
 	b := &txBuffers{batch: virtqueue.NewBatch(vswitch.MaxBatch)}
 	for i := range b.frames {
-		b.frames[i].Room = b.heads[i*headStride:][:vswitch.Headroom+vswitch.HeadMax]
+		b.frames[i].Room = b.heads[i][:vswitch.Headroom+vswitch.HeadMax]
 	}
 	return b
 }

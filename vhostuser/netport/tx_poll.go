@@ -46,7 +46,7 @@ func (q *txQueue) deliver(chains []virtqueue.Chain) {
 	k := 0
 	var drops [3]int
 	for len(chains) > 0 {
-		n := q.parseDirect(bufs.frames[k:], chains)
+		n := q.parseDirect(bufs.frames[k:], bufs.heads[k:], chains)
 		k += n
 		if n == len(chains) {
 			break
@@ -57,7 +57,7 @@ func (q *txQueue) deliver(chains []virtqueue.Chain) {
 			drops[0]++
 			continue
 		}
-		switch q.parse(&bufs.frames[k], c.Readable) {
+		switch q.parse(&bufs.frames[k], &bufs.heads[k], c.Readable) {
 		case parsed:
 			k++
 		case tooShort:
@@ -88,26 +88,25 @@ const (
 
 // parseDirect makes frames of chains, in order, as long as these consist of one piece
 // each and have a frame in it. It returns how many that are.
-func (q *txQueue) parseDirect(frames []vswitch.Frame, chains []virtqueue.Chain) int {
-	frames = frames[:len(chains)]
+func (q *txQueue) parseDirect(frames []vswitch.Frame, heads []headRoom, chains []virtqueue.Chain) int {
+	frames, heads = frames[:len(chains)], heads[:len(chains)]
+	hdrLen := q.hdrLen
 	for i := range chains {
 		c, f := &chains[i], &frames[i]
 		if len(c.Readable) != 1 || len(c.Writable) != 0 {
 			return i
 		}
 		data := c.Readable[0]
-		size := len(data) - q.hdrLen
+		size := len(data) - hdrLen
 		if size < vswitch.MinFrameLen || size > vswitch.MaxFrameLen {
 			return i
 		}
 		decodeOffload(&f.Offload, data)
-		data = data[q.hdrLen:]
 		want := headLen(&f.Offload, size)
-		head := f.Room[vswitch.Headroom:][:want]
-		copy(head, data)
-		f.Head, f.Body, f.Len = head, nil, size
+		f.Head, f.Body, f.Len = heads[i].head(want), nil, size
+		copyHead(f.Head, data[hdrLen:hdrLen+want])
 		if want < size {
-			c.Readable[0] = data[want:]
+			c.Readable[0] = data[hdrLen+want:]
 			f.Body = c.Readable
 		}
 	}
@@ -127,7 +126,7 @@ func headLen(o *vswitch.Offload, size int) int {
 
 // parse makes a frame of the header and the data in segs, which it takes apart.
 // The header and the first part of the data are copied to private memory.
-func (q *txQueue) parse(f *vswitch.Frame, segs [][]byte) verdict {
+func (q *txQueue) parse(f *vswitch.Frame, room *headRoom, segs [][]byte) verdict {
 	if len(segs) == 0 {
 		return tooShort
 	}
@@ -149,7 +148,7 @@ func (q *txQueue) parse(f *vswitch.Frame, segs [][]byte) verdict {
 	}
 
 	want := headLen(&f.Offload, size)
-	head := f.Room[vswitch.Headroom:][:want]
+	head := room.head(want)
 	n := copy(head, first)
 	if n < len(first) {
 		segs[0] = first[n:]
