@@ -10,6 +10,9 @@
 //	  +-------------------------------------+
 //	    no work for Config.Poll: Arm, and nothing came in meanwhile
 //
+// A source that never has work while it is polled, because its frames are further apart
+// than Config.Poll, is armed at once most of the time.
+//
 // What a loop costs depends on the sources that are active, not on how many there
 // are.
 //

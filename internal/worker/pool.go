@@ -19,7 +19,7 @@ var ErrClosed = errors.New("worker pool is closed")
 type Config struct {
 	Workers int           // number of threads, at least 1
 	CPUs    []int         // worker i is pinned to CPUs[i], if there is one
-	Poll    time.Duration // how long a source is polled after its last frame; 0: not at all; PollAlways
+	Poll    time.Duration // how long a source is polled after its last frame, where that pays; 0: not at all; PollAlways
 }
 
 // A Pool is a set of workers. Its methods may be called from any goroutine but a

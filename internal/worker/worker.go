@@ -75,6 +75,7 @@ type entry struct {
 	lastWork int64 // when it last had work, by worker.clock
 	work     uint64
 	debt     int64 // nanoseconds that it has had beyond its share
+	patience
 }
 
 // A command changes what a worker serves. The worker answers on reply.
@@ -239,6 +240,7 @@ func (w *worker) round(now int64) (worked int, after int64) {
 // poll polls a source once.
 func (e *entry) poll(now int64) int {
 	n := e.src.Poll()
+	e.paid = e.paid || e.idle && n > 0
 	if e.idle = n == 0; !e.idle {
 		e.work += uint64(n)
 		e.lastWork = now
@@ -255,7 +257,7 @@ func (w *worker) retire(now int64) {
 	}
 	keep := w.active[:0]
 	for _, e := range w.active {
-		if e.idle && e.id >= 0 && now-e.lastWork >= poll && w.rest(e, now) {
+		if e.idle && e.id >= 0 && now-e.lastWork >= e.wait(poll) && w.rest(e, now) {
 			continue
 		}
 		keep = append(keep, e)
@@ -268,10 +270,11 @@ func (w *worker) retire(now int64) {
 func (w *worker) rest(e *entry, now int64) bool {
 	if e.src.Arm() {
 		e.src.Disarm()
-		e.lastWork = now
+		e.lastWork, e.paid = now, true
 		return false
 	}
 	e.active = false
+	e.ended()
 	return true
 }
 
@@ -297,7 +300,7 @@ func (w *worker) wait(timeout int) {
 }
 
 func (w *worker) activate(e *entry) {
-	e.active = true
+	e.active, e.idle = true, false
 	e.lastWork = w.clock()
 	e.src.Disarm()
 	w.active = append(w.active, e)

@@ -1,0 +1,100 @@
+package worker
+
+import (
+	"slices"
+	"testing"
+)
+
+// A ticker is a source that has a unit of work now and then.
+type ticker struct{ queued int }
+
+func (s *ticker) FD() int   { return 0 }
+func (s *ticker) Arm() bool { return s.queued > 0 }
+func (s *ticker) Disarm()   {}
+
+func (s *ticker) Poll() int {
+	n := s.queued
+	s.queued = 0
+	return n
+}
+
+// spell has a source wake its worker with a frame, and returns how long the worker polls
+// it. Further frames come so long after one another.
+func spell(w *worker, e *entry, clock *int64, gaps ...int64) int64 {
+	src, began := e.src.(*ticker), *clock
+	src.queued = 1
+	w.activate(e)
+	next := *clock
+	for ; e.active; *clock += 1000 {
+		if len(gaps) > 0 && *clock >= next+gaps[0] {
+			next, gaps = *clock, gaps[1:]
+			src.queued = 1
+		}
+		w.round(*clock)
+		w.retire(*clock)
+	}
+	return *clock - 1000 - began
+}
+
+// A source whose frames are too far apart is no longer polled, but tried again now and
+// then; when polling pays, it is polled as before.
+func TestFutilePollingEnds(t *testing.T) {
+	const poll = 50_000
+	var clock int64
+	w := &worker{clock: func() int64 { return clock }}
+	w.poll.Store(poll)
+	e := &entry{src: &ticker{}}
+	var want, got []int64
+	for i := range 3 * probeSpells {
+		got = append(got, spell(w, e, &clock))
+		clock += 100_000
+		if i < futileSpells || i%probeSpells == 0 {
+			want = append(want, poll)
+		} else {
+			want = append(want, 1000) // the next look finds nothing
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("polled for %v, want %v", got, want)
+	}
+	if n := spell(w, e, &clock, 40_000, 40_000); n != 2*40_000+poll {
+		t.Errorf("polled for %d when work came meanwhile", n)
+	}
+	for i := range futileSpells {
+		if n := spell(w, e, &clock); n != poll {
+			t.Errorf("polled for %d in spell %d after polling has paid", n, i)
+		}
+	}
+	if n := spell(w, e, &clock); n != 1000 {
+		t.Errorf("polled for %d, and it has been futile for long", n)
+	}
+}
+
+// Work that comes in just when the worker is about to leave a source alone shows that
+// polling would pay.
+func TestLateWorkIsNoReasonToSleep(t *testing.T) {
+	var clock int64
+	w := &worker{clock: func() int64 { return clock }}
+	w.poll.Store(50_000)
+	e := &entry{src: &ticker{}}
+	for range futileSpells + 1 {
+		spell(w, e, &clock)
+	}
+	e.src.(*ticker).queued = 1
+	w.activate(e)
+	w.round(clock) // the frame
+	w.round(clock) // nothing
+	e.src.(*ticker).queued = 1
+	w.retire(clock)
+	if !e.active {
+		t.Fatal("left alone with work to do")
+	}
+	w.round(clock)
+	w.round(clock)
+	if w.retire(clock + 49_000); !e.active {
+		t.Error("polled no longer")
+	}
+	if w.retire(clock + 50_000); e.active {
+		t.Error("polled for too long")
+	}
+}
