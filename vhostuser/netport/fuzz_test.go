@@ -35,9 +35,7 @@ func (g *fuzzGuest) reset(features uint64, heads, table, data []byte) {
 	g.port.RingStopped(r.index)
 	g.port.Attach(nil) // a ring that was broken is forgotten
 	g.port.FeaturesSet(features)
-	r.Abandon(0)
-	r.q = nil
-	clear(r.bufs)
+	empty(r)
 	for i := range uint16(fuzzSize) {
 		var d [16]byte
 		copy(d[:], table[min(len(table), 16*int(i)):])
@@ -55,6 +53,18 @@ func (g *fuzzGuest) reset(features uint64, heads, table, data []byte) {
 	r.Write(g.room, data)
 	g.run(r)
 	r.SetAvailIdx(uint16(len(heads)))
+}
+
+// empty makes a ring that has stopped as good as new.
+func empty(r *ring) {
+	for _, bufs := range r.bufs {
+		for _, b := range bufs {
+			r.FreeBuf(b)
+		}
+	}
+	clear(r.bufs)
+	r.Abandon(0)
+	r.q = nil
 }
 
 // FuzzTransmitChain has a guest send whatever bytes say, to another guest.
@@ -82,13 +92,14 @@ func FuzzTransmitChain(f *testing.F) {
 		}
 		a.cfg.features, b.cfg.features = from, to
 		b.port.RingStopped(0)
+		empty(b.rx[0]) // the buffers of the input before were perhaps of another size
 		b.port.FeaturesSet(to)
 		b.run(b.rx[0])
 		size := 20000
 		if knobs&fuzzSmall != 0 {
 			size = 200
 		}
-		b.post(b.rx[0], 200-len(b.rx[0].bufs), size)
+		b.post(b.rx[0], 200, size)
 
 		before := l.sums()
 		heads = heads[:min(len(heads), fuzzSize)]
@@ -120,8 +131,9 @@ func FuzzTransmitChain(f *testing.F) {
 		if n := in + after.discarded - before.discarded; n != uint64(len(heads)) {
 			t.Errorf("%d frames of %d chains are accounted for", n, len(heads))
 		}
-		// Segments are more than the frame that they were.
-		if out < in || out > in && knobs&fuzzOffloads != 0 {
+		// Segments are more than the frame that they were. They are also for a driver that takes
+		// frames to be segmented, but has no buffers for them.
+		if out < in || out > in && knobs&fuzzOffloads != 0 && knobs&(fuzzSmall|fuzzMergeable) != fuzzSmall {
 			t.Errorf("%d frames in, %d out or dropped", in, out)
 		}
 	})
