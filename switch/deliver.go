@@ -212,7 +212,8 @@ func (in *Inlet) classify(frames []Frame) {
 		}
 		r = &b.runs[b.nruns]
 		b.nruns++
-		*r = run{1 << i, i, dst, lastSrc, srcHash, dstHash}
+		r.frames, r.first, r.dst = 1<<i, i, dst
+		r.srcKey, r.srcHash, r.dstHash = lastSrc, srcHash, dstHash
 	}
 	b.src.counters.RxFrames.Add(uint64(len(frames)))
 	b.src.counters.RxBytes.Add(uint64(bytes))
