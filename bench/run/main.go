@@ -21,6 +21,7 @@ import (
 	"syscall"
 
 	"vswitchd/bench/peer"
+	"vswitchd/bench/report"
 )
 
 // hugePages are for Open vSwitch, or for two testpmds.
@@ -111,5 +112,5 @@ func run() error {
 	if *doc == "" {
 		return nil
 	}
-	return replaceSection(*doc, text)
+	return report.Replace(*doc, "bench/run", text)
 }

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -35,28 +32,5 @@ Time from one guest's ring to the other's, in microseconds:
 `
 	if diff := cmp.Diff(want, r.markdown()); diff != "" {
 		t.Error(diff)
-	}
-}
-
-func TestReplaceSection(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "doc.md")
-	write := func(s string) {
-		if err := os.WriteFile(file, []byte(s), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("before\n" + sectionBegin + "old\n" + sectionEnd + "after\n")
-	for _, text := range []string{"new\n", "newer\n"} {
-		if err := replaceSection(file, text); err != nil {
-			t.Fatal(err)
-		}
-		b, err := os.ReadFile(file)
-		if want := "before\n" + sectionBegin + "\n" + text + sectionEnd + "after\n"; err != nil || string(b) != want {
-			t.Errorf("%q, %v; want %q", b, err, want)
-		}
-	}
-	write("no place\n" + sectionBegin)
-	if err := replaceSection(file, "x"); err == nil || !strings.Contains(err.Error(), "no place") {
-		t.Errorf("error %v", err)
 	}
 }
