@@ -164,7 +164,7 @@ func TestLossIsCounted(t *testing.T) {
 	}
 	before, full = dropped.Load(), h.lost()
 	r, err := g.Saturate(0, 10*time.Millisecond)
-	if want := dropped.Load()-before + int64(h.lost()-full); err != nil || r.Lost() != want || want == 0 {
+	if want := dropped.Load() - before + int64(h.lost()-full); err != nil || r.Lost() != want || want == 0 {
 		t.Errorf("%+v, %v; %d were dropped", r, err, want)
 	}
 }
