@@ -1,11 +1,13 @@
 package netport_test
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 	"time"
 
 	vswitch "vswitchd/switch"
+	"vswitchd/vhostuser/netport"
 )
 
 // A stream is two guests, one of which sends batches to the other. Their drivers'
@@ -13,8 +15,9 @@ import (
 // frame: what is measured is the device, the switch, and the device.
 type stream struct {
 	a, b    *guest
-	batch   int // frames
-	perRecv int // buffers that a frame fills
+	batch   int      // frames
+	perRecv int      // buffers that a frame fills
+	sources []uint16 // the sender's chains
 }
 
 // A traffic is what a stream consists of.
@@ -24,15 +27,19 @@ type traffic struct {
 	batch    int // frames
 	frame    int // bytes, in one buffer
 	recv     int // bytes of a receive buffer
+
+	gso     bool  // the frame is to be segmented, by whoever cannot take it whole
+	pieces  []int // the lengths of its buffers but the last, which are in an indirect table
+	sources int   // of so many chains, each in its turn; 0: as many as the ring has
 }
 
 var traffics = []traffic{
-	{"64B", modern, vswitch.MaxBatch, 64, 1536},
-	{"64B-eventidx", modern | eventIdx, vswitch.MaxBatch, 64, 1536},
-	{"64B-alone", modern, 1, 64, 1536},
-	{"1500B", modern, vswitch.MaxBatch, 1514, 1536},
-	{"64KiB-into-4KiB", modern, vswitch.MaxBatch, 65536, 4096},
-	{"64KiB-into-64KiB", modern, vswitch.MaxBatch, 65536, 65536 + 12},
+	{name: "64B", features: modern, batch: vswitch.MaxBatch, frame: 64, recv: 1536},
+	{name: "64B-eventidx", features: modern | eventIdx, batch: vswitch.MaxBatch, frame: 64, recv: 1536},
+	{name: "64B-alone", features: modern, batch: 1, frame: 64, recv: 1536},
+	{name: "1500B", features: modern, batch: vswitch.MaxBatch, frame: 1514, recv: 1536},
+	{name: "64KiB-into-4KiB", features: modern, batch: vswitch.MaxBatch, frame: 65536, recv: 4096},
+	{name: "64KiB-into-64KiB", features: modern, batch: vswitch.MaxBatch, frame: 65536, recv: 65536 + 12},
 }
 
 func newStream(tb testing.TB, c traffic) *stream {
@@ -43,16 +50,27 @@ func newStream(tb testing.TB, c traffic) *stream {
 	for size < 2*s.batch*s.perRecv {
 		size *= 2
 	}
-	s.a = l.newGuest(guestConfig{features: c.features, memory: 64 << 20})
-	s.b = l.newGuest(guestConfig{features: c.features, memory: 64 << 20, size: size})
+	s.a = l.newGuest(guestConfig{features: c.features, memory: 64 << 20, offloads: netport.AllOffloads})
+	s.b = l.newGuest(guestConfig{features: c.features, memory: 64 << 20, offloads: netport.AllOffloads, size: size})
 	data := slices.Concat(s.a.header(), s.a.frameTo(s.b, c.frame))
+	if c.gso {
+		header, frame := segmentable(s.a, s.b, c.frame-54)
+		data = slices.Concat(header, frame)
+	}
 	tx, rx := s.a.tx[0], s.b.rx[0]
-	for i := range uint16(256) {
-		head, err := tx.Build(tx.cut(data), nil)
+	build := tx.Build
+	if len(c.pieces) > 0 {
+		build = tx.BuildIndirect
+	}
+	for range cmp.Or(c.sources, 256) {
+		head, err := build(tx.cut(data, c.pieces...), nil)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		tx.SetAvailEntry(i, head)
+		s.sources = append(s.sources, head)
+	}
+	for i := range 256 {
+		tx.SetAvailEntry(uint16(i), s.sources[i%len(s.sources)])
 	}
 	for i := range uint16(size) {
 		head, err := rx.Build(nil, []buf{rx.Alloc(c.recv)})
@@ -113,7 +131,7 @@ func BenchmarkGuestToGuest(b *testing.B) {
 
 // The way from guest to guest does not allocate.
 func TestNoAllocations(t *testing.T) {
-	for _, c := range traffics {
+	for _, c := range slices.Concat(traffics, segmentables) {
 		s := newStream(t, c)
 		if n := testing.AllocsPerRun(100, func() { s.round(t) }); n != 0 {
 			t.Errorf("%s: %v allocations for a batch", c.name, n)
