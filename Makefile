@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools lab build demo test check unit race fuzz-short e2e e2e-long bench bench-peers soak clean distclean
+.PHONY: help tools lab build demo test check unit race fuzz-short e2e e2e-long bench bench-peers bench-guests soak clean distclean
 
 # build/go is made where the machine has no Go of its own that will do. That, or any Go that is a little old, fetches the version
 # that go.mod asks for.
@@ -70,13 +70,18 @@ bench-peers: lab build ## vswitchd side by side with OVS-DPDK and DPDK's vhost; 
 	go build -trimpath -o build/bench-run ./bench/run
 	build/bench-run $(BENCH)
 
+GUESTS ?= --doc docs/performance.md
+bench-guests: lab build ## iperf3 between QEMU guests: vswitchd next to a bridge with taps; writes docs/performance.md (as root)
+	go build -trimpath -o build/bench-guests ./bench/guests
+	build/bench-guests $(GUESTS)
+
 SOAKTIME ?= 30m
 soak: build ## vswitchd under full load for SOAKTIME (30m): nothing is lost, nothing grows
 	go build -trimpath -o build/bench-soak ./bench/soak
 	build/bench-soak --time $(SOAKTIME)
 
 clean: ## Remove what was built, keep what was downloaded
-	rm -rf build/vswitchd build/vswitchctl build/guestctl build/bench-run build/bench-soak build/guest
+	rm -rf build/vswitchd build/vswitchctl build/guestctl build/bench-run build/bench-guests build/bench-soak build/guest
 
 distclean: ## Remove all that was built and downloaded
 	rm -rf build

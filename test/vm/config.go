@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net"
+	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ type Config struct {
 	Role      Role          // of QEMU on it
 	Reconnect time.Duration // a client connects anew this long after it lost the back-end; QEMU 7.2 knows whole seconds only, and rounds up; 0: never
 	Netdev    string        // in place of a vhost-user socket: the whole value of -netdev, with id=net0
+	Netns     string        // name of the network namespace that QEMU runs in, for a Netdev that is there; default: ours
 	NoNIC     bool          // no network device at all; one can be plugged in later
 
 	Queues        int    // queue pairs; default 1
@@ -71,6 +73,16 @@ func (c *Config) setDefaults() {
 		sum := sha256.Sum256([]byte(c.Name))
 		c.MAC = net.HardwareAddr{0x52, 0x54, 0x00, sum[0], sum[1], sum[2]}.String()
 	}
+}
+
+// command is QEMU's, given the program. The files that QEMU makes are in dir.
+func (c *Config) command(program, dir, accel string, img image) *exec.Cmd {
+	args := c.args(dir, accel, img)
+	if c.Netns == "" {
+		return exec.Command(program, args...)
+	}
+	// It becomes the program: the process is the same.
+	return exec.Command("ip", append([]string{"netns", "exec", c.Netns, program}, args...)...)
 }
 
 // args is QEMU's command line, without the program. The files that QEMU makes are in dir.

@@ -52,6 +52,17 @@ func TestArgsOfVersions(t *testing.T) {
 	}
 }
 
+func TestCommandInNamespace(t *testing.T) {
+	for netns, want := range map[string]string{"": "/qemu -name guest ", "ns": "ip netns exec ns /qemu -name guest "} {
+		c := Config{Netns: netns}
+		c.setDefaults()
+		cmd := c.command("/qemu", "/dir", "tcg", image{kernel: "kernel", initramfs: "initramfs"})
+		if got := strings.Join(cmd.Args, " "); !strings.HasPrefix(got, want) {
+			t.Errorf("namespace %q: %s", netns, got)
+		}
+	}
+}
+
 func TestMACFollowsTheName(t *testing.T) {
 	a, again, b := Config{Name: "a"}, Config{Name: "a"}, Config{Name: "b"}
 	for _, c := range []*Config{&a, &again, &b} {

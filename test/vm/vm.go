@@ -99,7 +99,7 @@ func launch(ctx context.Context, config Config, accel string) (vm *VM, err error
 		return nil, err
 	}
 	vm = &VM{Config: config, dir: dir, exited: make(chan struct{})}
-	vm.cmd = exec.Command(program, config.args(dir, accel, img)...)
+	vm.cmd = config.command(program, dir, accel, img)
 	if err := vm.startProcess(); err != nil {
 		os.RemoveAll(dir)
 		return nil, err

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"vswitchd/bench/report"
+	"vswitchd/test/vm"
+)
+
+// A traffic is what a pair talks.
+type traffic struct {
+	name string
+	args []string // of iperf3
+}
+
+var traffics = []traffic{
+	{"TCP", nil},
+	{"UDP", []string{"--udp", "--bitrate", "0"}},
+}
+
+// results are what was measured.
+type results struct {
+	networks []*network
+	values   map[key][]value // all rounds, in order
+}
+
+type key struct {
+	network  *network
+	offloads bool
+	traffic  string
+}
+
+// measure boots two pairs of guests in each network, with offloads and without, and has each take its
+// turn n times.
+func measure(ctx context.Context, networks []*network, n int, d time.Duration) (*results, error) {
+	var pairs []*pair
+	defer func() {
+		for _, p := range pairs {
+			p.close()
+		}
+	}()
+	booting, cancel := context.WithTimeout(ctx, 2*vm.BootTimeout) // there are more of them than processors
+	defer cancel()
+	for i, offloads := range []bool{true, false} {
+		for _, net := range networks {
+			p := &pair{network: net, offloads: offloads, port: 2 * i}
+			pairs = append(pairs, p)
+			if err := p.launch(booting); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, p := range pairs {
+		if err := p.ready(booting); err != nil {
+			return nil, err
+		}
+	}
+	r := &results{networks, make(map[key][]value)}
+	for round := range n {
+		for i := range pairs {
+			// Who comes first changes as well.
+			if err := r.turn(ctx, round, pairs[(i+round)%len(pairs)], d); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return r, nil
+}
+
+// turn has a pair talk.
+func (r *results) turn(ctx context.Context, round int, p *pair, d time.Duration) error {
+	for _, t := range traffics {
+		v, err := p.talk(ctx, t, d)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.network.name, err)
+		}
+		fmt.Fprintf(os.Stderr, "round %d: %-16s %-20s %6.0f Mbit/s, guests %3.0f%% busy, %5.2f s/GB outside; %d segments again, %.1f%% of datagrams lost\n",
+			round+1, p.network.name, row(t.name, p.offloads), v.mbits, v.guests, v.outside, v.again, 100*v.lost)
+		k := key{p.network, p.offloads, t.name}
+		r.values[k] = append(r.values[k], v)
+	}
+	return nil
+}
+
+// row is the name of a row of the tables.
+func row(traffic string, offloads bool) string {
+	if offloads {
+		return traffic + ", offloads"
+	}
+	return traffic + ", no offloads"
+}
+
+// markdown returns the tables.
+func (r *results) markdown() string {
+	var b strings.Builder
+	for _, table := range []struct {
+		report.Table
+		of func(value) float64
+	}{
+		{report.Table{Title: "From one guest's iperf3 to the other's, in Mbit/s"}, func(v value) float64 { return v.mbits }},
+		{report.Table{Title: "Processor time outside the guests, in seconds for 10⁹ bytes that arrive", Less: true}, func(v value) float64 { return v.outside }},
+	} {
+		for _, n := range r.networks {
+			table.Subjects = append(table.Subjects, n.name)
+		}
+		for _, offloads := range []bool{true, false} {
+			for _, t := range traffics {
+				var values [][]float64
+				for _, n := range r.networks {
+					var x []float64
+					for _, v := range r.values[key{n, offloads, t.name}] {
+						x = append(x, table.of(v))
+					}
+					values = append(values, x)
+				}
+				table.Add(row(t.name, offloads), values...)
+			}
+		}
+		b.WriteString(table.String())
+	}
+	return b.String()
+}
