@@ -40,13 +40,13 @@ func TestMeasure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.values) != 2*2*len(traffics) {
+	if len(r.values) != 2*len(devices)*len(traffics) {
 		t.Errorf("%d kinds of results", len(r.values))
 	}
 	for k, all := range r.values {
 		for _, v := range all {
 			if v.mbits <= 0 || v.outside <= 0 || v.guests <= 0 {
-				t.Errorf("%s, %s: %+v", k.network.name, row(k.traffic, k.offloads), v)
+				t.Errorf("%s, %s, %s: %+v", k.network.name, k.traffic, k.device.name, v)
 			}
 		}
 	}

@@ -2,11 +2,10 @@
 // that are joined by a Linux bridge and tap devices, which QEMU serves itself: iperf3 from one to
 // the other.
 //
-// All guests are up at the same time, of which two talk: pairs take turns, A B C D A B C D and so
-// on, so that what else happens on the machine happens to all of them. They differ in what QEMU's
-// -netdev says and in nothing else, but that some have no offloads, in either network. Nobody is
-// kept on a processor or has another priority. The tables are printed, and with --doc written into
-// a document.
+// All guests are up at the same time, of which two talk: pairs take turns, so that what else
+// happens on the machine happens to all of them. What is compared differs in QEMU's -netdev alone.
+// Nobody is kept on a processor or has another priority. The tables are printed, and with --doc
+// written into a document.
 //
 // It has to be root: the bridge is in a network namespace.
 package main
@@ -36,7 +35,7 @@ func main() {
 func run() (err error) {
 	var (
 		rounds   = flag.Int("rounds", 5, "how often every pair of guests takes its turn")
-		duration = flag.Duration("time", 5*time.Second, "how long a pair talks each time, in whole seconds")
+		duration = flag.Duration("time", 4*time.Second, "how long a pair talks each time, in whole seconds")
 		build    = flag.String("build", "build", "folder with vswitchd")
 		doc      = flag.String("doc", "", "document whose section of results is replaced")
 	)

@@ -23,12 +23,12 @@ type network struct {
 	close func() error
 }
 
-// ports are those of each network.
-const ports = 4
+// ports returns how many each network has.
+func ports() int { return 2 * len(devices) }
 
 // startVswitchd starts vswitchd as it is by default.
 func startVswitchd(lab *peer.Lab) (*network, error) {
-	be, err := peer.StartVswitchd(lab, peer.Options{Ports: ports})
+	be, err := peer.StartVswitchd(lab, peer.Options{Ports: ports()})
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func makeBridge() (n *network, err error) {
 	if err := ip("-n", ns, "link", "add", "br0", "up", "type", "bridge"); err != nil {
 		return nil, err
 	}
-	for i := range ports {
+	for i := range ports() {
 		tap := fmt.Sprintf("tap%d", i)
 		if err := ip("-n", ns, "tuntap", "add", tap, "mode", "tap", "vnet_hdr"); err != nil {
 			return nil, err

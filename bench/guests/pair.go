@@ -11,18 +11,24 @@ import (
 	"vswitchd/test/vm"
 )
 
+// A device is what two guests of each network have.
+type device struct{ name, options string }
+
+var devices = []device{
+	{"offloads", ""},
+	{"offloads, receive rings of 1024", "rx_queue_size=1024"},
+	{"no offloads", "csum=off,gso=off,host_tso4=off,host_tso6=off,host_ecn=off,host_ufo=off,host_uso=off," +
+		"guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,guest_uso4=off,guest_uso6=off"},
+}
+
 // A pair is two guests of one network.
 type pair struct {
 	network  *network
-	offloads bool
+	device   device
 	port     int // of from; to has the next one
 	from, to *vm.VM
 	vcpus    map[int]bool // threads that are the guests' virtual processors
 }
-
-// noOffloads are a device's options.
-const noOffloads = "csum=off,gso=off,host_tso4=off,host_tso6=off,host_ecn=off,host_ufo=off,host_uso=off," +
-	"guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,guest_uso4=off,guest_uso6=off"
 
 // addr is the address of the guest at a port.
 func addr(port int) string { return fmt.Sprintf("10.0.0.%d", port+1) }
@@ -38,12 +44,10 @@ func (p *pair) launch(ctx context.Context) (err error) {
 
 func (p *pair) guest(ctx context.Context, port int, server bool) (*vm.VM, error) {
 	c := vm.Config{
-		Name:        fmt.Sprintf("%d of %s", port, p.network.name),
-		IPs:         []string{addr(port) + "/24"},
-		IperfServer: server,
-	}
-	if !p.offloads {
-		c.DeviceOptions = noOffloads
+		Name:          fmt.Sprintf("%d of %s", port, p.network.name),
+		IPs:           []string{addr(port) + "/24"},
+		IperfServer:   server,
+		DeviceOptions: p.device.options,
 	}
 	p.network.join(port, &c)
 	return vm.Launch(ctx, c)
@@ -84,8 +88,8 @@ func (p *pair) close() {
 // A value is what was measured once.
 type value struct {
 	mbits   float64 // arrived, in 10⁶ bit/s
-	outside float64 // seconds of processor time for 10⁹ bytes, but for the guests'
-	guests  float64 // share of a processor that a guest used, in percent, on average
+	guests  float64 // seconds of processor time for 10⁹ bytes, of both guests together
+	outside float64 // likewise, of all else
 	again   int64   // TCP segments sent once more
 	lost    float64 // share of UDP datagrams
 }
@@ -96,19 +100,18 @@ func (p *pair) talk(ctx context.Context, t traffic, d time.Duration) (v value, e
 	if err != nil {
 		return v, err
 	}
-	start := time.Now()
 	r, err := p.from.Iperf(ctx, addr(p.port+1), append(t.args, "--time", strconv.Itoa(int(d.Seconds())))...)
 	if err != nil {
 		return v, err
 	}
-	took := time.Since(start)
 	after, err := p.spent()
 	if err != nil {
 		return v, err
 	}
+	gigabytes := float64(r.Bytes) / 1e9
 	v.mbits = r.BitsPerSecond / 1e6
-	v.outside = (after.outside - before.outside).Seconds() / (float64(r.Bytes) / 1e9)
-	v.guests = 100 * (after.guests - before.guests).Seconds() / took.Seconds() / float64(len(p.vcpus))
+	v.guests = (after.guests - before.guests).Seconds() / gigabytes
+	v.outside = (after.outside - before.outside).Seconds() / gigabytes
 	v.again = r.Retransmits
 	v.lost = float64(r.Lost) / float64(max(1, r.Packets))
 	return v, nil
