@@ -29,6 +29,7 @@ type traffic struct {
 	recv     int // bytes of a receive buffer
 
 	gso     bool  // the frame is to be segmented, by whoever cannot take it whole
+	cut     bool  // the receiver cannot
 	pieces  []int // the lengths of its buffers but the last, which are in an indirect table
 	sources int   // of so many chains, each in its turn; 0: as many as the ring has
 }
@@ -46,12 +47,17 @@ func newStream(tb testing.TB, c traffic) *stream {
 	tb.Helper()
 	l := newLab(tb)
 	s := &stream{batch: c.batch, perRecv: (c.frame + 12 + c.recv - 1) / c.recv}
+	theirs := c.features
+	if c.cut {
+		s.perRecv = (c.frame - 54 + 1459) / 1460 // one for each segment
+		theirs &^= netport.AllOffloads
+	}
 	size := 256
 	for size < 2*s.batch*s.perRecv {
 		size *= 2
 	}
 	s.a = l.newGuest(guestConfig{features: c.features, memory: 64 << 20, offloads: netport.AllOffloads})
-	s.b = l.newGuest(guestConfig{features: c.features, memory: 64 << 20, offloads: netport.AllOffloads, size: size})
+	s.b = l.newGuest(guestConfig{features: theirs, memory: 64 << 20, offloads: netport.AllOffloads, size: size})
 	data := slices.Concat(s.a.header(), s.a.frameTo(s.b, c.frame))
 	if c.gso {
 		header, frame := segmentable(s.a, s.b, c.frame-54)

@@ -15,12 +15,13 @@ const tso = modern | netport.OffloadCsum | netport.OffloadTSO
 // eight at a time.
 var linux = []int{12 + 54, 32768}
 
-// segmentables are streams of 64 KiB to be segmented, between guests that both take them whole.
+// segmentables are streams of 64 KiB to be segmented, to guests that take them whole, but for the last one.
 var segmentables = []traffic{
 	{name: "into-4KiB", features: tso, batch: vswitch.MaxBatch, frame: 65536, recv: 4096, gso: true, pieces: linux},
 	{name: "into-4KiB-few", features: tso, batch: 8, frame: 65536, recv: 4096, gso: true, pieces: linux, sources: 8},
 	{name: "into-64KiB", features: tso, batch: vswitch.MaxBatch, frame: 65536, recv: 65536 + 12, gso: true, pieces: linux},
 	{name: "into-64KiB-few", features: tso, batch: 8, frame: 65536, recv: 65536 + 12, gso: true, pieces: linux, sources: 8},
+	{name: "in-segments", features: tso, batch: vswitch.MaxBatch, frame: 65536, recv: 1536, gso: true, cut: true, pieces: linux},
 }
 
 // A memmove copies what a stream does in one piece, between as many other places in the same memory.
