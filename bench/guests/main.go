@@ -62,7 +62,7 @@ func run() (err error) {
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 
-	r, err := measure(ctx, []*network{v, b}, *rounds, *duration)
+	r, err := measure(ctx, []*network{v, b}, devices, *rounds, *duration)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ var traffics = []traffic{
 // results are what was measured.
 type results struct {
 	networks []*network
+	devices  []device
 	values   map[key][]value // all rounds, in order
 }
 
@@ -38,7 +39,7 @@ type key struct {
 func row(t traffic, d device) string { return t.name + ", " + d.name }
 
 // measure boots a pair of guests for each device in each network, and has each take its turn n times.
-func measure(ctx context.Context, networks []*network, n int, d time.Duration) (*results, error) {
+func measure(ctx context.Context, networks []*network, devices []device, n int, d time.Duration) (*results, error) {
 	var pairs []*pair
 	defer func() {
 		for _, p := range pairs {
@@ -61,7 +62,7 @@ func measure(ctx context.Context, networks []*network, n int, d time.Duration) (
 			return nil, err
 		}
 	}
-	r := &results{networks, make(map[key][]value)}
+	r := &results{networks, devices, make(map[key][]value)}
 	for round := range n {
 		for i := range pairs {
 			// Who comes first changes as well.
@@ -103,7 +104,7 @@ func (r *results) markdown() string {
 			table.Subjects = append(table.Subjects, n.name)
 		}
 		for _, t := range traffics {
-			for _, d := range devices {
+			for _, d := range r.devices {
 				var values [][]float64
 				for _, n := range r.networks {
 					var x []float64
