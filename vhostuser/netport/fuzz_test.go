@@ -79,9 +79,9 @@ func FuzzTransmitChain(f *testing.F) {
 	f.Fuzz(func(t *testing.T, knobs byte, heads, table, data []byte) {
 		l.TB = t
 		defer func() { l.TB = f }()
-		from, to := uint64(modern), uint64(indirect|version1)
+		from, to := uint64(modern|csum), uint64(indirect|version1)
 		if knobs&fuzzLegacy != 0 {
-			from = indirect
+			from = indirect | csum
 		}
 		a.hdrLen = 10 + 2*int(from>>32&1)
 		if knobs&fuzzOffloads != 0 {

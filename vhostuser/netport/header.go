@@ -46,18 +46,29 @@ func headerLenFor(features uint64) int {
 	return legacyHeaderLen
 }
 
+// offloadMask says which bits count of the first 8 bytes of a header from a driver. Of
+// the flags, NEEDS_CSUM alone is a driver's to set: DATA_VALID would have others believe
+// in a checksum that nobody has looked at. "If the VIRTIO_NET_F_CSUM feature is not
+// negotiated, the driver MUST set flags to zero and SHOULD supply a fully checksummed
+// packet" (5.1.6.2.1). There are drivers that leave there what was in memory, so
+// that nothing counts which they have not said that they would use.
+func offloadMask(features uint64) uint64 {
+	if features&(1<<featureCsum) == 0 {
+		return 0
+	}
+	return ^uint64(0xff) | vswitch.HdrNeedsCsum
+}
+
 // decodeOffload decodes a header, which may be in guest memory: each byte of it is
-// loaded once. Of the flags, NEEDS_CSUM alone is a driver's to set: DATA_VALID would
-// have others believe in a checksum that nobody has looked at.
+// loaded once. What mask does not have is ignored.
 //
 // It goes where it is to be: a copy of an Offload that has just been put together would
 // have to wait until it is in the cache.
-func decodeOffload(o *vswitch.Offload, b []byte) {
+func decodeOffload(o *vswitch.Offload, b []byte, mask uint64) {
 	h, to := (*[legacyHeaderLen]byte)(b), o.Header()
 	lo, hi := binary.LittleEndian.Uint64(h[:]), binary.LittleEndian.Uint16(h[8:])
-	lo &= ^uint64(0xff) | vswitch.HdrNeedsCsum
-	binary.LittleEndian.PutUint64(to[:], lo)
-	binary.LittleEndian.PutUint16(to[8:], hi)
+	binary.LittleEndian.PutUint64(to[:], lo&mask)
+	binary.LittleEndian.PutUint16(to[8:], hi&uint16(mask>>48))
 }
 
 // encodeHeader writes a header of n bytes, one of the two lengths, to b. num_buffers is 1 "even if" there is one buffer only (5.1.6.4.1); a legacy

@@ -11,6 +11,7 @@ import (
 
 	vswitch "vswitchd/switch"
 	"vswitchd/switch/vswitchtest"
+	"vswitchd/vhostuser/netport"
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
@@ -111,7 +112,7 @@ func TestTurncoat(t *testing.T) {
 	l.work(2)
 	a := l.newGuest(guestConfig{memory: 4 << 20, eventfds: true, dry: true})
 	b := l.newGuest(guestConfig{memory: 4 << 20, eventfds: true, dry: true})
-	bad := l.newGuest(guestConfig{eventfds: true})
+	bad := l.newGuest(guestConfig{features: modern | netport.AllOffloads, offloads: netport.AllOffloads, eventfds: true})
 	var (
 		wg   sync.WaitGroup
 		stop atomic.Bool

@@ -1,11 +1,13 @@
 package netport_test
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
 
 	vswitch "vswitchd/switch"
+	"vswitchd/vhostuser/netport"
 )
 
 // sizesOfFrames are lengths of frames around everything that the code distinguishes.
@@ -108,6 +110,31 @@ func TestHeaderPassesUnchanged(t *testing.T) {
 	if !slices.Equal(got.header, header) {
 		t.Errorf("header %x, want %x", got.header, header)
 	}
+}
+
+// A driver that has not agreed to leave checksums undone asks for nothing, whatever
+// is in its headers: in one piece with the frame, or not.
+func TestHeaderWithoutOffloadsIsIgnored(t *testing.T) {
+	l := newLab(t)
+	a := l.newGuest(guestConfig{offloads: netport.AllOffloads})
+	b := l.newGuest(guestConfig{features: modern | netport.AllOffloads, offloads: netport.AllOffloads})
+	r := a.tx[0]
+	for _, header := range [][]byte{
+		{1, 1, 54, 0, 0xb4, 5, 34, 0, 16, 0, 0, 0}, // to be segmented
+		bytes.Repeat([]byte{0xff}, 12),
+	} {
+		for _, sizes := range [][]int{nil, {12}} {
+			frame := tcp4(a, b, 4000)
+			r.offer(a, false, r.cut(slices.Concat(header, frame), sizes...), nil)
+			r.Publish()
+			b.post(b.rx[0], 1, 5000)
+			a.poll()
+			if got := b.gets(frame); !slices.Equal(got.header, []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0}) {
+				t.Errorf("header %x arrives as %x", header, got.header)
+			}
+		}
+	}
+	a.dropped(nil)
 }
 
 // tcp4 returns a frame with an IPv4 and a TCP header whose checksums nobody has

@@ -24,6 +24,7 @@ type txQueue struct {
 	enabled bool
 	polling bool
 	hdrLen  int
+	mask    uint64 // see offloadMask
 	bufs    *txBuffers
 	armed   bool // Arm has left the source to its eventfd: Disarm means that it was kicked
 	kicks   uint64
@@ -55,7 +56,8 @@ func newTxBuffers() *txBuffers {
 
 func (q *txQueue) start(r vhostuser.Ring, features uint64) error {
 	q.mu.Lock()
-	q.vq, q.enabled, q.hdrLen, q.kick = r.Queue, r.Enabled, headerLenFor(features), r.Kick
+	q.vq, q.enabled, q.kick = r.Queue, r.Enabled, r.Kick
+	q.hdrLen, q.mask = headerLenFor(features), offloadMask(features)
 	q.vq.DriverSends()
 	q.bufs = newTxBuffers()
 	q.inlet = q.port.attachment.NewInlet()

@@ -90,7 +90,7 @@ const (
 // each and have a frame in it. It returns how many that are.
 func (q *txQueue) parseDirect(frames []vswitch.Frame, heads []headRoom, chains []virtqueue.Chain) int {
 	frames, heads = frames[:len(chains)], heads[:len(chains)]
-	hdrLen := q.hdrLen
+	hdrLen, mask := q.hdrLen, q.mask
 	for i := range chains {
 		c, f := &chains[i], &frames[i]
 		if len(c.Readable) != 1 || len(c.Writable) != 0 {
@@ -101,7 +101,7 @@ func (q *txQueue) parseDirect(frames []vswitch.Frame, heads []headRoom, chains [
 		if size < vswitch.MinFrameLen || size > vswitch.MaxFrameLen {
 			return i
 		}
-		decodeOffload(&f.Offload, data)
+		decodeOffload(&f.Offload, data, mask)
 		want := headLen(&f.Offload, size)
 		f.Head, f.Body, f.Len = heads[i].head(want), nil, size
 		copyHead(f.Head, data[hdrLen:hdrLen+want])
@@ -138,12 +138,12 @@ func (q *txQueue) parse(f *vswitch.Frame, room *headRoom, segs [][]byte) verdict
 		return tooLong
 	}
 	if len(first) > q.hdrLen {
-		decodeOffload(&f.Offload, first)
+		decodeOffload(&f.Offload, first, q.mask)
 		first = first[q.hdrLen:]
 	} else {
 		var hdr [headerLen]byte
 		segs = gather(hdr[:q.hdrLen], segs)
-		decodeOffload(&f.Offload, hdr[:])
+		decodeOffload(&f.Offload, hdr[:], q.mask)
 		first = segs[0]
 	}
 
