@@ -169,7 +169,7 @@ var messages = [...]messageSpec{
 	ResetOwner:            {"RESET_OWNER", 0, 0, noFDs, ungated, onDemand},
 	SetMemTable:           {"SET_MEM_TABLE", 8, 264, fdPerRegion, ungated, onDemand},
 	SetLogBase:            {"SET_LOG_BASE", 16, 16, oneFD, ProtocolFeatureLogShmFD, always},
-	SetLogFD:              {"SET_LOG_FD", 0, 8, oneFDAtMost, ProtocolFeatureLogShmFD, onDemand},
+	SetLogFD:              {"SET_LOG_FD", 0, 8, oneFDAtMost, ungated, onDemand},
 	SetVringNum:           {"SET_VRING_NUM", 8, 8, noFDs, ungated, onDemand},
 	SetVringAddr:          {"SET_VRING_ADDR", 40, 40, noFDs, ungated, onDemand},
 	SetVringBase:          {"SET_VRING_BASE", 8, 8, noFDs, ungated, onDemand},

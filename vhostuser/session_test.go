@@ -133,7 +133,6 @@ func TestMessagesOutOfPlaceAreRefusedByReplyAck(t *testing.T) {
 	defer unix.Close(fd)
 	for r, size := range map[vhostuser.Request]int{
 		0: 0, 46: 8, 1 << 31: 0,
-		vhostuser.SetLogFD:           0,
 		vhostuser.SendRARP:           8,
 		vhostuser.NetSetMTU:          8,
 		vhostuser.SetBackendReqFD:    0,
