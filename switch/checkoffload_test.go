@@ -32,6 +32,12 @@ var hostileTests = []hostileTest{
 	}},
 	{"USO of TCP", tso4, func(p *testPacket, f *Frame) { f.Offload.GSOType = GSOUDPL4 }},
 	{"UFO of TCP", tso6, func(p *testPacket, f *Frame) { f.Offload.GSOType = GSOUDP }},
+	{"USO of TCP posing as UDP's checksum", tso4, func(p *testPacket, f *Frame) {
+		f.Offload.GSOType, f.Offload.CsumOffset = GSOUDPL4, udpCsum
+	}},
+	{"UFO of TCP posing as UDP's checksum", tso6, func(p *testPacket, f *Frame) {
+		f.Offload.GSOType, f.Offload.CsumOffset = GSOUDP, udpCsum
+	}},
 	{"GSO of ARP", tso4, func(p *testPacket, f *Frame) { putEtherType(p, f, etherARP) }},
 	{"GSO behind three tags", packetShape{kind: kindTSO, tags: 2}, func(p *testPacket, f *Frame) {
 		putEtherType(p, f, etherTag)

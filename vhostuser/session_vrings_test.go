@@ -141,6 +141,21 @@ func TestBadRingSizes(t *testing.T) {
 	}
 }
 
+// A size is checked when it is set, for the format that is negotiated then; and again when
+// the ring starts, which may have the other one.
+func TestSizeOfPackedRingInSplitRing(t *testing.T) {
+	h := serve(t, newDevice(2))
+	mem := h.negotiate(allVirtio|packed, allProto)
+	r := h.ring(mem, 0)
+	h.do(vhostuser.SetVringNum, state(0, 60))
+	h.do(vhostuser.SetFeatures, u64(allVirtio))
+	h.do(vhostuser.SetVringAddr, vhostusertest.RingAddr(0, r.Driver.Config()).AppendTo(nil))
+	h.refused(vhostuser.SetVringKick, file(0), r.KickFD)
+	if v := h.vring(0); v.Started || v.Running {
+		t.Errorf("refused ring is %+v", v)
+	}
+}
+
 func TestBadRingSetUp(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, allProto)

@@ -187,6 +187,11 @@ func TestZeroLength(t *testing.T) {
 	g := newGuest(t, 8, indirect)
 	a := g.Alloc(64).Addr
 	for _, addr := range []uint64{a, 0, math.MaxUint64} { // at a good address and at bad ones
+		// Its region is the one of the last good buffer, which is looked at first.
+		g.SetDesc(0, desc{a, 64, 0, 0})
+		if c := g.offer(t, 0); c.Err != nil {
+			t.Fatal(c.Err)
+		}
 		g.SetDesc(0, desc{addr, 0, 0, 0})
 		g.refuses(t, 0, virtqueue.ErrZeroLen)
 		g.SetDesc(0, desc{addr, 0, flagWrite, 0})

@@ -241,3 +241,40 @@ func TestDoubleFetchInIndirectTable(t *testing.T) {
 		})
 	})
 }
+
+// In a packed ring length, id and flags share a word, and the address lies in another. All
+// of them that are used have to be of one load.
+func TestDoubleFetchOfPackedDescriptor(t *testing.T) {
+	for name, good := range map[string][]pdesc{
+		"single":  {{0x1800, 16, 0, flagAvail}},
+		"chained": {{0x1800, 16, 9, flagAvail | flagNext}, {0x1000, 8, 0, flagAvail}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := mapped(t, packed)
+			g.put(0, good...)
+			g.pop(t, 1) // the region is known from now on
+			g.q.Unpop(g.b, 1)
+			flipping(t, looks/8, func(hostile bool) {
+				if hostile {
+					g.put(0, pdesc{0x1800, 0x10000, 7, flagAvail | flagWrite})
+				} else {
+					g.put(0, good[0])
+				}
+			}, func() (int, int) {
+				g.b.Reset()
+				q := *g.q
+				if n, err := q.Pop(g.b, batch); n == 0 || err != nil {
+					t.Fatal(n, err)
+				}
+				c := &g.b.Chains[0]
+				switch {
+				case c.Err == nil && c.Head() == 0 && len(c.Readable) == len(good) && len(c.Readable[0]) == 16 && len(c.Writable) == 0:
+					return 1, 0
+				case c.Err != virtqueue.ErrAddress || c.Head() != 7:
+					t.Fatalf("chain %d: %d readable and %d writable pieces, %v", c.Head(), len(c.Readable), len(c.Writable), c.Err)
+				}
+				return 0, 1
+			})
+		})
+	}
+}

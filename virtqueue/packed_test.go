@@ -372,6 +372,7 @@ func TestPackedBadChains(t *testing.T) {
 		"zero length first":    {[]pdesc{{0, 0, 1, flagNext}, {0x1000, 8, 2, flagNext}, {0x1000, 8, 9, 0}}, virtqueue.ErrZeroLen},
 		"address first":        {[]pdesc{{1 << 50, 8, 1, flagNext}, {0x1000, 8, 9, 0}}, virtqueue.ErrAddress},
 		"address last":         {[]pdesc{{0x1000, 8, 1, flagNext}, {0x1ff9, 8, 9, 0}}, virtqueue.ErrAddress},
+		"zero length alone":    {[]pdesc{{0x1000, 0, 9, 0}}, virtqueue.ErrZeroLen},
 		"alone":                {[]pdesc{{0x1ff9, 8, 9, 0}}, virtqueue.ErrAddress},
 		"direction":            {[]pdesc{{0x1000, 8, 1, flagNext | flagWrite}, {0x1000, 8, 9, 0}}, virtqueue.ErrDirection},
 		"indirect last":        {[]pdesc{{0x1000, 8, 1, flagNext}, {0x1000, 16, 9, flagIndirect}}, virtqueue.ErrIndirect},

@@ -40,7 +40,7 @@ func TestQueuePairsOffered(t *testing.T) {
 
 // The header has num_buffers with each of the features that bring it, and not else.
 func TestLengthOfHeader(t *testing.T) {
-	for features, want := range map[uint64]int{indirect: 10, mrgRxbuf: 12, version1: 12, version1 | mrgRxbuf: 12} {
+	for features, want := range map[uint64]int{indirect: 10, mrgRxbuf: 12, version1: 12, version1 | mrgRxbuf: 12, packed: 12} {
 		l := newLab(t)
 		g, other := l.newGuest(guestConfig{features: features}), l.newGuest(guestConfig{})
 		g.hdrLen = want
