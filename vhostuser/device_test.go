@@ -50,6 +50,7 @@ type device struct {
 	mu      sync.Mutex                        // the data plane's
 	session atomic.Pointer[vhostuser.Session] // tests look at it
 	rings   map[int]*worker
+	touched byte
 	events  *log
 }
 
@@ -92,11 +93,12 @@ func (d *device) MaxVrings() int                 { return d.vrings }
 func (d *device) FeaturesSet(features uint64)    { d.events.add("features %#x", features) }
 func (d *device) RingEnabled(index int, on bool) { d.events.add("enabled %d %v", index, on) }
 
-// Quiesce waits for the workers. Until then they have signalled through the eventfds that
-// they had: these must be open.
+// Quiesce waits for the workers. Until then they have signalled through the eventfds and
+// used the memory that they had: these must be open, and that mapped.
 func (d *device) Quiesce() (resume func()) {
 	d.mu.Lock()
 	d.events.add("quiesce")
+	d.touch()
 	if s := d.session.Load(); s != nil {
 		for i, v := range s.Snapshot().Vrings {
 			if v.Call < 0 {
@@ -109,6 +111,21 @@ func (d *device) Quiesce() (resume func()) {
 		}
 	}
 	return d.mu.Unlock
+}
+
+// touch reads from all memory that the rings have.
+func (d *device) touch() {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			d.session.Load().Fail(fmt.Errorf("memory was unmapped while it was in use: %v", r))
+		}
+	}()
+	for _, w := range d.rings {
+		for _, r := range w.ring.Queue.Memory().Regions() {
+			d.touched += r.Mem[0]
+		}
+	}
 }
 
 func (d *device) RingStarted(r vhostuser.Ring) error {
@@ -132,9 +149,10 @@ func (d *device) RingStarted(r vhostuser.Ring) error {
 
 func (d *device) RingStopped(index int) {
 	w := d.rings[index]
-	delete(d.rings, index)
 	_ = vhostusertest.Signal(w.stop)
 	<-w.done
+	d.touch()
+	delete(d.rings, index)
 	_ = unix.Close(w.stop)
 	d.events.add("stopped %d", index)
 }

@@ -55,6 +55,8 @@ type Session struct {
 	offered  offer
 	nextCall int // what a vring's Call is about to be, for watch; -1: nothing
 
+	configOwed bool // the front-end has to be told of a change when a ring starts
+
 	maps   []mapping          // parallel to state.Regions
 	queues []*virtqueue.Queue // parallel to state.Vrings; nil unless the device has it
 	relays []*relay           // parallel to state.Vrings; nil unless signals are in-band

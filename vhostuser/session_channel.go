@@ -22,7 +22,7 @@ func (s *Session) setBackendReqFD(m *Message) error {
 	closeFD(had)
 	// Signals may have been lost while there was no channel.
 	for i, r := range s.relays {
-		if r != nil {
+		if r != nil && s.state.Vrings[i].Started {
 			c.call(i)
 		}
 	}
@@ -57,13 +57,27 @@ func (s *Session) Channel() ChannelState {
 // ConfigChanged tells the front-end that the device's configuration space has changed
 // ("the virtio device's configuration space has changed, [...] host driver can
 // send GET_CONFIG message to the back-end to get the latest content"), if it wants
-// to hear of that. It may be called from any goroutine and does not wait.
+// to hear of that. While all rings are stopped the device is suspended and "must [...]
+// not send any messages to the front-end": it hears of it when one starts. ConfigChanged
+// may be called from any goroutine and does not wait.
 func (s *Session) ConfigChanged() {
 	s.mu.Lock()
-	want := s.negotiated(ProtocolFeatureConfig)
+	want, now := s.negotiated(ProtocolFeatureConfig), s.started()
+	s.configOwed = s.configOwed || want && !now
 	s.mu.Unlock()
-	if c := s.channel.Load(); c != nil && want {
+	if c := s.channel.Load(); c != nil && want && now {
 		c.configChanged()
+	}
+}
+
+// tellOwed tells the front-end of what has changed while all rings were stopped.
+func (s *Session) tellOwed() {
+	s.mu.Lock()
+	owed := s.configOwed
+	s.configOwed = false
+	s.mu.Unlock()
+	if owed {
+		s.ConfigChanged()
 	}
 }
 

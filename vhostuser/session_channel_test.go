@@ -30,8 +30,9 @@ func TestConfigChangeIsToldToFrontEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := serveFull(t, newFullDevice(2))
-			h.must(h.fe.Handshake(allVirtio, c.proto))
+			mem := h.negotiate(allVirtio, c.proto)
 			session := h.dev.session.Load()
+			h.must(h.fe.StartRing(h.ring(mem, 0)))
 			session.ConfigChanged() // there is no channel yet
 			ch := h.openChannel()
 			for range 3 {
@@ -49,9 +50,60 @@ func TestConfigChangeIsToldToFrontEnd(t *testing.T) {
 	}
 }
 
+// "While all vrings are stopped, the device is suspended. [...] the device must: [...] not
+// send any notifications to the guest, not send any messages to the front-end".
+func TestSuspendedDeviceSendsNothing(t *testing.T) {
+	h := serveFull(t, newFullDevice(2))
+	mem := h.negotiate(allVirtio, everyProto)
+	ch := h.openChannel()
+	session := h.dev.session.Load()
+	heard := func(what string, want ...vhostuser.BackendRequest) {
+		t.Helper()
+		for _, want := range want {
+			r, _, err := ch.Recv()
+			h.must(err)
+			if r != want {
+				t.Errorf("%s: got %v, want %v", what, r, want)
+			}
+			h.must(ch.Reply(r, 0))
+		}
+		if !ch.Silent(20 * time.Millisecond) {
+			t.Errorf("%s: there was a message", what)
+		}
+	}
+	session.ConfigChanged()
+	session.ConfigChanged()
+	heard("before the first start")
+	r := h.ring(mem, 0)
+	h.must(h.fe.StartRing(r))
+	heard("started", vhostuser.BackendConfigChangeMsg)
+	base, err := h.fe.StopRing(r)
+	h.must(err)
+	session.ConfigChanged()
+	heard("stopped")
+	h.must(h.fe.StartRingAt(r, base))
+	heard("started again", vhostuser.BackendConfigChangeMsg)
+	session.ConfigChanged()
+	heard("changed while it runs", vhostuser.BackendConfigChangeMsg)
+
+	// The signals of a ring that had no eventfd, and is stopped, are not made up for either.
+	other := h.ring(mem, 1)
+	h.do(vhostuser.SetVringNum, state(1, 64))
+	h.do(vhostuser.SetVringAddr, vhostusertest.RingAddr(1, other.Driver.Config()).AppendTo(nil))
+	h.do(vhostuser.VringKick, state(1, 0))
+	heard("in-band", vhostuser.BackendVringCall)
+	for _, r := range []*vhostusertest.Ring{r, other} {
+		_, err := h.fe.StopRing(r)
+		h.must(err)
+	}
+	ch = h.openChannel()
+	heard("another channel")
+}
+
 func TestConfigChangeIsNotToldToThoseWhoDoNotKnowIt(t *testing.T) {
 	h := serveFull(t, newFullDevice(2))
-	h.must(h.fe.Handshake(allVirtio, backReq|replyAck))
+	mem := h.negotiate(allVirtio, backReq|replyAck)
+	h.must(h.fe.StartRing(h.ring(mem, 0)))
 	ch := h.openChannel()
 	h.dev.session.Load().ConfigChanged()
 	if !ch.Silent(20 * time.Millisecond) {
@@ -78,7 +130,8 @@ func TestChannelThatNobodyServesDoesNotHoldUpTheSession(t *testing.T) {
 
 func TestChannelWhoseOtherEndIsClosed(t *testing.T) {
 	h := serveFull(t, newFullDevice(2))
-	h.must(h.fe.Handshake(allVirtio, everyProto))
+	mem := h.negotiate(allVirtio, everyProto)
+	h.must(h.fe.StartRing(h.ring(mem, 0)))
 	h.openChannel().Close()
 	for range 10 {
 		h.dev.session.Load().ConfigChanged()

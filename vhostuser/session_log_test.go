@@ -243,6 +243,13 @@ func TestLogTooSmallForMemoryIsRefused(t *testing.T) {
 	}
 	bad.Flags = 2
 	h.refused(vhostuser.SetVringAddr, bad.AppendTo(nil))
+	// A used ring that was within the log when its address was set, and has grown.
+	grown := vhostusertest.RingAddr(1, h.ring(mem, 1).Driver.Config())
+	grown.Flags, grown.Log = vhostuser.VringFlagLog, endOfMemory-100
+	h.do(vhostuser.SetVringNum, state(1, 2))
+	h.do(vhostuser.SetVringAddr, grown.AppendTo(nil))
+	h.do(vhostuser.SetVringNum, state(1, 64))
+	h.refused(vhostuser.SetVringKick, noFile(1))
 	h.must(h.fe.LogAll(false))
 	h.must(h.fe.AddMemory(other))
 	if err := h.fe.LogAll(true); !errors.Is(err, vhostusertest.ErrNack) {

@@ -23,7 +23,8 @@ func TestOfferedIsWhatTheFrontEndIsOffered(t *testing.T) {
 
 func TestChannelState(t *testing.T) {
 	h := serveFull(t, newFullDevice(2))
-	h.must(h.fe.Handshake(allVirtio, everyProto))
+	mem := h.negotiate(allVirtio, everyProto)
+	h.must(h.fe.StartRing(h.ring(mem, 0)))
 	s := h.dev.session.Load()
 	if got := s.Channel(); got != vhostuser.ChannelNone {
 		t.Errorf("state %d without a channel", got)

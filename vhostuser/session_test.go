@@ -172,6 +172,13 @@ func TestTooManyDescriptors(t *testing.T) {
 		}
 		h.endsWith(vhostuser.ErrMalformed)
 	}
+	// As many as there can be, and then one with the rest of the header.
+	h := serve(t, newDevice(2))
+	h.must(h.fe.Handshake(allVirtio, allProto))
+	whole := header(uint32(vhostuser.SetOwner), 1|8, 0)
+	h.must(h.fe.Write(whole[:5], eventFDs(t, 8)...))
+	h.must(h.fe.Write(whole[5:], eventFDs(t, 1)...))
+	h.endsWith(vhostuser.ErrMalformed)
 }
 
 func TestDescriptorsOfPayloadAndOfHalfMessages(t *testing.T) {

@@ -171,15 +171,14 @@ func (s *Session) start(i, kick int, own bool) error {
 	closeFD(v.Kick)
 	if s.wantsLog() && s.dirty == nil {
 		s.log.Info("ring rests: there is no log of dirty pages yet", "ring", i)
-		return nil
-	}
-	if err := s.startRing(i, q); err != nil {
+	} else if err := s.startRing(i, q); err != nil {
 		s.update(func(st *State) {
 			st.Vrings[i].Started = false
 			st.Vrings[i].Kick, st.Vrings[i].OwnKick = -1, false
 		})
 		return err
 	}
+	s.tellOwed()
 	return nil
 }
 

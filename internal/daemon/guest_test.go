@@ -199,6 +199,12 @@ func TestReloadTellsGuestItsAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ch.Close()
+	mem, err := fe.NewMemory(1 << 20)
+	l.must(err)
+	l.must(fe.ShareMemory())
+	ring, err := fe.NewRing(mem, 0, 64, 64<<10)
+	l.must(err)
+	l.must(fe.StartRing(ring))
 	mac := func(want string) {
 		t.Helper()
 		b, err := fe.GetConfig(0, 6)

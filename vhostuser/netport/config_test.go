@@ -21,7 +21,7 @@ const (
 
 var ownMAC = vswitch.MAC{0x52, 0x54, 0, 1, 2, 3}
 
-// A configLab is a port and a front-end that has negotiated CONFIG and has no rings.
+// A configLab is a port and a front-end that has negotiated CONFIG and has no rings yet.
 type configLab struct {
 	*guest
 	ch *vhostusertest.Channel
@@ -48,6 +48,15 @@ func (c *configLab) dial(features uint64) {
 		1<<vhostuser.ProtocolFeatureNetMTU|1<<vhostuser.ProtocolFeatureConfig))
 	c.ch, err = front.OpenChannel()
 	c.must(err)
+}
+
+// startRings starts the rings of the front-end, which is told of no changes before.
+func (c *configLab) startRings() {
+	c.Helper()
+	c.furnish()
+	for _, r := range c.front.Rings {
+		c.must(c.front.StartRing(r))
+	}
 }
 
 func (c *configLab) hangUp() {
@@ -161,6 +170,7 @@ func TestMTUInConfigSpace(t *testing.T) {
 // A guest hears of another address than the one that it was told.
 func TestNewAddressIsAnnounced(t *testing.T) {
 	c := configure(t, guestConfig{mac: ownMAC}, modern)
+	c.startRings()
 	other := vswitch.MAC{0x52, 0x54, 0, 4, 4, 4}
 	c.port.SetMAC(other)
 	r, m, err := c.ch.Recv()
@@ -184,6 +194,7 @@ func TestNewAddressIsAnnounced(t *testing.T) {
 		t.Error("an address is offered, and there is none")
 	}
 	// A guest that was told that there is none is left alone.
+	c.startRings()
 	c.port.SetMAC(other)
 	c.reads(0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0)
 	if !c.ch.Silent(50 * time.Millisecond) {
