@@ -38,6 +38,35 @@ func TestQueuePairsOffered(t *testing.T) {
 	}
 }
 
+// QEMU acknowledges all that is offered, and does not connect again if something that its
+// guest has acknowledged is missing: nothing may come or go unnoticed.
+func TestFeaturesOffered(t *testing.T) {
+	const (
+		always   = mrgRxbuf | 1<<16 | 1<<24 | 1<<27 | indirect | eventIdx | version1 | packed | inOrder // 16 STATUS, 24 NOTIFY_ON_EMPTY, 27 ANY_LAYOUT
+		protocol = 1<<0 | 1<<1 | 1<<2 | 1<<3 | 1<<5 | 1<<9 | 1<<12 | 1<<13 | 1<<14 | 1<<15 | 1<<16
+	)
+	for name, c := range map[string]struct {
+		cfg           guestConfig
+		virtio, proto uint64
+	}{
+		"least":         {guestConfig{}, always, protocol},
+		"several pairs": {guestConfig{queues: 2}, always | mq, protocol},
+		"MTU":           {guestConfig{mtu: 9000}, always | featureMTU, protocol | 1<<4},
+		"MAC":           {guestConfig{mac: ownMAC}, always | featureMAC, protocol},
+		"csum":          {guestConfig{offloads: netport.OffloadCsum}, always | csum | guestCsum, protocol},
+		"all offloads":  {guestConfig{offloads: netport.AllOffloads}, always | 0x3<<0 | 0xff<<7 | 0x7<<54, protocol},
+	} {
+		p := newLab(t).newPort(c.cfg).port
+		p.Attach(nil)
+		if got := p.Features(); got != c.virtio {
+			t.Errorf("%s: features %#x, want %#x", name, got, c.virtio)
+		}
+		if got := p.ProtocolFeatures(); got != c.proto {
+			t.Errorf("%s: protocol features %#x, want %#x", name, got, c.proto)
+		}
+	}
+}
+
 // The header has num_buffers with each of the features that bring it, and not else.
 func TestLengthOfHeader(t *testing.T) {
 	for features, want := range map[uint64]int{indirect: 10, mrgRxbuf: 12, version1: 12, version1 | mrgRxbuf: 12, packed: 12} {
