@@ -24,17 +24,27 @@ func together(a, b, check func()) {
 			}
 		}
 	}
+	// One of the two has more to do before its announcement: by how much changes from round
+	// to round, so that in some of them both are in the middle at the same time.
+	const skews = 128
+	wait := func(n int64) {
+		for range n {
+			started.Load()
+		}
+	}
 	const rounds = looks / 16
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := range int64(rounds) {
 			meet(&started, 2*i+2)
+			wait(i%skews - skews/2)
 			b()
 			meet(&ended, 2*i+2)
 		}
 	})
 	for i := range int64(rounds) {
 		meet(&started, 2*i+2)
+		wait(skews/2 - i%skews)
 		a()
 		meet(&ended, 2*i+2)
 		check() // alone: the other one waits for the next round
