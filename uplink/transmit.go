@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vswitchd/internal/mmsg"
 	vswitch "vswitchd/switch"
 )
 
@@ -30,7 +31,7 @@ const (
 // A txBatch is what one sendmmsg needs.
 type txBatch struct {
 	hdrs [vswitch.MaxBatch]vnetHdr
-	msgs [vswitch.MaxBatch]mmsghdr
+	msgs [vswitch.MaxBatch]mmsg.Header
 	iovs [batchIovecs]unix.Iovec
 	used int // of iovs
 }
@@ -102,14 +103,14 @@ func (b *txBatch) fill(frames []*vswitch.Frame) int {
 		for _, piece := range f.Body {
 			b.push(piece)
 		}
-		b.msgs[i].setIovecs(b.iovs[from:b.used])
+		b.msgs[i].SetIovecs(b.iovs[from:b.used])
 	}
 	return min(len(frames), vswitch.MaxBatch)
 }
 
 func (b *txBatch) push(piece []byte) {
 	if len(piece) > 0 {
-		b.iovs[b.used] = iovec(piece)
+		b.iovs[b.used] = mmsg.Iovec(piece)
 		b.used++
 	}
 }
@@ -117,7 +118,7 @@ func (b *txBatch) push(piece []byte) {
 // send sends frames, of which fill has made messages, and counts what it drops.
 func (b *txBatch) send(fd int, frames []*vswitch.Frame, c *vswitch.Counters) (sent, bytes int) {
 	for i := 0; i < len(frames); {
-		n, errno := sendmmsg(fd, b.msgs[i:len(frames)])
+		n, errno := mmsg.Send(fd, b.msgs[i:len(frames)])
 		if errno == 0 {
 			for _, f := range frames[i : i+n] {
 				bytes += f.Len
