@@ -22,8 +22,8 @@ type SwitchInfo struct {
 // Worker is one data-plane thread.
 type Worker struct {
 	CPU       int     `json:"cpu"`        // the CPU it is pinned to; -1: none
-	BusyRatio float64 `json:"busy_ratio"` // share of the time since start that it was not asleep, 0 to 1
-	BusyS     float64 `json:"busy_s"`     // seconds since start that it was not asleep
+	BusyRatio float64 `json:"busy_ratio"` // share of the time since start that it spent in rounds with frames, 0 to 1
+	BusyS     float64 `json:"busy_s"`     // the same in seconds
 	Frames    uint64  `json:"frames"`     // frames it took in
 	Wakeups   uint64  `json:"wakeups"`    // times it woke from sleep
 	Sources   int     `json:"sources"`    // transmit queues and uplinks that it serves

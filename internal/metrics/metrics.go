@@ -76,7 +76,7 @@ var (
 	reconnects = desc("port_reconnects_total", "Front-ends that connected to the port, the first not counted.", "port")
 	resets     = desc("port_resets_total", "Times that a front-end did not leave the port in order.", "port", "reason")
 	fdbEntries = desc("fdb_entries", "Dynamic and static entries of the FDB.")
-	busy       = desc("worker_busy_seconds_total", "Time that the worker was not asleep.", "worker")
+	busy       = desc("worker_busy_seconds_total", "Time that the worker spent in rounds that found frames.", "worker")
 	wakeups    = desc("worker_wakeups_total", "Times that the worker woke from sleep.", "worker")
 )
 
