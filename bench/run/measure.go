@@ -117,7 +117,7 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 	}
 	defer theirs.Close()
 	lost := int64(c.Lost)
-	if err := boosted(map[int]int{unix.Gettid(): 1, tid: 1}, func() error {
+	if err := boosted(undisturbed(work), func() error {
 		n, err := v.take(s, g, be)
 		lost += n
 		return err
@@ -134,6 +134,16 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 // boosted does something while threads run before all others, with the given priorities.
 func boosted(priorities map[int]int, f func() error) error {
 	for tid, priority := range priorities {
+// undisturbed returns priorities for this thread and all threads of a back-end. If only the one that moves frames ran before
+// others, it could wait for ever, and keep its processor, for something that one of its own process holds.
+func undisturbed(threads peer.Work) map[int]int {
+	priorities := map[int]int{unix.Gettid(): 1}
+	for tid := range threads {
+		priorities[tid] = 1
+	}
+	return priorities
+}
+
 		if err := peer.Boost(tid, priority); err != nil {
 			return err
 		}
