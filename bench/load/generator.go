@@ -15,6 +15,7 @@ type Traffic struct {
 	MACs  int  // addresses of each port, each of them the source of some flows; 0: 1
 	Pairs int  // so many pairs of ports have traffic; 0: all
 	Both  bool // each port of a pair sends to the other
+	Storm bool // in Saturate, all ports without traffic of their own send broadcasts, as many as the back-end takes; these are not counted
 
 	// Spin is how many turns of an empty loop the generator takes between two looks at
 	// its rings, and Batch is how many buffers it recycles at least at a time: whoever
@@ -46,6 +47,7 @@ type Generator struct {
 	traffic Traffic
 	maker   *maker
 	senders []*sender
+	storm   []*sender   // of broadcasts, see Traffic.Storm
 	busy    []*receiver // of ports with traffic
 	quiet   []*receiver // of the others
 	hushed  bool        // what arrives is of no interest
@@ -56,6 +58,7 @@ type Generator struct {
 // A sender is a transmitq with traffic to one port.
 type sender struct {
 	*queue
+	maker    *maker
 	from, to uint8
 	lane     int // its number among its port's queues
 	lanes    int
@@ -69,6 +72,8 @@ type receiver struct {
 	*queue
 	port    uint8
 	sampled uint64 // total at the last sample
+	size    uint32 // bytes of a frame with its header, to be told from those of a storm; 0: all are counted
+	stormed uint64 // of total: frames of a storm
 
 	last         [][]uint64 // number last received, by port and flow; nil: frames are not numbered
 	seen, strays uint64
@@ -112,6 +117,9 @@ func NewGenerator(ports []*Port, t Traffic) (*Generator, error) {
 		}
 		for _, q := range p.rx {
 			r := &receiver{queue: q, port: uint8(i)}
+			if t.Storm {
+				r.size = uint32(headerLen + t.Size)
+			}
 			if i < 2*t.Pairs {
 				g.busy = append(g.busy, r)
 			} else {
@@ -130,7 +138,25 @@ func NewGenerator(ports []*Port, t Traffic) (*Generator, error) {
 			return nil, err
 		}
 	}
+	if t.Storm {
+		return g, g.addStorm()
+	}
 	return g, nil
+}
+
+// addStorm prepares the broadcasts of all other ports. Their length tells them from other frames.
+func (g *Generator) addStorm() error {
+	m := newMaker(Broadcast, g.traffic.Size+1, 1)
+	for i := 2 * g.traffic.Pairs; i < len(g.ports); i++ {
+		p := g.ports[i]
+		if p.cfg.MaxFrame < m.size {
+			return fmt.Errorf("port %d is for frames of %d bytes, not %d", i, p.cfg.MaxFrame, m.size)
+		}
+		s := &sender{queue: p.tx[0], maker: m, from: uint8(i), to: uint8(i), lanes: 1, numbers: make([]uint64, 1)}
+		s.prepare()
+		g.storm = append(g.storm, s)
+	}
+	return nil
 }
 
 // addSender prepares the traffic from one port to another: all buffers hold a frame.
@@ -140,16 +166,21 @@ func (g *Generator) addSender(from, to int) error {
 		if q.out() != 0 {
 			return errors.New("port has traffic already")
 		}
-		s := &sender{queue: q, from: uint8(from), to: uint8(to), lane: lane, lanes: lanes}
+		s := &sender{queue: q, maker: g.maker, from: uint8(from), to: uint8(to), lane: lane, lanes: lanes}
 		s.numbers = make([]uint64, (g.traffic.Flows+lanes-1)/lanes)
 		s.varies = len(s.numbers) > q.size
-		q.setup(headerLen+g.traffic.Size, false)
-		for i := range q.size {
-			g.maker.fill(q.buf(q.at(q.next+i)), s.tag(i%len(s.numbers)))
-		}
+		s.prepare()
 		g.senders = append(g.senders, s)
 	}
 	return nil
+}
+
+// prepare writes a frame to each buffer.
+func (s *sender) prepare() {
+	s.setup(headerLen+s.maker.size, false)
+	for i := range s.size {
+		s.maker.fill(s.buf(s.at(s.next+i)), s.tag(i%len(s.numbers)))
+	}
 }
 
 // tag returns the tag of a frame without number in one of the sender's flows.
@@ -168,7 +199,7 @@ func (g *Generator) stamp(s *sender, n int, numbered bool) {
 		if s.flow++; s.flow == len(s.numbers) {
 			s.flow = 0
 		}
-		g.maker.restamp(s.buf(s.at(s.next+i)), t)
+		s.maker.restamp(s.buf(s.at(s.next+i)), t)
 	}
 }
 
@@ -257,9 +288,11 @@ const quietFor = 20 * time.Millisecond
 // settle ends traffic: it waits until the device has used all that was sent, and nothing
 // more arrives.
 func (g *Generator) settle() error {
-	for _, s := range g.senders {
-		if err := g.await("the back-end has taken what was sent", s.queue); err != nil {
-			return err
+	for _, all := range [][]*sender{g.senders, g.storm} {
+		for _, s := range all {
+			if err := g.await("the back-end has taken what was sent", s.queue); err != nil {
+				return err
+			}
 		}
 	}
 	before, since := uint64(0), time.Now()
@@ -277,7 +310,7 @@ func (g *Generator) settle() error {
 // received returns how many frames have arrived at ports with traffic.
 func (g *Generator) received() (n uint64) {
 	for _, r := range g.busy {
-		n += r.total
+		n += r.total - r.stormed
 	}
 	return n
 }
@@ -297,6 +330,9 @@ func (g *Generator) receive(r *receiver, batch int) (int, error) {
 	if err != nil || n == 0 {
 		return 0, err
 	}
+	if r.size != 0 {
+		r.sort(n)
+	}
 	switch {
 	case g.hushed:
 	case r.last != nil:
@@ -311,11 +347,23 @@ func (g *Generator) receive(r *receiver, batch int) (int, error) {
 	return n, err
 }
 
+// sort counts those of the n frames that have just arrived that are of a storm.
+func (r *receiver) sort(n int) {
+	for k := range n {
+		if _, size := r.ring.used(k); size != r.size {
+			r.stormed++
+		}
+	}
+}
+
 // sample looks at one frame that has arrived, and then makes another of it.
 func (g *Generator) sample(r *receiver) error {
 	buf, err := r.received(0)
 	if err != nil {
 		return err
+	}
+	if r.size != 0 && len(buf) != int(r.size) {
+		return nil // a storm's
 	}
 	t, err := g.maker.parse(buf)
 	if errors.Is(err, errForeign) {

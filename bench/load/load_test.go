@@ -169,6 +169,37 @@ func TestLossIsCounted(t *testing.T) {
 	}
 }
 
+// Broadcasts of a storm go to everybody and are not counted.
+func TestStorm(t *testing.T) {
+	h := newHub(t, eventIdx)
+	var unicast, broadcast atomic.Uint64
+	h.change = func(_ int, f []byte) [][]byte {
+		if f[12]&1 == 0 {
+			unicast.Add(1)
+		} else {
+			broadcast.Add(1)
+		}
+		return [][]byte{f}
+	}
+	g := generator(t, h, 5, load.Config{}, load.Traffic{Size: 64, Pairs: 1, Both: true, Storm: true})
+	for range 2 {
+		if _, err := g.Check(500); err != nil {
+			t.Fatal(err)
+		}
+		if n := broadcast.Load(); n != 0 {
+			t.Fatalf("%d broadcasts before the storm", n)
+		}
+		before := unicast.Load()
+		r, err := g.Saturate(0, 20*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Sent != unicast.Load()-before || r.Received == 0 || r.Received > r.Sent || broadcast.Swap(0) == 0 {
+			t.Errorf("%+v; the hub has seen %d", r, unicast.Load()-before)
+		}
+	}
+}
+
 // Frames that the back-end does not write cannot pass for frames that it did: looking at
 // one in a thousand finds them, even though memory still holds older ones.
 func TestFramesThatWereNotWritten(t *testing.T) {

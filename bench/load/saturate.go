@@ -70,11 +70,12 @@ const clockEvery = 16
 // Saturate keeps all senders' rings full and all receivers' rings supplied, and measures
 // for a while after a warm-up.
 func (g *Generator) Saturate(warm, measure time.Duration) (Rate, error) {
-	for _, s := range g.senders {
+	all := slices.Concat(g.senders, g.storm)
+	for _, s := range all {
 		g.send(s, s.pending)
 	}
 	return g.measure(warm, measure, func(time.Duration) error {
-		for _, s := range g.senders {
+		for _, s := range all {
 			if _, err := s.reap(); err != nil {
 				return err
 			}

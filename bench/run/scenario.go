@@ -62,8 +62,12 @@ var (
 	tso  = peer.Options{Ports: 2, Offloads: true}
 	ring = load.Config{Ring: 1024}
 
-	crowd = peer.Options{Ports: 256}
-	town  = peer.Options{Ports: 2, MACs: 1_000_000}
+	edge    = peer.Options{Ports: 1, Uplink: true}
+	edgeTSO = peer.Options{Ports: 1, Uplink: true, Offloads: true}
+
+	village = peer.Options{Ports: 100}
+	crowd   = peer.Options{Ports: 256}
+	town    = peer.Options{Ports: 2, MACs: 1_000_000}
 )
 
 // scenarios are all that there are. Frames are of so many bytes in memory, without FCS.
@@ -99,3 +103,5 @@ var scenarios = []scenario{
 	{name: "64 B, after 1 ms of silence, half of all frames", kind: asleep, quiet: time.Millisecond, options: pair, traffic: load.Traffic{Size: small, Both: true}},
 	{name: "64 B, after 1 ms of silence, 99 % of all frames", kind: asleep, percentile: 99, quiet: time.Millisecond, options: pair, traffic: load.Traffic{Size: small, Both: true}},
 }
+	{name: "64 B, both ways, 256 flows, 98 other guests storm with broadcasts", alone: true, options: village,
+		traffic: load.Traffic{Size: small, Flows: few, Pairs: 1, Both: true, Storm: true}},
