@@ -34,7 +34,7 @@ link_ovs() {
 		ln -s /usr/share/openvswitch/vswitch.ovsschema "$OVS/vswitch.ovsschema"
 	else
 		private_apt
-		unpack "$LAB/tree/ovs" openvswitch-switch-dpdk openvswitch-switch $(private_packages '^librte-(mempool-ring|bus-vdev|bus-pci)-?[0-9]+$')
+		unpack "$LAB/tree/ovs" openvswitch-switch-dpdk openvswitch-switch $(private_packages '^librte-(mempool-ring|bus-vdev|bus-pci|net-af-packet)-?[0-9]+$')
 		run ovs-vswitchd usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
 		run ovsdb-server usr/sbin/ovsdb-server
 		for command in ovsdb-tool ovs-vsctl ovs-appctl ovs-ofctl; do
@@ -53,7 +53,7 @@ run() {
 		tree=\$(dirname "\$(readlink -f "\$0")")/../tree/ovs
 		export LD_LIBRARY_PATH="\$(echo "\$tree"/usr/lib/*-linux-gnu):\$(echo "\$tree"/lib/*-linux-gnu)"
 		drivers=
-		[ "$1" != ovs-vswitchd ] || for driver in bus_vdev bus_pci mempool_ring; do
+		[ "$1" != ovs-vswitchd ] || for driver in bus_vdev bus_pci mempool_ring net_af_packet; do
 			drivers="\$drivers \$(echo "\$tree"/usr/lib/*-linux-gnu/librte_\$driver.so.[0-9][0-9])"
 		done
 		exec env LD_PRELOAD="\$drivers \$LD_PRELOAD" "\$tree/$2" "\$@"

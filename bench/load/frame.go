@@ -31,6 +31,9 @@ const (
 	tcpData   = 14 + 20 + 20
 	mss       = 1448
 	csumAtTCP = 14 + 20 + 16
+	csumAtUDP = 14 + 20 + 6
+	idAtIP    = 14 + 4
+	csumAtIP  = 14 + 10
 )
 
 // MinSize is the size in bytes of the smallest frame.
@@ -50,8 +53,9 @@ func (t tag) String() string {
 // A maker makes frames and recognizes them.
 type maker struct {
 	shape   Shape
-	size    int // bytes, without FCS
-	macs    int // addresses of each port
+	size    int  // bytes, without FCS
+	macs    int  // addresses of each port
+	cut     bool // UDP datagrams are cut from trains by the kernel, which numbers them and completes checksums
 	pattern []byte
 	want    []byte // scratch
 }
@@ -84,7 +88,11 @@ func (m *maker) data() int {
 // fill writes the frame of a tag, with its virtio-net header, to a buffer.
 func (m *maker) fill(buf []byte, t tag) {
 	m.header(buf[:headerLen])
-	f := buf[headerLen:][:m.size]
+	m.frame(buf[headerLen:][:m.size], t)
+}
+
+// frame writes the frame of a tag.
+func (m *maker) frame(f []byte, t tag) {
 	m.head(f, t)
 	copy(f[m.data()+tagLen:], m.tail(t))
 }
@@ -137,6 +145,30 @@ func (m *maker) head(f []byte, t tag) {
 	}
 	be.PutUint16(ip[10:], ^fold(sum(ip)))
 	putTag(f[m.data():], t)
+}
+
+// train returns n frames of a tag in one, with a virtio-net header that says how it is to be cut (UDP_L4).
+func (m *maker) train(t tag, n int) []byte {
+	each := m.size - udpData
+	b := make([]byte, vnetHdrLen+udpData+n*each)
+	h, f := b[:vnetHdrLen], b[vnetHdrLen:]
+	m.frame(f[:m.size], t)
+	for i := range n {
+		copy(f[udpData+i*each:], f[udpData:m.size])
+	}
+	le, be := binary.LittleEndian, binary.BigEndian
+	h[0], h[1] = 1, 5 // NEEDS_CSUM, UDP_L4
+	le.PutUint16(h[2:], udpData)
+	le.PutUint16(h[4:], uint16(each))
+	le.PutUint16(h[6:], 14+20) // csum_start
+	le.PutUint16(h[8:], 6)     // csum_offset
+	ip, udp := f[14:34], f[34:]
+	be.PutUint16(ip[2:], uint16(len(f)-14))
+	be.PutUint16(ip[10:], 0)
+	be.PutUint16(ip[10:], ^fold(sum(ip)))
+	be.PutUint16(udp[4:], uint16(len(f)-34))
+	be.PutUint16(udp[6:], fold(sum(ip[12:20])+17+uint32(len(f)-34))) // pseudo-header
+	return b
 }
 
 // restamp makes the frame in a buffer, which fill wrote for the same ports, that of another
@@ -211,6 +243,11 @@ func (m *maker) parse(buf []byte) (tag, error) {
 	m.head(want, t)
 	if m.shape == GSO {
 		copy(want[csumAtTCP:][:2], f[csumAtTCP:]) // may have been completed
+	}
+	if m.cut && m.shape == UDP {
+		for _, at := range []int{idAtIP, csumAtIP, csumAtUDP} {
+			copy(want[at:][:2], f[at:])
+		}
 	}
 	if !bytes.Equal(f[:len(want)], want) || !bytes.Equal(f[len(want):], m.tail(t)) {
 		return t, fmt.Errorf("%v: it has changed on its way", t)

@@ -88,35 +88,56 @@ func (g *Generator) Saturate(warm, measure time.Duration) (Rate, error) {
 }
 
 // measure does rounds of sending, as send has it, and receiving.
-func (g *Generator) measure(warm, measure time.Duration, send func(now time.Duration) error) (Rate, error) {
-	r := Rate{Size: g.traffic.Size, Sent: g.sent(), Received: g.received()}
-	r.Windows = make([]Window, 0, measure/windowTime+1)
+func (g *Generator) measure(warm, measure time.Duration, send func(now time.Duration) error) (r Rate, err error) {
+	r = Rate{Size: g.traffic.Size, Sent: g.sent(), Received: g.received()}
+	count := func() (Window, error) {
+		return Window{Waited: g.waited(), Sent: g.sent(), Received: g.received()}, nil
+	}
+	r.Windows, err = windows(warm, measure, count, func(now time.Duration) error {
+		if err := send(now); err != nil {
+			return err
+		}
+		if err := g.round(); err != nil {
+			return err
+		}
+		g.pause()
+		return nil
+	})
+	if err == nil {
+		err = g.settle()
+	}
+	r.Sent, r.Received = g.sent()-r.Sent, g.received()-r.Received
+	return r, err
+}
+
+// windows does rounds, and cuts the time after a warm-up into windows. count has what is counted from
+// the beginning on.
+func windows(warm, measure time.Duration, count func() (Window, error), round func(now time.Duration) error) ([]Window, error) {
+	all := make([]Window, 0, measure/windowTime+1)
 	start, end := time.Now(), warm
-	var w Window // what the counters were at its start
+	var w Window // what was counted at its start
 	var now time.Duration
 	for n := 0; ; n++ {
 		if n%clockEvery == 0 {
 			if now = time.Since(start); now >= end {
 				was := w
-				w = Window{now, g.waited(), g.sent(), g.received()}
+				var err error
+				if w, err = count(); err != nil {
+					return all, err
+				}
+				w.Elapsed = now
 				if end > warm {
-					r.Windows = append(r.Windows, Window{w.Elapsed - was.Elapsed, w.Waited - was.Waited, w.Sent - was.Sent, w.Received - was.Received})
+					all = append(all, Window{w.Elapsed - was.Elapsed, w.Waited - was.Waited, w.Sent - was.Sent, w.Received - was.Received})
 				}
 				if now >= warm+measure {
-					err := g.settle()
-					r.Sent, r.Received = g.sent()-r.Sent, g.received()-r.Received
-					return r, err
+					return all, nil
 				}
 				end = now + windowTime
 			}
 		}
-		if err := send(now); err != nil {
-			return r, err
+		if err := round(now); err != nil {
+			return all, err
 		}
-		if err := g.round(); err != nil {
-			return r, err
-		}
-		g.pause()
 	}
 }
 

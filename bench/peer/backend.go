@@ -10,6 +10,7 @@ type Options struct {
 	Workers  int    // of vswitchd; 0: 1
 	Metrics  string // address at which vswitchd serves metrics; "": none
 	MACs     int    // addresses that the FDB has to hold; 0: as many as it does by itself
+	Uplink   bool   // the near end of the lab's wire is a port as well
 }
 
 // A BackEnd is one that runs.

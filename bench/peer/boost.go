@@ -2,6 +2,9 @@ package peer
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,6 +16,21 @@ func Boost(tid, priority int) error { return schedule(tid, unix.SCHED_RR, uint32
 
 // Relax makes a thread an ordinary one again.
 func Relax(tid int) error { return schedule(tid, unix.SCHED_NORMAL, 0) }
+
+// SoftIRQ returns the kernel's thread that does a processor's soft interrupts when there are many of them.
+func SoftIRQ(cpu int) (tid int, err error) {
+	comms, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return 0, err
+	}
+	name := fmt.Sprintf("ksoftirqd/%d\n", cpu)
+	for _, c := range comms {
+		if b, err := os.ReadFile(c); err == nil && string(b) == name {
+			return strconv.Atoi(filepath.Base(filepath.Dir(c)))
+		}
+	}
+	return 0, fmt.Errorf("processor %d has no thread for soft interrupts", cpu)
+}
 
 func schedule(tid int, policy, priority uint32) error {
 	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: policy, Priority: priority}

@@ -3,6 +3,7 @@
 package peer
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -52,6 +53,72 @@ func TestBackEnds(t *testing.T) {
 	}
 	if after, err := os.ReadFile(nrHugepages); err != nil || string(after) != string(before) {
 		t.Errorf("%s huge pages are left, %v; there were %s", after, err, before)
+	}
+}
+
+// Frames cross the wire both ways, of every kind, by the back-ends that need nothing but what `make lab` gets.
+func TestUplinks(t *testing.T) {
+	root, err := vm.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := NewLab(filepath.Join(root, "build"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for name, start := range map[string]func(*Lab, Options) (BackEnd, error){"vswitchd": StartVswitchd, "Linux bridge": StartBridge} {
+		for _, offloads := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, offloads %t", name, offloads), func(t *testing.T) {
+				be, err := start(l, Options{Ports: 1, Uplink: true, Offloads: offloads})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer be.Stop()
+				tryWire(t, l, be, offloads)
+			})
+		}
+	}
+	near := l.wire.nearNS
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if exists("/run/netns/" + near) {
+		t.Errorf("namespace %s is left", near)
+	}
+}
+
+func tryWire(t *testing.T, l *Lab, be BackEnd, offloads bool) {
+	w, err := l.Wire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := w.Far(offloads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	traffic := load.Traffic{Size: 1500, Flows: 10}
+	if offloads {
+		traffic = load.Traffic{Shape: load.GSO, Size: 65226, Flows: 10}
+	}
+	guest, end, err := Guest(be, load.Config{MaxFrame: traffic.Size, Offloads: offloads})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end()
+	for _, inbound := range []bool{false, true} {
+		line, err := load.NewLine(guest, far, traffic, inbound)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := line.Check(1000); err != nil {
+			t.Fatal(err)
+		}
+		r, err := line.Saturate(0, 50*time.Millisecond)
+		if _, frames := r.Elapsed(); err != nil || r.Received == 0 || r.Received > r.Sent || frames > r.Received {
+			t.Errorf("inbound %t: %+v, %v", inbound, r, err)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ type Lab struct {
 	closed  bool
 	running map[*process]bool
 	pages   int // huge pages that there were before; -1: they have not been changed
+	wire    *Wire
 }
 
 // NewLab makes a lab. It has to be closed.
@@ -47,6 +48,9 @@ func (l *Lab) Close() error {
 		p.kill()
 	}
 	err := l.release()
+	if l.wire != nil {
+		err = errors.Join(err, l.wire.remove())
+	}
 	return errors.Join(err, os.RemoveAll(l.Dir))
 }
 

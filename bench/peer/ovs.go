@@ -19,6 +19,7 @@ type ovs struct {
 	*process                     // ovs-vswitchd
 	db       *process            // ovsdb-server
 	sockets  []*net.UnixListener // of the guests: it connects to them
+	uplinks  int
 }
 
 // StartOVS starts Open vSwitch with DPDK.
@@ -56,7 +57,15 @@ func (v *ovs) start(l *Lab, o Options) error {
 	}
 	// The bridge is an interface of the host's as well: in a network namespace of its own.
 	cmd = ovsCommand(l, "ovs-vswitchd", "unix:"+file("db.sock"), "--unixctl="+file("ovs.ctl"))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if o.Uplink {
+		w, err := l.Wire()
+		if err != nil {
+			return err
+		}
+		w.enter(cmd)
+	} else {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	}
 	if v.process, err = l.start("ovs-vswitchd", cmd); err != nil {
 		return err
 	}
@@ -76,6 +85,11 @@ func (v *ovs) start(l *Lab, o Options) error {
 		if o.Queues > 1 {
 			add = append(add, fmt.Sprintf("options:n_rxq=%d", o.Queues))
 		}
+	}
+	if o.Uplink {
+		v.uplinks = 1
+		add = append(add, "--", "add-port", "br0", nearEnd, "--", "set", "interface", nearEnd, "type=dpdk",
+			"options:dpdk-devargs=net_af_packet0,iface="+nearEnd)
 	}
 	if err := ovsVsctl(l, add...); err != nil {
 		return fmt.Errorf("%w\n%s", err, v.tail())
@@ -180,7 +194,7 @@ func (v *ovs) Drops() (n uint64, err error) {
 		return 0, err
 	}
 	found := ovsPortStats.FindAllStringSubmatch(out, -1)
-	if len(found) != len(v.sockets) {
+	if len(found) != len(v.sockets)+v.uplinks {
 		return 0, fmt.Errorf("statistics of OVS-DPDK: %s", out)
 	}
 	for _, f := range found {

@@ -41,12 +41,21 @@ func StartProgram(l *Lab, o Options, name, program string) (BackEnd, error) {
 	for i := range o.Ports {
 		fmt.Fprintf(&config, "[port.v%d]\nqueues = %d\n", i, max(o.Queues, 1))
 	}
+	cmd := exec.Command
+	if o.Uplink {
+		w, err := l.Wire()
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&config, "[uplink.wire]\ninterface = %q\n", nearEnd)
+		cmd = w.command
+	}
 	file := filepath.Join(l.Dir, "vswitchd.toml")
 	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
 		return nil, err
 	}
 	var err error
-	if v.process, err = l.start("vswitchd", exec.Command(program, "--config", file)); err != nil {
+	if v.process, err = l.start("vswitchd", cmd(program, "--config", file)); err != nil {
 		return nil, err
 	}
 	err = v.await("its control API answers", func() bool {

@@ -85,14 +85,14 @@ func run() error {
 			chosen = append(chosen, s)
 		}
 	}
-	all := starters
+	candidates := starters
 	if *before != "" {
-		all = append(all, starter{"before", true, func(l *peer.Lab, o peer.Options) (peer.BackEnd, error) {
+		candidates = append(candidates, starter{"before", true, all, func(l *peer.Lab, o peer.Options) (peer.BackEnd, error) {
 			return peer.StartProgram(l, o, "before", *before)
 		}})
 	}
 	var backEnds []starter
-	for _, s := range all {
+	for _, s := range candidates {
 		if matchPeer.MatchString(s.name) {
 			backEnds = append(backEnds, s)
 		}

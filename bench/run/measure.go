@@ -57,8 +57,11 @@ type value struct {
 
 // measure measures one scenario with a back-end that runs.
 func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
-	if s.kind == foreign {
+	switch s.kind {
+	case foreign:
 		return b.measureForeign(s, be)
+	case wired:
+		return b.measureWired(s, be)
 	}
 	s.guest.MaxFrame = max(s.traffic.Size, 1518)
 	var ports []*load.Port
@@ -160,7 +163,7 @@ func undisturbed(threads peer.Work) map[int]int {
 func (v *value) take(s scenario, g *load.Generator, be peer.BackEnd) (lost int64, err error) {
 	switch s.kind {
 	case saturated:
-		return v.rate(s, g, be)
+		return v.rate(g, be)
 	case offered:
 		return v.usage(s, g, be)
 	}
@@ -176,9 +179,14 @@ func (v *value) take(s scenario, g *load.Generator, be peer.BackEnd) (lost int64
 // errBusy says that nothing could be measured because of other processes.
 var errBusy = errors.New("the machine is too busy: nothing was measured undisturbed")
 
+// A saturator is a load.Generator or a load.Line.
+type saturator interface {
+	Saturate(warm, measure time.Duration) (load.Rate, error)
+}
+
 // rate measures how many frames arrive, and how busy that keeps the back-end: it should be the
 // limit, not the generator.
-func (v *value) rate(s scenario, g *load.Generator, be peer.BackEnd) (lost int64, err error) {
+func (v *value) rate(g saturator, be peer.BackEnd) (lost int64, err error) {
 	before, err := be.Usage()
 	if err != nil {
 		return 0, err

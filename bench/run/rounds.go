@@ -49,10 +49,13 @@ type process struct {
 
 func (s *scenario) process() process { return process{s.options, s.kind == foreign} }
 
+// isFor reports whether a scenario is measured with a back-end.
+func (s *scenario) isFor(st starter) bool { return st.takesPart(s.kind) && (!s.alone || st.ours) }
+
 // runs returns the processes that a back-end is measured with, in order.
 func runs(scenarios []scenario, st starter) (all []process) {
 	for _, s := range scenarios {
-		if p := s.process(); !slices.Contains(all, p) && (!s.alone || st.ours) {
+		if p := s.process(); !slices.Contains(all, p) && s.isFor(st) {
 			all = append(all, p)
 		}
 	}
@@ -67,10 +70,13 @@ func (b *bench) turn(r *results, st starter, p process) error {
 	}
 	defer be.Stop()
 	for _, s := range r.scenarios {
-		if s.process() != p {
+		if s.process() != p || !s.isFor(st) {
 			continue
 		}
 		k := key{st.name, s.name}
+		if r.excuses[k] != "" {
+			continue
+		}
 		v, err := b.try(s, be)
 		if err != nil && r.mayExcuse(s) {
 			r.excuses[k] = err.Error()
@@ -81,7 +87,7 @@ func (b *bench) turn(r *results, st starter, p process) error {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		fmt.Fprintf(os.Stderr, "  %-52s %8.3f", s.name, v.x)
-		if s.kind == saturated {
+		if s.kind == saturated || s.kind == wired {
 			fmt.Fprintf(os.Stderr, "  %d%% of the time undisturbed, %.0f%% busy, %.2f%% dropped", v.calm, v.busy, 100*v.dropped)
 		}
 		fmt.Fprintln(os.Stderr)

@@ -11,14 +11,30 @@ import (
 type starter struct {
 	name  string
 	ours  bool // a vswitchd
+	takes part
 	start func(*peer.Lab, peer.Options) (peer.BackEnd, error)
+}
+
+// part is what a back-end is measured with.
+type part int
+
+const (
+	all    part = iota
+	guests      // traffic between guests
+	wire        // traffic between a guest and a wire
+)
+
+// takesPart reports whether a back-end is measured with a kind of scenarios.
+func (s *starter) takesPart(k kind) bool {
+	return s.takes == all || (s.takes == wire) == (k == wired)
 }
 
 // starters are all back-ends, ours first.
 var starters = []starter{
-	{"vswitchd", true, peer.StartVswitchd},
-	{"OVS-DPDK", false, peer.StartOVS},
-	{"DPDK vhost", false, peer.StartBare},
+	{"vswitchd", true, all, peer.StartVswitchd},
+	{"OVS-DPDK", false, all, peer.StartOVS},
+	{"DPDK vhost", false, guests, peer.StartBare},
+	{"Linux bridge", false, wire, peer.StartBridge},
 }
 
 // A kind of scenario says what is measured, and in which unit.
@@ -27,6 +43,7 @@ type kind int
 const (
 	saturated kind = iota // frames per second, in millions
 	foreign               // the same, with testpmd as the generator
+	wired                 // the same between a guest and a namespace behind the uplink
 	offered               // share of a processor, in percent
 	hot                   // time, in microseconds, the back-end being busy
 	asleep                // the same after a pause
@@ -41,6 +58,7 @@ type scenario struct {
 	options peer.Options // scenarios with the same, of the same kind of generator, run on the same process
 	guest   load.Config
 	traffic load.Traffic
+	inbound bool          // of wired: to the guest
 	pps     float64       // of offered
 	quiet   time.Duration // of asleep
 
@@ -85,6 +103,8 @@ var scenarios = []scenario{
 	{name: "64 KiB TCP, both ways", options: tso, guest: load.Config{Offloads: true}, traffic: load.Traffic{Shape: load.GSO, Size: gso, Both: true}},
 
 	{name: "64 B, both ways, 256 flows, 256 guests attached", alone: true, options: crowd, traffic: load.Traffic{Size: small, Flows: few, Pairs: 1, Both: true}},
+	{name: "64 B, both ways, 256 flows, 98 other guests storm with broadcasts", alone: true, options: village,
+		traffic: load.Traffic{Size: small, Flows: few, Pairs: 1, Both: true, Storm: true}},
 	{name: "64 B, rings of 1024, both ways, 500,000 addresses each", alone: true, options: town, guest: ring,
 		traffic: load.Traffic{Size: small, Flows: 500_000, MACs: 500_000, Both: true}},
 
@@ -92,6 +112,15 @@ var scenarios = []scenario{
 	{name: "1500 B, 1024 flows, as much as the rings take", kind: foreign, load: peer.FlowGen, options: pair, traffic: load.Traffic{Size: large}},
 	{name: "64 B, 256 frames to and fro", kind: foreign, load: peer.ClosedLoop, options: pair, traffic: load.Traffic{Size: small}},
 	{name: "1500 B, 256 frames to and fro", kind: foreign, load: peer.ClosedLoop, options: pair, traffic: load.Traffic{Size: large}},
+
+	{name: "64 B, to the namespace", main: true, kind: wired, options: edge, traffic: load.Traffic{Size: small, Flows: few}},
+	{name: "64 B, from the namespace", main: true, kind: wired, inbound: true, options: edge, traffic: load.Traffic{Size: small, Flows: few}},
+	{name: "1500 B, to the namespace", kind: wired, options: edge, traffic: load.Traffic{Size: large, Flows: few}},
+	{name: "1500 B, from the namespace", kind: wired, inbound: true, options: edge, traffic: load.Traffic{Size: large, Flows: few}},
+	{name: "64 KiB TCP, to the namespace", kind: wired, options: edgeTSO, guest: load.Config{Offloads: true},
+		traffic: load.Traffic{Shape: load.GSO, Size: gso}},
+	{name: "64 KiB TCP, from the namespace", kind: wired, inbound: true, options: edgeTSO, guest: load.Config{Offloads: true},
+		traffic: load.Traffic{Shape: load.GSO, Size: gso}},
 
 	{name: "64 B, 10,000 frames/s", kind: offered, pps: 1e4, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},
 	{name: "64 B, 100,000 frames/s", main: true, kind: offered, pps: 1e5, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},
@@ -103,5 +132,3 @@ var scenarios = []scenario{
 	{name: "64 B, after 1 ms of silence, half of all frames", kind: asleep, quiet: time.Millisecond, options: pair, traffic: load.Traffic{Size: small, Both: true}},
 	{name: "64 B, after 1 ms of silence, 99 % of all frames", kind: asleep, percentile: 99, quiet: time.Millisecond, options: pair, traffic: load.Traffic{Size: small, Both: true}},
 }
-	{name: "64 B, both ways, 256 flows, 98 other guests storm with broadcasts", alone: true, options: village,
-		traffic: load.Traffic{Size: small, Flows: few, Pairs: 1, Both: true, Storm: true}},

@@ -1,43 +1,55 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"vswitchd/bench/report"
 )
 
-// heads are what the tables of each kind are about.
-var heads = map[kind]string{
-	saturated: "Frames delivered, in millions per second",
-	foreign:   "The same with DPDK's virtio driver (testpmd) as the generator, both ways, rings of 1024",
-	offered:   "Share of a processor for a fixed load, in percent",
-	hot:       "Time from one guest's ring to the other's, in microseconds",
+// tables are all there are, in order: of which kinds of scenarios, and what of their values.
+var tables = []struct {
+	title string
+	of    func(value) float64
+	kinds []kind
+}{
+	{"Frames delivered, in millions per second", measured, []kind{saturated}},
+	{"The same with DPDK's virtio driver (testpmd) as the generator, both ways, rings of 1024", measured, []kind{foreign}},
+	{"Frames delivered between a guest and a network namespace behind the uplink, in millions per second", measured, []kind{wired}},
+	{"Share of a processor for a fixed load, in percent", measured, []kind{offered}},
+	{"Time from one guest's ring to the other's, in microseconds", measured, []kind{hot, asleep}},
 }
+
+func measured(v value) float64 { return v.x }
 
 // markdown returns the tables.
 func (r *results) markdown() string {
 	var b strings.Builder
-	for k := saturated; k <= hot; k++ {
-		b.WriteString(r.table(k))
+	for _, t := range tables {
+		b.WriteString(r.table(t.title, t.of, t.kinds))
 	}
 	return b.String()
 }
 
-// table returns the table of one kind of scenarios.
-func (r *results) table(k kind) string {
-	t := report.Table{Title: heads[k], Less: k > foreign}
+// table returns the table of some kinds of scenarios.
+func (r *results) table(title string, of func(value) float64, kinds []kind) string {
+	t := report.Table{Title: title, Less: kinds[0] > wired}
+	var backEnds []starter
 	for _, be := range r.backEnds {
-		t.Subjects = append(t.Subjects, be.name)
+		if be.takesPart(kinds[0]) {
+			backEnds = append(backEnds, be)
+			t.Subjects = append(t.Subjects, be.name)
+		}
 	}
 	for _, s := range r.scenarios {
-		if s.kind != k && (k != hot || s.kind != asleep) {
+		if !slices.Contains(kinds, s.kind) {
 			continue
 		}
 		var row [][]float64
-		for _, be := range r.backEnds {
+		for _, be := range backEnds {
 			var x []float64
 			for _, v := range r.values[key{be.name, s.name}] {
-				x = append(x, v.x)
+				x = append(x, of(v))
 			}
 			row = append(row, x)
 		}

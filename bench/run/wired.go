@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vswitchd/bench/load"
+	"vswitchd/bench/peer"
+)
+
+// measureWired measures between a guest and the far end of the lab's wire.
+func (b *bench) measureWired(s scenario, be peer.BackEnd) (v value, err error) {
+	wire, err := b.lab.Wire()
+	if err != nil {
+		return v, err
+	}
+	far, err := wire.Far(s.guest.Offloads)
+	if err != nil {
+		return v, err
+	}
+	defer far.Close()
+	s.guest.MaxFrame = max(s.traffic.Size, 1518)
+	guest, end, err := peer.Guest(be, s.guest)
+	if err != nil {
+		return v, err
+	}
+	defer end()
+	ours, err := peer.ThreadClock(os.Getpid(), unix.Gettid())
+	if err != nil {
+		return v, err
+	}
+	defer ours.Close()
+	var theirs peer.Clock
+	s.traffic.Waited = func() time.Duration {
+		_, a := ours.Read()
+		_, b := theirs.Read()
+		return a + b
+	}
+	line, err := load.NewLine(guest, far, s.traffic, s.inbound)
+	if err != nil {
+		return v, err
+	}
+	idle, err := be.Work()
+	if err != nil {
+		return v, err
+	}
+	if err := line.Check(checked); errors.Is(err, load.ErrLate) {
+		return v, fmt.Errorf("%w: %w", errBusy, err)
+	} else if err != nil {
+		return v, err
+	}
+	work, err := be.Work()
+	if err != nil {
+		return v, err
+	}
+	tid := work.Since(idle) // the one that moves frames
+	if theirs, err = peer.ThreadClock(be.PID(), tid); err != nil {
+		return v, err
+	}
+	defer theirs.Close()
+	// What the kernel does for the back-end runs before it, or a back-end that polls for ever would starve itself.
+	kernel, err := peer.SoftIRQ(backEndCPU)
+	if err != nil {
+		return v, err
+	}
+	priorities := undisturbed(work)
+	priorities[kernel] = 2
+	err = boosted(priorities, func() error {
+		_, err := v.rate(line, be)
+		return err
+	})
+	return v, err
+}
