@@ -29,9 +29,13 @@ type BackEnd interface {
 	PID() int
 	Work() (Work, error)
 
-	// Usage returns how much of a processor has gone into frames. (A back-end that polls
-	// for ever has to know that itself.)
+	// Usage returns how much of a processor it has used. (Of one that polls for ever, that is
+	// Busy.)
 	Usage() (Usage, error)
+
+	// Busy returns how much of a processor has gone into frames, as it says itself: rounds
+	// of polling that found some.
+	Busy() (Usage, error)
 
 	// Drops returns how many frames the back-end says that it has dropped.
 	Drops() (uint64, error)

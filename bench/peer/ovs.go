@@ -164,6 +164,9 @@ func (v *ovs) Usage() (u Usage, err error) {
 	return u, nil
 }
 
+// Busy implements BackEnd.
+func (v *ovs) Busy() (Usage, error) { return v.Usage() }
+
 // asked returns the numbers that are in the answer to a command.
 func (v *ovs) asked(command string, numbers *regexp.Regexp) ([]float64, error) {
 	out, err := ovsOutput(v.lab, "ovs-appctl", "-t", filepath.Join(v.lab.Dir, "ovs.ctl"), command)

@@ -141,6 +141,9 @@ func (b *bare) Usage() (u Usage, err error) {
 	return u, nil
 }
 
+// Busy implements BackEnd.
+func (b *bare) Busy() (Usage, error) { return b.Usage() }
+
 func (b *bare) Drops() (n uint64, err error) {
 	out, err := b.do("show fwd stats all")
 	if err != nil {

@@ -73,6 +73,19 @@ func (v *vswitchd) Name() string          { return v.name }
 func (v *vswitchd) Usage() (Usage, error) { return v.spent() }
 func (v *vswitchd) Stop()                 { v.stop() }
 
+// Busy implements BackEnd.
+func (v *vswitchd) Busy() (u Usage, err error) {
+	var s control.SwitchInfo
+	if err := v.get("/v1/switch", &s); err != nil {
+		return u, err
+	}
+	u.PerSecond = 1
+	for _, w := range s.Workers {
+		u.Done += w.BusyS
+	}
+	return u, nil
+}
+
 func (v *vswitchd) Socket(port int) (path string, listens bool) {
 	return filepath.Join(v.dir, fmt.Sprintf("v%d.sock", port)), true
 }
@@ -91,11 +104,17 @@ func (v *vswitchd) Drops() (n uint64, err error) {
 }
 
 func (v *vswitchd) stats() (s []control.PortStats, err error) {
+	err = v.get("/v1/stats", &s)
+	return s, err
+}
+
+// get asks the control API.
+func (v *vswitchd) get(path string, answer any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	raw, err := v.api.Get(ctx, "/v1/stats")
-	if err == nil {
-		err = json.Unmarshal(raw, &s)
+	raw, err := v.api.Get(ctx, path)
+	if err != nil {
+		return err
 	}
-	return s, err
+	return json.Unmarshal(raw, answer)
 }

@@ -134,9 +134,6 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 	return v, err
 }
 
-// boosted does something while threads run before all others, with the given priorities.
-func boosted(priorities map[int]int, f func() error) error {
-	for tid, priority := range priorities {
 // undisturbed returns priorities for this thread and all threads of a back-end. If only the one that moves frames ran before
 // others, it could wait for ever, and keep its processor, for something that one of its own process holds.
 func undisturbed(threads peer.Work) map[int]int {
@@ -147,6 +144,9 @@ func undisturbed(threads peer.Work) map[int]int {
 	return priorities
 }
 
+// boosted does something while threads run before all others, with the given priorities.
+func boosted(priorities map[int]int, f func() error) error {
+	for tid, priority := range priorities {
 		if err := peer.Boost(tid, priority); err != nil {
 			return err
 		}
@@ -206,10 +206,15 @@ func (v *value) rate(g saturator, be peer.BackEnd) (lost int64, err error) {
 		return r.Lost(), errBusy
 	}
 	v.calm = 100 * calm / len(r.Windows)
-	v.busy = 100 * (after.Done - before.Done) / (after.PerSecond * took.Seconds())
+	v.busy = share(before, after, took)
 	v.x = r.PPS() / 1e6
 	v.dropped = float64(r.Lost()) / float64(r.Sent)
 	return r.Lost(), nil
+}
+
+// share returns what share of a processor was used, in percent.
+func share(before, after peer.Usage, took time.Duration) float64 {
+	return 100 * (after.Done - before.Done) / (after.PerSecond * took.Seconds())
 }
 
 // usage measures what share of its processor the back-end uses for a fixed load.
@@ -218,7 +223,15 @@ func (v *value) usage(s scenario, g *load.Generator, be peer.BackEnd) (lost int6
 	if err != nil {
 		return 0, err
 	}
+	idle, err := be.Busy()
+	if err != nil {
+		return 0, err
+	}
 	r, err := g.Offer(s.pps, 0, measureTime+warmTime)
+	if err != nil {
+		return 0, err
+	}
+	busy, err := be.Busy()
 	if err != nil {
 		return 0, err
 	}
@@ -230,6 +243,7 @@ func (v *value) usage(s scenario, g *load.Generator, be peer.BackEnd) (lost int6
 	if got := float64(r.Received) / (s.pps * took.Seconds()); got < 0.9 {
 		return r.Lost(), fmt.Errorf("%w (%.0f%% of the frames arrived)", errBusy, 100*got)
 	}
-	v.x = 100 * (after.Done - before.Done) / (after.PerSecond * took.Seconds())
+	v.x = share(before, after, took)
+	v.busy = share(idle, busy, took)
 	return r.Lost(), nil
 }

@@ -17,6 +17,7 @@ var tables = []struct {
 	{"The same with DPDK's virtio driver (testpmd) as the generator, both ways, rings of 1024", measured, []kind{foreign}},
 	{"Frames delivered between a guest and a network namespace behind the uplink, in millions per second", measured, []kind{wired}},
 	{"Share of a processor for a fixed load, in percent", measured, []kind{offered}},
+	{"Of that, what went into frames", func(v value) float64 { return v.busy }, []kind{offered}},
 	{"Time from one guest's ring to the other's, in microseconds", measured, []kind{hot, asleep}},
 }
 
