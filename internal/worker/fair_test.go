@@ -11,6 +11,8 @@ type meter struct {
 	cost  int64
 	batch int
 	spent int64
+
+	last, pause int64 // when it last had its turn, and the longest time between two of them
 }
 
 func (m *meter) FD() int   { return -1 }
@@ -18,7 +20,9 @@ func (m *meter) Arm() bool { return true }
 func (m *meter) Disarm()   {}
 
 func (m *meter) Poll() int {
+	m.pause = max(m.pause, *m.clock-m.last)
 	*m.clock += m.cost
+	m.last = *m.clock
 	m.spent += m.cost
 	return m.batch
 }
@@ -54,6 +58,35 @@ func TestTimeIsShared(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A hundred ports that flood a storm of broadcasts do not starve unicast between two others: the two have as much
+// time as any of the hundred, and never wait for longer than it takes each of those to have one batch.
+func TestStormDoesNotStarveUnicast(t *testing.T) {
+	const storm, broadcasts, unicast = 100, 400_000, 3_000 // ports; nanoseconds for a batch
+	var clock int64
+	w := &worker{clock: func() int64 { return clock }}
+	var meters []*meter
+	for i := range storm + 2 {
+		m := &meter{clock: &clock, cost: broadcasts, batch: fullBatch}
+		if i >= storm {
+			m.cost = unicast
+		}
+		meters = append(meters, m)
+		w.active = append(w.active, &entry{src: m, id: -1})
+	}
+	for clock < 10e9 {
+		w.round(clock)
+	}
+	fair := clock / int64(len(meters))
+	for i, m := range meters[storm:] {
+		if m.spent < fair*9/10 {
+			t.Errorf("unicast source %d had %d, %d would be fair", i, m.spent, fair)
+		}
+		if most := int64(storm*broadcasts + 2*(share+unicast)); m.pause > most {
+			t.Errorf("unicast source %d waited for %d, which is more than %d", i, m.pause, most)
+		}
 	}
 }
 
