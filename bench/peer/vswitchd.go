@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"vswitchd/bench/load"
 	"vswitchd/internal/control"
@@ -16,9 +18,10 @@ import (
 // vswitchd is vswitchd with one worker.
 type vswitchd struct {
 	*process
-	name string
-	dir  string
-	api  *control.Client
+	name    string
+	dir     string
+	api     *control.Client
+	started time.Time
 }
 
 // StartVswitchd starts vswitchd.
@@ -28,10 +31,57 @@ func StartVswitchd(l *Lab, o Options) (BackEnd, error) {
 
 // StartProgram starts a vswitchd that is somewhere else, under another name.
 func StartProgram(l *Lab, o Options, name, program string) (BackEnd, error) {
-	v := &vswitchd{name: name, dir: l.Dir, api: control.NewClient(filepath.Join(l.Dir, "vswitchd.control"))}
+	v, err := launch(l, o, name, program)
+	if err != nil {
+		return nil, err
+	}
+	err = v.await("its control API answers", func() bool {
+		_, err := v.stats()
+		return err == nil
+	})
+	if err != nil {
+		v.Stop()
+		return nil, err
+	}
+	return v, nil
+}
+
+// StartTime returns how long vswitchd takes from its start until it listens, at its control socket and at that of its last
+// port. Then it is ended.
+func StartTime(l *Lab, o Options) (time.Duration, error) {
+	v, err := launch(l, o, "vswitchd", filepath.Join(l.Build, "vswitchd"))
+	if err != nil {
+		return 0, err
+	}
+	defer v.Stop()
+	last, _ := v.Socket(o.Ports - 1)
+	for _, path := range []string{v.control(), last} {
+		for !listens(path) {
+			if took := time.Since(v.started); took > patience {
+				return took, fmt.Errorf("vswitchd does not listen at %s after %v", path, took)
+			}
+		}
+	}
+	return time.Since(v.started), nil
+}
+
+// listens reports whether somebody listens at a socket.
+func listens(path string) bool {
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
+// launch starts the process.
+func launch(l *Lab, o Options, name, program string) (*vswitchd, error) {
+	v := &vswitchd{name: name, dir: l.Dir}
+	v.api = control.NewClient(v.control())
 	var config strings.Builder
 	fmt.Fprintf(&config, "[control]\nsocket = %q\nmetrics = %q\n[switch]\nsocket_dir = %q\nworkers = %d\n",
-		filepath.Join(l.Dir, "vswitchd.control"), o.Metrics, l.Dir, max(o.Workers, 1))
+		v.control(), o.Metrics, l.Dir, max(o.Workers, 1))
 	if l.CPU != AnyCPU {
 		fmt.Fprintf(&config, "cpus = [%d]\n", l.CPU)
 	}
@@ -55,20 +105,12 @@ func StartProgram(l *Lab, o Options, name, program string) (BackEnd, error) {
 		return nil, err
 	}
 	var err error
-	if v.process, err = l.start("vswitchd", cmd(program, "--config", file)); err != nil {
-		return nil, err
-	}
-	err = v.await("its control API answers", func() bool {
-		_, err := v.stats()
-		return err == nil
-	})
-	if err != nil {
-		v.Stop()
-		return nil, err
-	}
-	return v, nil
+	v.started = time.Now()
+	v.process, err = l.start("vswitchd", cmd(program, "--config", file))
+	return v, err
 }
 
+func (v *vswitchd) control() string       { return filepath.Join(v.dir, "vswitchd.control") }
 func (v *vswitchd) Name() string          { return v.name }
 func (v *vswitchd) Usage() (Usage, error) { return v.spent() }
 func (v *vswitchd) Stop()                 { v.stop() }

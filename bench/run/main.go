@@ -38,7 +38,7 @@ func run() error {
 	var (
 		rounds = flag.Int("rounds", 5, "how often every back-end takes its turn")
 		quick  = flag.Bool("quick", false, "two rounds of the main scenarios")
-		only   = flag.String("only", "", "regular expression that scenarios' names match")
+		only   = flag.String("only", "", "regular expression that scenarios' names match; \"footprint\" is one, too")
 		build  = flag.String("build", "build", "folder with vswitchd and what scripts/install-peers.sh gets")
 		doc    = flag.String("doc", "", "document whose section of results is replaced")
 		before = flag.String("before", "", "another vswitchd program, to be compared as well")
@@ -97,7 +97,8 @@ func run() error {
 			backEnds = append(backEnds, s)
 		}
 	}
-	if len(chosen) == 0 || len(backEnds) == 0 {
+	needs := match.MatchString(footprintName) && !*quick
+	if len(backEnds) == 0 || len(chosen) == 0 && !needs {
 		return errors.New("nothing is chosen")
 	}
 	if err := b.lab.HugePages(hugePages); err != nil {
@@ -108,6 +109,13 @@ func run() error {
 		return err
 	}
 	text := r.markdown()
+	if needs {
+		t, err := b.footprint()
+		if err != nil {
+			return err
+		}
+		text += t
+	}
 	fmt.Print(text)
 	if *doc == "" {
 		return nil
