@@ -16,18 +16,21 @@ type Tap struct {
 	fd     int
 	thread int
 	orders chan func()
-	bufs   [][]byte // frames to be sent
-	buf    []byte
-	ready  chan error // from the thread, when it ends
+	bufs   [tapBuffers][]byte // of frames to be sent, or received
+	ready  chan error         // from the thread, when it ends
 	done   chan error
 	stop   atomic.Bool
 
 	out, in atomic.Uint64
 }
 
+// tapBuffers is how many buffers a guest uses in turn, as many as a vhost-user port's ring has by default: frames go
+// to and from memory of the same size.
+const tapBuffers = 256
+
 // OpenTap opens a tap device in a namespace that has a name, and starts a thread in it, which is prepared by prepare.
 func OpenTap(namespace, name string, offloads bool, prepare func() error) (*Tap, error) {
-	t := &Tap{fd: -1, orders: make(chan func()), done: make(chan error), buf: make([]byte, headerLen+1<<16)}
+	t := &Tap{fd: -1, orders: make(chan func()), done: make(chan error)}
 	ready := make(chan error)
 	go func() {
 		ready <- within(namespace, func() error {
@@ -87,11 +90,12 @@ func (t *Tap) Close() {
 }
 
 func (t *Tap) fill(m *maker, flows int) error {
-	t.bufs = nil
-	for i := range flows {
-		b := make([]byte, headerLen+m.size)
-		m.fill(b, tagOf(guestEnd, i))
-		t.bufs = append(t.bufs, b)
+	if flows > tapBuffers {
+		return fmt.Errorf("%d flows, there are %d buffers", flows, tapBuffers)
+	}
+	for i := range t.bufs {
+		t.bufs[i] = make([]byte, headerLen+m.size)
+		m.fill(t.bufs[i], tagOf(guestEnd, i%flows))
 	}
 	return nil
 }
@@ -108,15 +112,16 @@ func (t *Tap) transmit(m *maker, tags []tag) error {
 }
 
 func (t *Tap) collect(f func(buf []byte) error) error {
+	buf := make([]byte, headerLen+1<<16)
 	for {
-		n, err := unix.Read(t.fd, t.buf)
+		n, err := unix.Read(t.fd, buf)
 		switch {
 		case err == unix.EAGAIN:
 			return nil
 		case err == nil:
 			t.in.Add(1)
-			t.buf[vnetHdrLen], t.buf[vnetHdrLen+1] = 1, 0 // num_buffers, which the kernel does not fill in
-			err = f(t.buf[:n])
+			buf[vnetHdrLen], buf[vnetHdrLen+1] = 1, 0 // num_buffers, which the kernel does not fill in
+			err = f(buf[:n])
 		}
 		if err != nil {
 			return fmt.Errorf("reading from a tap device: %w", err)
@@ -150,11 +155,12 @@ func (t *Tap) send() error {
 
 // receive receives until it is told to stop. It waits when there is nothing, as virtual machines' processes do.
 func (t *Tap) receive() error {
-	for !t.stop.Load() {
-		_, err := unix.Read(t.fd, t.buf)
+	for next := 0; !t.stop.Load(); {
+		_, err := unix.Read(t.fd, t.bufs[next])
 		switch err {
 		case nil:
 			t.in.Store(t.in.Load() + 1)
+			next = (next + 1) % tapBuffers
 		case unix.EAGAIN:
 			_, err = unix.Poll([]unix.PollFd{{Fd: int32(t.fd), Events: unix.POLLIN}}, 1)
 			if err != nil && err != unix.EINTR {
