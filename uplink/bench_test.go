@@ -119,14 +119,14 @@ func BenchmarkPoll(b *testing.B) {
 }
 
 // BenchmarkTransmit measures a batch of 64 frames to a veth, the far side's
-// reception, without a reader, included.
+// reception, without a reader, included. As in use, a worker waits for the uplink.
 func BenchmarkTransmit(b *testing.B) {
 	for _, size := range frameSizes {
 		for _, bypass := range []int{0, 1} {
 			b.Run(fmt.Sprintf("%s/bypass=%d", size, bypass), func(b *testing.B) {
 				newLab(b)
-				r := newRig(b, nil)
-				if err := unix.SetsockoptInt(r.u.sock.fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, bypass); err != nil {
+				r := begin(b, nil)
+				if err := unix.SetsockoptInt(r.u.sock.out, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, bypass); err != nil {
 					b.Fatal(err)
 				}
 				batch := slices.Repeat([]*vswitch.Frame{testFrames()[size]}, vswitch.MaxBatch)

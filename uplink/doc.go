@@ -55,6 +55,9 @@
 // the wire, and is the leanest for all others. Large slots buy back half of
 // that for eight times the resident memory.
 //
+// Frames are sent by a socket of its own, which nobody waits for: 64 B take 1.9 us to a veth instead of 2.2 us
+// (BenchmarkTransmit, medians of six runs, by turns).
+//
 // PACKET_QDISC_BYPASS is not used: to a veth it made no difference that could
 // be told from noise (64 B: 2.4 us without, 2.3 us with), and it would hide what the switch sends from tcpdump and go past
 // the operator's traffic control.

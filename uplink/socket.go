@@ -23,10 +23,14 @@ const (
 	sndBuf = 4 << 20
 )
 
-// A socket is an AF_PACKET socket bound to one interface index, with its ring.
-// It lives as long as the interface keeps its index and its slot size.
+// A socket is a pair of AF_PACKET sockets bound to one interface index: one that receives into its ring,
+// and one that sends. It lives as long as the interface keeps its index and its slot size.
+//
+// The one that sends is not the one that a worker waits for with epoll: each frame that has left the kernel makes
+// room in its sender's buffer, and epoll would be told of that.
 type socket struct {
-	fd    int
+	fd    int // receives
+	out   int // sends
 	index int
 	ring  *ring
 	rx    *receiver
@@ -63,6 +67,14 @@ func openSocket(cfg socketConfig) (_ *socket, err error) {
 	if err := s.setOptions(); err != nil {
 		return nil, err
 	}
+	if s.out, err = openSender(cfg.index); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(s.out)
+		}
+	}()
 	if s.ring, err = openRing(fd, cfg.ringSize, cfg.slotSize); err != nil {
 		return nil, err
 	}
@@ -130,10 +142,27 @@ func (s *socket) setOptions() error {
 	if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, rcvBuf/2) != nil {
 		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, rcvBuf/2)
 	}
-	if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sndBuf/2) != nil {
-		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sndBuf/2)
-	}
 	return nil
+}
+
+// openSender opens a socket that sends by an interface and receives nothing, since it is for no protocol.
+func openSender(index int) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("opening a socket to send: %w", err)
+	}
+	err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: index})
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("preparing a socket to send: %w", err)
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sndBuf/2) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sndBuf/2)
+	}
+	return fd, nil
 }
 
 // bound tells whether the socket is still attached to its interface. The kernel
@@ -166,5 +195,5 @@ func (s *socket) clearError() {
 
 // close ends the socket. Nobody may be polling it or sending on it.
 func (s *socket) close() error {
-	return errors.Join(s.ring.close(), unix.Close(s.fd))
+	return errors.Join(s.ring.close(), unix.Close(s.fd), unix.Close(s.out))
 }

@@ -77,7 +77,7 @@ func (u *Uplink) Transmit(frames []*vswitch.Frame) (sent int) {
 			frames = frames[1:]
 			continue
 		}
-		s, by := b.send(u.sock.fd, frames[:n], u.cfg.Counters)
+		s, by := b.send(u.sock.out, frames[:n], u.cfg.Counters)
 		sent, bytes = sent+s, bytes+by
 		frames = frames[n:]
 	}

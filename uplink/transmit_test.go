@@ -331,7 +331,7 @@ func TestTransmitToSlowLink(t *testing.T) {
 					Limit:      queue,
 				})
 			})
-			if err := unix.SetsockoptInt(r.u.sock.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<16); err != nil {
+			if err := unix.SetsockoptInt(r.u.sock.out, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<16); err != nil {
 				t.Fatal(err)
 			}
 			f := frameOf(ethernet(farMAC, guestMAC, ethExperimental, 1400, 0), vswitch.Offload{}, 1)
