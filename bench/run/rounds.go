@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"vswitchd/bench/peer"
 )
@@ -20,8 +21,11 @@ type results struct {
 
 type key struct{ backEnd, scenario string }
 
-// attempts is how often a measurement is tried that other processes disturb.
-const attempts = 5
+// attempts is how often a measurement is tried that other processes disturb, after a pause that is respite longer each time.
+const (
+	attempts = 7
+	respite  = time.Second
+)
 
 // rounds has each back-end take its turn n times.
 func (b *bench) rounds(n int, backEnds []starter, scenarios []scenario) (*results, error) {
@@ -102,7 +106,8 @@ func (r *results) mayExcuse(s scenario) bool { return s.options.Offloads }
 
 // try measures, again if the machine was too busy.
 func (b *bench) try(s scenario, be peer.BackEnd) (v value, err error) {
-	for range attempts {
+	for n := range attempts {
+		time.Sleep(time.Duration(n) * respite)
 		if v, err = b.measure(s, be); !errors.Is(err, errBusy) {
 			return v, err
 		}
