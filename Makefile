@@ -65,7 +65,7 @@ bench: tools ## Go benchmarks
 
 # Two processors, and nothing else to do for them. BENCH=--quick is a short run, BENCH='--only TCP' a part of it.
 BENCH ?= --doc docs/performance.md
-bench-peers: lab build ## vswitchd side by side with OVS-DPDK and DPDK's vhost; writes docs/performance.md (as root)
+bench-peers: lab build ## vswitchd side by side with OVS-DPDK, DPDK's vhost and a Linux bridge; writes docs/performance.md (as root)
 	@scripts/install-peers.sh
 	go build -trimpath -o build/bench-run ./bench/run
 	build/bench-run $(BENCH)

@@ -17,6 +17,9 @@
 //	c, err := g.Check(100_000)                // numbered frames, each looked at
 //	r, err := g.Saturate(time.Second, 2*time.Second)
 //
+// A [Line] is traffic between one guest and a network interface behind the back-end's uplink. The guest may be at a
+// tap device as well.
+//
 // # What is counted
 //
 // A frame counts as sent when the back-end has returned its buffer, and as received when

@@ -1,5 +1,6 @@
 // Command run measures vswitchd side by side with Open vSwitch with DPDK and with DPDK's bare
-// vhost library: each back-end gets one processor, the load generator the other one.
+// vhost library: each back-end gets one processor, the load generator the other one. Frames that
+// cross an uplink are measured next to Open vSwitch and a Linux bridge.
 //
 // Back-ends take turns, A B C A B C and so on, so that what else happens on the machine happens to all
 // of them. What is compared are ratios inside a round; of these the median is told, and the
