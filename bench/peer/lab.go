@@ -56,10 +56,11 @@ func (l *Lab) Close() error {
 
 // start starts a process on the back-ends' processor, with its output in a file of the lab's.
 func (l *Lab) start(name string, cmd *exec.Cmd) (*process, error) {
-	return l.startOn(l.CPU, name, cmd)
+	return l.startOn(l.CPU, 0, name, cmd)
 }
 
-func (l *Lab) startOn(cpu int, name string, cmd *exec.Cmd) (*process, error) {
+// startOn starts a process on a processor, with a priority as Boost has it; 0: none.
+func (l *Lab) startOn(cpu, priority int, name string, cmd *exec.Cmd) (*process, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -74,7 +75,7 @@ func (l *Lab) startOn(cpu int, name string, cmd *exec.Cmd) (*process, error) {
 		cmd.Stdout = log
 	}
 	cmd.Stderr = log
-	p := &process{lab: l, cpu: cpu, cmd: cmd, log: log.Name(), exited: make(chan struct{})}
+	p := &process{lab: l, cpu: cpu, priority: priority, cmd: cmd, log: log.Name(), exited: make(chan struct{})}
 	if err := p.start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}

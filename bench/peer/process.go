@@ -19,11 +19,12 @@ const patience = 30 * time.Second
 
 // A process is one that the lab has started.
 type process struct {
-	lab    *Lab
-	cpu    int
-	cmd    *exec.Cmd
-	log    string
-	exited chan struct{}
+	lab      *Lab
+	cpu      int
+	priority int
+	cmd      *exec.Cmd
+	log      string
+	exited   chan struct{}
 }
 
 // start starts the process on its processor. It does not outlive us, however we end.
@@ -51,6 +52,11 @@ func (p *process) start() error {
 func (p *process) startHere() error {
 	if err := Pin(p.cpu); err != nil {
 		return err
+	}
+	if p.priority > 0 { // which the process inherits
+		if err := Boost(unix.Gettid(), p.priority); err != nil {
+			return err
+		}
 	}
 	return p.cmd.Start()
 }

@@ -38,7 +38,7 @@ func startTestpmd(l *Lab, cpu int, name string, env, args []string) (*testpmd, e
 	if t.stdin, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	if t.process, err = l.startOn(cpu, name, cmd); err != nil {
+	if t.process, err = l.startOn(cpu, 0, name, cmd); err != nil {
 		return nil, err
 	}
 	if _, err := t.do(); err != nil {
