@@ -42,8 +42,9 @@ func (b *bridge) start(o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	// A bridge that snoops on multicast joins a group and says so, in frames of its own.
 	for _, s := range [][]string{
-		{"link", "add", bridgeName, "type", "bridge"},
+		{"link", "add", bridgeName, "type", "bridge", "mcast_snooping", "0"},
 		{"link", "set", tapName, "master", bridgeName, "up"},
 		{"link", "set", nearEnd, "master", bridgeName},
 		{"link", "set", bridgeName, "up"},
