@@ -77,6 +77,7 @@ port = "nobody"
 		":15: port.c.socket: ",
 		":16: port.c.queues: ",
 		":17: port.a: defined twice, first in line 6",
+		`:19: uplink.lan.interface: there is no network interface "no-such-if"`,
 		":22: fdb[0].port: ",
 	}
 	for _, run := range []struct {

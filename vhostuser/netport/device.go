@@ -125,31 +125,38 @@ func (p *Port) RingStarted(r vhostuser.Ring) error {
 	if r.Index%2 == 0 {
 		p.updateCaps() // another driver may have other buffers
 		p.rx[r.Index/2].start(r, p.features)
+		p.ringsChanged()
 	} else if err := p.tx[r.Index/2].start(r, p.features); err != nil {
 		return fmt.Errorf("ring %d: %w", r.Index, err)
 	}
-	p.ringsChanged()
 	return nil
 }
 
 // RingEnabled implements vhostuser.Device.
 func (p *Port) RingEnabled(index int, enabled bool) {
-	if index%2 == 0 {
-		p.rx[index/2].enable(enabled)
-	} else {
+	if index%2 != 0 {
 		p.tx[index/2].enable(enabled)
+		return
 	}
+	q := p.rx[index/2]
+	if !enabled {
+		p.withoutReceiver(q)
+		q.enable(false)
+		return
+	}
+	q.enable(true)
 	p.ringsChanged()
 }
 
 // RingStopped implements vhostuser.Device.
 func (p *Port) RingStopped(index int) {
-	if index%2 == 0 {
-		p.rx[index/2].stop()
-	} else {
+	if index%2 != 0 {
 		p.tx[index/2].stop()
+		return
 	}
-	p.ringsChanged()
+	q := p.rx[index/2]
+	p.withoutReceiver(q)
+	q.stop()
 }
 
 // Quiesce implements vhostuser.Device.
@@ -171,12 +178,16 @@ func (p *Port) Quiesce() (resume func()) {
 }
 
 // ringsChanged works out again which receiveqs frames can go to.
-func (p *Port) ringsChanged() {
+func (p *Port) ringsChanged() { p.withoutReceiver(nil) }
+
+// withoutReceiver does so, leaving out one that is about to be disabled or stopped: who finds
+// it so has to find where else to send.
+func (p *Port) withoutReceiver(gone *rxQueue) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	receivers := []*rxQueue{}
 	for _, q := range p.rx {
-		if q.receiving() {
+		if q != gone && q.receiving() {
 			receivers = append(receivers, q)
 		}
 	}

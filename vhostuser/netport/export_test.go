@@ -6,9 +6,12 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// TransmitLater returns a Transmit that has looked up the port's only receiveq and
-// gone no further.
-func (p *Port) TransmitLater() func([]*vswitch.Frame) int { return (*p.receivers.Load())[0].transmit }
+// TransmitLater returns a Transmit that has chosen the port's first receiveq and gone no
+// further.
+func (p *Port) TransmitLater() func([]*vswitch.Frame) int {
+	set := p.receivers.Load()
+	return func(frames []*vswitch.Frame) int { return p.transmitTo((*set)[0], set, frames) }
+}
 
 // Locks returns the locks of all queues.
 func (p *Port) Locks() (locks []*sync.Mutex) {

@@ -1,9 +1,11 @@
 package netport_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	vswitch "vswitchd/switch"
 )
@@ -202,6 +204,58 @@ func TestQueuesComeAndGo(t *testing.T) {
 
 // A worker is kicked when it has asked for that, and told of chains that came
 // before it did.
+// Frames on their way to a queue that is disabled or stopped just then go to another one.
+func TestFramesFollowTheQueuesThatAreLeft(t *testing.T) {
+	for name, end := range map[string]func(b *guest, index int){
+		"disabled": func(b *guest, index int) { b.port.RingEnabled(index, false) },
+		"stopped":  func(b *guest, index int) { b.port.RingStopped(index) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			a, b := l.newGuest(guestConfig{}), l.newGuest(guestConfig{queues: 2})
+			b.post(b.rx[1], 1, 300)
+			late := b.port.TransmitLater() // to the first queue
+			frame := a.frameTo(b, 60)
+			end(b, 0)
+			if n := late([]*vswitch.Frame{{Head: frame, Len: len(frame)}}); n != 1 {
+				t.Errorf("%d frames sent", n)
+			}
+			if f, ok := b.receive(b.rx[1]); !ok || !bytes.Equal(f.frame, frame) {
+				t.Errorf("frame on the other queue: %v, %x", ok, f.frame)
+			}
+			b.dropped(nil)
+		})
+	}
+}
+
+// A queue is no receiver any more when it is disabled or stopped: whoever finds it so can
+// look for another one.
+func TestQueueIsNoReceiverBeforeItIsDisabled(t *testing.T) {
+	for name, end := range map[string]func(b *guest){
+		"disabled": func(b *guest) { b.port.RingEnabled(0, false) },
+		"stopped":  func(b *guest) { b.port.RingStopped(0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			b := l.newGuest(guestConfig{queues: 2})
+			lock := b.port.Locks()[0] // of the first receiveq: what it is cannot change
+			lock.Lock()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				end(b)
+			}()
+			for deadline := time.Now().Add(10 * time.Second); b.port.Receiving() != 1 && !t.Failed(); time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Error("it is a receiver")
+				}
+			}
+			lock.Unlock()
+			<-done
+		})
+	}
+}
+
 func TestKicks(t *testing.T) {
 	for name, features := range map[string]uint64{"flags": modern, "event index": modern | eventIdx} {
 		t.Run(name, func(t *testing.T) {

@@ -12,26 +12,27 @@ import (
 
 // Transmit implements vswitch.Port.
 func (p *Port) Transmit(frames []*vswitch.Frame) (sent int) {
-	receivers := *p.receivers.Load()
-	switch len(receivers) {
+	set := p.receivers.Load()
+	switch len(*set) {
 	case 0:
 		p.counters.Drop(vswitch.DropDown, len(frames))
 		return 0
 	case 1:
-		return receivers[0].transmit(frames)
+		return p.transmitTo((*set)[0], set, frames)
 	}
-	return transmitSpread(receivers, frames)
+	return p.transmitSpread(set, frames)
 }
 
 // transmitSpread sends each flow's frames to a receiveq of its own, in order.
-func transmitSpread(receivers []*rxQueue, frames []*vswitch.Frame) (sent int) {
+func (p *Port) transmitSpread(set *[]*rxQueue, frames []*vswitch.Frame) (sent int) {
 	var (
 		queue [vswitch.MaxBatch]uint16
 		group [vswitch.MaxBatch]*vswitch.Frame
 	)
 	const done = ^uint16(0)
+	receivers := *set
 	for len(frames) > vswitch.MaxBatch {
-		sent += transmitSpread(receivers, frames[:vswitch.MaxBatch])
+		sent += p.transmitSpread(set, frames[:vswitch.MaxBatch])
 		frames = frames[vswitch.MaxBatch:]
 	}
 	for i, f := range frames {
@@ -50,19 +51,35 @@ func transmitSpread(receivers []*rxQueue, frames []*vswitch.Frame) (sent int) {
 				queue[j] = done
 			}
 		}
-		sent += receivers[d].transmit(group[:n])
+		sent += p.transmitTo(receivers[d], set, group[:n])
 	}
 	return sent
 }
 
+// transmitTo sends frames to a receiveq of a set of receivers. Another set has come instead if
+// the queue was disabled or stopped meanwhile: the frames go to the first of that one then.
+// A guest that changes its number of queues under traffic loses none. (A front-end that
+// does nothing but change it does not keep a worker for longer.)
+func (p *Port) transmitTo(q *rxQueue, set *[]*rxQueue, frames []*vswitch.Frame) (sent int) {
+	if n, ok := q.transmit(frames); ok {
+		return n
+	}
+	if now := p.receivers.Load(); now != set && len(*now) > 0 {
+		if n, ok := (*now)[0].transmit(frames); ok {
+			return n
+		}
+	}
+	p.counters.Drop(vswitch.DropDown, len(frames))
+	return 0
+}
+
 // transmit copies frames into receive buffers, publishes them together and signals
-// the guest at most once.
-func (q *rxQueue) transmit(frames []*vswitch.Frame) int {
+// the guest at most once. It is not ok if the queue is not one to receive.
+func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.vq == nil || !q.enabled || q.port.failed.Load() {
-		q.port.counters.Drop(vswitch.DropDown, len(frames))
-		return 0
+		return 0, false
 	}
 	q.batch.Reset()
 	q.group = group{frames: len(frames)}
@@ -77,7 +94,7 @@ func (q *rxQueue) transmit(frames []*vswitch.Frame) int {
 	q.finish()
 	q.port.counters.TxFrames.Add(uint64(q.sent))
 	q.port.counters.TxBytes.Add(uint64(q.bytes))
-	return q.sent
+	return q.sent, true
 }
 
 // attempt transmits frames from q.next on. It returns true when it ran into a fault
