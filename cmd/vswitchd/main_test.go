@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -113,6 +114,25 @@ func TestEndsThatNeedNoSwitch(t *testing.T) {
 			t.Errorf("vswitchd %s: exit code %d\nstdout: %s\nstderr: %s\nwant %d\nstdout: %s\nstderr: %s",
 				tt.args, code, stdout, stderr, tt.code, tt.stdout, tt.stderr)
 		}
+	}
+}
+
+// The file that tells management software of the program, as docs/interop/vhost-user.json of
+// QEMU specifies, agrees with what the program says of itself.
+func TestDescription(t *testing.T) {
+	b, err := os.ReadFile("../../qemu-examples/50-vswitchd.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Description, Type, Binary string }
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&file); err != nil || file.Description == "" || filepath.Base(file.Binary) != "vswitchd" {
+		t.Errorf("%+v, %v", file, err)
+	}
+	var said struct{ Type string }
+	if _, stdout, _ := finish(t, "--print-capabilities"); json.Unmarshal([]byte(stdout), &said) != nil || said.Type != file.Type {
+		t.Errorf("type %q, and the file says %q", said.Type, file.Type)
 	}
 }
 
