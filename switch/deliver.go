@@ -30,6 +30,9 @@ type batch struct {
 
 	unknown, mcast, bcast uint64 // those of them that are flooded, and why
 
+	offloads bool // something is left to be done to some of them
+	longest  int  // Len of the longest
+
 	groups  [MaxBatch]group // destinations of unicast frames
 	ngroups int
 	groupOf [maxPorts]uint8 // by port id: index into groups plus 1, or 0
@@ -167,31 +170,36 @@ func received(c *Counters, frames []Frame) {
 // for the others as well, unless they have tags.
 func (in *Inlet) classify(frames []Frame) {
 	b := &in.batch
-	b.touched = 0
+	b.touched, b.offloads = 0, false
 	lastSrc, lastDst := noKey, noKey
 	var srcHash, dstHash hash
 	untagged, carried := b.src.vlan.untagged()
 	var r *run
 	same := beginNone // what frames of r begin with, if others may join it
-	bytes := 0
+	bytes, longest := 0, 0
 	for i := range frames {
 		f := &frames[i]
 		bytes += f.Len
+		longest = max(longest, f.Len)
 		if len(f.Head) < MinFrameLen {
 			b.drop(DropTooShort, 1)
 			continue
 		}
 		begin := beginning{binary.BigEndian.Uint64(f.Head), binary.BigEndian.Uint64(f.Head[6:])}
 		if begin == same && f.Len <= MaxFrameLen {
-			if !f.Offload.isZero() && !checkOffload(f) {
-				b.drop(DropBadOffload, 1)
-				continue
+			if !f.Offload.isZero() {
+				b.offloads = true
+				if !checkOffload(f) {
+					b.drop(DropBadOffload, 1)
+					continue
+				}
 			}
 			f.verdict = untagged
 			r.frames |= 1 << i
 			continue
 		}
 		dst, src, etype := addr(begin[0]>>16), addr(begin[1]>>16), uint16(begin[1])
+		b.offloads = b.offloads || !f.Offload.isZero()
 		if why, ok := fit(f, dst, src); !ok {
 			b.drop(why, 1)
 			continue
@@ -215,6 +223,7 @@ func (in *Inlet) classify(frames []Frame) {
 		r.frames, r.first, r.dst = 1<<i, i, dst
 		r.srcKey, r.srcHash, r.dstHash = lastSrc, srcHash, dstHash
 	}
+	b.longest = longest
 	b.src.counters.RxFrames.Add(uint64(len(frames)))
 	b.src.counters.RxBytes.Add(uint64(bytes))
 }
@@ -457,5 +466,19 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 			}
 		}
 	}
-	in.repair.transmit(v.port, out, v.counters)
+	if b.fits(v) {
+		v.port.Transmit(out)
+	} else {
+		in.repair.transmit(v.port, out, v.counters)
+	}
+}
+
+// fits reports whether port v takes every frame of the batch as it is. That is known
+// without looking at them if nothing is to be done to any.
+func (b *batch) fits(v *portView) bool {
+	if b.offloads || b.shaped {
+		return false
+	}
+	mtu := v.port.Caps().MTU
+	return mtu == 0 || b.longest <= etherLen+mtu
 }

@@ -10,7 +10,7 @@ type Port interface {
 	// the reason that applies for each frame that did not.
 	Transmit(frames []*Frame) (sent int)
 
-	// Caps tells what the port takes now. It is called once for each
-	// Transmit and may change whenever a guest's driver is loaded.
+	// Caps tells what the port takes now. It is called before each Transmit
+	// and may change whenever a guest's driver is loaded.
 	Caps() Caps
 }

@@ -30,11 +30,11 @@ func (q *Queue) Complete(c *Chain, n uint32) {
 // CompleteAll records that all chains of b are done and that nothing was written into
 // them, as Complete does for each one.
 func (q *Queue) CompleteAll(b *Batch) {
-	had := len(q.done)
-	q.done = slices.Grow(q.done, len(b.Chains))[:had+len(b.Chains)]
-	done := q.done[had:]
-	for i := range done {
-		done[i] = completion{name: b.Chains[i].name}
+	had, chains := len(q.done), b.Chains
+	q.done = slices.Grow(q.done, len(chains))[:had+len(chains)]
+	done := q.done[had:][:len(chains)]
+	for i := range chains {
+		done[i] = completion{name: chains[i].name}
 	}
 }
 

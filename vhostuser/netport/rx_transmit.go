@@ -177,10 +177,10 @@ const longStep = 17
 // putDirect copies frames from q.next on, in order, as long as there are chains in the
 // batch and each frame goes into the first piece of one.
 func (q *rxQueue) putDirect(frames []*vswitch.Frame) {
-	chains, hdrLen := q.batch.Chains, q.hdrLen
-	for q.next < len(frames) && q.taken < len(chains) {
-		f, c := frames[q.next], &chains[q.taken]
-		need := hdrLen + f.Len
+	hdrLen, frames, chains := q.hdrLen, frames[q.next:], q.batch.Chains[q.taken:]
+	frames = frames[:min(len(frames), len(chains))]
+	for i, f := range frames {
+		c, need := &chains[i], hdrLen+f.Len
 		if len(c.Writable) == 0 || len(c.Readable) != 0 || len(c.Writable[0]) < need {
 			return
 		}
