@@ -77,17 +77,12 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 		}
 		ports = append(ports, p)
 	}
-	ours, err := peer.ThreadClock(os.Getpid(), unix.Gettid())
+	clocks, err := newClocks()
 	if err != nil {
 		return v, err
 	}
-	defer ours.Close()
-	var theirs peer.Clock
-	s.traffic.Waited = func() time.Duration {
-		_, a := ours.Read()
-		_, b := theirs.Read()
-		return a + b
-	}
+	defer clocks.close()
+	s.traffic.Waited = clocks.waited
 	g, err := load.NewGenerator(ports, s.traffic)
 	if err != nil {
 		return v, err
@@ -110,15 +105,10 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 	if c.Strays != 0 {
 		return v, fmt.Errorf("%d frames went to others as well", c.Strays)
 	}
-	work, err := be.Work()
+	work, err := clocks.follow(be, idle)
 	if err != nil {
 		return v, err
 	}
-	tid := work.Since(idle) // the one that moves frames
-	if theirs, err = peer.ThreadClock(be.PID(), tid); err != nil {
-		return v, err
-	}
-	defer theirs.Close()
 	lost := int64(c.Lost)
 	if err := boosted(undisturbed(work), func() error {
 		n, err := v.take(s, g, be)
@@ -142,6 +132,36 @@ func undisturbed(threads peer.Work) map[int]int {
 		priorities[tid] = 1
 	}
 	return priorities
+}
+
+// clocks tell how long threads have waited for their processors: the generator's, which is the
+// caller's, and once it is known the one of the back-end that moves frames.
+type clocks struct{ ours, theirs peer.Clock }
+
+func newClocks() (c *clocks, err error) {
+	c = new(clocks)
+	c.ours, err = peer.ThreadClock(os.Getpid(), unix.Gettid())
+	return c, err
+}
+
+func (c *clocks) waited() time.Duration {
+	_, a := c.ours.Read()
+	_, b := c.theirs.Read()
+	return a + b
+}
+
+// follow finds the thread that has worked most since the back-end was idle, and returns what all
+// of them have done.
+func (c *clocks) follow(be peer.BackEnd, idle peer.Work) (work peer.Work, err error) {
+	if work, err = be.Work(); err == nil {
+		c.theirs, err = peer.ThreadClock(be.PID(), work.Since(idle))
+	}
+	return work, err
+}
+
+func (c *clocks) close() {
+	c.ours.Close()
+	c.theirs.Close()
 }
 
 // boosted does something while threads run before all others, with the given priorities.

@@ -3,10 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"vswitchd/bench/load"
 	"vswitchd/bench/peer"
@@ -29,17 +25,12 @@ func (b *bench) measureWired(s scenario, be peer.BackEnd) (v value, err error) {
 		return v, err
 	}
 	defer end()
-	ours, err := peer.ThreadClock(os.Getpid(), unix.Gettid())
+	clocks, err := newClocks()
 	if err != nil {
 		return v, err
 	}
-	defer ours.Close()
-	var theirs peer.Clock
-	s.traffic.Waited = func() time.Duration {
-		_, a := ours.Read()
-		_, b := theirs.Read()
-		return a + b
-	}
+	defer clocks.close()
+	s.traffic.Waited = clocks.waited
 	line, err := load.NewLine(guest, far, s.traffic, s.inbound)
 	if err != nil {
 		return v, err
@@ -53,15 +44,10 @@ func (b *bench) measureWired(s scenario, be peer.BackEnd) (v value, err error) {
 	} else if err != nil {
 		return v, err
 	}
-	work, err := be.Work()
+	work, err := clocks.follow(be, idle)
 	if err != nil {
 		return v, err
 	}
-	tid := work.Since(idle) // the one that moves frames
-	if theirs, err = peer.ThreadClock(be.PID(), tid); err != nil {
-		return v, err
-	}
-	defer theirs.Close()
 	// What the kernel does for the back-end runs before it, or a back-end that polls for ever would starve itself.
 	kernel, err := peer.SoftIRQ(backEndCPU)
 	if err != nil {

@@ -42,13 +42,14 @@ func TestReconnectsLeakNothing(t *testing.T) {
 	for i := range leave {
 		round(i)
 	}
+	// The last of these may not be gone altogether: it may be fewer in the end, not more.
 	fds, maps, goroutines := openFiles(t), mappings(t), runtime.NumGoroutine()
 	for i := range 200 {
 		round(i)
 	}
-	l.until("no file descriptor is left", func() bool { return openFiles(t) == fds })
-	l.until("no mapping is left", func() bool { return mappings(t) == maps })
-	l.until("no goroutine is left", func() bool { return runtime.NumGoroutine() == goroutines })
+	l.until("no file descriptor is left", func() bool { return openFiles(t) <= fds })
+	l.until("no mapping is left", func() bool { return mappings(t) <= maps })
+	l.until("no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
 	if n := l.port("a").Counters.Reconnects; n != uint64(200+len(leave)-1) {
 		t.Errorf("%d reconnects counted", n)
 	}
