@@ -72,6 +72,7 @@ link_qemu() {
 # libraries that the program loads, and the drivers named here, are fetched.
 link_testpmd() {
 	local run=$LAB/dpdk-testpmd tree=$LAB/tree/dpdk-testpmd program package libraries
+	[ ! -x "$tree/usr/bin/dpdk-testpmd" ] || wrap_testpmd
 	testpmd_runs "$run" && return
 	lock
 	rm -f "$run"
@@ -93,14 +94,12 @@ link_testpmd() {
 	unpack "$tree.libraries" $libraries
 	cp -a "$tree.libraries/." "$tree"
 	rm -rf "$tree.libraries"
-	# The drivers are preloaded: as plugins (-d) DPDK refuses them where everybody may write to a directory on the way, /tmp for one.
-	local driver drivers=
-	for driver in bus_vdev bus_pci mempool_ring net_virtio net_vhost net_tap; do
-		drivers+=" \"\$tree\"/usr/lib/*-linux-gnu/librte_$driver.so.[0-9][0-9]"
-	done
-	wrap dpdk-testpmd env "LD_PRELOAD=\"\$(echo$drivers) \$LD_PRELOAD\"" '"$tree/usr/bin/dpdk-testpmd"'
+	wrap_testpmd
 	testpmd_runs "$run" || die "the unpacked dpdk-testpmd does not run: $("$run" --help 2>&1 | head -n 3)"
 }
+
+# wrap_testpmd is for a tree of an earlier run of this script as well: what wrap_dpdk writes may have changed.
+wrap_testpmd() { wrap_dpdk "$LAB/dpdk-testpmd" tree/dpdk-testpmd usr/bin/dpdk-testpmd bus_vdev bus_pci mempool_ring net_virtio net_vhost net_tap; }
 
 testpmd_runs() { [[ $("$1" --help 2>&1) == *"EAL common options"* ]]; }
 

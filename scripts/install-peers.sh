@@ -21,6 +21,7 @@ ovs_runs() {
 # link_ovs makes build/lab/ovs run the machine's own Open vSwitch if that has DPDK, else one from the private apt. Nothing is installed: a
 # package that is would start a switch.
 link_ovs() {
+	[ -L "$OVS/ovs-vswitchd" ] || [ ! -d "$LAB/tree/ovs" ] || wrap_ovs
 	ovs_runs && return
 	lock
 	rm -rf "$OVS"
@@ -35,7 +36,7 @@ link_ovs() {
 	else
 		private_apt
 		unpack "$LAB/tree/ovs" openvswitch-switch-dpdk openvswitch-switch $(private_packages '^librte-(mempool-ring|bus-vdev|bus-pci|net-af-packet)-?[0-9]+$')
-		run ovs-vswitchd usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
+		wrap_ovs
 		run ovsdb-server usr/sbin/ovsdb-server
 		for command in ovsdb-tool ovs-vsctl ovs-appctl ovs-ofctl; do
 			run "$command" "usr/bin/$command"
@@ -45,20 +46,21 @@ link_ovs() {
 	ovs_runs || die "the unpacked Open vSwitch does not run: $("$OVS/ovs-vswitchd" --version 2>&1 | head -n 3)"
 }
 
-# run NAME PROGRAM makes build/lab/ovs/NAME run a program of the unpacked tree with that tree's libraries. DPDK's drivers are preloaded: as
-# plugins it refuses them where everybody may write to a directory on the way, /tmp for one.
+# run NAME PROGRAM makes build/lab/ovs/NAME run a program of the unpacked tree with that tree's libraries.
 run() {
 	cat >"$OVS/$1" <<-EOF
 		#!/bin/sh
 		tree=\$(dirname "\$(readlink -f "\$0")")/../tree/ovs
 		export LD_LIBRARY_PATH="\$(echo "\$tree"/usr/lib/*-linux-gnu):\$(echo "\$tree"/lib/*-linux-gnu)"
-		drivers=
-		[ "$1" != ovs-vswitchd ] || for driver in bus_vdev bus_pci mempool_ring net_af_packet; do
-			drivers="\$drivers \$(echo "\$tree"/usr/lib/*-linux-gnu/librte_\$driver.so.[0-9][0-9])"
-		done
-		exec env LD_PRELOAD="\$drivers \$LD_PRELOAD" "\$tree/$2" "\$@"
+		exec "\$tree/$2" "\$@"
 	EOF
 	chmod +x "$OVS/$1"
+}
+
+# wrap_ovs is for a tree of an earlier run of this script as well: what wrap_dpdk writes may have changed.
+wrap_ovs() {
+	wrap_dpdk "$OVS/ovs-vswitchd" ../tree/ovs usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk \
+		bus_vdev bus_pci mempool_ring net_af_packet
 }
 
 mkdir -p "$OVS"

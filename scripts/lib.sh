@@ -159,3 +159,31 @@ unpack() {
 		{ cat "$APT/download.log" >&2; die "cannot download $*"; }
 	unpack_debs "$tmp" "$dir"
 }
+
+# wrap_dpdk FILE TREE PROGRAM DRIVER...: makes FILE run a DPDK program of an unpacked tree with that tree's libraries and
+# drivers. TREE is relative to FILE's folder, PROGRAM to the tree.
+#
+# The drivers are preloaded: as plugins (-d) DPDK refuses them where everybody may write to a directory on the way, /tmp
+# for one. A DPDK that is installed on the machine has a folder of plugins, and every DPDK of that version loads all of
+# them; a driver that is loaded twice aborts the program. So the program runs where that folder is empty, in a mount
+# namespace.
+wrap_dpdk() {
+	local file=$1 tree=$2 program=$3
+	shift 3
+	cat >"$file.tmp" <<-EOF
+		#!/bin/sh
+		tree=\$(dirname "\$(readlink -f "\$0")")/$tree
+		libraries=\$(echo "\$tree"/usr/lib/*-linux-gnu):\$(echo "\$tree"/lib/*-linux-gnu)
+		drivers=
+		for driver in $*; do
+			drivers="\$drivers \$(echo "\$tree"/usr/lib/*-linux-gnu/librte_\$driver.so.[0-9][0-9])"
+		done
+		set -- env "LD_LIBRARY_PATH=\$libraries" "LD_PRELOAD=\$drivers \$LD_PRELOAD" "\$tree/$program" "\$@"
+		for plugins in /usr/lib/*-linux-gnu/dpdk; do
+			[ ! -d "\$plugins" ] || exec unshare --mount sh -c 'mount -t tmpfs -o ro none "\$0" && exec "\$@"' "\$plugins" "\$@"
+		done
+		exec "\$@"
+	EOF
+	chmod +x "$file.tmp"
+	mv "$file.tmp" "$file"
+}

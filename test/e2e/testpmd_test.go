@@ -54,6 +54,12 @@ func newTestpmd(t *testing.T, ports []testpmdPort, args ...string) *testpmd {
 // launchTestpmd also takes options for DPDK's environment, and does not wait.
 func launchTestpmd(t *testing.T, options []string, ports []testpmdPort, args ...string) *testpmd {
 	t.Helper()
+	return runTestpmdCommand(t, testpmdCommand(t, options, ports, args...))
+}
+
+// testpmdCommand is the command line that launchTestpmd runs, with huge pages for it.
+func testpmdCommand(t *testing.T, options []string, ports []testpmdPort, args ...string) []string {
+	t.Helper()
 	root, err := vm.Root()
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +67,7 @@ func launchTestpmd(t *testing.T, options []string, ports []testpmdPort, args ...
 	prefix := fmt.Sprintf("vswitchd-%d", os.Getpid())
 	t.Cleanup(func() { os.RemoveAll("/var/run/dpdk/" + prefix) })
 	eal := []string{
-		"-oL", filepath.Join(root, "build", "lab", "dpdk-testpmd"),
+		"stdbuf", "-oL", filepath.Join(root, "build", "lab", "dpdk-testpmd"),
 		"-l", "0,1", "--no-pci", "--no-telemetry", "--huge-dir", hugepages(t), "--single-file-segments", "--file-prefix", prefix,
 	}
 	eal = append(eal, options...)
@@ -70,8 +76,15 @@ func launchTestpmd(t *testing.T, options []string, ports []testpmdPort, args ...
 		eal = append(eal, "--vdev", fmt.Sprintf("net_virtio_user%d,path=%s,mac=%s,%s", i, p.socket, p.mac, device))
 	}
 	eal = append(eal, "--", "--interactive", "--no-lsc-interrupt", "--total-num-mbufs=32768")
-	p := &testpmd{t: t, cmd: exec.Command("stdbuf", append(eal, args...)...)}
+	return append(eal, args...)
+}
+
+// runTestpmdCommand starts a command that becomes testpmd.
+func runTestpmdCommand(t *testing.T, command []string) *testpmd {
+	t.Helper()
+	p := &testpmd{t: t, cmd: exec.Command(command[0], command[1:]...)}
 	p.cmd.Stdout, p.cmd.Stderr = p, p
+	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
