@@ -45,7 +45,7 @@ func newChannel(fd int, acks bool) (*channel, error) {
 	}
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("back-end channel: %w", err)
+		return nil, fmt.Errorf("back-end channel: %w", nameFileLimit(err))
 	}
 	f := os.NewFile(uintptr(own), "back-end channel")
 	defer f.Close() // package net duplicates it

@@ -84,6 +84,9 @@ func (c *Conn) recvHeader(m *Message) error {
 		if ferr := m.addFDs(c.oob[:oobn]); ferr != nil {
 			return ferr
 		}
+		if flags&unix.MSG_CTRUNC != 0 && len(m.FDs) < MaxFDs {
+			return fmt.Errorf("receiving file descriptors: %w", whyWithheld())
+		}
 		if flags&unix.MSG_CTRUNC != 0 || len(m.FDs) > MaxFDs {
 			return fmt.Errorf("%w: more than %d file descriptors", ErrMalformed, MaxFDs)
 		}
@@ -99,6 +102,17 @@ func (c *Conn) recvHeader(m *Message) error {
 		}
 	}
 	return nil
+}
+
+// whyWithheld returns why the kernel did not open file descriptors here for which there was
+// room in the message.
+func whyWithheld() error {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nameFileLimit(err)
+	}
+	closeFD(fd)
+	return errors.New("the kernel has withheld some, as security modules have it do")
 }
 
 // addFDs adds the file descriptors in ancillary data to the message. On an

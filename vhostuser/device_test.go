@@ -231,6 +231,7 @@ type harness struct {
 	cancel context.CancelCauseFunc
 	ended  chan error
 	err    error
+	opts   vhostuser.Options
 }
 
 // serve starts a session. When the test is over, nothing of it may be left.
@@ -247,8 +248,14 @@ func serveFull(t *testing.T, dev *fullDevice) *harness {
 
 func serveDevice(t *testing.T, dev *device, as vhostuser.Device) *harness {
 	t.Helper()
+	return serveWith(t, dev, as, vhostuser.Options{})
+}
+
+// serveWith is serve with options.
+func serveWith(t *testing.T, dev *device, as vhostuser.Device, opts vhostuser.Options) *harness {
+	t.Helper()
 	fds, maps := openFDs(t), guestMappings(t)
-	h := &harness{t: t, dev: dev, as: as}
+	h := &harness{t: t, dev: dev, as: as, opts: opts}
 	fe, backend, err := vhostusertest.Pair()
 	if err != nil {
 		t.Fatal(err)
@@ -275,7 +282,7 @@ func serveDevice(t *testing.T, dev *device, as vhostuser.Device) *harness {
 func (h *harness) connect(fe *vhostusertest.FrontEnd, backend *net.UnixConn) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	h.fe, h.cancel, h.ended, h.err = fe, cancel, make(chan error, 1), nil
-	go func(ended chan error) { ended <- vhostuser.Serve(ctx, backend, h.as, vhostuser.Options{}) }(h.ended)
+	go func(ended chan error) { ended <- vhostuser.Serve(ctx, backend, h.as, h.opts) }(h.ended)
 }
 
 // crash ends the session as if the back-end had died, and connects the front-end to

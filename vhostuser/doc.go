@@ -20,6 +20,7 @@
 //     of that state and into calls of the device.
 //   - channel.go: requests to the front-end.
 //   - listener.go, dialer.go: how connections come about.
+//   - pool.go, capacity.go: how much a front-end may take of what all share.
 //
 // # A session
 //

@@ -161,7 +161,7 @@ func (l *Listener) Connect(ctx context.Context) (*net.UnixConn, error) {
 		return nil, context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("accepting a front-end: %w", err)
+		return nil, fmt.Errorf("accepting a front-end: %w", nameFileLimit(err))
 	}
 	return conn, nil
 }

@@ -15,6 +15,8 @@ type mapping struct {
 	id  fileID
 
 	pageSize uint64 // of the file, in bytes
+
+	account *Account // what all was taken from
 }
 
 // fileID identifies a file, whatever file descriptor it is seen through.
@@ -67,8 +69,9 @@ func identify(fd int) (fileID, error) {
 // beyond a file's end raises SIGBUS. (The front-end may truncate the file later,
 // so that this is not the last word.)
 //
-// The mapping is shared and reserves no swap; core dumps leave it out.
-func mapRegion(fd int, r MemRegion) (mapping, error) {
+// The mapping is shared and reserves no swap; core dumps leave it out. What it takes is the
+// account's, whose front-end has held bytes mapped already that stay.
+func mapRegion(a *Account, held uint64, fd int, r MemRegion) (mapping, error) {
 	if err := checkRegion(r); err != nil {
 		return mapping{}, err
 	}
@@ -97,9 +100,13 @@ func mapRegion(fd int, r MemRegion) (mapping, error) {
 	if length > math.MaxInt64 || length < r.Size {
 		return mapping{}, refuse("memory region of size %#x is too large", r.Size)
 	}
+	if err := a.mapping(length, held); err != nil {
+		return mapping{}, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
 	all, err := unix.Mmap(fd, int64(r.MmapOffset-slack), int(length),
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
 	if err != nil {
+		a.unmapped(length)
 		return mapping{}, fmt.Errorf("mapping %#x bytes of guest memory: %w", length, err)
 	}
 	// A kernel that cannot leave it out of a core dump is no reason to refuse.
@@ -110,6 +117,7 @@ func mapRegion(fd int, r MemRegion) (mapping, error) {
 		id:  fileID{st.Dev, st.Ino},
 
 		pageSize: align,
+		account:  a,
 	}, nil
 }
 
@@ -137,5 +145,17 @@ func mapAlignment(fd int, st *unix.Stat_t) (uint64, error) {
 func (m mapping) unmap() {
 	if m.all != nil {
 		_ = unix.Munmap(m.all)
+		m.account.unmapped(uint64(len(m.all)))
 	}
+}
+
+// length returns how many bytes of address space the mapping takes.
+func (m mapping) length() uint64 { return uint64(len(m.all)) }
+
+// held returns how many bytes of address space mappings take together.
+func held(maps ...mapping) (sum uint64) {
+	for _, m := range maps {
+		sum += m.length()
+	}
+	return sum
 }

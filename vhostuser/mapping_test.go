@@ -48,7 +48,7 @@ func TestMappingIsTheRegion(t *testing.T) {
 		{Size: 512, MmapOffset: 5000},
 		{Size: 10000, MmapOffset: 4095},
 	} {
-		m, err := mapRegion(fd, r)
+		m, err := mapRegion(nil, 0, fd, r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func TestMappingOfHugePages(t *testing.T) {
 		{Size: huge, MmapOffset: 768 << 10},          // across two huge pages
 		{Size: huge + 4096, MmapOffset: huge - 4096}, // across three
 	} {
-		m, err := mapRegion(fd, r)
+		m, err := mapRegion(nil, 0, fd, r)
 		if err != nil {
 			t.Errorf("region %+v: %v", r, err)
 			continue
@@ -86,7 +86,7 @@ func TestMappingOfHugePages(t *testing.T) {
 	if n := mapped(t); n != 0 {
 		t.Errorf("%d mappings are left", n)
 	}
-	if _, err := mapRegion(fd, MemRegion{Size: huge, MmapOffset: 3*huge + 1}); !errors.Is(err, ErrRefused) {
+	if _, err := mapRegion(nil, 0, fd, MemRegion{Size: huge, MmapOffset: 3*huge + 1}); !errors.Is(err, ErrRefused) {
 		t.Errorf("beyond the file: %v", err)
 	}
 }
@@ -109,7 +109,7 @@ func TestMemoryOfSlowFileSystemsIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	if _, err := mapRegion(int(dir.Fd()), MemRegion{Size: 1}); !errors.Is(err, ErrRefused) {
+	if _, err := mapRegion(nil, 0, int(dir.Fd()), MemRegion{Size: 1}); !errors.Is(err, ErrRefused) {
 		t.Errorf("a directory: %v", err)
 	}
 }

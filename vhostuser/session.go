@@ -35,6 +35,9 @@ type Options struct {
 	// Logger gets every message at level Trace and what was refused at level
 	// Warn. nil: nothing is logged.
 	Logger hclog.Logger
+
+	// Account limits what the front-end may take of what the process has. nil: nothing does.
+	Account *Account
 }
 
 // Session is one front-end's connection, from its first message to its last. It
@@ -47,8 +50,9 @@ type Session struct {
 	conn *Conn
 	dev  Device
 	hooks
-	log hclog.Logger
-	end context.CancelCauseFunc // ends the session
+	log     hclog.Logger
+	account *Account
+	end     context.CancelCauseFunc // ends the session
 
 	mu       sync.Mutex
 	state    State
@@ -95,17 +99,23 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) er
 	if vrings < 1 || vrings > vringIndexMask+1 {
 		panic(fmt.Sprintf("vhostuser: device with %d vrings", vrings))
 	}
+	if err := opts.Account.begin(); err != nil {
+		_ = conn.Close()
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	defer opts.Account.end()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	s := &Session{
-		conn:   NewConn(conn),
-		dev:    dev,
-		hooks:  hooksOf(dev),
-		log:    opts.Logger,
-		end:    end,
-		state:  newState(vrings),
-		queues: make([]*virtqueue.Queue, vrings),
-		relays: make([]*relay, vrings),
+		conn:    NewConn(conn),
+		dev:     dev,
+		hooks:   hooksOf(dev),
+		log:     opts.Logger,
+		account: opts.Account,
+		end:     end,
+		state:   newState(vrings),
+		queues:  make([]*virtqueue.Queue, vrings),
+		relays:  make([]*relay, vrings),
 
 		nextCall: -1,
 	}
@@ -297,7 +307,7 @@ func (s *Session) handle(m *Message) (reply, error) {
 	case GetQueueNum:
 		return replyU64(s.dev.QueueNum()), nil
 	case GetMaxMemSlots:
-		return replyU64(virtqueue.MaxRegions), nil
+		return replyU64(uint64(s.account.Slots())), nil
 	case GetVringBase:
 		return s.getVringBase(DecodeVringState(m.Payload))
 	case GetConfig:

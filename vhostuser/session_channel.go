@@ -105,7 +105,7 @@ func (s *Session) vringKick(m VringState) error {
 	if !v.Started {
 		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 		if err != nil {
-			return fmt.Errorf("eventfd: %w", err)
+			return fmt.Errorf("eventfd: %w", nameFileLimit(err))
 		}
 		if err := s.start(i, fd, true); err != nil {
 			closeFD(fd)
@@ -134,12 +134,12 @@ func (s *Session) inband(i int) error {
 	}
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		return fmt.Errorf("eventfd: %w", err)
+		return fmt.Errorf("eventfd: %w", nameFileLimit(err))
 	}
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		closeFD(fd)
-		return fmt.Errorf("eventfd: %w", err)
+		return fmt.Errorf("eventfd: %w", nameFileLimit(err))
 	}
 	r := &relay{f: os.NewFile(uintptr(own), "calls"), done: make(chan struct{})}
 	s.relays[i] = r

@@ -41,7 +41,7 @@ func (s *Session) getInflightFD(m *Message) (reply, error) {
 	}
 	fd, err := unix.MemfdCreate("vhost-user in flight", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
-		return reply{}, fmt.Errorf("memory for descriptors in flight: %w", err)
+		return reply{}, fmt.Errorf("memory for descriptors in flight: %w", nameFileLimit(err))
 	}
 	err = unix.Ftruncate(fd, int64(size))
 	if err == nil {
@@ -77,7 +77,7 @@ func (s *Session) setInflightFD(m *Message) error {
 			return refuse("memory for descriptors in flight while vring %d is started", i)
 		}
 	}
-	mp, err := mapRegion(m.FDs[0], MemRegion{Size: a.Size, MmapOffset: a.Offset})
+	mp, err := mapRegion(s.account, held(s.maps...)+held(s.logMap), m.FDs[0], MemRegion{Size: a.Size, MmapOffset: a.Offset})
 	if err != nil {
 		return fmt.Errorf("memory for descriptors in flight: %w", err)
 	}

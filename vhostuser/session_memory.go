@@ -40,16 +40,22 @@ func (s *Session) setMemTable(m *Message) error {
 		kept    = make([]bool, len(s.state.Regions))
 	)
 	for i, r := range table {
-		have := s.findFile(r, m.FDs[i])
-		if have >= 0 {
+		if have := s.findFile(r, m.FDs[i]); have >= 0 {
 			regions[i], maps[i], kept[have] = s.state.Regions[have], s.maps[have], true
 			regions[i].Adds = 1
+		} else {
+			fresh[i] = true
+		}
+	}
+	for i, r := range table {
+		if !fresh[i] {
 			continue
 		}
-		if maps[i], err = mapRegion(m.FDs[i], r); err != nil {
+		held := held(maps...) + held(s.logMap, s.inflightMap)
+		if maps[i], err = mapRegion(s.account, held, m.FDs[i], r); err != nil {
 			break
 		}
-		regions[i], fresh[i] = r.region(m.FDs[i], maps[i]), true
+		regions[i] = r.region(m.FDs[i], maps[i])
 	}
 	oldRegions, oldMaps := s.state.Regions, s.maps
 	if err == nil {
@@ -91,7 +97,10 @@ func (s *Session) addMemReg(m *Message) error {
 		s.update(func(st *State) { st.Regions[i].Adds++ })
 		return nil
 	}
-	mp, err := mapRegion(m.FDs[0], r)
+	if n := s.account.Slots(); len(s.state.Regions) >= n {
+		return refuse("%w: %d memory regions are mapped, which are as many as GET_MAX_MEM_SLOTS said", ErrLimit, n)
+	}
+	mp, err := mapRegion(s.account, held(s.maps...)+held(s.logMap, s.inflightMap), m.FDs[0], r)
 	if err != nil {
 		return err
 	}

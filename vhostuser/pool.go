@@ -1,0 +1,340 @@
+package vhostuser
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+	"sync"
+
+	"vswitchd/virtqueue"
+)
+
+// Resources that all front-ends of a process share.
+//
+// A front-end makes the back-end map memory and hold file descriptors. Each costs the
+// front-end next to nothing (a sparse file of 64 TiB is free) and is taken from something
+// of which the process has a fixed amount. When that is used up, other front-ends are
+// refused, and the Go runtime, which maps memory too, ends the process.
+//
+// A Pool divides what there is, less a reserve for the process itself, among Accounts,
+// one for each front-end that may come. An Account has a limit. Up to its assured
+// part, what it asks for is always there. Whatever lies between the two comes from what is
+// assured to nobody, while there is some left.
+
+// ErrLimit is wrapped by the refusal of what would exceed a limit. The error names the limit.
+var ErrLimit = errors.New("limit reached")
+
+// A resource is one of the kinds that a Pool divides.
+type resource int
+
+const (
+	addressSpace resource = iota // bytes that are mapped
+	mappings                     // separate mappings
+	descriptors                  // open file descriptors
+	numResources
+)
+
+// An amount is how much of each resource.
+type amount [numResources]uint64
+
+// Capacity is how much a process has, for itself and for front-ends.
+type Capacity struct {
+	AddressSpace    uint64 // bytes
+	Mappings        uint64 // vm.max_map_count
+	FileDescriptors uint64 // RLIMIT_NOFILE
+}
+
+// reserve returns how much of each resource front-ends are not given: an eighth of the
+// address space and of the mappings, which the Go runtime's heap needs room to grow in, and
+// of the descriptors an eighth, but at least 64 and at most 4096, for sockets that
+// listen, uplinks, the data plane's threads and the clients of the control API.
+func (c Capacity) reserve() amount {
+	return amount{
+		c.AddressSpace / 8,
+		c.Mappings / 8,
+		min(max(c.FileDescriptors/8, 64), 4096, c.FileDescriptors),
+	}
+}
+
+// forFrontEnds returns how much there is for front-ends.
+func (c Capacity) forFrontEnds() amount {
+	have, keep := amount{c.AddressSpace, c.Mappings, c.FileDescriptors}, c.reserve()
+	for r := range have {
+		have[r] -= keep[r]
+	}
+	return have
+}
+
+// A Pool divides the capacity of a process among front-ends. Its methods, and those of
+// Account, may be called from any goroutine.
+type Pool struct {
+	has amount
+
+	mu       sync.Mutex
+	accounts []*Account
+}
+
+// NewPool returns a Pool for a process that has the given capacity.
+func NewPool(c Capacity) *Pool { return &Pool{has: c.forFrontEnds()} }
+
+// Limits are those of one Account.
+type Limits struct {
+	// Memory is how many bytes of address space a front-end's memory may take: guest memory,
+	// with what page alignment adds, the log of dirty pages, and the record of descriptors in
+	// flight. While a table of guest memory replaces another, each of the two may have as much.
+	Memory uint64
+
+	// MemoryName is what the operator knows that limit by, for errors.
+	MemoryName string
+
+	// Vrings is Device.MaxVrings: each vring may have file descriptors.
+	Vrings int
+}
+
+// An Account is one front-end's part of a Pool. It outlives sessions: a device that serves
+// one front-end after the other has one Account for all of them. A nil Account has no
+// limits.
+type Account struct {
+	pool *Pool
+
+	// All of this is guarded by pool.mu.
+	limits  Limits
+	assured amount
+	used    amount
+	slots   int // what Slots returns; 0: not asked yet
+}
+
+const (
+	// minSlots is how many regions a front-end may map at least: as many as SET_MEM_TABLE
+	// holds.
+	minSlots = maxTableRegions
+
+	// extraMappings is what there may be besides the regions of one table of guest memory: the
+	// regions of a SET_MEM_TABLE that is about to replace it, and two logs and two records of
+	// descriptors in flight, the old one and the new one.
+	extraMappings = maxTableRegions + 4
+
+	// A vring has descriptors for kicks, calls and errors, and a relay another one (see
+	// Session.inband).
+	vringDescriptors = 4
+
+	// sessionDescriptors are the others of a session: its connection, the channel to the
+	// front-end, old and new, with two descriptors each, the log's eventfd, what came
+	// with the message that is being handled, and one that is being exchanged.
+	sessionDescriptors = 1 + 2*2 + 1 + MaxFDs + 1
+)
+
+// Open adds an Account to the pool. It has to be closed.
+func (p *Pool) Open(l Limits) *Account {
+	a := &Account{pool: p, limits: l}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.accounts = append(p.accounts, a)
+	p.assure()
+	return a
+}
+
+// Close gives an Account's part back to the pool. No session may be using it.
+func (a *Account) Close() {
+	if a == nil {
+		return
+	}
+	p := a.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.accounts = slices.DeleteFunc(p.accounts, func(o *Account) bool { return o == a })
+	p.assure()
+}
+
+// SetMemory changes Limits.Memory. What is mapped stays mapped.
+func (a *Account) SetMemory(bytes uint64) {
+	a.pool.mu.Lock()
+	defer a.pool.mu.Unlock()
+	a.limits.Memory = bytes
+	a.pool.assure()
+}
+
+// wants returns what the Account can come to use at most.
+func (a *Account) wants() amount {
+	slots := uint64(virtqueue.MaxRegions)
+	if a.slots > 0 {
+		slots = uint64(a.slots)
+	}
+	twice := a.limits.Memory * 2
+	if a.limits.Memory > math.MaxUint64/2 {
+		twice = math.MaxUint64
+	}
+	return amount{twice, slots + extraMappings, slots + extraMappings + a.sessionNeeds()}
+}
+
+// sessionNeeds returns how many file descriptors a session may need besides those of
+// memory.
+func (a *Account) sessionNeeds() uint64 {
+	return uint64(vringDescriptors*a.limits.Vrings + sessionDescriptors)
+}
+
+// assure works out what is assured to each Account. Where there is enough for all that
+// they can come to use, that is it. Otherwise half of what there is is assured, in proportion
+// to that, and the other half goes to who asks first.
+func (p *Pool) assure() {
+	for r := range numResources {
+		var sum uint64
+		for _, a := range p.accounts {
+			sum = addSaturating(sum, a.wants()[r])
+		}
+		for _, a := range p.accounts {
+			a.assured[r] = a.wants()[r]
+			if sum > p.has[r] {
+				hi, lo := bits.Mul64(a.assured[r], p.has[r]/2)
+				a.assured[r], _ = bits.Div64(hi, lo, sum)
+			}
+		}
+	}
+}
+
+func addSaturating(a, b uint64) uint64 {
+	if sum, carry := bits.Add64(a, b, 0); carry == 0 {
+		return sum
+	}
+	return math.MaxUint64
+}
+
+// Slots returns how many regions of guest memory the front-end may map at a time. It stays
+// the same from when it was first asked for: "features must not change" for a front-end
+// that reconnects, and QEMU refuses a back-end that has fewer slots than its guest uses.
+func (a *Account) Slots() int {
+	if a == nil {
+		return virtqueue.MaxRegions
+	}
+	a.pool.mu.Lock()
+	defer a.pool.mu.Unlock()
+	if a.slots == 0 {
+		room := min(int64(a.assured[mappings]), int64(a.assured[descriptors]-min(a.sessionNeeds(), a.assured[descriptors])))
+		a.slots = int(min(max(room-extraMappings, minSlots), virtqueue.MaxRegions))
+		a.pool.assure()
+	}
+	return a.slots
+}
+
+// Use tells how much an Account uses.
+type Use struct {
+	Memory      uint64 // bytes of address space
+	MemoryLimit uint64 // Limits.Memory
+	Slots       int    // see Account.Slots
+}
+
+// Use returns how much of its limits the Account uses.
+func (a *Account) Use() Use {
+	if a == nil {
+		return Use{Slots: virtqueue.MaxRegions}
+	}
+	slots := a.Slots()
+	a.pool.mu.Lock()
+	defer a.pool.mu.Unlock()
+	return Use{Memory: a.used[addressSpace], MemoryLimit: a.limits.Memory, Slots: slots}
+}
+
+// begin takes what a session needs whatever its front-end does; end gives it back.
+func (a *Account) begin() error {
+	if a == nil {
+		return nil
+	}
+	return a.take(amount{descriptors: a.sessionNeeds()})
+}
+
+func (a *Account) end() {
+	if a != nil {
+		a.give(amount{descriptors: a.sessionNeeds()})
+	}
+}
+
+// mapping takes what a mapping of the given length, in bytes, needs, for a front-end that has
+// others of held bytes which stay. unmapped gives it back.
+func (a *Account) mapping(length, held uint64) error {
+	if a == nil {
+		return nil
+	}
+	a.pool.mu.Lock()
+	limits := a.limits
+	a.pool.mu.Unlock()
+	if sum := addSaturating(length, held); sum > limits.Memory {
+		return fmt.Errorf("%w: the front-end's memory would come to %s, its %s is %s",
+			ErrLimit, showSize(sum), limits.MemoryName, showSize(limits.Memory))
+	}
+	return a.take(amount{length, 1, 1})
+}
+
+func (a *Account) unmapped(length uint64) {
+	if a != nil {
+		a.give(amount{length, 1, 1})
+	}
+}
+
+func (a *Account) take(n amount) error {
+	p := a.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for r := range numResources {
+		if n[r] == 0 {
+			continue
+		}
+		if err := p.check(a, r, n[r]); err != nil {
+			return err
+		}
+	}
+	for r := range numResources {
+		a.used[r] += n[r]
+	}
+	return nil
+}
+
+// check verifies that the Account can have n more of a resource. What is assured to others
+// and not used counts as used.
+func (p *Pool) check(a *Account, r resource, n uint64) error {
+	if a.used[r]+n <= a.assured[r] {
+		return nil
+	}
+	sum := addSaturating(a.used[r], n)
+	for _, o := range p.accounts {
+		if o != a {
+			sum = addSaturating(sum, max(o.used[r], o.assured[r]))
+		}
+	}
+	if sum <= p.has[r] {
+		return nil
+	}
+	switch show := p.has[r]; r {
+	case addressSpace:
+		return fmt.Errorf("%w: no more than %s of the process's address space is for the memory of its %d front-ends",
+			ErrLimit, showSize(show), len(p.accounts))
+	case mappings:
+		return fmt.Errorf("%w: no more than %d mappings are for the %d front-ends; sysctl vm.max_map_count limits those of the process",
+			ErrLimit, show, len(p.accounts))
+	default:
+		return fmt.Errorf("%w: no more than %d file descriptors are for the %d front-ends; RLIMIT_NOFILE (ulimit -n) limits those of the process",
+			ErrLimit, show, len(p.accounts))
+	}
+}
+
+func (a *Account) give(n amount) {
+	a.pool.mu.Lock()
+	defer a.pool.mu.Unlock()
+	for r := range numResources {
+		a.used[r] -= n[r]
+	}
+}
+
+// showSize writes a number of bytes with a binary prefix, rounded to a tenth.
+func showSize(n uint64) string {
+	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
+	v, u := float64(n), 0
+	for v >= 1024 && u < len(units)-1 {
+		v, u = v/1024, u+1
+	}
+	if u == 0 || v == math.Trunc(v) {
+		return fmt.Sprintf("%.0f %s", v, units[u])
+	}
+	return fmt.Sprintf("%.1f %s", v, units[u])
+}

@@ -1,0 +1,167 @@
+package vhostuser
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+const gib = 1 << 30
+
+func openAccount(t *testing.T, p *Pool, memory uint64, vrings int) *Account {
+	t.Helper()
+	a := p.Open(Limits{Memory: memory, MemoryName: "max_memory", Vrings: vrings})
+	t.Cleanup(a.Close)
+	return a
+}
+
+// refused wants an error about a limit that names what is limited.
+func refused(t *testing.T, err error, name string) {
+	t.Helper()
+	if !errors.Is(err, ErrLimit) || !strings.Contains(err.Error(), name) {
+		t.Errorf("error is %v, want one that names %q", err, name)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An account's own limit holds however much there is.
+func TestAccountLimit(t *testing.T) {
+	p := NewPool(Capacity{1 << 47, 65530, 1 << 20})
+	a := openAccount(t, p, 10*gib, 2)
+	must(t, a.mapping(4*gib, 0))
+	must(t, a.mapping(6*gib, 4*gib))
+	refused(t, a.mapping(1, 10*gib), "max_memory is 10 GiB")
+	// A table that replaces those has room while they are there.
+	must(t, a.mapping(10*gib, 0))
+	a.SetMemory(20 * gib)
+	must(t, a.mapping(10*gib, 10*gib))
+	if u := a.Use(); u.Memory != 30*gib || u.MemoryLimit != 20*gib {
+		t.Errorf("uses %+v", u)
+	}
+}
+
+// Whatever all the others take, what is assured to an account is there, and the reserve is
+// never given out.
+func TestPoolAssures(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		Capacity
+		accounts int
+	}{
+		{"plenty", Capacity{1 << 47, 1 << 20, 1 << 20}, 20},
+		{"little address space", Capacity{1 << 39, 1 << 20, 1 << 20}, 20},
+		{"few mappings", Capacity{1 << 47, 2000, 1 << 20}, 20},
+		{"few descriptors", Capacity{1 << 47, 65530, 2048}, 20},
+		{"many accounts", Capacity{1 << 47, 65530, 1 << 17}, 1000},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := NewPool(c.Capacity)
+			honest := openAccount(t, p, 1<<40, 2)
+			must(t, honest.begin())
+			var used amount
+			greedy := make([]*Account, c.accounts)
+			for i := range greedy {
+				greedy[i] = openAccount(t, p, 1<<40, 2)
+			}
+			for _, a := range greedy {
+				if a.begin() != nil {
+					continue
+				}
+				for size := uint64(1 << 40); size >= 1<<12; {
+					if a.mapping(size, a.Use().Memory) != nil {
+						size /= 2
+					}
+				}
+				for r := range used {
+					used[r] += a.used[r]
+				}
+			}
+			for r := range used {
+				if have := p.has[r]; used[r] > have || have+c.reserve()[r] != (amount{c.AddressSpace, c.Mappings, c.FileDescriptors})[r] {
+					t.Errorf("resource %d: %d taken of %d", r, used[r], have)
+				}
+			}
+			// Half of what there is, divided among all.
+			share := p.has[addressSpace] / 2 / uint64(c.accounts+1)
+			for range minSlots {
+				must(t, honest.mapping(min(share, 1<<40)/minSlots-1, honest.Use().Memory))
+			}
+		})
+	}
+}
+
+// What one account gives back, another can have.
+func TestPoolGivesBack(t *testing.T) {
+	p := NewPool(Capacity{64 * gib, 1 << 20, 1 << 20}) // 56 GiB for front-ends, half of them assured
+	a, b := openAccount(t, p, 100*gib, 2), openAccount(t, p, 100*gib, 2)
+	must(t, a.mapping(42*gib, 0)) // 14 GiB are assured to b
+	refused(t, a.mapping(gib, 42*gib), "address space")
+	must(t, b.mapping(14*gib, 0))
+	refused(t, b.mapping(gib, 14*gib), "address space")
+	a.unmapped(42 * gib)
+	must(t, b.mapping(28*gib, 14*gib))
+	refused(t, b.mapping(gib, 42*gib), "address space")
+}
+
+// Accounts that come later have their part of what is not in use.
+func TestPoolGrows(t *testing.T) {
+	p := NewPool(Capacity{64 * gib, 1 << 20, 1 << 20})
+	a := openAccount(t, p, 10*gib, 2)
+	must(t, a.mapping(10*gib, 0))
+	for range 7 {
+		b := openAccount(t, p, 10*gib, 2)
+		must(t, b.mapping(3*gib, 0)) // half of 56 GiB, divided by 8
+	}
+}
+
+// The number of slots that a front-end was told stays the same.
+func TestSlotsStay(t *testing.T) {
+	p := NewPool(Capacity{1 << 47, 4096, 1 << 20})
+	a := openAccount(t, p, gib, 2)
+	if n := a.Slots(); n != 509 {
+		t.Fatalf("%d slots", n)
+	}
+	var last *Account
+	for range 30 {
+		last = openAccount(t, p, gib, 2)
+	}
+	if n, m := a.Slots(), last.Slots(); n != 509 || m < minSlots || m > 4096/30 {
+		t.Errorf("%d slots, and %d for the last one", n, m)
+	}
+}
+
+func TestDescriptorsAndMappingsAreNamed(t *testing.T) {
+	p := NewPool(Capacity{1 << 47, 65530, 100})
+	a := openAccount(t, p, gib, 256)
+	refused(t, a.begin(), "RLIMIT_NOFILE")
+	p = NewPool(Capacity{1 << 47, 8, 1000})
+	a = openAccount(t, p, gib, 2)
+	var err error
+	for range 10 {
+		err = errors.Join(err, a.mapping(1, 0))
+	}
+	refused(t, err, "vm.max_map_count")
+}
+
+func TestProcessCapacity(t *testing.T) {
+	c, err := ProcessCapacity()
+	must(t, err)
+	if c.AddressSpace < 1<<38 || c.Mappings < 1000 || c.FileDescriptors < 64 {
+		t.Errorf("capacity is %+v", c)
+	}
+	t.Logf("%+v", c)
+}
+
+func TestShowSize(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0 bytes", 1023: "1023 bytes", 1536: "1.5 KiB", 1 << 40: "1 TiB", 5 << 50: "5120 TiB"} {
+		if got := showSize(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
