@@ -32,6 +32,7 @@ const (
 	protoFragment = 44
 	protoICMPv6   = 58
 	protoDestOpts = 60
+	protoSCTP     = 132
 )
 
 // Lengths of headers without their options, in bytes, and where the checksum
@@ -44,10 +45,12 @@ const (
 	fragmentLen = 8
 	tcpLen      = 20
 	udpLen      = 8
+	sctpLen     = 12
 
 	tcpCsum    = 16
 	udpCsum    = 6
 	icmpv6Csum = 2
+	sctpCsum   = 8
 )
 
 // maxSegments is how many segments a GSO frame may fall into. It bounds what
@@ -59,8 +62,10 @@ const maxSegments = 2048
 // checkOffload reports whether what f.Offload asks for agrees with f.Head. If
 // not, the frame is to be dropped with DropBadOffload. It normalises the
 // request: unknown flags and fields that mean nothing are cleared, HdrLen is
-// the true length of a GSO frame's headers, and a frame that fits into one
-// segment is no GSO frame.
+// the true length of a GSO frame's headers (what a driver writes there is a hint,
+// on which "the device MUST NOT rely", virtio 1.2, section 5.1.6.2.2), and a frame
+// that fits into one segment is no GSO frame. An SCTP packet's checksum is filled
+// in at once, see completeSCTP.
 //
 // It is to be called once for each frame, before anything is decided on.
 func checkOffload(f *Frame) bool {
@@ -78,9 +83,6 @@ func checkOffload(f *Frame) bool {
 		return true
 	}
 	o.Flags = HdrNeedsCsum
-	if int(o.HdrLen) > f.Len {
-		return false
-	}
 	if o.GSOType == GSONone {
 		o.HdrLen, o.GSOSize = 0, 0
 		return checkCsum(f)
@@ -114,6 +116,8 @@ func checkCsum(f *Frame) bool {
 			// Anywhere else in a Neighbor Discovery message it would change what
 			// a policy has looked at.
 			return start == h.l4 && offset == icmpv6Csum
+		case protoSCTP:
+			return start == h.l4 && offset == sctpCsum && completeSCTP(f)
 		}
 		return true
 	case etherARP, etherRARP:

@@ -99,8 +99,12 @@ var hostileTests = []hostileTest{
 		f.Head[p.l3+6] = protoRouting
 		f.Head[p.l3+ipv6Len+1] = 0xff
 	}},
-	{"hdr_len beyond the frame", tso4, func(p *testPacket, f *Frame) { f.Offload.HdrLen = uint16(f.Len + 1) }},
-	{"hdr_len beyond a frame without GSO", csum4, func(p *testPacket, f *Frame) { f.Offload.HdrLen = uint16(f.Len + 1) }},
+	{"csum field of SCTP where TCP has it", csum4, func(p *testPacket, f *Frame) { f.Head[p.l3+9] = protoSCTP }},
+	{"csum of SCTP half behind Head", csum4, func(p *testPacket, f *Frame) {
+		f.Head[p.l3+9] = protoSCTP
+		f.Offload.CsumOffset = sctpCsum
+		truncateHead(f, p.l4+sctpCsum+2)
+	}},
 }
 
 var (
@@ -189,6 +193,12 @@ func TestCheckOffloadNormalises(t *testing.T) {
 			func(p *testPacket) Offload {
 				return Offload{Flags: HdrNeedsCsum, GSOType: GSOTCPv4, CsumStart: 34, CsumOffset: 16, GSOSize: 1000, HdrLen: uint16(p.end)}
 			}},
+		{"hdr_len beyond the frame", Offload{Flags: HdrNeedsCsum, GSOType: GSOTCPv4, CsumStart: 34, CsumOffset: 16, GSOSize: 1000, HdrLen: 0xffff},
+			func(p *testPacket) Offload {
+				return Offload{Flags: HdrNeedsCsum, GSOType: GSOTCPv4, CsumStart: 34, CsumOffset: 16, GSOSize: 1000, HdrLen: uint16(p.end)}
+			}},
+		{"hdr_len beyond a frame without GSO", Offload{Flags: HdrNeedsCsum, CsumStart: 34, CsumOffset: 16, HdrLen: 0xffff},
+			func(*testPacket) Offload { return Offload{Flags: HdrNeedsCsum, CsumStart: 34, CsumOffset: 16} }},
 		{"one segment is no GSO", Offload{Flags: HdrNeedsCsum, GSOType: GSOTCPv4 | GSOECN, CsumStart: 34, CsumOffset: 16, GSOSize: 8192},
 			func(*testPacket) Offload { return Offload{Flags: HdrNeedsCsum, CsumStart: 34, CsumOffset: 16} }},
 	}
