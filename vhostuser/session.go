@@ -84,7 +84,7 @@ type Session struct {
 // Serve runs a session on a connected socket until it ends, and returns why:
 //
 //   - ErrDisconnected: the front-end closed the connection between two messages, or
-//     ErrDied, if its rings were started then,
+//     ErrDied, if a ring was started and enabled then,
 //   - a *ProtocolError: it sent what cannot be accepted,
 //   - ErrTruncated and ErrMalformed, wrapped: it sent what is no message,
 //   - what was passed to Session.Fail,
@@ -140,7 +140,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) er
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
 		}
-		if err == ErrDisconnected && s.started() {
+		if err == ErrDisconnected && s.inUse() >= 0 {
 			return ErrDied
 		}
 		if err != nil {
@@ -333,8 +333,7 @@ func (s *Session) do(m *Message) error {
 		s.update(func(st *State) { st.Owned = true })
 		return nil
 	case ResetOwner:
-		// "It is recommended that back-ends either ignore this message, or use
-		// it to disable all rings."
+		s.disableRings()
 		return nil
 
 	case SetMemTable:

@@ -50,8 +50,8 @@ func (s *Session) Offered() (features, protocolFeatures uint64) {
 //
 // Front-ends send it again while rings run: QEMU does so for each queue pair
 // that it starts, with the features that it has sent before. Rings go on as
-// they are, enabled or not. But what a running ring looks like cannot change
-// under the hands of those who use it. LOG_ALL does not change that: "To start/stop
+// they are, enabled or not. But what a ring looks like cannot change while a driver uses
+// it; of other features than before, disabled rings are stopped (see endRing). LOG_ALL does not change that: "To start/stop
 // logging of data/used ring writes, the front-end may send messages SET_FEATURES with
 // VHOST_F_LOG_ALL".
 func (s *Session) setFeatures(features uint64) error {
@@ -67,16 +67,17 @@ func (s *Session) changeFeatures(features uint64) error {
 	}
 	change := features ^ s.state.Features
 	if change&^logAll != 0 {
-		for i, v := range s.state.Vrings {
-			if v.Started {
-				return refuse("features change from %#x to %#x while ring %d is started", s.state.Features, features, i)
-			}
+		if i := s.inUse(); i >= 0 {
+			return refuse("features change from %#x to %#x while vring %d is in use", s.state.Features, features, i)
 		}
 	}
 	if change&features&logAll != 0 && s.dirty != nil {
 		if err := s.logFits(s.state.Log.Size, s.state.Regions); err != nil {
 			return fmt.Errorf("log: %w", err)
 		}
+	}
+	if change&^logAll != 0 {
+		s.endDisabled()
 	}
 	s.update(func(st *State) { st.Features = features })
 	if change&logAll != 0 {

@@ -72,15 +72,14 @@ func (s *Session) setInflightFD(m *Message) error {
 	if a.Offset > math.MaxInt64 || a.Offset%8 != 0 {
 		return refuse("memory for descriptors in flight at offset %#x", a.Offset)
 	}
-	for i, v := range s.state.Vrings {
-		if v.Started {
-			return refuse("memory for descriptors in flight while vring %d is started", i)
-		}
+	if i := s.inUse(); i >= 0 {
+		return refuse("memory for descriptors in flight while vring %d is in use", i)
 	}
 	mp, err := mapRegion(s.account, held(s.maps...)+held(s.logMap), m.FDs[0], MemRegion{Size: a.Size, MmapOffset: a.Offset})
 	if err != nil {
 		return fmt.Errorf("memory for descriptors in flight: %w", err)
 	}
+	s.endDisabled()
 	s.dropInflight()
 	fd := m.TakeFD(0)
 	s.inflightMap = mp

@@ -2,6 +2,7 @@ package vhostuser
 
 import (
 	"fmt"
+	"slices"
 
 	"vswitchd/virtqueue"
 )
@@ -15,6 +16,37 @@ func (s *Session) vring(index uint32) (int, Vring, error) {
 	return int(index), s.state.Vrings[index], nil
 }
 
+// A driver may end without a word to its rings but SET_VRING_ENABLE 0: User Mode Linux
+// sends nothing else before it sets the rings up for the next driver. A message that sets up
+// a ring which is started and disabled therefore stops that ring first. Front-ends that use
+// a disabled ring again as it is (QEMU, when the guest changes its number of queues) send
+// none of these messages; the one that they do send, SET_VRING_ADDR with the same addresses
+// and another flag for logging, leaves the ring started.
+
+// endRing stops vring i and forgets its eventfd for kicks.
+func (s *Session) endRing(i int) {
+	kick := s.state.Vrings[i].Kick
+	s.stopRing(i)
+	s.update(func(st *State) {
+		st.Vrings[i].Started = false
+		st.Vrings[i].Kick, st.Vrings[i].OwnKick = -1, false
+	})
+	closeFD(kick)
+}
+
+// endDisabled stops all vrings that are started. The caller has checked, by inUse, that all
+// of these are disabled.
+func (s *Session) endDisabled() {
+	for i, v := range s.state.Vrings {
+		if v.Started {
+			s.endRing(i)
+		}
+	}
+}
+
+// inUse returns the index of a vring that is started and enabled, or -1.
+func (s *Session) inUse() int { return slices.IndexFunc(s.state.Vrings, Vring.inUse) }
+
 // setVringNum is SET_VRING_NUM: "Set the size of the queue."
 func (s *Session) setVringNum(m VringState) error {
 	i, v, err := s.vring(m.Index)
@@ -26,8 +58,10 @@ func (s *Session) setVringNum(m VringState) error {
 		return refuse("vring %d of size %d, want 1 to %d", i, m.Num, virtqueue.MaxSize)
 	case m.Num&(m.Num-1) != 0 && !s.packed():
 		return refuse("vring %d of size %d, which is not a power of two", i, m.Num)
-	case v.Started && v.Size != int(m.Num):
-		return refuse("size of vring %d changes while it is started", i)
+	case v.inUse() && v.Size != int(m.Num):
+		return refuse("size of vring %d changes while it is in use", i)
+	case v.Started && !v.Enabled:
+		s.endRing(i)
 	}
 	s.update(func(st *State) { st.Vrings[i].Size = int(m.Num) })
 	return nil
@@ -52,15 +86,22 @@ func (s *Session) setVringAddr(m VringAddr) error {
 		return refuse("vring %d with flags %#x, logging was not offered", i, n.Flags)
 	case n.Flags&^VringFlagLog != 0:
 		return refuse("vring %d with unknown flags %#x", i, n.Flags)
-	case v.Started && place != v:
-		return refuse("addresses of vring %d change while it is started", i)
+	case v.inUse() && place != v:
+		return refuse("addresses of vring %d change while it is in use", i)
 	}
 	if s.logging() {
 		if err := s.vringLogFits(s.state.Log.Size, i, n); err != nil {
 			return fmt.Errorf("log: %w", err)
 		}
 	}
-	s.update(func(st *State) { st.Vrings[i] = n })
+	if v.Started && place != v {
+		s.endRing(i)
+	}
+	s.update(func(st *State) {
+		r := &st.Vrings[i]
+		r.HasAddr = true
+		r.Flags, r.Desc, r.Used, r.Avail, r.Log = n.Flags, n.Desc, n.Used, n.Avail, n.Log
+	})
 	if q := s.queues[i]; q != nil && n != v {
 		s.quiesced(func() { s.attachLog(i, q) })
 	}
@@ -76,10 +117,12 @@ func (s *Session) setVringBase(m VringState) error {
 	switch {
 	case err != nil:
 		return err
-	case v.Started:
-		return refuse("base of vring %d changes while it is started", i)
+	case v.inUse():
+		return refuse("base of vring %d changes while it is in use", i)
 	case m.Num > 0xffff && !s.packed(): // "Bits 16-31: Reserved (set to zero)"
 		return refuse("base %#x of vring %d has more than 16 bits", m.Num, i)
+	case v.Started:
+		s.endRing(i)
 	}
 	s.update(func(st *State) { st.Vrings[i].Base = m.Num })
 	return nil
@@ -89,16 +132,11 @@ func (s *Session) setVringBase(m VringState) error {
 // descriptor index". A vring that was never started is as good as any other:
 // front-ends stop all that they know of.
 func (s *Session) getVringBase(m VringState) (reply, error) {
-	i, v, err := s.vring(m.Index)
+	i, _, err := s.vring(m.Index)
 	if err != nil {
 		return reply{}, err
 	}
-	s.stopRing(i)
-	s.update(func(st *State) {
-		st.Vrings[i].Started = false
-		st.Vrings[i].Kick, st.Vrings[i].OwnKick = -1, false
-	})
-	closeFD(v.Kick)
+	s.endRing(i)
 	return reply{payload: VringState{Index: m.Index, Num: s.state.Vrings[i].Base}.AppendTo(nil)}, nil
 }
 
@@ -229,18 +267,32 @@ func (s *Session) setVringErr(m *Message) error {
 // "The enabled/disabled state should still be tracked, though, so it can come
 // into effect once the ring is started."
 func (s *Session) setVringEnable(m VringState) error {
-	i, v, err := s.vring(m.Index)
+	i, _, err := s.vring(m.Index)
 	if err != nil {
 		return err
 	}
 	if m.Num > 1 {
 		return refuse("vring %d is enabled with %d, want 0 or 1", i, m.Num)
 	}
-	if on := m.Num == 1; on != v.Enabled {
-		s.update(func(st *State) { st.Vrings[i].Enabled = on })
-		s.dev.RingEnabled(i, on)
-	}
+	s.enableRing(i, m.Num == 1)
 	return nil
+}
+
+func (s *Session) enableRing(i int, on bool) {
+	if s.state.Vrings[i].Enabled == on {
+		return
+	}
+	s.update(func(st *State) { st.Vrings[i].Enabled = on })
+	s.dev.RingEnabled(i, on)
+}
+
+// disableRings is RESET_OWNER: "It is recommended that back-ends either ignore this message,
+// or use it to disable all rings." DPDK's virtio-user before 18.x sends nothing else when it
+// stops, and sets its rings up anew when it goes on.
+func (s *Session) disableRings() {
+	for i := range s.state.Vrings {
+		s.enableRing(i, false)
+	}
 }
 
 // newQueue makes the queue of vring i from its configuration.
@@ -259,6 +311,9 @@ func (s *Session) newQueue(i int) (*virtqueue.Queue, error) {
 		return nil, refuse("vring %d: %w", i, err)
 	}
 	s.attachLog(i, q)
+	if err := q.BeginUnused(); err != nil {
+		return nil, refuse("vring %d: %w", i, err)
+	}
 	if area := s.inflightOf(i); area != nil {
 		err = q.SetInflight(area)
 	} else if s.hooks.sequential {

@@ -82,6 +82,9 @@ type Vring struct {
 	Running bool
 }
 
+// inUse tells whether a driver uses the ring, as far as its front-end has said.
+func (v Vring) inUse() bool { return v.Started && v.Enabled }
+
 // VringFlagLog in Vring.Flags asks to log writes to the used ring
 // (VHOST_VRING_F_LOG, bit 0).
 const VringFlagLog = 1 << 0

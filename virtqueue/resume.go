@@ -5,6 +5,41 @@ import "fmt"
 // This file finds out where a device that died has left a ring. It runs once, before a
 // ring starts.
 
+// BeginUnused makes a queue that was just made begin at PackedStart if its ring is a packed one
+// that nobody has used, whatever Config.Base says: of such a ring the wrap counters are 1 (virtio
+// 1.2, section 2.8.1). There are front-ends that know of no other base than 0, which is
+// the first place with wrap counters of 0 (User Mode Linux).
+func (q *Queue) BeginUnused() error {
+	if !q.isPacked {
+		return nil
+	}
+	p := &q.packed
+	err := guard(func() {
+		if p.unused() {
+			p.used = packedPosOf(PackedStart & 0xffff)
+			p.next = p.used
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("%w: looking whether the ring was ever used: %w", ErrSetup, err)
+	}
+	return nil
+}
+
+// unused reports whether neither side has gone around the ring yet, and the device has used
+// nothing: each place is as the driver cleared it, or available with a wrap counter of 1. (A ring
+// that is full of those on a later lap is no exception: what comes next is its first place, with a
+// wrap counter of 1.) The walk ends at the first place that is neither.
+func (p *packed) unused() bool {
+	for i := range p.desc {
+		d := loadPacked(&p.desc[i])
+		if d != (packedDesc{}) && d.flags&descEither != descAvail {
+			return false
+		}
+	}
+	return true
+}
+
 // Resume makes a queue that was just made go on where a device before it stopped, however
 // that came to its end, from what the ring itself says. Of Config.Base it makes use only
 // where the ring says nothing. It is for devices that complete all chains in the order
