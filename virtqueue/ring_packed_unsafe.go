@@ -79,16 +79,10 @@ type packedDesc struct {
 }
 
 // storeFirst writes the used descriptor that shows the driver those behind it. It is
-// a full fence, for plain accesses too; see splitRing.storeUsed.
-func storeFirst(d *[2]uint64, w uint64) {
-	atomic.StoreUint64(&d[1], w)
-	atomic.LoadUint64(&d[1])
-}
+// a full fence; see exchange64.
+func storeFirst(d *[2]uint64, w uint64) { exchange64(&d[1], w) }
 
 func (r *packedRing) loadDriverEvent() uint32 { return atomic.LoadUint32(r.driverEvent) }
 
-// storeDeviceEvent is a full fence.
-func (r *packedRing) storeDeviceEvent(w uint32) {
-	atomic.StoreUint32(r.deviceEvent, w)
-	atomic.LoadUint32(r.deviceEvent)
-}
+// storeDeviceEvent is a full fence; see exchange32.
+func (r *packedRing) storeDeviceEvent(w uint32) { exchange32(r.deviceEvent, w) }

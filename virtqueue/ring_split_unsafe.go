@@ -95,13 +95,9 @@ func (r *splitRing) loadAvailFlags() uint16 {
 
 func (r *splitRing) loadUsedIdx() uint16 { return uint16(atomic.LoadUint32(r.usedHead) >> 16) }
 
-// storeUsed publishes the used index and our flags. It is a full fence, for plain
-// accesses too: on amd64 the store is one; on arm64 it is only ordered before
-// later atomic loads, hence the load, before which none of the plain ones behind
-// it can happen.
+// storeUsed publishes the used index and our flags. It is a full fence; see exchange32.
 func (r *splitRing) storeUsed(flags, idx uint16) {
-	atomic.StoreUint32(r.usedHead, uint32(flags)|uint32(idx)<<16)
-	atomic.LoadUint32(r.usedHead)
+	exchange32(r.usedHead, uint32(flags)|uint32(idx)<<16)
 }
 
 // entriesOf returns completions as the entries of the used ring that they are: in a

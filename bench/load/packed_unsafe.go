@@ -120,9 +120,10 @@ func (r *packedRing) offer(n int) (kick bool) {
 			r.nextFlags ^= packedEither
 		}
 	}
-	// The first comes last, as the device sees the others only after it. (On amd64 this
-	// is a full fence: what the device wants is read afterwards.)
-	atomic.StoreUint64(&r.desc[first][1], r.fresh[first][1]|firstFlags)
+	// The first comes last, as the device sees the others only after it. (An exchange is a full
+	// fence on amd64, under the race detector too, where an atomic store is none: what the
+	// device wants is read afterwards.)
+	atomic.SwapUint64(&r.desc[first][1], r.fresh[first][1]|firstFlags)
 	event := atomic.LoadUint32(r.deviceEvent)
 	switch event >> 16 & 3 {
 	case eventDisable:

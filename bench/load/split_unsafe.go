@@ -99,8 +99,9 @@ func (r *splitRing) offer(n int) (kick bool) {
 	} else {
 		flags = availNoInterrupt
 	}
-	// A full fence on amd64: what the device wants is read afterwards.
-	atomic.StoreUint32(r.availHead, flags|uint32(r.availIdx)<<16)
+	// An exchange is a full fence on amd64, under the race detector too, where an atomic store
+	// is none: what the device wants is read afterwards.
+	atomic.SwapUint32(r.availHead, flags|uint32(r.availIdx)<<16)
 	flags = atomic.LoadUint32(r.usedHead)
 	if r.eventIdx {
 		// Is avail_event one of the last n?
