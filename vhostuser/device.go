@@ -55,13 +55,23 @@ type Device interface {
 	RingEnabled(index int, enabled bool)
 
 	// RingStopped takes a ring back. It returns when no goroutine of the device
-	// uses the queue, its guest memory or its kick file descriptor any more.
+	// uses the queue, its guest memory or its kick file descriptor any more, and when every
+	// chain that was popped is completed and flushed, or given back with Unpop. Nobody
+	// flushes after that: a chain that is left over never comes back to the driver.
 	RingStopped(index int)
 
 	// Quiesce waits until no goroutine of the device uses any queue or guest
 	// memory, and keeps them away until resume is called. The session does so
 	// around changes of memory and of call file descriptors; between Quiesce
 	// and resume it calls no other method of the device.
+	//
+	// The pieces of chains popped before point to memory that may be gone after resume. So
+	// before it returns, Quiesce has every chain whose pieces are still needed (by a disk that
+	// is reading into them, say) completed, or given back with Unpop. Chains that are held
+	// without their pieces may be completed after resume, and completions that are not flushed
+	// yet stay recorded; but a dirty log misses what was written to a chain before Quiesce and
+	// is completed after. A device that flushes before it gives up the lock that Quiesce
+	// takes need not think of any of this. vhostusertest.Churn tests it.
 	Quiesce() (resume func())
 }
 

@@ -134,18 +134,6 @@ func (r *packedCase) step(op, a byte, b uint16) {
 		if err := r.q.SetMemory(r.Memory()); err != nil {
 			r.t.Fatal(err)
 		}
-		// What was completed and not published never will be: such a device is
-		// not used any more.
-		if len(r.pending) > 0 {
-			r.pending = nil
-			r.guest = start(r.t, r.Driver)
-			cfg := r.Config()
-			r.next = int(cfg.Base & 0x7fff)
-			if cfg.Base>>15&1 == 0 {
-				r.next += r.size
-			}
-			r.used, r.held = r.next, nil
-		}
 	case 12:
 		r.unpop(int(a))
 	}

@@ -190,6 +190,5 @@ func (r *ringCase) other(a byte) {
 		if err := r.q.SetMemory(r.Memory()); err != nil {
 			r.t.Fatal(err)
 		}
-		r.pending = 0
 	}
 }

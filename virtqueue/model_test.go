@@ -317,7 +317,6 @@ func (m *model) other() {
 			m.t.Fatalf("the driver does not see that %d are used", len(m.used))
 		}
 	case 3:
-		m.flush() // the queue forgets what is pending
 		if err := m.q.SetMemory(m.Memory()); err != nil {
 			m.t.Fatal(err)
 		}

@@ -59,6 +59,10 @@ type Queue struct {
 	hot  Region       // the region that the last descriptor was in
 	done []completion // not yet published
 
+	// publishing is true while done is being written to the ring, and stays true when a memory
+	// fault has ended that halfway.
+	publishing bool
+
 	isPacked      bool // which of the two formats, below, it is
 	eventIdx      bool
 	indirect      bool
@@ -147,12 +151,24 @@ func (q *Queue) startSplit() error {
 }
 
 // SetMemory makes the queue use another memory table, in which its rings are at
-// the same addresses. Chains popped before are void, completions not yet
-// published are forgotten. When the rings are not in the table the queue touches
+// the same addresses. When the rings are not in the table the queue touches
 // no memory any more and is broken, until it is given a table that has them.
 // Other reasons to be broken remain.
+//
+// What becomes of chains that were popped before:
+//
+//   - Those completed and not yet published stay recorded: the next Flush publishes them. (Unless
+//     a memory fault has interrupted a Flush. Which of its completions the driver has seen is not
+//     known then, and all of them are forgotten.)
+//   - The pieces of those not completed point into memory that may be unmapped when SetMemory
+//     returns, and must not be touched any more. The chains may still be completed, or given back
+//     with Unpop. Where a dirty log is kept, what was written to them is not logged any more if
+//     its region has gone: complete chains that were written to before SetMemory.
 func (q *Queue) SetMemory(mem *Memory) error {
-	q.mem, q.hot, q.logHot, q.done = mem, Region{}, Region{}, q.done[:0]
+	q.mem, q.hot, q.logHot = mem, Region{}, Region{}
+	if q.publishing {
+		q.done, q.publishing = q.done[:0], false
+	}
 	var err error
 	if q.isPacked {
 		q.packed.packedRing, err = newPackedRing(mem, q.cfg)

@@ -461,6 +461,61 @@ func TestSetMemory(t *testing.T) {
 	}
 }
 
+// A change of memory between completing chains and publishing them loses none of them.
+func TestSetMemoryKeepsCompletions(t *testing.T) {
+	for name, features := range map[string]uint64{"split": 0, "in order": inOrder, "packed": packed} {
+		t.Run(name, func(t *testing.T) {
+			g := newGuest(t, 8, features)
+			want := map[uint16]bool{}
+			for range 3 {
+				want[must(g.AddChain([]buf{g.Alloc(8)}, nil))] = true
+			}
+			g.Publish()
+			chains := g.pop(t, 3)
+			g.q.Complete(&chains[0], 0)
+			g.q.Complete(&chains[1], 0)
+			if err := g.q.SetMemory(g.Memory()); err != nil {
+				t.Fatal(err)
+			}
+			g.q.Complete(&chains[2], 0) // popped before, completed after
+			g.q.Flush()
+			for range 3 {
+				head, _, ok := g.PollUsed()
+				if !ok || !want[head] {
+					t.Fatalf("chain %d, used %t; %v are missing", head, ok, want)
+				}
+				delete(want, head)
+			}
+			if head, _, ok := g.PollUsed(); ok {
+				t.Fatalf("chain %d came back twice", head)
+			}
+		})
+	}
+}
+
+// What a Flush has published when a memory fault interrupts it is not known, so that SetMemory
+// forgets the completions: publishing them again could use a chain twice.
+func TestSetMemoryAfterInterruptedFlush(t *testing.T) {
+	for name, features := range map[string]uint64{"split": eventIdx, "packed": packed} {
+		t.Run(name, func(t *testing.T) {
+			g, truncate := vanishing(t, features)
+			must(g.AddChain([]buf{{Addr: 0x1000, Len: 8}}, nil))
+			g.Publish()
+			g.q.Complete(&g.pop(t, 1)[0], 0)
+			truncate()
+			fault(t, g.q.Flush)
+			if n := g.q.Pending(); n != 1 {
+				t.Fatalf("%d pending", n)
+			}
+			fresh := newGuest(t, 8, features)
+			_ = g.q.SetMemory(fresh.Memory()) // the rings need not be in it
+			if n := g.q.Pending(); n != 0 {
+				t.Fatalf("%d pending after SetMemory", n)
+			}
+		})
+	}
+}
+
 // A front-end may take the memory of the rings away and bring it back: until
 // then the queue touches nothing, in particular not where the rings were.
 func TestSetMemoryWithoutRings(t *testing.T) {
@@ -508,6 +563,10 @@ func TestSetMemoryWithoutRings(t *testing.T) {
 	}
 	if err := g.q.SetMemory(g.Memory()); err != nil || g.q.Err() != nil {
 		t.Fatal(err, g.q.Err())
+	}
+	g.q.Flush() // what was completed before
+	if head, _, ok := g.PollUsed(); !ok || head != 0 {
+		t.Fatalf("chain %d, used %t, want chain 0", head, ok)
 	}
 	g.SetDesc(1, desc{0x800, 8, 0, 0})
 	c := g.offer(t, 1)

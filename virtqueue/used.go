@@ -61,12 +61,13 @@ func (q *Queue) Flush() {
 // perform a memory barrier" between publishing and reading what the driver wants
 // (2.7.7.2, 2.7.10), or both sides may miss each other.
 func (q *Queue) publish() {
+	q.publishing = true
 	if q.tracked {
 		q.publishTracked()
 	} else {
 		q.publishRing(q.done, 0)
 	}
-	q.done = q.done[:0]
+	q.done, q.publishing = q.done[:0], false
 }
 
 // publishRing writes used elements and publishes them. The last one stands for so
