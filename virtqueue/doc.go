@@ -25,6 +25,26 @@
 // faulting address is. A Queue whose method was left by such a panic must not
 // be used again until [Queue.SetMemory].
 //
+// # What may touch guest memory
+//
+// SetPanicOnFault turns a fault into a panic only where the runtime knows the code in which
+// it happened. Guest memory (pieces of chains, and slices of them) may be handed to
+//
+//   - Go code: loops, copy, binary.LittleEndian, bytes.Equal and the like, and the assembly of
+//     the standard library's checksums and hashes, which has Go's stack frames;
+//   - system calls (read, preadv, writev, sendmsg): the kernel answers with EFAULT, which has to be
+//     handled as the guest's fault and not as the file's.
+//
+// A fault elsewhere ends the process, whatever SetPanicOnFault says. Guest memory must not be
+// handed to
+//
+//   - the vDSO. crypto/rand.Read, and whatever reads crypto/rand.Reader, calls getrandom in it with
+//     the caller's buffer: read into private memory, then copy.
+//   - cgo, and assembly without Go's stack frames.
+//
+// [Reader] and [Writer] copy, in Go code, between the pieces of a chain and private memory, and are
+// safe to combine with anything.
+//
 // # Concurrency
 //
 // A Queue belongs to one goroutine at a time. Its user brings the lock.
