@@ -30,6 +30,9 @@
 // which the device works on its rings are the device's own: they learn of a
 // ring by [Device.RingStarted], and give it back in [Device.RingStopped].
 //
+// Most devices only answer requests. Package vhostuser/loop has the goroutines, the locking and
+// the handling of faults for those, and leaves a function to write.
+//
 // Device is what every device has to be. What only some are (a network card that is
 // told an MTU, a device with a configuration space) is in hooks.go. Which messages and
 // features there are, and which not, is in docs/vhost-user.md.

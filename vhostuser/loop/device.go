@@ -1,0 +1,172 @@
+package loop
+
+import (
+	"fmt"
+	"sync"
+
+	"vswitchd/vhostuser"
+	"vswitchd/virtqueue"
+)
+
+// Config says what a device is.
+type Config struct {
+	// Vrings is how many virtqueues the device has, from 1 to 256.
+	Vrings int
+
+	// Features are the device's own virtio feature bits (virtio 1.2, chapter 5). Those of the
+	// rings are added: VERSION_1, INDIRECT_DESC, EVENT_IDX, RING_PACKED, IN_ORDER.
+	Features uint64
+
+	// Handle processes one request. The chain is completed when Handle returns, with as many
+	// bytes as were written, also after an error, which ends the session. A request that
+	// makes no sense is answered as the device's specification says; without an answer for such a
+	// case, Handle returns nil and the chain is completed with what was written until then.
+	//
+	// Calls for one ring come one after another, in the order in which the driver made the
+	// chains available. With PerRing, calls for different rings come at the same time.
+	Handle func(*Request) error
+
+	// PerRing gives each ring a goroutine. Otherwise all rings share one.
+	PerRing bool
+
+	// DiscardDisabled makes the device take requests from a ring that is started and disabled,
+	// and complete them unseen with length 0. Otherwise they wait until the ring is enabled.
+	DiscardDisabled bool
+}
+
+// A Request is a chain that a driver made available. It is valid until Handle returns.
+// The embedded Reader reads what the driver has sent, and the Writer writes the answer.
+type Request struct {
+	virtqueue.Reader
+	virtqueue.Writer
+
+	Ring     int    // the index of the virtqueue
+	Features uint64 // what the driver has acknowledged
+}
+
+// A Device implements vhostuser.Device for one front-end after the other. What it does not
+// implement (a configuration space: vhostuser.Configurer) can be added to a type that embeds it.
+type Device struct {
+	cfg Config
+
+	// Of the session. Only its goroutine writes them, while no ring runs.
+	session  *vhostuser.Session
+	features uint64
+
+	rings []*ring // by index; nil: not running. Only the session's goroutine uses it.
+	all   *runner // that of all rings; nil: none runs, or PerRing
+}
+
+var (
+	_ vhostuser.Device     = (*Device)(nil)
+	_ vhostuser.Sequential = (*Device)(nil)
+)
+
+// New returns a device. It has nothing open until a session starts a ring.
+func New(cfg Config) *Device {
+	if cfg.Handle == nil || cfg.Vrings < 1 || cfg.Vrings > 256 {
+		panic(fmt.Sprintf("loop: device with %d vrings (want 1 to 256), Handle %t", cfg.Vrings, cfg.Handle != nil))
+	}
+	return &Device{cfg: cfg, rings: make([]*ring, cfg.Vrings)}
+}
+
+// Attach implements vhostuser.Device.
+func (d *Device) Attach(s *vhostuser.Session) { d.session, d.features = s, 0 }
+
+// Features implements vhostuser.Device.
+func (d *Device) Features() uint64 {
+	return d.cfg.Features |
+		1<<virtqueue.FeatureVersion1 |
+		1<<virtqueue.FeatureIndirectDesc |
+		1<<virtqueue.FeatureEventIdx |
+		1<<virtqueue.FeatureRingPacked |
+		1<<virtqueue.FeatureInOrder
+}
+
+// ProtocolFeatures implements vhostuser.Device. The session leaves out those for which a
+// device has to implement more than is here.
+func (d *Device) ProtocolFeatures() uint64 {
+	return 1<<vhostuser.ProtocolFeatureMQ |
+		1<<vhostuser.ProtocolFeatureLogShmFD |
+		1<<vhostuser.ProtocolFeatureReplyAck |
+		1<<vhostuser.ProtocolFeatureBackendReq |
+		1<<vhostuser.ProtocolFeatureConfig |
+		1<<vhostuser.ProtocolFeatureInflightShmFD |
+		1<<vhostuser.ProtocolFeatureResetDevice |
+		1<<vhostuser.ProtocolFeatureInbandNotifications |
+		1<<vhostuser.ProtocolFeatureConfigureMemSlots |
+		1<<vhostuser.ProtocolFeatureStatus
+}
+
+// Sequential implements vhostuser.Sequential: chains are completed in order.
+func (d *Device) Sequential() bool { return true }
+
+// QueueNum implements vhostuser.Device: the unit is a virtqueue.
+func (d *Device) QueueNum() uint64 { return uint64(d.cfg.Vrings) }
+
+// MaxVrings implements vhostuser.Device.
+func (d *Device) MaxVrings() int { return d.cfg.Vrings }
+
+// FeaturesSet implements vhostuser.Device.
+func (d *Device) FeaturesSet(features uint64) { d.features = features }
+
+// RingStarted implements vhostuser.Device.
+func (d *Device) RingStarted(r vhostuser.Ring) error {
+	run := d.all
+	if run == nil {
+		var err error
+		if run, err = startRunner(); err != nil {
+			return fmt.Errorf("ring %d: %w", r.Index, err)
+		}
+	}
+	ring := &ring{
+		cfg: &d.cfg, session: d.session, runner: run, kick: r.Kick,
+		vq: r.Queue, enabled: r.Enabled, batch: virtqueue.NewBatch(batchSize),
+		request: Request{Ring: r.Index, Features: d.features},
+	}
+	if err := run.add(ring); err != nil {
+		if run != d.all {
+			run.stop()
+		}
+		return fmt.Errorf("ring %d: %w", r.Index, err)
+	}
+	d.rings[r.Index] = ring
+	if !d.cfg.PerRing {
+		d.all = run
+	}
+	return nil
+}
+
+// RingEnabled implements vhostuser.Device.
+func (d *Device) RingEnabled(index int, enabled bool) {
+	if r := d.rings[index]; r != nil {
+		r.enable(enabled)
+	}
+}
+
+// RingStopped implements vhostuser.Device.
+func (d *Device) RingStopped(index int) {
+	r := d.rings[index]
+	d.rings[index] = nil
+	r.stop()
+	if left := r.runner.remove(r); left == 0 {
+		r.runner.stop()
+		d.all = nil
+	}
+}
+
+// Quiesce implements vhostuser.Device. Chains are flushed before a ring's lock is given up.
+func (d *Device) Quiesce() (resume func()) {
+	var held []*sync.Mutex
+	for _, r := range d.rings {
+		if r != nil {
+			r.mu.Lock()
+			held = append(held, &r.mu)
+		}
+	}
+	return func() {
+		for _, mu := range held {
+			mu.Unlock()
+		}
+	}
+}
