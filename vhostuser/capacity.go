@@ -13,7 +13,8 @@ import (
 )
 
 // ProcessCapacity returns what this process has: what the machine and the process's resource
-// limits allow now.
+// limits allow now. (Package os has raised the soft limit of open files to the hard one when
+// the process started.)
 func ProcessCapacity() (Capacity, error) {
 	space, err := addressSpaceSize()
 	if err != nil {
@@ -67,23 +68,6 @@ func addressSpaceSize() (uint64, error) {
 		return math.MaxUint64, nil
 	}
 	return 1 << n, nil
-}
-
-// RaiseFileLimit raises the soft limit of open file descriptors (RLIMIT_NOFILE) to the hard
-// limit. What the soft limit protects, programs that use select(2), is not in this process.
-func RaiseFileLimit() error {
-	var l unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
-		return fmt.Errorf("RLIMIT_NOFILE: %w", err)
-	}
-	if l.Cur >= l.Max {
-		return nil
-	}
-	l.Cur = l.Max
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
-		return fmt.Errorf("raising RLIMIT_NOFILE to %d: %w", l.Max, err)
-	}
-	return nil
 }
 
 // nameFileLimit adds to an error which limit of open files was hit, if it was one.

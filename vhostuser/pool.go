@@ -1,6 +1,7 @@
 package vhostuser
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -124,11 +125,15 @@ const (
 	// front-end, old and new, with two descriptors each, the log's eventfd, what came
 	// with the message that is being handled, and one that is being exchanged.
 	sessionDescriptors = 1 + 2*2 + 1 + MaxFDs + 1
+
+	// waitingDescriptors are there while no front-end is connected: a socket that listens, and
+	// a connection that is about to be served.
+	waitingDescriptors = 2
 )
 
 // Open adds an Account to the pool. It has to be closed.
 func (p *Pool) Open(l Limits) *Account {
-	a := &Account{pool: p, limits: l}
+	a := &Account{pool: p, limits: l, used: amount{descriptors: waitingDescriptors}}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.accounts = append(p.accounts, a)
@@ -166,7 +171,37 @@ func (a *Account) wants() amount {
 	if a.limits.Memory > math.MaxUint64/2 {
 		twice = math.MaxUint64
 	}
-	return amount{twice, slots + extraMappings, slots + extraMappings + a.sessionNeeds()}
+	return amount{twice, slots + extraMappings, slots + extraMappings + waitingDescriptors + a.sessionNeeds()}
+}
+
+// needs returns what the Account needs for a front-end that maps minSlots regions, as most do
+// at most. How much memory it needs is not known.
+func (a *Account) needs() amount {
+	return amount{0, minSlots + extraMappings, minSlots + extraMappings + waitingDescriptors + a.sessionNeeds()}
+}
+
+// Scarce returns a line for each resource of which so little is there that a front-end may be
+// refused which asks for no more than most do. It names the limit to raise.
+func (p *Pool) Scarce() (lines []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range []resource{mappings, descriptors} {
+		var need uint64
+		scarce := false
+		for _, a := range p.accounts {
+			need += a.needs()[r]
+			scarce = scarce || a.assured[r] < a.needs()[r]
+		}
+		if !scarce {
+			continue
+		}
+		if r == mappings {
+			lines = append(lines, fmt.Sprintf("sysctl vm.max_map_count leaves %d mappings to %d front-ends, which may need %d", p.has[r], len(p.accounts), need))
+		} else {
+			lines = append(lines, fmt.Sprintf("RLIMIT_NOFILE (ulimit -n) leaves %d file descriptors to %d front-ends, which may need %d", p.has[r], len(p.accounts), need))
+		}
+	}
+	return lines
 }
 
 // sessionNeeds returns how many file descriptors a session may need besides those of
@@ -176,20 +211,28 @@ func (a *Account) sessionNeeds() uint64 {
 }
 
 // assure works out what is assured to each Account. Where there is enough for all that
-// they can come to use, that is it. Otherwise half of what there is is assured, in proportion
-// to that, and the other half goes to who asks first.
+// they can come to use, that is it. Otherwise half of what there is is shared out: who can
+// come to use less than an equal share is assured that, and what is left over goes to the
+// others. The other half is for who asks first.
 func (p *Pool) assure() {
 	for r := range numResources {
 		var sum uint64
 		for _, a := range p.accounts {
 			sum = addSaturating(sum, a.wants()[r])
 		}
-		for _, a := range p.accounts {
+		left := p.has[r]
+		if sum > left {
+			left /= 2
+		}
+		modest := slices.SortedFunc(slices.Values(p.accounts), func(a, b *Account) int {
+			return cmp.Compare(a.wants()[r], b.wants()[r])
+		})
+		for i, a := range modest {
 			a.assured[r] = a.wants()[r]
 			if sum > p.has[r] {
-				hi, lo := bits.Mul64(a.assured[r], p.has[r]/2)
-				a.assured[r], _ = bits.Div64(hi, lo, sum)
+				a.assured[r] = min(a.assured[r], left/uint64(len(modest)-i))
 			}
+			left -= a.assured[r]
 		}
 	}
 }
@@ -211,7 +254,7 @@ func (a *Account) Slots() int {
 	a.pool.mu.Lock()
 	defer a.pool.mu.Unlock()
 	if a.slots == 0 {
-		room := min(int64(a.assured[mappings]), int64(a.assured[descriptors]-min(a.sessionNeeds(), a.assured[descriptors])))
+		room := min(int64(a.assured[mappings]), int64(a.assured[descriptors])-int64(waitingDescriptors+a.sessionNeeds()))
 		a.slots = int(min(max(room-extraMappings, minSlots), virtqueue.MaxRegions))
 		a.pool.assure()
 	}

@@ -59,6 +59,9 @@ func printSession(w io.Writer, p *control.PortDetail) {
 			"in-flight record", inFlightText(s.InFlight),
 		)
 	}
+	if m := p.Memory; m != nil {
+		pairs = append(pairs, "memory", fmt.Sprintf("%s of %s mapped, up to %d regions", size(m.Mapped), size(m.Max), m.Slots))
+	}
 	if e := p.LastEnd; e != nil {
 		pairs = append(pairs, "last session", fmt.Sprintf("ended %s ago: %s", seconds(e.AgoS), e.Reason))
 	}

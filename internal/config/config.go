@@ -121,6 +121,10 @@ type Port struct {
 	MTU    int              // the largest that the guest may be told, in bytes; 0: it is told none
 	MAC    net.HardwareAddr // the guest's address, pinned to this port; nil: not known
 
+	// MaxMemory is how many bytes of address space the front-end's memory may take: guest
+	// memory, the log of dirty pages and the record of descriptors in flight.
+	MaxMemory uint64
+
 	// Offloads are offered to the guest, in the order of the constants below; empty: none. A
 	// front-end keeps those that it was offered when it connected.
 	Offloads []Offload
@@ -193,7 +197,7 @@ func (e *FDBEntry) At(key string) Pos { return e.where.at(key) }
 func (p *Port) Equal(q *Port) bool {
 	return p.Name == q.Name && p.Mode == q.Mode && p.Socket == q.Socket && p.FD == q.FD &&
 		p.Access == q.Access && p.Queues == q.Queues && p.MTU == q.MTU && slices.Equal(p.MAC, q.MAC) &&
-		slices.Equal(p.Offloads, q.Offloads) &&
+		p.MaxMemory == q.MaxMemory && slices.Equal(p.Offloads, q.Offloads) &&
 		p.Bridging.Equal(&q.Bridging)
 }
 

@@ -42,6 +42,7 @@ isolated = true
 hairpin = true
 max_macs = 3
 offloads = ["tso", "csum", "tso"]
+max_memory = "24GiB"
 
 [port.vm1]
 trunks = [30, 10, 30]
@@ -102,12 +103,14 @@ port = "lan"
 		}},
 		Ports: []Port{{
 			Name: "vm2", Mode: ModeClient, Socket: "/tmp/vm2.sock", Access: Access{0, 0, 0o600}, Queues: 4,
-			MAC:      net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2},
-			Offloads: []Offload{OffloadCsum, OffloadTSO},
-			Bridging: Bridging{VLANMode: VLANAccess, Tag: 7, Isolated: true, Hairpin: true, MaxMACs: 3},
+			MAC:       net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2},
+			MaxMemory: 24 << 30,
+			Offloads:  []Offload{OffloadCsum, OffloadTSO},
+			Bridging:  Bridging{VLANMode: VLANAccess, Tag: 7, Isolated: true, Hairpin: true, MaxMACs: 3},
 		}, {
 			Name: "vm1", Mode: ModeServer, Socket: "/tmp/s/vm1.sock", Access: Access{0, 0, 0o777}, Queues: 1,
-			Offloads: []Offload{OffloadCsum, OffloadTSO, OffloadUFO, OffloadUSO},
+			MaxMemory: 1 << 40,
+			Offloads:  []Offload{OffloadCsum, OffloadTSO, OffloadUFO, OffloadUSO},
 			Bridging: Bridging{
 				VLANMode: VLANTrunk, Trunks: []uint16{10, 30},
 				Learning: true, Flood: true, McastFlood: true, BcastFlood: true,
@@ -124,7 +127,7 @@ port = "lan"
 	if at := got.Ports[0].At("mac").String(); at != "f:7" {
 		t.Errorf("port.vm2.mac is at %s", at)
 	}
-	if at := got.Ports[1].At("mac").String(); at != "f:18" {
+	if at := got.Ports[1].At("mac").String(); at != "f:19" {
 		t.Errorf("port.vm1 begins at %s", at)
 	}
 }

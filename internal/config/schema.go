@@ -194,6 +194,7 @@ func (p *parser) port(t *table, twice bool) {
 		{"mtu", mtu(&port.MTU)},
 		{"mac", orEmpty(&port.MAC, mac(&port.MAC))},
 		{"offloads", offloads(&port.Offloads)},
+		{"max_memory", size(&port.MaxMemory, minMaxMemory, maxMaxMemory)},
 	}, bridgingKeys(&port.Bridging), unsupported(t, "port")), map[string]string{
 		"interface":   "belongs to [uplink.NAME], a port has a socket",
 		"promiscuous": "belongs to [uplink.NAME]",
@@ -205,16 +206,25 @@ func (p *parser) port(t *table, twice bool) {
 	}
 }
 
+// Limits of Port.MaxMemory, and its default: more than guests have, and little enough that the
+// address space of a process, 2^47 bytes on x86-64, has room for dozens of them.
+const (
+	minMaxMemory     = 1 << 20
+	defaultMaxMemory = 1 << 40
+	maxMaxMemory     = 64 << 40
+)
+
 // newPort returns a port with its defaults.
 func (p *parser) newPort(name string) Port {
 	return Port{
-		Name:     name,
-		Mode:     ModeServer,
-		Socket:   filepath.Join(p.cfg.Switch.SocketDir, name+".sock"),
-		Access:   p.cfg.Switch.PortSockets,
-		Queues:   1,
-		Offloads: allOffloads,
-		Bridging: defaultBridging(),
+		Name:      name,
+		Mode:      ModeServer,
+		Socket:    filepath.Join(p.cfg.Switch.SocketDir, name+".sock"),
+		Access:    p.cfg.Switch.PortSockets,
+		Queues:    1,
+		MaxMemory: defaultMaxMemory,
+		Offloads:  allOffloads,
+		Bridging:  defaultBridging(),
 	}
 }
 
@@ -227,7 +237,8 @@ func (p *parser) uplink(t *table, twice bool) {
 	}, bridgingKeys(&up.Bridging), unsupported(t, "uplink")), map[string]string{
 		"socket": guestOnly, "socket_owner": guestOnly, "socket_group": guestOnly, "socket_mode": guestOnly,
 		"mode": guestOnly, "queues": guestOnly, "mac": guestOnly, "mtu": guestOnly,
-		"offloads": "belongs to [port.NAME]; those of an uplink are its interface's, see ethtool(8)",
+		"max_memory": "belongs to [port.NAME], an uplink has no memory of a guest",
+		"offloads":   "belongs to [port.NAME]; those of an uplink are its interface's, see ethtool(8)",
 	}) {
 		t.resolveVLANs(&up.Bridging)
 	}

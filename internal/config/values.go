@@ -376,9 +376,40 @@ func parseRate(s string) (uint64, error) {
 	return n, nil
 }
 
-// parseSize reads bytes, with a suffix KiB or MiB.
+// size reads bytes in a string.
+func size(dst *uint64, lo, hi uint64) func(any) error {
+	return func(v any) error {
+		s, err := asString(v)
+		if err != nil {
+			return fmt.Errorf(`%w such as "512MiB" or "1TiB"`, err)
+		}
+		n, err := parseSize(s)
+		if err != nil {
+			return err
+		}
+		if n < lo || n > hi {
+			return fmt.Errorf("is %q, must be from %s to %s", s, showSize(lo), showSize(hi))
+		}
+		*dst = n
+		return nil
+	}
+}
+
+// showSize writes a number of bytes as parseSize reads it.
+func showSize(n uint64) string {
+	for _, u := range slices.Backward(sizeUnits) {
+		if n >= u.factor && n%u.factor == 0 {
+			return fmt.Sprintf("%d%s", n/u.factor, u.suffix)
+		}
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+var sizeUnits = []unit{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}}
+
+// parseSize reads bytes, with a suffix KiB, MiB, GiB or TiB.
 func parseSize(s string) (uint64, error) {
-	n, err := parseScaled(s, []unit{{"KiB", 1 << 10}, {"MiB", 1 << 20}})
+	n, err := parseScaled(s, sizeUnits)
 	if err != nil {
 		return 0, fmt.Errorf(`is %q, must be bytes such as "1500" or "64KiB"`, s)
 	}

@@ -13,8 +13,16 @@ type PortDetail struct {
 
 	Session *Session     `json:"session,omitempty"`  // of a guest whose front-end is connected
 	LastEnd *End         `json:"last_end,omitempty"` // of the session before
+	Memory  *Memory      `json:"memory,omitempty"`   // of a guest: what its front-end may map
 	Rings   List[Ring]   `json:"rings"`
 	Regions List[Region] `json:"regions"`
+}
+
+// Memory is how much of a front-end's memory is mapped, and how much may be.
+type Memory struct {
+	Mapped uint64 `json:"mapped"` // bytes of address space: guest memory, log and record of descriptors in flight
+	Max    uint64 `json:"max"`    // bytes, as configured: max_memory
+	Slots  int    `json:"slots"`  // regions of guest memory
 }
 
 // FeatureBit is a feature that is offered.

@@ -51,10 +51,13 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 		case !o.same(n):
 			c.goes, c.comes = append(c.goes, name), append(c.comes, name)
 			c.lines = append(c.lines, "port "+name+" replaced")
-		case !o.bridged(n) || !o.offered(n):
+		case !o.bridged(n) || !o.offered(n) || !o.limited(n):
 			c.adjust = append(c.adjust, name)
 			if !o.bridged(n) {
 				c.lines = append(c.lines, "port "+name+" reconfigured")
+			}
+			if !o.limited(n) {
+				c.lines = append(c.lines, "port "+name+" has another max_memory, for what is mapped from now on")
 			}
 			if !o.offered(n) {
 				c.lines = append(c.lines, "port "+name+" will offer other offloads to the next front-end that connects")

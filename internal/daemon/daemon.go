@@ -12,6 +12,7 @@ import (
 	"vswitchd/internal/control"
 	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
+	"vswitchd/vhostuser"
 )
 
 // Daemon is a switch with its ports.
@@ -19,6 +20,7 @@ type Daemon struct {
 	log    hclog.Logger
 	start  time.Time
 	sw     *vswitch.Switch
+	share  *vhostuser.Pool // what front-ends may take of what the process has
 	pool   *worker.Pool
 	blamed chan uintptr // addresses of faults, on their way to whose memory it was
 	over   chan *guest  // ports that no front-end can connect to any more
@@ -46,6 +48,10 @@ type port interface {
 // and uplinks are attached, and Run must be called. An error that is a
 // config.Errors is the operator's to mend, any other is the machine's.
 func New(cfg *config.Config, log hclog.Logger) (*Daemon, error) {
+	capacity, err := vhostuser.ProcessCapacity()
+	if err != nil {
+		return nil, err
+	}
 	pool, err := worker.New(worker.Config{
 		Workers: cfg.Switch.Workers,
 		CPUs:    cfg.Switch.CPUs,
@@ -58,6 +64,7 @@ func New(cfg *config.Config, log hclog.Logger) (*Daemon, error) {
 		log:    log,
 		start:  time.Now(),
 		pool:   pool,
+		share:  vhostuser.NewPool(capacity),
 		sw:     vswitch.New(vswitch.Config{AgingTime: cfg.Switch.MACAging, TableSize: cfg.Switch.MACTable}),
 		blamed: make(chan uintptr, 64),
 		over:   make(chan *guest),
@@ -72,7 +79,16 @@ func New(cfg *config.Config, log hclog.Logger) (*Daemon, error) {
 		d.close()
 		return nil, err
 	}
+	log.Debug("limits of the process", "address-space", capacity.AddressSpace, "mappings", capacity.Mappings, "files", capacity.FileDescriptors)
+	d.warnScarce()
 	return d, nil
+}
+
+// warnScarce warns of limits of the process that are too low for the ports that there are.
+func (d *Daemon) warnScarce() {
+	for _, line := range d.share.Scarce() {
+		d.log.Warn("front-ends may be refused", "reason", line)
+	}
 }
 
 func pollTime(p config.Poll) time.Duration {

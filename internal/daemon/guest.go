@@ -27,6 +27,7 @@ type guest struct {
 	log      hclog.Logger
 	counters *vswitch.Counters
 	dev      *netport.Port
+	account  *vhostuser.Account
 	conns    vhostuser.Connector
 	cancel   context.CancelCauseFunc
 	done     chan struct{}
@@ -72,6 +73,7 @@ func (d *Daemon) openGuest(cfg *config.Port) (port, error) {
 		g.conns.Close()
 		return nil, err
 	}
+	g.account = d.share.Open(vhostuser.Limits{Memory: cfg.MaxMemory, MemoryName: "max_memory", Vrings: g.dev.MaxVrings()})
 	ctx, cancel := context.WithCancelCause(context.Background())
 	g.cancel = cancel
 	go g.serve(ctx, d.over)
@@ -141,7 +143,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
 	g.note(func() { g.connected, g.since = true, time.Now(); g.sessions++ })
 	g.log.Info("front-end connected")
-	err := vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{Logger: g.log})
+	err := vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{Logger: g.log, Account: g.account})
 	g.dev.SessionEnded()
 	g.note(func() {
 		g.connected, g.lastErr, g.lastEnd, g.endedAt = false, "", err.Error(), time.Now()
@@ -184,7 +186,11 @@ func (g *guest) blame(addr uintptr) bool         { return g.dev.Blame(addr) }
 
 func (g *guest) reconfigured(s setting) {
 	g.dev.SetOffloads(offloadFeatures(s.guest.Offloads))
-	g.note(func() { g.cfg.Bridging, g.cfg.MAC, g.cfg.Offloads = s.guest.Bridging, s.guest.MAC, s.guest.Offloads })
+	g.account.SetMemory(s.guest.MaxMemory)
+	g.note(func() {
+		g.cfg.Bridging, g.cfg.MAC, g.cfg.Offloads = s.guest.Bridging, s.guest.MAC, s.guest.Offloads
+		g.cfg.MaxMemory = s.guest.MaxMemory
+	})
 	g.dev.SetMAC(toldMAC(s.guest))
 }
 
@@ -217,6 +223,7 @@ func (g *guest) close() {
 	g.cancel(errClosing)
 	<-g.done
 	g.dev.Close()
+	g.account.Close()
 	if err := g.conns.Close(); err != nil {
 		g.log.Warn("closing the socket failed", "error", err)
 	}

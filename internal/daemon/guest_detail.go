@@ -25,6 +25,8 @@ func (g *guest) detail() control.PortDetail {
 	g.mu.Unlock()
 	d.FeatureBits, d.FeaturesNotAcked = featureBits(vhostuser.FeatureBits(st.Offered, netport.FeatureName), st.Features)
 	d.ProtocolFeatureBits, d.ProtocolFeaturesNotAcked = featureBits(vhostuser.ProtocolFeatureBits(st.OfferedProtocol), st.ProtocolFeatures)
+	use := g.account.Use()
+	d.Memory = &control.Memory{Mapped: use.Memory, Max: use.MemoryLimit, Slots: use.Slots}
 	for i := range st.Rings {
 		d.Rings = append(d.Rings, ringInfo(&st.Rings[i]))
 	}

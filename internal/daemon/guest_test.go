@@ -79,6 +79,7 @@ func TestResetReasons(t *testing.T) {
 		{fmt.Errorf("sending: %w", unix.EPIPE), "died"},
 		{fmt.Errorf("%w (address 0x1)", netport.ErrFault), "memory-fault"},
 		{vhostuser.ErrJammed, "jammed-eventfd"},
+		{&vhostuser.ProtocolError{Err: vhostuser.ErrLimit}, "over-limit"},
 		{fmt.Errorf("ring 1: %w", virtqueue.ErrAvailIndex), "bad-ring"},
 		{fmt.Errorf("ring 1: %w", virtqueue.ErrHead), "bad-ring"},
 		{vhostuser.ErrTruncated, "truncated-message"},

@@ -41,6 +41,7 @@ func (d *Daemon) Reload(cfg *config.Config) (changed []string, err error) {
 		c.lines = append(c.lines, "switch.poll changed")
 	}
 	d.publish(cfg, c.ports)
+	d.warnScarce()
 	return c.lines, nil
 }
 

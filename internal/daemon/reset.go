@@ -26,6 +26,7 @@ var resetReasons = []struct {
 	{unix.ECONNRESET, "died"},
 	{netport.ErrFault, "memory-fault"},
 	{vhostuser.ErrJammed, "jammed-eventfd"},
+	{vhostuser.ErrLimit, "over-limit"},
 	{virtqueue.ErrAvailIndex, "bad-ring"},
 	{virtqueue.ErrHead, "bad-ring"},
 	{vhostuser.ErrTruncated, "truncated-message"},

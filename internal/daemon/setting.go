@@ -66,7 +66,7 @@ func (s setting) same(o setting) bool {
 	switch {
 	case s.guest != nil && o.guest != nil:
 		g := *s.guest
-		g.Bridging, g.MAC, g.Offloads = o.guest.Bridging, o.guest.MAC, o.guest.Offloads
+		g.Bridging, g.MAC, g.Offloads, g.MaxMemory = o.guest.Bridging, o.guest.MAC, o.guest.Offloads, o.guest.MaxMemory
 		return g.Equal(o.guest)
 	case s.uplink != nil && o.uplink != nil:
 		u := *s.uplink
@@ -79,6 +79,11 @@ func (s setting) same(o setting) bool {
 // bridged reports whether two settings are bridged alike.
 func (s setting) bridged(o setting) bool {
 	return s.bridging().Equal(o.bridging()) && bytes.Equal(s.mac(), o.mac())
+}
+
+// limited reports whether two settings of a port limit its front-end alike.
+func (s setting) limited(o setting) bool {
+	return s.guest == nil || s.guest.MaxMemory == o.guest.MaxMemory
 }
 
 // offered reports whether two settings of a port offer the same to its guest.

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vswitchd/internal/control"
+	"vswitchd/vhostuser"
+	"vswitchd/vhostuser/vhostusertest"
+	"vswitchd/virtqueue"
+)
+
+// A confined process is the program, running with limits of its own.
+type confined struct {
+	*testing.T
+	dir string
+	cmd *exec.Cmd
+	end chan error
+
+	mu  sync.Mutex
+	log bytes.Buffer
+}
+
+// Write is for the program's log.
+func (p *confined) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.Write(b)
+}
+
+func (p *confined) logged() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
+}
+
+// launch starts the program with ports, after the shell has run ulimits.
+func launch(t *testing.T, ulimits, ports string) *confined {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "vswitchd-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &confined{T: t, dir: dir, end: make(chan error, 1)}
+	file := write(t, dir, fmt.Sprintf("[control]\nsocket = %q\n[switch]\nsocket_dir = %q\n%s", dir+"/control", dir, ports))
+	p.cmd = exec.Command("sh", "-c", ulimits+` exec "$0" "$@"`, program, "--config", file)
+	p.cmd.Stderr = p
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() { p.end <- p.cmd.Wait(); close(exited) }()
+	t.Cleanup(func() {
+		p.cmd.Process.Kill()
+		<-exited
+		os.RemoveAll(dir)
+		if t.Failed() {
+			t.Logf("log:\n%s", withoutRefusals(p.logged()))
+		}
+	})
+	p.until("vswitchd answers", func() bool {
+		p.lives()
+		_, err := p.get("/v1/switch")
+		return err == nil
+	})
+	return p
+}
+
+// withoutRefusals leaves out the lines about refused messages, of which there are hundreds.
+func withoutRefusals(log string) string {
+	var s strings.Builder
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, "refused: port=") {
+			s.WriteString(line)
+		}
+	}
+	return s.String()
+}
+
+func (p *confined) until(what string, condition func() bool) {
+	p.Helper()
+	for end := time.Now().Add(time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			p.Fatalf("after a minute, it is still not so that %s", what)
+		}
+	}
+}
+
+// lives fails the test if the program has ended.
+func (p *confined) lives() {
+	p.Helper()
+	select {
+	case err := <-p.end:
+		p.Fatalf("vswitchd has ended: %v", err)
+	default:
+	}
+}
+
+func (p *confined) get(path string) (json.RawMessage, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return control.NewClient(p.dir+"/control").Get(ctx, path)
+}
+
+// port returns what the program tells of a port.
+func (p *confined) port(name string) (d control.PortDetail) {
+	p.Helper()
+	raw, err := p.get("/v1/ports/" + name)
+	if err == nil {
+		err = json.Unmarshal(raw, &d)
+	}
+	if err != nil {
+		p.Fatal(err)
+	}
+	return d
+}
+
+// dial connects to a port and negotiates all that a front-end can take resources by.
+func (p *confined) dial(port string) *vhostusertest.FrontEnd {
+	p.Helper()
+	f, err := vhostusertest.Dial(filepath.Join(p.dir, port+".sock"))
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.Cleanup(f.Close)
+	const (
+		features = 1<<virtqueue.FeatureVersion1 | 1<<virtqueue.FeatureRingPacked | 1<<vhostuser.FeatureProtocolFeatures
+		protocol = 1<<vhostuser.ProtocolFeatureMQ | 1<<vhostuser.ProtocolFeatureReplyAck | 1<<vhostuser.ProtocolFeatureConfigureMemSlots |
+			1<<vhostuser.ProtocolFeatureInflightShmFD | 1<<vhostuser.ProtocolFeatureLogShmFD
+	)
+	if err := f.Handshake(features, protocol); err != nil {
+		p.Fatal(err)
+	}
+	return f
+}
+
+// rob takes as much as a port gives: address space by sparse files, slots, and descriptors.
+func (p *confined) rob(port string) {
+	p.Helper()
+	f := p.dial(port)
+	at, slots := uint64(1<<46), 0
+	add := func(size uint64) bool {
+		fd, err := unix.MemfdCreate("sparse", 0)
+		if err == nil {
+			defer unix.Close(fd)
+			err = unix.Ftruncate(fd, int64(size))
+		}
+		if err != nil {
+			p.Fatal(err)
+		}
+		r := vhostuser.MemRegion{GuestAddr: at, UserAddr: at, Size: size}
+		if f.Do(vhostuser.AddMemReg, vhostuser.AppendSingleRegion(nil, r), fd) != nil {
+			return false
+		}
+		slots++
+		at += size
+		return true
+	}
+	for range 100 {
+		add(1 << 12)
+	}
+	for size := uint64(1) << 46; size >= 1<<21; {
+		if !add(size) {
+			size /= 2
+		}
+	}
+	for add(1 << 12) {
+	}
+	for i := range 2 {
+		for _, r := range []vhostuser.Request{vhostuser.SetVringCall, vhostuser.SetVringErr} {
+			fd, err := unix.Eventfd(0, 0)
+			if err != nil {
+				p.Fatal(err)
+			}
+			f.Do(r, vhostuser.VringFile{Index: uint8(i)}.AppendTo(nil), fd)
+			unix.Close(fd)
+		}
+	}
+	p.Logf("%s took %d regions, %d bytes of address space", port, slots, p.port(port).Memory.Mapped)
+}
+
+// guest comes to a port as a guest does that has memory, in bytes, and queue pairs.
+func (p *confined) guest(port string, memory, queues int) {
+	p.Helper()
+	f := p.dial(port)
+	mem, err := f.NewMemory(memory)
+	if err == nil {
+		err = f.ShareMemory()
+	}
+	for i := 0; err == nil && i < 2*queues; i++ {
+		var r *vhostusertest.Ring
+		if r, err = f.NewRing(mem, i, 256, 4<<10); err == nil {
+			err = f.StartRing(r)
+		}
+	}
+	if err != nil {
+		p.Errorf("a guest at port %s: %v", port, err)
+		return
+	}
+	if d := p.port(port); len(d.Rings) != 2*queues || d.Queues != queues || d.State != control.StateRunning {
+		p.Errorf("port %s is %s, with %d rings", port, d.State, len(d.Rings))
+	}
+}
+
+// Front-ends that take all that they are given leave enough for others, and for vswitchd.
+func TestGreedyFrontEnds(t *testing.T) {
+	for _, c := range []struct{ name, ulimits string }{
+		{"as it is", ""},
+		{"few files", "ulimit -n 2400;"},
+		{"small address space", "ulimit -v 100000000;"}, // KiB
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := launch(t, c.ulimits, "[port.bad]\n[port.worse]\nmax_memory = \"64TiB\"\n[port.small]\n[port.big]\n[port.wide]\nqueues = 128\n")
+			p.rob("bad")
+			p.rob("worse")
+			p.guest("small", 1<<20, 1)
+			p.guest("big", 1<<30, 1)
+			p.guest("wide", 16<<20, 128)
+			p.lives()
+		})
+	}
+}
+
+// The soft limit of open files is no limit to vswitchd, the hard one is. What runs into the
+// hard one is told its name.
+func TestFileLimit(t *testing.T) {
+	p := launch(t, "ulimit -Sn 100; ulimit -Hn 300;", "[port.a]\n[port.b]\nqueues = 128\n")
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(limits)) {
+		if f := strings.Fields(line); strings.HasPrefix(line, "Max open files") && f[3] != "300" && f[3] != "299" {
+			t.Errorf("%s", line)
+		}
+	}
+	if !strings.Contains(p.logged(), "RLIMIT_NOFILE") {
+		t.Error("nothing is said of the limit, which is too low for 128 queues")
+	}
+	p.guest("a", 1<<20, 1)
+	f, err := vhostusertest.Dial(filepath.Join(p.dir, "b.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.WaitClosed(); err != nil {
+		t.Fatal(err)
+	}
+	p.until("port b tells why it refuses front-ends", func() bool { return strings.Contains(p.port("b").LastError, "RLIMIT_NOFILE") })
+	if n := p.port("b").Counters.Resets["over-limit"]; n == 0 {
+		t.Errorf("resets: %v", p.port("b").Counters.Resets)
+	}
+	p.lives()
+}
