@@ -51,13 +51,19 @@ type Listener struct {
 // same socket at the same time one gets it: nobody replaces a socket that
 // another one is just making.
 func Listen(path string, o ListenOptions) (*Listener, error) {
+	return ListenContext(context.Background(), path, o)
+}
+
+// ListenContext is Listen, and stops waiting for other processes that are making the same
+// socket when ctx is done.
+func ListenContext(ctx context.Context, path string, o ListenOptions) (*Listener, error) {
 	if len(path) > MaxSocketPath {
 		return nil, fmt.Errorf("%s: %w", path, ErrPathTooLong)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("making the socket's directory: %w", err)
 	}
-	unlock, err := lockfile.Lock(path)
+	unlock, err := lockfile.Lock(ctx, path)
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func runSwitch(t *testing.T, port string) (controlSocket, portSocket string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := control.Listen(controlSocket, control.Access{UID: -1, GID: -1, Mode: 0o600})
+	l, err := control.Listen(t.Context(), controlSocket, control.Access{UID: -1, GID: -1, Mode: 0o600})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func serve(t *testing.T, reload func() ([]string, error)) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := control.Listen(path, control.Access{UID: -1, GID: -1, Mode: 0o600})
+	l, err := control.Listen(t.Context(), path, control.Access{UID: -1, GID: -1, Mode: 0o600})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,12 +55,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case opts.check:
 		return check(opts, stdout, stderr)
 	}
+	reloads := catchReloads()
 	cfg, errs := config.Check(opts.file, opts.flags)
 	if len(errs) > 0 {
 		fmt.Fprintln(stderr, errs)
 		return exitUsage
 	}
-	return serve(opts, cfg, stderr)
+	return serve(opts, cfg, reloads, stderr)
 }
 
 // capabilities describes this program as VHostUserBackendCapabilities in

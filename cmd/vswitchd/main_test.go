@@ -170,20 +170,12 @@ func beginWith(t *testing.T, file *os.File, args ...string) *process {
 		t.Fatal(err)
 	}
 	defer notify.Close()
-	p := &process{t: t, cmd: exec.Command(program, args...)}
-	p.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify.LocalAddr().String())
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify.LocalAddr().String())
 	if file != nil {
-		p.cmd.ExtraFiles = []*os.File{file}
+		cmd.ExtraFiles = []*os.File{file}
 	}
-	stderr, err := p.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.log = bufio.NewScanner(stderr)
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.cmd.Process.Kill(); p.cmd.Wait() })
+	p := spawn(t, cmd)
 	if err := notify.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
@@ -192,6 +184,22 @@ func beginWith(t *testing.T, file *os.File, args ...string) *process {
 	if err != nil || string(buf[:n]) != "READY=1" {
 		t.Fatalf("notification %q, %v", buf[:n], err)
 	}
+	return p
+}
+
+// spawn starts the program, which is killed when the test ends.
+func spawn(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.log = bufio.NewScanner(stderr)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	return p
 }
 

@@ -7,10 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/hashicorp/go-hclog"
@@ -22,15 +20,21 @@ import (
 	"vswitchd/internal/version"
 )
 
-// serve runs the switch until a signal ends it, and returns the exit code.
-func serve(opts *options, cfg *config.Config, stderr io.Writer) int {
+// serve runs the switch until a signal ends it, and returns the exit code. Each value from reloads
+// makes it read its configuration again.
+func serve(opts *options, cfg *config.Config, reloads <-chan os.Signal, stderr io.Writer) int {
 	log := newLogger(cfg.Log, stderr)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	// From here on, a signal stops what has been started.
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	defer signal.Stop(signals)
+	go awaitEnd(catchEnds(), stop, log)
 
-	if err := start(opts, cfg, log, signals); err != nil {
+	log.Debug("starting", "version", version.String(), "config", opts.file)
+	err := start(ctx, opts, cfg, log, reloads)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // stopped before it was up
+	}
+	if err != nil {
 		var errs config.Errors
 		if errors.As(err, &errs) {
 			fmt.Fprintln(stderr, errs)
@@ -43,8 +47,9 @@ func serve(opts *options, cfg *config.Config, stderr io.Writer) int {
 	return exitOK
 }
 
-// start sets up everything, runs it, and returns when all is taken down again.
-func start(opts *options, cfg *config.Config, log hclog.Logger, signals <-chan os.Signal) error {
+// start sets up everything, runs it until ctx is done or the switch comes to an end by itself, and
+// returns when all is taken down again.
+func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Logger, reloads <-chan os.Signal) error {
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
@@ -56,7 +61,7 @@ func start(opts *options, cfg *config.Config, log hclog.Logger, signals <-chan o
 	var l net.Listener
 	if cfg.Control.Socket != "" {
 		var err error
-		if l, err = control.Listen(cfg.Control.Socket, control.Access(cfg.Control.Access)); err != nil {
+		if l, err = control.Listen(ctx, cfg.Control.Socket, control.Access(cfg.Control.Access)); err != nil {
 			return err
 		}
 		defer l.Close()
@@ -64,22 +69,23 @@ func start(opts *options, cfg *config.Config, log hclog.Logger, signals <-chan o
 	var ml net.Listener
 	if cfg.Control.Metrics != "" {
 		var err error
-		if ml, err = net.Listen("tcp", cfg.Control.Metrics); err != nil {
+		var lc net.ListenConfig
+		if ml, err = lc.Listen(ctx, "tcp", cfg.Control.Metrics); err != nil {
 			return fmt.Errorf("metrics: %w", err)
 		}
 		defer ml.Close()
 	}
-	d, err := daemon.New(cfg, log)
+	d, err := daemon.NewContext(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	log.Info("started", "version", version.String(), "config", opts.file,
 		"ports", len(cfg.Ports), "uplinks", len(cfg.Uplinks), "control", cfg.Control.Socket)
 
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	r := &reloader{opts: opts, d: d, log: log, cfg: cfg}
-	go watch(signals, stop, r, log)
+	go awaitReloads(ctx, reloads, r)
 	notify(log, sd.SdNotifyReady)
 	return together(ctx, stop,
 		func(ctx context.Context) error {
@@ -119,26 +125,6 @@ func together(ctx context.Context, stop context.CancelFunc, fs ...func(context.C
 	}
 	wg.Wait()
 	return errors.Join(errs...)
-}
-
-// watch acts on signals. The first that asks for the end stops everything
-// in order, the second at once.
-func watch(signals <-chan os.Signal, stop context.CancelFunc, r *reloader, log hclog.Logger) {
-	stopping := false
-	for s := range signals {
-		switch {
-		case s == syscall.SIGHUP && !stopping:
-			_, _ = r.reload() // it logs what it did
-		case s == syscall.SIGHUP:
-		case stopping:
-			log.Error("stopped at once by a second signal", "signal", s)
-			os.Exit(exitFailed)
-		default:
-			log.Info("stopping", "signal", s)
-			stopping = true
-			stop()
-		}
-	}
 }
 
 // reloader reads the configuration again and changes the switch accordingly.

@@ -29,12 +29,15 @@ type Access struct {
 // one in use is left alone and makes the error ErrInUse; anything else of that
 // name is left alone as well. Closing the listener removes the socket, unless
 // somebody has put another one into its place.
-func Listen(path string, access Access) (net.Listener, error) {
+//
+// Listen waits while another process is making the same socket, but not longer than until ctx
+// is done.
+func Listen(ctx context.Context, path string, access Access) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	// Nobody may replace a socket that another one is just making.
-	unlock, err := lockfile.Lock(path)
+	unlock, err := lockfile.Lock(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
@@ -51,7 +54,7 @@ func Listen(path string, access Access) (net.Listener, error) {
 		}
 		return err
 	}}
-	l, err := lc.Listen(context.Background(), "unix", path)
+	l, err := lc.Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}

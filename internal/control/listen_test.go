@@ -29,7 +29,7 @@ func makeStale(t *testing.T, path string) {
 
 func TestListenMakesDirectoryAndSocketAndRemovesIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "s")
-	l, err := control.Listen(path, mine)
+	l, err := control.Listen(t.Context(), path, mine)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestListenMakesDirectoryAndSocketAndRemovesIt(t *testing.T) {
 func TestListenReplacesAStaleSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	makeStale(t, path)
-	l, err := control.Listen(path, mine)
+	l, err := control.Listen(t.Context(), path, mine)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestOneOfManyReplacesAStaleSocket(t *testing.T) {
 		var wg sync.WaitGroup
 		for range cap(winners) {
 			wg.Go(func() {
-				l, err := control.Listen(path, mine)
+				l, err := control.Listen(t.Context(), path, mine)
 				if err == nil {
 					winners <- l
 				} else if !errors.Is(err, control.ErrInUse) {
@@ -88,12 +88,12 @@ func TestOneOfManyReplacesAStaleSocket(t *testing.T) {
 
 func TestListenLeavesASocketInUseAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := control.Listen(path, mine)
+	l, err := control.Listen(t.Context(), path, mine)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if _, err := control.Listen(path, mine); !errors.Is(err, control.ErrInUse) {
+	if _, err := control.Listen(t.Context(), path, mine); !errors.Is(err, control.ErrInUse) {
 		t.Errorf("second Listen: %v", err)
 	}
 	c, err := net.Dial("unix", path)
@@ -108,7 +108,7 @@ func TestListenLeavesOtherFilesAlone(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := control.Listen(path, mine); err == nil {
+	if _, err := control.Listen(t.Context(), path, mine); err == nil {
 		t.Fatal("no error")
 	}
 	if data, err := os.ReadFile(path); err != nil || string(data) != "precious" {
@@ -118,14 +118,14 @@ func TestListenLeavesOtherFilesAlone(t *testing.T) {
 
 func TestCloseLeavesTheSocketOfASuccessorAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := control.Listen(path, mine)
+	l, err := control.Listen(t.Context(), path, mine)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(path, path+".old"); err != nil {
 		t.Fatal(err)
 	}
-	l2, err := control.Listen(path, mine)
+	l2, err := control.Listen(t.Context(), path, mine)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestCloseLeavesTheSocketOfASuccessorAlone(t *testing.T) {
 
 func TestListenSetsTheOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := control.Listen(path, control.Access{UID: os.Getuid(), GID: os.Getgid(), Mode: 0o600})
+	l, err := control.Listen(t.Context(), path, control.Access{UID: os.Getuid(), GID: os.Getgid(), Mode: 0o600})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,9 @@ type Daemon struct {
 	blamed chan uintptr // addresses of faults, on their way to whose memory it was
 	over   chan *guest  // ports that no front-end can connect to any more
 
+	life context.Context         // done when the daemon stops
+	quit context.CancelCauseFunc // ends life
+
 	reload  sync.Mutex // one Reload at a time; ranks before mu
 	stopped bool       // guarded by reload
 	cfg     *config.Config
@@ -48,6 +51,11 @@ type port interface {
 // and uplinks are attached, and Run must be called. An error that is a
 // config.Errors is the operator's to mend, any other is the machine's.
 func New(cfg *config.Config, log hclog.Logger) (*Daemon, error) {
+	return NewContext(context.Background(), cfg, log)
+}
+
+// NewContext is New, and gives up when ctx is done.
+func NewContext(ctx context.Context, cfg *config.Config, log hclog.Logger) (*Daemon, error) {
 	capacity, err := vhostuser.ProcessCapacity()
 	if err != nil {
 		return nil, err
@@ -70,10 +78,15 @@ func New(cfg *config.Config, log hclog.Logger) (*Daemon, error) {
 		over:   make(chan *guest),
 		cfg:    cfg,
 	}
+	d.life, d.quit = context.WithCancelCause(context.Background())
+	goOn := context.AfterFunc(ctx, func() { d.quit(context.Cause(ctx)) })
 	ports, err := d.openAll(cfg)
 	if err == nil {
 		d.ports = ports
 		err = d.setStatic(nil, cfg.FDB, nil)
+	}
+	if !goOn() && err == nil {
+		err = context.Cause(ctx)
 	}
 	if err != nil {
 		d.close()
@@ -160,6 +173,7 @@ func (d *Daemon) only(g *guest) bool {
 }
 
 func (d *Daemon) close() {
+	d.quit(errStopped) // a reload that waits for something gives up
 	d.reload.Lock()
 	defer d.reload.Unlock()
 	d.stopped = true

@@ -54,7 +54,7 @@ func (d *Daemon) openGuest(cfg *config.Port) (port, error) {
 		done:     make(chan struct{}),
 	}
 	var err error
-	if g.conns, err = connector(cfg); err != nil {
+	if g.conns, err = connector(d.life, cfg); err != nil {
 		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
 	}
 	g.dev, err = netport.New(netport.Config{
@@ -80,7 +80,9 @@ func (d *Daemon) openGuest(cfg *config.Port) (port, error) {
 	return g, nil
 }
 
-func connector(cfg *config.Port) (vhostuser.Connector, error) {
+// connector opens what front-ends come from. It waits while another process is making the
+// same socket, but not longer than until ctx is done.
+func connector(ctx context.Context, cfg *config.Port) (vhostuser.Connector, error) {
 	switch {
 	case cfg.FD != 0:
 		return vhostuser.Inherit(cfg.FD)
@@ -88,7 +90,7 @@ func connector(cfg *config.Port) (vhostuser.Connector, error) {
 		return &vhostuser.Dialer{Path: cfg.Socket}, nil
 	}
 	a := cfg.Access
-	return vhostuser.Listen(cfg.Socket, vhostuser.ListenOptions{
+	return vhostuser.ListenContext(ctx, cfg.Socket, vhostuser.ListenOptions{
 		Mode: a.Mode, Chown: a.UID >= 0 || a.GID >= 0, UID: a.UID, GID: a.GID,
 	})
 }

@@ -1,6 +1,7 @@
 package lockfile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -23,9 +24,10 @@ const (
 // Lock waits until no other process, and nobody else in this one, has the lock of the file
 // at path, which need not exist. The lock is a file beside it, that others may not open:
 // so they cannot keep us waiting. It ends with the process, however that comes to its end.
-func Lock(path string) (unlock func(), err error) {
+// Lock stops waiting when ctx is done, and returns its cause.
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	name := path + suffix
-	for end := time.Now().Add(patience); ; time.Sleep(every) {
+	for end := time.Now().Add(patience); ; {
 		fd, err := try(name)
 		switch {
 		case err == nil:
@@ -37,6 +39,11 @@ func Lock(path string) (unlock func(), err error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		case time.Now().After(end):
 			return nil, fmt.Errorf("%s: %w", name, ErrHeld)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s: %w", name, context.Cause(ctx))
+		case <-time.After(every):
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package lockfile_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -22,7 +23,7 @@ func TestOneAtATime(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 100 {
-				unlock, err := lockfile.Lock(path)
+				unlock, err := lockfile.Lock(t.Context(), path)
 				if err != nil {
 					t.Error(err)
 					return
@@ -50,7 +51,7 @@ func TestLockOfADeadProcess(t *testing.T) {
 	if err := os.WriteFile(path+".lock", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := lockfile.Lock(path)
+	unlock, err := lockfile.Lock(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,10 +65,26 @@ func TestLockIsNoLink(t *testing.T) {
 	if err := os.Symlink(filepath.Join(dir, "elsewhere"), path+".lock"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lockfile.Lock(path); !errors.Is(err, unix.ELOOP) {
+	if _, err := lockfile.Lock(t.Context(), path); !errors.Is(err, unix.ELOOP) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "elsewhere")); err == nil {
 		t.Error("the file that the link names was made")
+	}
+}
+
+// Who waits for a lock can be called off.
+func TestWaitIsCalledOff(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	unlock, err := lockfile.Lock(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	enough := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(enough)
+	if _, err := lockfile.Lock(ctx, path); !errors.Is(err, enough) {
+		t.Errorf("got %v", err)
 	}
 }
