@@ -1,6 +1,9 @@
 package vswitch
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 // Counters are one port's. "Rx" is what the switch received from the port, "Tx"
 // what it sent to it. They outlive the port's attachment, so that a guest
@@ -90,3 +93,6 @@ func (r DropReason) String() string {
 	}
 	return "unknown"
 }
+
+// DropReasons returns the names of all reasons.
+func DropReasons() []string { return slices.Clone(dropNames[:]) }

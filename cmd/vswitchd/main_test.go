@@ -406,8 +406,14 @@ func TestMetrics(t *testing.T) {
 	}
 	body, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	if err != nil || !strings.Contains(string(body), "\nvswitchd_port_up{port=\"a\"} 0\n") {
-		t.Errorf("%v: %s", err, body)
+	for _, want := range []string{
+		`vswitchd_port_up{port="a"} 0`,
+		`vswitchd_port_drops_total{port="a",reason="ring-full"} 0`,
+		`vswitchd_port_resets_total{port="a",reason="died"} 0`,
+	} {
+		if err != nil || !strings.Contains(string(body), "\n"+want+"\n") {
+			t.Errorf("%v: %s is missing in %s", err, want, body)
+		}
 	}
 	if code := p.end(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)

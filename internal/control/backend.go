@@ -16,8 +16,17 @@ type Backend interface {
 	// none of that name.
 	Port(name string) (PortDetail, error)
 
+	// Reasons returns the names under which ports of a kind count what goes wrong. A Tally
+	// may lack those that have not occurred.
+	Reasons(Kind) Reasons
+
 	// FDB returns the entries that the filter lets through, in any order.
 	FDB(FDBFilter) []FDBEntry
+}
+
+// Reasons are names of what ports count in Counters.Drops and Counters.Resets.
+type Reasons struct {
+	Drops, Resets []string
 }
 
 // FDBFilter chooses entries of the FDB.

@@ -58,6 +58,17 @@ func (b backend) Port(name string) (control.PortDetail, error) {
 	return control.PortDetail{}, control.ErrNotFound
 }
 
+// Reasons implements control.Backend.
+func (backend) Reasons(k control.Kind) control.Reasons {
+	r := control.Reasons{Drops: vswitch.DropReasons()}
+	if k == control.KindUplink {
+		r.Drops = append(r.Drops, dropKernelRing)
+	} else {
+		r.Resets = resetNames()
+	}
+	return r
+}
+
 // FDB implements control.Backend.
 func (b backend) FDB(f control.FDBFilter) []control.FDBEntry {
 	vlan := f.VLAN

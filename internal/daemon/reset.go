@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +35,22 @@ var resetReasons = []struct {
 	{vhostuser.ErrUnknownMessage, "malformed-message"},
 }
 
+// Names under which resets are counted that have none of the errors above.
+const (
+	resetRefused = "refused-message"
+	resetOther   = "other"
+)
+
+// resetNames returns all names under which resets are counted.
+func resetNames() (names []string) {
+	for _, r := range resetReasons {
+		if !slices.Contains(names, r.name) {
+			names = append(names, r.name)
+		}
+	}
+	return append(names, resetRefused, resetOther)
+}
+
 func resetReason(err error) string {
 	for _, r := range resetReasons {
 		if errors.Is(err, r.is) {
@@ -42,7 +59,7 @@ func resetReason(err error) string {
 	}
 	var pe *vhostuser.ProtocolError
 	if errors.As(err, &pe) || errors.Is(err, vhostuser.ErrRefused) {
-		return "refused-message"
+		return resetRefused
 	}
-	return "other"
+	return resetOther
 }

@@ -12,6 +12,10 @@ import (
 	"vswitchd/uplink"
 )
 
+// dropKernelRing is why the kernel dropped frames that came in by an uplink: the ring that it
+// shares with us was full. The kernel counts these, so they are no vswitch.DropReason.
+const dropKernelRing = "kernel-ring-full"
+
 // An uplinkPort is a port on an interface of the host.
 type uplinkPort struct {
 	log      hclog.Logger
@@ -95,7 +99,7 @@ func (p *uplinkPort) info() control.PortInfo {
 		info.LastError = "interface is " + st.State
 	}
 	if st.KernelDrops > 0 {
-		info.Counters.Drops["kernel-ring-full"] = st.KernelDrops
+		info.Counters.Drops[dropKernelRing] = st.KernelDrops
 	}
 	return info
 }

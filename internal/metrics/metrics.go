@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -76,13 +78,20 @@ var (
 	reconnects = desc("port_reconnects_total", "Front-ends that connected to the port, the first not counted.", "port")
 	resets     = desc("port_resets_total", "Times that a front-end did not leave the port in order.", "port", "reason")
 	fdbEntries = desc("fdb_entries", "Dynamic and static entries of the FDB.")
+	buildInfo  = desc("build_info", "1, with what vswitchd was built from and for as labels.", "version", "goversion", "goos", "goarch")
 	busy       = desc("worker_busy_seconds_total", "Time that the worker spent in rounds that found frames.", "worker")
 	wakeups    = desc("worker_wakeups_total", "Times that the worker woke from sleep.", "worker")
+	worked     = desc("worker_frames_total", "Frames that the worker took in.", "worker")
+	sources    = desc("worker_sources", "Transmit queues and uplinks that the worker serves.", "worker")
+	moved      = desc("worker_moves_total", "Sources that were moved to the worker because another one was busier.", "worker")
 )
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{rxFrames, rxBytes, txFrames, txBytes, drops, up, reconnects, resets, fdbEntries, busy, wakeups} {
+	for _, d := range []*prometheus.Desc{
+		rxFrames, rxBytes, txFrames, txBytes, drops, up, reconnects, resets, fdbEntries,
+		buildInfo, busy, wakeups, worked, sources, moved,
+	} {
 		ch <- d
 	}
 }
@@ -95,11 +104,29 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	// A counter that appears with its first event has no increase in that event: rate() and
+	// alerts would miss it. So what has not happened yet is there with 0.
+	tally := func(d *prometheus.Desc, t control.Tally, known []string, port string) {
+		for _, reason := range known {
+			if t[reason] == 0 {
+				counter(d, 0, port, reason)
+			}
+		}
+		for reason, n := range t {
+			if n > 0 || !slices.Contains(known, reason) {
+				counter(d, float64(n), port, reason)
+			}
+		}
+	}
 	status := c.backend.Switch()
+	gauge(buildInfo, 1, status.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	gauge(fdbEntries, float64(status.FDBEntries))
 	for i, w := range status.Workers {
 		counter(busy, w.BusyS, strconv.Itoa(i))
 		counter(wakeups, float64(w.Wakeups), strconv.Itoa(i))
+		counter(worked, float64(w.Frames), strconv.Itoa(i))
+		gauge(sources, float64(w.Sources), strconv.Itoa(i))
+		counter(moved, float64(w.Moved), strconv.Itoa(i))
 	}
 	for _, p := range c.backend.Ports() {
 		n := p.Counters
@@ -108,12 +135,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter(txFrames, float64(n.TxFrames), p.Name)
 		counter(txBytes, float64(n.TxBytes), p.Name)
 		counter(reconnects, float64(n.Reconnects), p.Name)
-		for reason, frames := range n.Drops {
-			counter(drops, float64(frames), p.Name, reason)
-		}
-		for reason, times := range n.Resets {
-			counter(resets, float64(times), p.Name, reason)
-		}
+		known := c.backend.Reasons(p.Kind)
+		tally(drops, n.Drops, known.Drops, p.Name)
+		tally(resets, n.Resets, known.Resets, p.Name)
 		state := 0.0
 		if p.State == control.StateRunning {
 			state = 1

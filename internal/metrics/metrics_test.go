@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -43,9 +44,22 @@ func TestServe(t *testing.T) {
 		`vswitchd_port_reconnects_total{port="vm1"} 1`,
 		`vswitchd_port_resets_total{port="vm3",reason="bad-ring"} 1`,
 		`vswitchd_port_resets_total{port="vm3",reason="died"} 2`,
+		`vswitchd_port_drops_total{port="vm2",reason="bad-chain"} 0`,
+		`vswitchd_port_drops_total{port="vm2",reason="ring-full"} 0`,
+		`vswitchd_port_drops_total{port="lan",reason="kernel-ring-full"} 0`,
+		`vswitchd_port_resets_total{port="vm3",reason="other"} 0`,
+		`vswitchd_port_resets_total{port="vm2",reason="died"} 0`,
+		`vswitchd_port_reconnects_total{port="vm2"} 0`,
+		`vswitchd_build_info{goarch="` + runtime.GOARCH + `",goos="linux",goversion="` + runtime.Version() + `",version="1.2.3"} 1`,
 		`vswitchd_fdb_entries 3`,
 		`vswitchd_worker_busy_seconds_total{worker="0"} 5861.5`,
 		`vswitchd_worker_wakeups_total{worker="0"} 789`,
+		`vswitchd_worker_frames_total{worker="0"} 123456`,
+		`vswitchd_worker_busy_seconds_total{worker="1"} 0`,
+		`vswitchd_worker_wakeups_total{worker="1"} 0`,
+		`vswitchd_worker_frames_total{worker="1"} 0`,
+		`vswitchd_worker_sources{worker="1"} 0`,
+		`vswitchd_worker_moves_total{worker="1"} 0`,
 		`# TYPE go_goroutines gauge`,
 		`# TYPE process_resident_memory_bytes gauge`,
 	} {

@@ -34,6 +34,14 @@ func (b *Backend) Port(name string) (control.PortDetail, error) {
 	return control.PortDetail{}, control.ErrNotFound
 }
 
+// Reasons implements control.Backend.
+func (b *Backend) Reasons(k control.Kind) control.Reasons {
+	if k == control.KindUplink {
+		return control.Reasons{Drops: []string{"bad-chain", "kernel-ring-full", "ring-full"}}
+	}
+	return control.Reasons{Drops: []string{"bad-chain", "ring-full"}, Resets: []string{"bad-ring", "died", "other"}}
+}
+
 // FDB implements control.Backend.
 func (b *Backend) FDB(f control.FDBFilter) []control.FDBEntry {
 	var entries []control.FDBEntry
