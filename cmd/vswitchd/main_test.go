@@ -80,7 +80,7 @@ func TestEndsThatNeedNoSwitch(t *testing.T) {
 	bad := write(t, t.TempDir(), badConfig)
 	good := write(t, t.TempDir(), "[port.a]\n")
 	noIf := write(t, t.TempDir(), "[uplink.lan]\ninterface = \"no-such-if\"\n")
-	warn := write(t, t.TempDir(), "[switch]\nmcast_snooping = true\n")
+	snoop := write(t, t.TempDir(), "[switch]\nmcast_snooping = true\n")
 	long := "/" + strings.Repeat("x", 107)
 	for _, tt := range []struct {
 		args           string
@@ -92,8 +92,8 @@ func TestEndsThatNeedNoSwitch(t *testing.T) {
 		{"--config " + bad, 2, "", badConfigErrors(bad)},
 		{"--check --config " + noIf, 1, "", noIf + ":2: uplink.lan.interface: there is no network interface \"no-such-if\"\n"},
 		{"--config " + noIf, 2, "", noIf + ":2: uplink.lan.interface: there is no network interface \"no-such-if\"\n"},
-		{"--check --config " + warn, 0, warn + ": no errors\n",
-			warn + ":2: switch.mcast_snooping: not supported by this version: multicast goes to all ports (warning)\n"},
+		{"--check --config " + snoop, 1, "",
+			snoop + ":2: switch.mcast_snooping: multicast snooping is not built yet: multicast goes to all ports; must be false\n"},
 		{"--check --uplink no-such-if --config " + bad, 1, "", badConfigErrors(bad) +
 			"--uplink no-such-if: uplink.no-such-if.interface: there is no network interface \"no-such-if\"\n"},
 		{"--config /nonexistent", 2, "", "/nonexistent: cannot read the configuration: no such file or directory\n"},

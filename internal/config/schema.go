@@ -131,7 +131,7 @@ func (p *parser) switchTable(t *table) {
 		{"socket_owner", owner(&s.PortSockets.UID)},
 		{"socket_group", group(&s.PortSockets.GID)},
 		{"socket_mode", fileMode(&s.PortSockets.Mode)},
-	}, unsupported(t, "switch")), nil) {
+	}, unsupported("switch")), nil) {
 		return
 	}
 	if n := len(s.CPUs); n > 0 && n != s.Workers {
@@ -195,7 +195,7 @@ func (p *parser) port(t *table, twice bool) {
 		{"mac", orEmpty(&port.MAC, mac(&port.MAC))},
 		{"offloads", offloads(&port.Offloads)},
 		{"max_memory", size(&port.MaxMemory, minMaxMemory, maxMaxMemory)},
-	}, bridgingKeys(&port.Bridging), unsupported(t, "port")), map[string]string{
+	}, bridgingKeys(&port.Bridging), unsupported("port")), map[string]string{
 		"interface":   "belongs to [uplink.NAME], a port has a socket",
 		"promiscuous": "belongs to [uplink.NAME]",
 	}) {
@@ -234,7 +234,7 @@ func (p *parser) uplink(t *table, twice bool) {
 	if t.read(slices.Concat([]key{
 		{"interface", interfaceName(&up.Interface)},
 		{"promiscuous", boolean(&up.Promiscuous)},
-	}, bridgingKeys(&up.Bridging), unsupported(t, "uplink")), map[string]string{
+	}, bridgingKeys(&up.Bridging), unsupported("uplink")), map[string]string{
 		"socket": guestOnly, "socket_owner": guestOnly, "socket_group": guestOnly, "socket_mode": guestOnly,
 		"mode": guestOnly, "queues": guestOnly, "mac": guestOnly, "mtu": guestOnly,
 		"max_memory": "belongs to [port.NAME], an uplink has no memory of a guest",

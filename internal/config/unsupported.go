@@ -9,10 +9,10 @@ import (
 // does not implement: their default is accepted, anything else is
 // refused. This file is the whole list. Whoever builds one of these moves its
 // line to schema.go.
-func unsupported(t *table, kind string) []key {
+func unsupported(kind string) []key {
 	switch kind {
 	case "switch":
-		return []key{{"mcast_snooping", t.mcastSnooping}}
+		return []key{{"mcast_snooping", mcastSnooping}}
 	case "port", "uplink":
 		return unsupportedPolicies()
 	}
@@ -44,15 +44,16 @@ func unsupportedTable(t *table) {
 
 var errUnsupported = errors.New("not supported by this version")
 
-// mcastSnooping is false in effect, but true by default: files written for
-// either are accepted, with a warning where it matters.
-func (t *table) mcastSnooping(v any) error {
+// mcastSnooping accepts false, which is what the switch does. A switch that snoops takes
+// multicast away from ports that have not asked for it; without a querier and the exceptions for
+// neighbour discovery, that breaks IPv6 and mDNS.
+func mcastSnooping(v any) error {
 	var on bool
 	if err := boolean(&on)(v); err != nil {
 		return err
 	}
 	if on {
-		t.warnf("mcast_snooping", "not supported by this version: multicast goes to all ports")
+		return errors.New("multicast snooping is not built yet: multicast goes to all ports; must be false")
 	}
 	return nil
 }
