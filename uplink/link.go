@@ -106,6 +106,7 @@ func (u *Uplink) watch() {
 			}
 			return
 		case <-tick.C:
+		case <-u.wake:
 		case _, open := <-updates:
 			if !open { // the kernel ran out of room for messages
 				w.close()

@@ -14,9 +14,6 @@ import (
 )
 
 var (
-	// ErrNoInterface is returned by Open when there is no interface of that name.
-	ErrNoInterface = errors.New("no such interface")
-
 	// ErrNotEthernet is returned by Open for an interface that has no Ethernet
 	// frames, like a tun device or the loopback.
 	ErrNotEthernet = errors.New("not an Ethernet interface")
@@ -38,6 +35,9 @@ type Config struct {
 	RingSize    int    // bytes of the receive ring, approximately; 0: DefaultRingSize
 	Counters    *vswitch.Counters
 	Logger      hclog.Logger // nil: no logging
+
+	// Interfaces keeps uplinks off each other's interfaces. Nil: there are no others.
+	Interfaces *Interfaces
 
 	// Deliver takes the frames that come in: Inlet.Deliver. It is called by Poll
 	// alone, with 1 to vswitch.MaxBatch frames that are valid until it returns.
@@ -85,19 +85,22 @@ type Uplink struct {
 	link    *link // as last seen; nil: gone
 	told    bool  // SetUp's last argument
 	lastErr string
+	taken   bool // lastErr is that another uplink has the interface
 	logged  snapshot
 	packets uint64 // of sockets that are closed, and of the current one up to now
 	drops   uint64
 
 	quit      chan struct{}
+	wake      chan struct{} // an interface that was another uplink's may be free
 	watchDone chan struct{}
 }
 
-// Open makes an uplink on an interface that has to exist, in the process's
-// network namespace. It calls none of cfg's functions: attach the Uplink to the
-// switch, then call Begin.
+// Open makes an uplink on an interface in the process's network namespace. If there is no
+// interface of that name, or if another uplink has it, the uplink waits for the interface, as it
+// does when the interface goes away later. Open calls none of cfg's functions: attach the Uplink to
+// the switch, then call Begin.
 //
-// Errors wrap ErrNoInterface, ErrNotEthernet or ErrPrivilege where one applies.
+// Errors wrap ErrNotEthernet or ErrPrivilege where one applies.
 func Open(cfg Config) (*Uplink, error) {
 	if cfg.RingSize == 0 {
 		cfg.RingSize = DefaultRingSize
@@ -105,25 +108,30 @@ func Open(cfg Config) (*Uplink, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
+	if cfg.Interfaces == nil {
+		cfg.Interfaces = new(Interfaces)
+	}
 	u := &Uplink{
 		cfg:       cfg,
 		log:       cfg.Logger.With("port", cfg.Name, "interface", cfg.Interface),
 		uso:       kernelTakesUSO(),
 		quit:      make(chan struct{}),
+		wake:      make(chan struct{}, 1),
 		watchDone: make(chan struct{}),
 	}
 	l, err := findLink(cfg.Interface, 0)
-	if err == nil && l == nil {
-		err = ErrNoInterface
-	}
-	if err == nil {
+	if err == nil && l != nil {
+		u.link = l
+		u.mtu.Store(int64(l.mtu))
 		err = u.attach(l)
+	}
+	if errors.Is(err, ErrTaken) {
+		u.note(err)
+		err = nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("uplink %s on interface %s: %w", cfg.Name, cfg.Interface, err)
 	}
-	u.link = l
-	u.mtu.Store(int64(l.mtu))
 	return u, nil
 }
 
@@ -139,7 +147,7 @@ func (u *Uplink) Begin() {
 	if u.sock != nil {
 		u.cfg.Start(u.sock.rx)
 	}
-	u.told = u.link.up()
+	u.told = u.sock != nil && u.link.up()
 	u.cfg.SetUp(u.told)
 	u.logState()
 	go u.watch()
@@ -164,14 +172,24 @@ func (u *Uplink) Close() error {
 	}
 	u.ctlMu.Lock()
 	defer u.ctlMu.Unlock()
-	return u.detach()
+	err := u.detach()
+	u.cfg.Interfaces.release(u) // also when it has only waited for one
+	return err
 }
 
 // attach opens a socket on l. ctlMu is held, or u is not yet shared.
-func (u *Uplink) attach(l *link) error {
+func (u *Uplink) attach(l *link) (err error) {
 	if !l.ether {
 		return ErrNotEthernet
 	}
+	if err := u.cfg.Interfaces.take(l, u); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			u.cfg.Interfaces.release(u)
+		}
+	}()
 	s, err := openSocket(socketConfig{
 		index:       l.index,
 		mac:         l.mac,
@@ -196,12 +214,13 @@ func (u *Uplink) attach(l *link) error {
 	return nil
 }
 
-// detach closes the socket, if there is one. ctlMu is held.
+// detach closes the socket, if there is one, and lets go of the interface. ctlMu is held.
 func (u *Uplink) detach() error {
 	s := u.sock
 	if s == nil {
 		return nil
 	}
+	defer u.cfg.Interfaces.release(u)
 	if u.begun {
 		u.cfg.Stop(s.rx)
 	}
@@ -271,7 +290,12 @@ func (u *Uplink) note(err error) {
 	if err != nil {
 		msg = err.Error()
 	}
-	if msg != u.lastErr && msg != "" {
+	u.taken = errors.Is(err, ErrTaken)
+	switch {
+	case msg == u.lastErr || msg == "":
+	case u.taken:
+		u.log.Warn("uplink waits for its interface", "reason", msg)
+	default:
 		u.log.Error("uplink does not work, trying again", "error", msg, "every", recheck)
 	}
 	u.lastErr = msg
@@ -294,7 +318,9 @@ func (u *Uplink) logState() {
 	u.logged = now
 	switch {
 	case now == was:
-	case now.state == StateError: // note has said it
+	case now.state == StateError || now.state == StateTaken: // note has said it
+	case now.state == StateAbsent && was.state == "":
+		u.log.Warn("there is no interface of this name, waiting for it")
 	case now.state == StateAbsent:
 		u.log.Warn("interface is gone, waiting for it to come back")
 	default:
@@ -311,6 +337,7 @@ const (
 	StateNoCarrier = "no-carrier"
 	StateDown      = "down"   // set down
 	StateAbsent    = "absent" // does not exist at present
+	StateTaken     = "taken"  // another uplink has it
 	StateError     = "error"  // exists, but Status.Err
 )
 
@@ -319,6 +346,8 @@ func (u *Uplink) state() string {
 	switch {
 	case u.link == nil:
 		return StateAbsent
+	case u.sock == nil && u.taken:
+		return StateTaken
 	case u.sock == nil:
 		return StateError
 	case !u.link.admin:

@@ -56,7 +56,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return check(opts, stdout, stderr)
 	}
 	reloads := catchReloads()
-	cfg, errs := config.Check(opts.file, opts.flags)
+	cfg, errs := config.Load(opts.file, opts.flags)
 	if len(errs) > 0 {
 		fmt.Fprintln(stderr, errs)
 		return exitUsage

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
+
+	"github.com/vishvananda/netlink"
 )
 
 // crossCheck checks what cannot be seen in one table alone: names, sockets,
@@ -131,16 +134,27 @@ func (p *parser) checkAddresses() {
 	}
 }
 
-// checkHost checks that the uplinks' interfaces exist.
-func (c *Config) checkHost() (errs Errors) {
+// checkHost looks for the uplinks' interfaces. Names are looked up in the kernel, since an interface
+// may have several.
+func (c *Config) checkHost() (warnings Errors) {
+	users := map[int]string{} // by index
 	for i := range c.Uplinks {
 		up := &c.Uplinks[i]
-		if up.Interface == "" { // reported as missing or bad
-			continue
-		}
-		if _, err := net.InterfaceByName(up.Interface); err != nil {
-			errs = append(errs, up.where.errorf("interface", "there is no network interface %q", up.Interface))
+		var missing netlink.LinkNotFoundError
+		l, err := netlink.LinkByName(up.Interface)
+		switch {
+		case errors.As(err, &missing):
+			warnings = append(warnings, up.where.errorf("interface",
+				"there is no network interface %q now, the uplink will wait for it", up.Interface))
+		case err != nil:
+			warnings = append(warnings, up.where.errorf("interface", "cannot look at network interface %q: %v", up.Interface, err))
+		case users[l.Attrs().Index] != "":
+			warnings = append(warnings, up.where.errorf("interface",
+				"%s is the interface of %s already, under another name; the uplink will wait until that lets go of it",
+				up.Interface, users[l.Attrs().Index]))
+		default:
+			users[l.Attrs().Index] = up.where.path
 		}
 	}
-	return errs
+	return warnings
 }

@@ -18,7 +18,7 @@ type Config struct {
 	FDB     []FDBEntry // static entries, in the order of the file
 
 	// Warnings are things that the operator should hear of though they are
-	// no errors.
+	// no errors. Check finds more of them than Load.
 	Warnings Errors
 }
 

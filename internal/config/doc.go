@@ -5,7 +5,7 @@
 // sets it, and it finds every error of a file in one pass, each with the line
 // it stands on. It does not know how a switch is built from the result, and
 // but for the users and groups that own sockets it looks at nothing on the
-// machine; [Check] does that as well.
+// machine; [Check] looks for the uplinks' interfaces as well.
 //
 // Who calls it: cmd/vswitchd checks a Config at start and for --check, and loads one at
 // each reload; internal/daemon builds a switch from it.

@@ -23,16 +23,14 @@ func Load(path string, flags Flags) (*Config, Errors) {
 	return cfg, nil
 }
 
-// Check is Load, and checks also what depends on the machine and may change while
-// vswitchd runs: that the uplinks' interfaces exist.
+// Check is Load, and looks also at what may change while vswitchd runs: an uplink whose interface
+// does not exist is in the Warnings.
 func Check(path string, flags Flags) (*Config, Errors) {
-	cfg, errs := load(path, flags)
-	if cfg != nil {
-		errs = append(errs, cfg.checkHost()...).sorted()
-	}
+	cfg, errs := Load(path, flags)
 	if len(errs) > 0 {
 		return nil, errs
 	}
+	cfg.Warnings = append(cfg.Warnings, cfg.checkHost()...).sorted()
 	return cfg, nil
 }
 
@@ -79,18 +77,16 @@ func parse(name string, data []byte, flags Flags) (*Config, Errors) {
 	if len(p.errs) > 0 {
 		return p.cfg, p.errs.sorted()
 	}
-	p.cfg.Warnings = p.warnings.sorted()
 	return p.cfg, nil
 }
 
 // parser walks a decoded document, fills in a Config and collects errors.
 type parser struct {
-	file     string
-	cfg      *Config
-	layout   layout
-	aliases  map[string]dup // names that stand for second definitions
-	errs     Errors
-	warnings Errors
+	file    string
+	cfg     *Config
+	layout  layout
+	aliases map[string]dup // names that stand for second definitions
+	errs    Errors
 }
 
 // decode parses the document and finds its layout. A second definition of a
@@ -173,11 +169,6 @@ var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+(\[\d+\])?$`)
 // errorf reports an error about the key k of the table.
 func (t *table) errorf(k, format string, args ...any) {
 	t.p.errs = append(t.p.errs, t.at(k, format, args...))
-}
-
-// warnf is errorf for things that are no errors.
-func (t *table) warnf(k, format string, args ...any) {
-	t.p.warnings = append(t.p.warnings, t.at(k, format, args...))
 }
 
 func (t *table) at(k, format string, args ...any) Error {

@@ -271,37 +271,43 @@ func TestSinglePortHasNoControlSocketUnasked(t *testing.T) {
 	}
 }
 
-// What the machine lacks is listed among the other errors, in the order of the file.
-func TestCheckListsMissingInterfaces(t *testing.T) {
+// An interface that is not there is a warning, since it may come; errors of the file come first.
+func TestCheckWarnsOfMissingInterfaces(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "f")
-	check := func(doc, want string, flags Flags) {
+	check := func(doc, errors, warnings string, flags Flags) {
 		t.Helper()
 		if err := os.WriteFile(file, []byte(doc), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		cfg, errs := Check(file, flags)
-		if got := strings.ReplaceAll(errs.Error(), file, "f"); got != want {
-			t.Errorf("got\n%s\nwant\n%s", got, want)
+		if got := strings.ReplaceAll(errs.Error(), file, "f"); got != errors {
+			t.Errorf("errors\n%s\nwant\n%s", got, errors)
 		}
-		if (cfg == nil) != (want != "") {
-			t.Errorf("configuration is %v", cfg)
+		if (cfg == nil) != (errors != "") {
+			t.Fatalf("configuration is %v", cfg)
+		}
+		if cfg == nil {
+			return
+		}
+		if got := strings.ReplaceAll(cfg.Warnings.Error(), file, "f"); got != warnings {
+			t.Errorf("warnings\n%s\nwant\n%s", got, warnings)
 		}
 	}
 	const (
 		good    = "[uplink.a]\ninterface = \"lo\"\n"
-		missing = `f:4: uplink.b.interface: there is no network interface "no-such-if"`
+		missing = `f:4: uplink.b.interface: there is no network interface "no-such-if" now, the uplink will wait for it`
 	)
-	check(good, "", Flags{})
-	check(good+"[uplink.b]\ninterface = \"no-such-if\"\n", missing, Flags{})
+	check(good, "", "", Flags{})
+	check(good+"[uplink.b]\ninterface = \"no-such-if\"\n", "", missing, Flags{})
+	check(good+"[uplink.b]\ninterface = \"no-such-if\"\n", "",
+		missing+"\n"+`--uplink nothing: uplink.nothing.interface: there is no network interface "nothing" now, the uplink will wait for it`,
+		Flags{Uplinks: []string{"nothing"}})
 	check(good+"[uplink.b]\ninterface = \"no-such-if\"\n[port.a]\n[switch]\nworkers = 0\n[uplink.c]\n[uplink.d]\ninterface = 7\n",
-		missing+"\n"+
-			"f:5: port.a: there is a port of this name already: uplink.a in f:1\n"+
+		"f:5: port.a: there is a port of this name already: uplink.a in f:1\n"+
 			"f:7: switch.workers: is 0, must be from 1 to 128\n"+
 			"f:8: uplink.c.interface: is missing\n"+
-			"f:10: uplink.d.interface: is an integer, must be a string\n"+
-			`--uplink nothing: uplink.nothing.interface: there is no network interface "nothing"`,
-		Flags{Uplinks: []string{"nothing"}})
-	check("[uplink.b]\ninterface = \n", "f:2: uplink.b.interface: expected value but found '\\n' instead", Flags{})
+			"f:10: uplink.d.interface: is an integer, must be a string", "", Flags{})
+	check("[uplink.b]\ninterface = \n", "f:2: uplink.b.interface: expected value but found '\\n' instead", "", Flags{})
 }
 
 func TestEqualIgnoresTheLine(t *testing.T) {

@@ -48,6 +48,7 @@ const (
 	StateConnecting State = "connecting" // client mode: tries to connect
 	StateConnected  State = "connected"  // a front-end is there, its driver is not running
 	StateRunning    State = "running"    // frames can pass
+	StateWaiting    State = "waiting"    // an uplink's interface cannot pass frames now; PortInfo.LastError says why
 	StateError      State = "error"      // not working; PortInfo.LastError says why
 )
 

@@ -79,9 +79,6 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 
 // apply does it all. After an error, undo is to be called.
 func (c *change) apply() error {
-	if err := c.checkInterfaces(); err != nil {
-		return err
-	}
 	// Pinning an address to another port replaces a static entry. So these are put
 	// back last of all.
 	c.then(func() { c.setStatic(c.oldFDB) })
@@ -121,24 +118,6 @@ func (c *change) undo() {
 
 func (c *change) failed(name string, err error) {
 	c.d.log.Error("undoing a reload failed", "port", name, "error", err)
-}
-
-// checkInterfaces looks for the likeliest error before anything is touched.
-func (c *change) checkInterfaces() error {
-	var errs config.Errors
-	for _, name := range c.comes {
-		u := c.will[name].uplink
-		if u == nil {
-			continue
-		}
-		if _, err := net.InterfaceByName(u.Interface); err != nil {
-			errs = append(errs, config.Error{
-				Pos: u.At("interface"), Key: "uplink." + name + ".interface",
-				Msg: fmt.Sprintf("there is no network interface %q", u.Interface),
-			})
-		}
-	}
-	return errs.Err()
 }
 
 // release takes from ports that stay the addresses that are to be other ports'.

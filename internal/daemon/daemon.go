@@ -12,6 +12,7 @@ import (
 	"vswitchd/internal/control"
 	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
+	"vswitchd/uplink"
 	"vswitchd/vhostuser"
 )
 
@@ -22,8 +23,9 @@ type Daemon struct {
 	sw     *vswitch.Switch
 	share  *vhostuser.Pool // what front-ends may take of what the process has
 	pool   *worker.Pool
-	blamed chan uintptr // addresses of faults, on their way to whose memory it was
-	over   chan *guest  // ports that no front-end can connect to any more
+	nics   uplink.Interfaces // which uplink has which interface
+	blamed chan uintptr      // addresses of faults, on their way to whose memory it was
+	over   chan *guest       // ports that no front-end can connect to any more
 
 	life context.Context         // done when the daemon stops
 	quit context.CancelCauseFunc // ends life

@@ -5,5 +5,6 @@
 //
 // A port is opened once and then lives as long as the configuration has it; what
 // comes and goes (front-ends, interfaces) it follows by itself. Opening fails
-// where an operator has to act: an unknown interface, a socket in use.
+// where an operator has to act: a socket in use, an interface that has no Ethernet frames. An
+// interface that is not there is waited for.
 package daemon

@@ -20,7 +20,7 @@ var errStopped = errors.New("vswitchd is stopping")
 //
 // A port whose bridging alone has changed keeps its guest. What is new is opened
 // first wherever nothing that goes stands in the way, so that the likeliest errors
-// (an unknown interface, a socket in use) show before any guest has felt anything.
+// (a socket in use, a file in its place) show before any guest has felt anything.
 func (d *Daemon) Reload(cfg *config.Config) (changed []string, err error) {
 	d.reload.Lock()
 	defer d.reload.Unlock()

@@ -114,7 +114,7 @@ func TestReloadIsUndone(t *testing.T) {
 		{"socket of a replaced port in use", ab + "[port.c]\nsocket = \"$busy\"\n" + m3, "socket is in use"},
 		{"socket is a file", ab + rest + "[port.z]\nsocket = \"$file\"\n", "not a socket"},
 		{"addresses moved, then a socket in use", "[port.a]\n" + m2 + "[port.b]\n" + m1 + rest + busy, "socket is in use"},
-		{"unknown interface", ab + "[uplink.x]\ninterface = \"no-such-if\"\n", `.toml:10: uplink.x.interface: there is no network interface "no-such-if"`},
+		{"interface without Ethernet", ab + "[uplink.x]\ninterface = \"lo\"\n", "not an Ethernet interface"},
 		{"fixed setting", "workers = 2\n" + ab + rest, "switch.workers"},
 		{"two fixed settings", "mac_table_size = 100\nmac_aging_time = \"1s\"\n" + ab + rest, "switch.mac_table_size"},
 	} {

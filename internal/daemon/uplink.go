@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -37,6 +38,7 @@ func (d *Daemon) openUplink(cfg *config.Uplink) (port, error) {
 		Promiscuous: cfg.Promiscuous,
 		Counters:    p.counters,
 		Logger:      d.log,
+		Interfaces:  &d.nics,
 		Deliver:     func(frames []vswitch.Frame) { p.inlet.Deliver(frames) },
 		SetUp:       func(up bool) { p.att.SetUp(up) },
 		Start: func(s uplink.Source) {
@@ -93,10 +95,17 @@ func (p *uplinkPort) info() control.PortInfo {
 		LastError: st.Err,
 		Counters:  countersInfo(p.counters),
 	}
-	if st.State == uplink.StateUp {
+	switch st.State {
+	case uplink.StateUp:
 		info.State = control.StateRunning
-	} else if info.LastError == "" {
-		info.LastError = "interface is " + st.State
+	case uplink.StateAbsent:
+		info.State, info.LastError = control.StateWaiting, "there is no network interface "+strconv.Quote(p.cfg.Interface)
+	case uplink.StateDown:
+		info.State, info.LastError = control.StateWaiting, "the interface is set down"
+	case uplink.StateNoCarrier:
+		info.State, info.LastError = control.StateWaiting, "the interface has no carrier"
+	case uplink.StateTaken:
+		info.State = control.StateWaiting
 	}
 	if st.KernelDrops > 0 {
 		info.Counters.Drops[dropKernelRing] = st.KernelDrops

@@ -77,7 +77,6 @@ port = "nobody"
 		":15: port.c.socket: ",
 		":16: port.c.queues: ",
 		":17: port.a: defined twice, first in line 6",
-		`:19: uplink.lan.interface: there is no network interface "no-such-if"`,
 		":22: fdb[0].port: ",
 	}
 	for _, run := range []struct {
@@ -119,8 +118,6 @@ func TestOneClearLine(t *testing.T) {
 		{"default socket path too long", "socket_dir = \"" + long + "\"\n[port.a]\n", nil, []string{"port.a.socket: ", "107"}},
 		{"socket path too long, by flag", "", []string{"--port", "a=" + long}, []string{"--port a=" + long, "108 bytes", "107"}},
 		{"control socket path too long", "", []string{"--control", long}, []string{"--control " + long, "108 bytes", "107"}},
-		{"unknown interface", "[uplink.lan]\ninterface = \"no-such-if\"\n", nil, []string{file + ":6: uplink.lan.interface: ", "no-such-if"}},
-		{"unknown interface, by flag", "", []string{"--uplink", "no-such-if"}, []string{"--uplink no-such-if", "there is no network interface"}},
 		{"port twice", "[port.a]\n[port.b]\n[port.a]\n", nil, []string{file + ":7: port.a: ", "twice", "line 5"}},
 		{"port and uplink of one name", "[port.a]\n[uplink.a]\ninterface = \"lo\"\n", nil, []string{"a: ", "already"}},
 		{"port twice, by flag", "[port.a]\n", []string{"--port", "a"}, []string{"--port a: port.a: ", "already", file + ":5"}},

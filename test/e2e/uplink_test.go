@@ -64,7 +64,7 @@ func TestUplink(t *testing.T) {
 
 	t.Run("interface goes and comes", func(t *testing.T) {
 		there.Run(t, "ip", "link", "set", "far0", "down")
-		s.WaitState(t, "lan", control.StateError)
+		s.WaitState(t, "lan", control.StateWaiting)
 		there.Run(t, "ip", "link", "set", "far0", "up")
 		s.WaitState(t, "lan", control.StateRunning)
 		there.Run(t, "ip", "addr", "replace", "fd00::9/64", "dev", "far0", "nodad")
@@ -73,7 +73,7 @@ func TestUplink(t *testing.T) {
 		}
 
 		here.Run(t, "ip", "link", "del", "nic0")
-		s.WaitState(t, "lan", control.StateError)
+		s.WaitState(t, "lan", control.StateWaiting)
 		swtest.NewVeth(t, here, "nic0", there, "far0")
 		there.Run(t, "ip", "addr", "add", "10.0.0.9/24", "dev", "far0")
 		s.WaitState(t, "lan", control.StateRunning)

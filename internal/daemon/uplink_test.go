@@ -1,0 +1,117 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/control"
+)
+
+// addVeth makes a pair of interfaces, both up. They are removed when the test ends.
+func (l *lab) addVeth(name, peer string) {
+	l.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	l.must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: peer}))
+	l.Cleanup(func() { l.delLink(name) })
+	for _, n := range []string{name, peer} {
+		l.must(netlink.LinkSetUp(l.link(n)))
+	}
+}
+
+func (l *lab) link(name string) netlink.Link {
+	l.Helper()
+	k, err := netlink.LinkByName(name)
+	if err != nil {
+		l.Fatal(err)
+	}
+	return k
+}
+
+func (l *lab) delLink(name string) {
+	if k, err := netlink.LinkByName(name); err == nil {
+		l.must(netlink.LinkDel(k))
+	}
+}
+
+// waits checks that a port waits, for a reason in which text is.
+func (l *lab) waits(port, text string) {
+	l.Helper()
+	l.state(port, control.StateWaiting)
+	l.until(port+" says "+text, func() bool { return strings.Contains(l.port(port).LastError, text) })
+}
+
+// A switch starts without an uplink's interface, and its guests talk. The uplink works when the
+// interface is there.
+func TestStartsWithoutInterface(t *testing.T) {
+	l := newLab(t, "[port.a]\n[port.b]\n[uplink.lan]\ninterface = \"nic0\"\n")
+	l.waits("lan", `there is no network interface "nic0"`)
+	a, _ := l.talk("a", "b")
+	l.addVeth("nic0", "far0")
+	l.state("lan", control.StateRunning)
+	if p := l.port("lan"); p.LastError != "" {
+		t.Errorf("a running uplink says %q", p.LastError)
+	}
+	l.must(netlink.LinkSetDown(l.link("far0")))
+	l.waits("lan", "no carrier")
+	l.must(netlink.LinkSetDown(l.link("nic0")))
+	l.waits("lan", "set down")
+	l.delLink("nic0")
+	l.waits("lan", `there is no network interface "nic0"`)
+	l.must(a.Await(100))
+	if n := strings.Count(l.log.String(), "there is no interface of this name"); n != 1 {
+		t.Errorf("the log says %d times that there is no interface", n)
+	}
+}
+
+// A reload may bring an uplink whose interface is not there, and change one that waits.
+func TestReloadWithoutInterface(t *testing.T) {
+	l := newLab(t, "[port.a]\n")
+	const lan = "[port.a]\n[uplink.lan]\ninterface = \"nic0\"\n"
+	l.reload(lan, "port lan added")
+	l.waits("lan", "nic0")
+	l.reload(lan+"isolated = true\n", "port lan reconfigured")
+	l.reload("[port.a]\n[uplink.lan]\ninterface = \"nic1\"\n", "port lan replaced")
+	l.waits("lan", "nic1")
+	l.addVeth("nic1", "far1")
+	l.state("lan", control.StateRunning)
+}
+
+// A check finds two names of one interface.
+func TestCheckWarnsOfOneInterfaceWithTwoNames(t *testing.T) {
+	l := newLab(t, "")
+	l.addVeth("nic0", "far0")
+	l.must(netlink.LinkAddAltName(l.link("nic0"), "wan0"))
+	file := filepath.Join(l.dir, "f")
+	doc := "[uplink.one]\ninterface = \"nic0\"\n[uplink.two]\ninterface = \"wan0\"\n"
+	l.must(os.WriteFile(file, []byte(doc), 0o600))
+	cfg, errs := config.Check(file, config.Flags{})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	want := file + ":4: uplink.two.interface: wan0 is the interface of uplink.one already, under another name"
+	if got := cfg.Warnings.Error(); !strings.HasPrefix(got, want) {
+		t.Errorf("warnings %q, want %q", got, want)
+	}
+}
+
+// Two uplinks whose interfaces turn out to be the same are not both on it.
+func TestTwoUplinksOneInterface(t *testing.T) {
+	l := newLab(t, "[uplink.one]\ninterface = \"nic0\"\n[uplink.two]\ninterface = \"nic1\"\n")
+	l.addVeth("nic0", "far0")
+	l.state("one", control.StateRunning)
+	k := l.link("nic0")
+	l.must(netlink.LinkSetDown(k)) // kernels before 6.2 rename only what is down
+	l.must(netlink.LinkSetName(k, "nic1"))
+	l.must(netlink.LinkSetUp(k))
+	l.waits("two", "belongs to uplink one")
+	l.state("one", control.StateRunning)
+	l.reload("[uplink.two]\ninterface = \"nic1\"\n", "port one removed")
+	l.state("two", control.StateRunning)
+	l.delLink("nic1")
+}
