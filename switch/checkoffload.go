@@ -100,6 +100,9 @@ func checkCsum(f *Frame) bool {
 	if start+offset+2 > len(f.Head) {
 		return false
 	}
+	if offset == sctpCsum && asksForCRC(f) {
+		return completeSCTP(f)
+	}
 	l3, ethertype := network(f.Head)
 	switch ethertype {
 	case etherIPv4, etherIPv6:
@@ -117,7 +120,7 @@ func checkCsum(f *Frame) bool {
 			// a policy has looked at.
 			return start == h.l4 && offset == icmpv6Csum
 		case protoSCTP:
-			return start == h.l4 && offset == sctpCsum && completeSCTP(f)
+			return start > h.l4
 		}
 		return true
 	case etherARP, etherRARP:
@@ -137,7 +140,7 @@ func checkGSO(f *Frame) bool {
 		return false
 	}
 	payload := f.Len - g.payload
-	if payload <= int(o.GSOSize) {
+	if payload <= int(o.GSOSize) && !g.encap {
 		// As Linux puts it: too small packets are not really GSO ones.
 		o.GSOType, o.GSOSize, o.HdrLen = GSONone, 0, 0
 		return true
@@ -177,6 +180,11 @@ type headers struct {
 // the head.
 func parseHeaders(head []byte) (h headers, ok bool) {
 	l3, ethertype := network(head)
+	return parseHeadersAt(head, l3, ethertype)
+}
+
+// parseHeadersAt is parseHeaders for a packet whose IP header begins at l3.
+func parseHeadersAt(head []byte, l3 int, ethertype uint16) (h headers, ok bool) {
 	h.l3 = l3
 	switch ethertype {
 	case etherIPv4:
@@ -246,27 +254,35 @@ func (h *headers) parseIPv6(head []byte) bool {
 
 // gso is what there is to know of a GSO frame before it can be cut.
 type gso struct {
-	headers
-	end     int // where the payload of TCP or UDP begins
-	payload int // where that begins which is cut: end, or for UFO unfrag
-	size    int // how much of it goes into one segment
-	l3Max   int // the longest segment's length without Ethernet header and tags
+	headers // the innermost ones
+	outer   outerHeaders
+	encap   bool // what is cut is in an encapsulation
+	end     int  // where the payload of TCP or UDP begins
+	payload int  // where that begins which is cut: end, or for UFO unfrag
+	size    int  // how much of it goes into one segment
+	l3Max   int  // the longest segment's length without Ethernet header and tags
 }
 
 // parseGSO finds the headers of a GSO frame and checks that its Offload agrees
 // with them; it fails if not.
 func parseGSO(f *Frame) (g gso, ok bool) {
 	o := &f.Offload
-	h, ok := parseHeaders(f.Head)
-	if !ok || h.fragment || int(o.CsumStart) != h.l4 || o.Flags&HdrNeedsCsum == 0 {
+	if o.Flags&HdrNeedsCsum == 0 {
 		return g, false
 	}
-	g.headers = h
+	l3, ethertype := network(f.Head)
+	g.headers, ok = parseHeadersAt(f.Head, l3, ethertype)
+	if !ok || int(o.CsumStart) != g.l4 {
+		ok = g.findInner(f)
+	}
+	if !ok || g.fragment {
+		return g, false
+	}
 	switch o.GSOType {
 	case GSOTCPv4, GSOTCPv4 | GSOECN:
-		ok = !h.v6 && g.parseTCP(f)
+		ok = !g.v6 && g.parseTCP(f)
 	case GSOTCPv6, GSOTCPv6 | GSOECN:
-		ok = h.v6 && g.parseTCP(f)
+		ok = g.v6 && g.parseTCP(f)
 	case GSOUDPL4:
 		ok = g.parseUDP(f)
 	case GSOUDP:
@@ -276,8 +292,26 @@ func parseGSO(f *Frame) (g gso, ok bool) {
 	}
 	g.payload = g.end
 	g.size = int(o.GSOSize)
-	g.l3Max = g.end - g.l3 + g.size
+	g.l3Max = g.end - l3 + min(g.size, f.Len-g.end)
 	return g, ok && g.size > 0
+}
+
+// findInner finds the headers of what is to be cut behind those of encapsulations.
+func (g *gso) findInner(f *Frame) bool {
+	s := search{head: f.Head, len: f.Len, l4: int(f.Offload.CsumStart)}
+	switch f.Offload.GSOType {
+	case GSOTCPv4, GSOTCPv4 | GSOECN, GSOTCPv6, GSOTCPv6 | GSOECN:
+		s.proto = protoTCP
+	case GSOUDPL4:
+		s.proto = protoUDP
+	default:
+		return false
+	}
+	if s.l4 == 0 || !s.run() {
+		return false
+	}
+	g.headers, g.outer, g.encap = s.found, s.outer, true
+	return true
 }
 
 func (g *gso) parseTCP(f *Frame) bool {

@@ -38,6 +38,15 @@ func (c *checksum) addAll(pieces [][]byte) {
 	}
 }
 
+// join adds what another checksum is the sum of, behind what c is the sum of.
+func (c *checksum) join(behind checksum) {
+	if c.odd {
+		behind.sum = bits.RotateLeft64(behind.sum, 8)
+	}
+	c.addSum(behind.sum)
+	c.odd = c.odd != behind.odd
+}
+
 // addField adds a 16-bit field of a header, given as a number; the field lies
 // at an even offset. Adding ^v takes v away.
 func (c *checksum) addField(v uint16) {

@@ -62,7 +62,7 @@ func takesGSO(f *Frame, g *gso, caps *Caps) bool {
 	if maxGS == 0 {
 		maxGS = MaxFrameLen
 	}
-	if !caps.Csum || f.Len > maxGS {
+	if !caps.Csum || f.Len > maxGS || g.encap {
 		return false
 	}
 	switch f.Offload.GSOType {

@@ -49,6 +49,11 @@ func addFuzzSeeds(f *testing.F) {
 		p := randomPacket(rnd, s)
 		add(p.offload, p.data, byte(rnd.Uint32()))
 	})
+	for i := range encapOptions {
+		fr, _ := encapsulatedGSO(rnd, &encapOptions[i], packetShape{kind: kindTSO, maxPayload: 600, maxGSO: 200}, i%3)
+		add(fr.Offload, frameBytes(fr), byte(rnd.Uint32()))
+	}
+	add(Offload{Flags: HdrNeedsCsum, GSOType: GSOTCPv4, GSOSize: 1000, CsumStart: HeadMax - 20, CsumOffset: tcpCsum}, sealedDecoys(), 100)
 	for _, tt := range hostileTests {
 		p := hostileBase(tt.shape)
 		fr := p.frame(rnd)

@@ -8,6 +8,13 @@ import (
 // castagnoli is the polynomial of SCTP's checksum (RFC 9260, appendix A).
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// asksForCRC reports whether the checksum field that f asks to be filled in is that of an SCTP packet, be it
+// in an encapsulation or not.
+func asksForCRC(f *Frame) bool {
+	s := search{head: f.Head, len: f.Len, proto: protoSCTP, l4: int(f.Offload.CsumStart)}
+	return s.l4 != 0 && s.run()
+}
+
 // completeSCTP fills in the checksum of an SCTP packet whose header begins at f.Offload.CsumStart,
 // and takes the request away. It returns false if the header goes on behind Head.
 //

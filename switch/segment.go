@@ -32,7 +32,7 @@ func (w *workbench) cut(f *Frame, g *gso) {
 	ip := newIPTemplate(t, &g.headers)
 	l4 := newL4Template(t, g, f.Len-g.l4)
 	rest := payload{f.Head[g.end:], f.Body}
-	for n, left := 0, f.Len-g.end; left > 0; n++ {
+	for n, left := 0, f.Len-g.end; left > 0 || n == 0; n++ {
 		size := min(g.size, left)
 		left -= size
 		s := w.newSegment(t)
@@ -41,6 +41,10 @@ func (w *workbench) cut(f *Frame, g *gso) {
 		// Each segment has an id of its own, even if it may not be fragmented.
 		ip.finish(s.Head, ip.id+uint16(n), ip.frag, size)
 		l4.finish(s.Head, n, size, left == 0, sum)
+		if g.encap {
+			sum.addSum(^l4.sum.sum) // that of the payload remains
+			g.outer.finish(s, n, f.Len, sum)
+		}
 		w.emit(s)
 	}
 }

@@ -19,7 +19,9 @@
 // do: a checksum to fill in, segments to cut. Poll turns a slot into a
 // [vswitch.Frame] where it lies; the tag that the kernel (or the NIC) took out
 // is written in front again, into room that PACKET_RESERVE keeps. Deliver copies
-// from the slot straight into guests' memory, and then the slot goes back.
+// from the slot straight into guests' memory, and then the slot goes back. What
+// the kernel says of a frame is put into the terms of a guest's driver on the way
+// (normalise.go): the kernel asks for more kinds of work, and with fewer words.
 //
 // Out: sendmmsg takes a batch, each frame as {virtio_net_hdr, Head, Body...}, so
 // that the kernel copies from the guest's memory itself; memory that is gone is

@@ -180,7 +180,7 @@ func shiftOffload(o *vswitch.Offload, n int) {
 // build makes the i-th frame of the batch from buf[start:start+n], or counts why
 // not.
 func (r *receiver) build(i int, buf []byte, start, n int, o vswitch.Offload) bool {
-	head := min(n, vswitch.HeadMax)
+	head, ok := headLen(&o, n)
 	switch {
 	case n < vswitch.MinFrameLen:
 		r.counters.Drop(vswitch.DropTooShort, 1)
@@ -188,7 +188,7 @@ func (r *receiver) build(i int, buf []byte, start, n int, o vswitch.Offload) boo
 	case n > vswitch.MaxFrameLen:
 		r.counters.Drop(vswitch.DropTooLong, 1)
 		return false
-	case o.Flags&vswitch.HdrNeedsCsum != 0 && int(o.CsumStart)+int(o.CsumOffset)+2 > head:
+	case !ok:
 		r.counters.Drop(vswitch.DropBadOffload, 1)
 		return false
 	}
@@ -202,6 +202,10 @@ func (r *receiver) build(i int, buf []byte, start, n int, o vswitch.Offload) boo
 	if head < n {
 		r.bodies[i][0] = buf[start+head : start+n : start+n]
 		f.Body = r.bodies[i][:]
+	}
+	if o.GSOType != vswitch.GSONone && !normalise(f) {
+		r.counters.Drop(vswitch.DropBadOffload, 1)
+		return false
 	}
 	return true
 }
