@@ -67,21 +67,21 @@ bench: tools ## Go benchmarks
 BENCH ?= --doc docs/performance.md
 bench-peers: lab build ## vswitchd side by side with OVS-DPDK, DPDK's vhost and a Linux bridge; writes docs/performance.md (as root)
 	@scripts/install-peers.sh
-	go build -trimpath -o build/bench-run ./bench/run
-	build/bench-run $(BENCH)
+	go build -trimpath -o build/bench ./bench
+	build/bench compare $(BENCH)
 
 GUESTS ?= --doc docs/performance.md
 bench-guests: lab build ## iperf3 between QEMU guests: vswitchd next to a bridge with taps; writes docs/performance.md (as root)
-	go build -trimpath -o build/bench-guests ./bench/guests
-	build/bench-guests $(GUESTS)
+	go build -trimpath -o build/bench ./bench
+	build/bench guests $(GUESTS)
 
 SOAKTIME ?= 30m
 soak: build ## vswitchd under full load for SOAKTIME (30m): nothing is lost, nothing grows
-	go build -trimpath -o build/bench-soak ./bench/soak
-	build/bench-soak --time $(SOAKTIME)
+	go build -trimpath -o build/bench ./bench
+	build/bench soak --time $(SOAKTIME)
 
 clean: ## Remove what was built, keep what was downloaded
-	rm -rf build/vswitchd build/vswitchctl build/guestctl build/bench-run build/bench-guests build/bench-soak build/guest
+	rm -rf build/vswitchd build/vswitchctl build/guestctl build/bench build/guest
 
 distclean: ## Remove all that was built and downloaded
 	rm -rf build

@@ -31,7 +31,7 @@
 // # What it does not know
 //
 // It speaks vhost-user and knows nothing of the back-end's kind. Package peer starts
-// back-ends; bench/vload and bench/run are the commands.
+// back-ends; bench/generate and bench/compare have the commands.
 //
 // # Concurrency
 //

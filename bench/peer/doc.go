@@ -13,5 +13,5 @@
 // Everything that a Lab starts and changes is gone after its Close: processes are ended by
 // their ids, huge pages are given back, namespaces and files removed.
 //
-// The package knows nothing of what is measured; bench/run does that.
+// The package knows nothing of what is measured; bench/compare and its like do that.
 package peer

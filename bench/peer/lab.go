@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vswitchd/test/child"
 )
 
 // A Lab is where back-ends run. Its methods may be called from any goroutine.
@@ -33,6 +39,36 @@ func NewLab(build string, cpu int) (*Lab, error) {
 	return &Lab{Build: build, Dir: dir, CPU: cpu, running: make(map[*process]bool), pages: -1}, nil
 }
 
+// WithLab makes a lab, has run do something in it, and closes the lab. build is the folder with
+// vswitchd, relative to the working directory or not.
+//
+// When ctx is done (an interrupt), the lab is closed at once, which ends what runs in it. run has a
+// moment to notice; whatever it has done to threads of this process ends with the process.
+func WithLab(ctx context.Context, build string, cpu int, run func(context.Context, *Lab) error) (err error) {
+	path, err := filepath.Abs(build)
+	if err != nil {
+		return err
+	}
+	l, err := NewLab(path, cpu)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, l) }()
+	select {
+	case err = <-done:
+		return err
+	case <-ctx.Done():
+	}
+	err = errors.Join(context.Cause(ctx), l.Close())
+	select {
+	case <-done:
+	case <-time.After(patience):
+	}
+	return err
+}
+
 // ErrClosed says that the lab has been closed.
 var ErrClosed = errors.New("the lab is closed")
 
@@ -45,7 +81,7 @@ func (l *Lab) Close() error {
 	}
 	l.closed = true
 	for p := range l.running {
-		p.kill()
+		p.Kill()
 	}
 	err := l.release()
 	if l.wire != nil {
@@ -75,10 +111,16 @@ func (l *Lab) startOn(cpu, priority int, name string, cmd *exec.Cmd) (*process, 
 		cmd.Stdout = log
 	}
 	cmd.Stderr = log
-	p := &process{lab: l, cpu: cpu, priority: priority, cmd: cmd, log: log.Name(), exited: make(chan struct{})}
-	if err := p.start(); err != nil {
+	c, err := child.Start(cmd, func() error {
+		if err := Pin(cpu); err != nil || priority == 0 {
+			return err
+		}
+		return Boost(unix.Gettid(), priority)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
+	p := &process{Process: c, lab: l, name: name, log: log.Name()}
 	l.running[p] = true
 	return p, nil
 }

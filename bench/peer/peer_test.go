@@ -36,7 +36,7 @@ func TestCloseEndsAll(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.cmd.Process.Signal(unix.Signal(0)); err == nil {
+	if err := p.Signal(unix.Signal(0)); err == nil {
 		t.Error("the process still runs")
 	}
 	if exists(l.Dir) {
@@ -58,7 +58,7 @@ func TestProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(p.cmd.Process.Pid, &set); err != nil || set.Count() != 1 || !set.IsSet(0) {
+	if err := unix.SchedGetaffinity(p.PID(), &set); err != nil || set.Count() != 1 || !set.IsSet(0) {
 		t.Errorf("it runs on %v, %v", set, err)
 	}
 	if err := p.await("it has run", func() bool { u, err := p.spent(); return err == nil && u.Done >= 0.02 && u.PerSecond == 1 }); err != nil {

@@ -3,15 +3,13 @@ package peer
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vswitchd/test/child"
 )
 
 // patience is how long anything may take that should come at once.
@@ -19,46 +17,10 @@ const patience = 30 * time.Second
 
 // A process is one that the lab has started.
 type process struct {
-	lab      *Lab
-	cpu      int
-	priority int
-	cmd      *exec.Cmd
-	log      string
-	exited   chan struct{}
-}
-
-// start starts the process on its processor. It does not outlive us, however we end.
-func (p *process) start() error {
-	if p.cmd.SysProcAttr == nil {
-		p.cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	p.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	started := make(chan error)
-	go func() {
-		// The death signal comes when the thread ends that started the process, which
-		// also inherits the thread's affinity. So this thread is not used for
-		// anything else.
-		runtime.LockOSThread()
-		err := p.startHere()
-		started <- err
-		if err == nil {
-			_ = p.cmd.Wait()
-			close(p.exited)
-		}
-	}()
-	return <-started
-}
-
-func (p *process) startHere() error {
-	if err := Pin(p.cpu); err != nil {
-		return err
-	}
-	if p.priority > 0 { // which the process inherits
-		if err := Boost(unix.Gettid(), p.priority); err != nil {
-			return err
-		}
-	}
-	return p.cmd.Start()
+	*child.Process
+	lab  *Lab
+	name string
+	log  string
 }
 
 // AnyCPU stands for no processor in particular.
@@ -78,20 +40,9 @@ func Pin(cpu int) error {
 	return nil
 }
 
-// kill ends the process at once.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.exited
-}
-
 // stop asks the process to end, and ends it if it does not.
 func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.exited:
-	case <-time.After(10 * time.Second):
-		p.kill()
-	}
+	p.Process.Stop(10 * time.Second)
 	p.lab.mu.Lock()
 	delete(p.lab.running, p)
 	p.lab.mu.Unlock()
@@ -101,12 +52,12 @@ func (p *process) stop() {
 func (p *process) await(what string, condition func() bool) error {
 	for end := time.Now().Add(patience); !condition(); time.Sleep(10 * time.Millisecond) {
 		select {
-		case <-p.exited:
-			return fmt.Errorf("%s has ended (%v) before it was so that %s:\n%s", filepath.Base(p.cmd.Path), p.cmd.ProcessState, what, p.tail())
+		case <-p.Exited():
+			return fmt.Errorf("%s has ended (%v), waiting until %s:\n%s", p.name, p.State(), what, p.tail())
 		default:
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%s: after %v it is still not so that %s:\n%s", filepath.Base(p.cmd.Path), patience, what, p.tail())
+			return fmt.Errorf("%s: waited %v until %s:\n%s", p.name, patience, what, p.tail())
 		}
 	}
 	return nil
@@ -188,9 +139,6 @@ func (w Work) Since(earlier Work) (busiest int) {
 	}
 	return busiest
 }
-
-// PID implements BackEnd.
-func (p *process) PID() int { return p.cmd.Process.Pid }
 
 // spent returns the processor time of a process, all threads together.
 func (p *process) spent() (Usage, error) {

@@ -6,6 +6,16 @@ import (
 	"strings"
 )
 
+// Publish prints the results of a program, and writes them into a document, if one is named, as
+// Replace does.
+func Publish(file, program, text string) error {
+	fmt.Print(text)
+	if file == "" {
+		return nil
+	}
+	return Replace(file, program, text)
+}
+
 // Replace writes text into a document in the place of earlier results of a program: between the
 // two lines that name it.
 func Replace(file, program, text string) error {
@@ -23,5 +33,5 @@ func Replace(file, program, text string) error {
 }
 
 func marks(program string) (begin, end string) {
-	return "<!-- results of " + program + ": begin -->\n", "<!-- results of " + program + ": end -->\n"
+	return "<!-- results of bench " + program + ": begin -->\n", "<!-- results of bench " + program + ": end -->\n"
 }

@@ -1,6 +1,6 @@
 //go:build e2e
 
-package main
+package soak
 
 import (
 	"path/filepath"

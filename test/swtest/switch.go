@@ -5,16 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"vswitchd/internal/control"
+	"vswitchd/test/child"
 )
 
 // A Switch is a vswitchd process.
@@ -24,8 +22,7 @@ type Switch struct {
 	args  []string
 	api   *control.Client
 
-	cmd    *exec.Cmd
-	exited chan struct{}
+	process *child.Process // nil: it was never started
 }
 
 // Start writes a configuration file and starts vswitchd with it, in a namespace
@@ -100,30 +97,15 @@ func (s *Switch) Launch(t testing.TB) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	s.cmd = s.netns.Command(Program(t), s.args...)
-	s.cmd.Stderr = log
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	exited := make(chan struct{})
-	s.exited = exited
-	started := make(chan error)
-	go func() {
-		// The death signal comes when the thread ends that started the process.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := s.cmd.Start()
-		started <- err
-		if err == nil {
-			s.cmd.Wait()
-			close(exited)
-		}
-	}()
-	if err := <-started; err != nil {
+	cmd := s.netns.Command(Program(t), s.args...)
+	cmd.Stderr = log
+	if s.process, err = child.Start(cmd, nil); err != nil {
 		t.Fatal(err)
 	}
 	Until(t, "vswitchd answers", func() bool {
 		select {
-		case <-exited:
-			t.Fatalf("vswitchd has exited: %v\n%s", s.cmd.ProcessState, s.Log())
+		case <-s.process.Exited():
+			t.Fatalf("vswitchd has exited: %v\n%s", s.process.State(), s.Log())
 		default:
 		}
 		_, err := s.get("/v1/switch")
@@ -133,24 +115,22 @@ func (s *Switch) Launch(t testing.TB) {
 
 // Kill ends the process with SIGKILL.
 func (s *Switch) Kill() {
-	if s.cmd != nil && s.cmd.Process != nil {
-		_ = s.cmd.Process.Kill()
-		<-s.exited
+	if s.process != nil {
+		s.process.Kill()
 	}
 }
 
 // Signal sends the process a signal.
 func (s *Switch) Signal(t testing.TB, sig os.Signal) {
 	t.Helper()
-	if err := s.cmd.Process.Signal(sig); err != nil {
+	if err := s.process.Signal(sig); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // Wait waits for the process to exit and returns its status.
 func (s *Switch) Wait() int {
-	<-s.exited
-	return s.cmd.ProcessState.ExitCode()
+	return s.process.State().ExitCode()
 }
 
 // Log is what the process has logged, over all its launches.
@@ -218,7 +198,7 @@ func (s *Switch) WaitState(t testing.TB, port string, state control.State) {
 }
 
 // PID is vswitchd's process id; `ip netns exec` has become it.
-func (s *Switch) PID() int { return s.cmd.Process.Pid }
+func (s *Switch) PID() int { return s.process.PID() }
 
 func (s *Switch) pid() string { return strconv.Itoa(s.PID()) }
 

@@ -10,21 +10,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"syscall"
 	"testing"
 	"time"
+
+	"vswitchd/test/child"
 )
 
 // A VM is a QEMU process and the guest in it. Its methods may be called at the same time.
 type VM struct {
 	Config Config // with its defaults filled in
 
-	dir    string
-	cmd    *exec.Cmd
-	exited chan struct{} // closed once the process is gone
-	agent  *Agent
-	qmp    *qmp
+	dir     string
+	process *child.Process
+	agent   *Agent
+	qmp     *qmp
 }
 
 // BootTimeout is how long Start gives a guest. An emulated one needs about five seconds of a whole core.
@@ -98,9 +97,8 @@ func launch(ctx context.Context, config Config, accel string) (vm *VM, err error
 	if err != nil {
 		return nil, err
 	}
-	vm = &VM{Config: config, dir: dir, exited: make(chan struct{})}
-	vm.cmd = config.command(program, dir, accel, img)
-	if err := vm.startProcess(); err != nil {
+	vm = &VM{Config: config, dir: dir}
+	if err := vm.startProcess(config.command(program, dir, accel, img)); err != nil {
 		os.RemoveAll(dir)
 		return nil, err
 	}
@@ -112,28 +110,15 @@ func launch(ctx context.Context, config Config, accel string) (vm *VM, err error
 	return vm, nil
 }
 
-// startProcess starts QEMU such that it dies with this process. The kernel ties that to the thread that started it, so
-// one thread is kept for it until it ends.
-func (vm *VM) startProcess() error {
+func (vm *VM) startProcess(cmd *exec.Cmd) error {
 	stderr, err := os.Create(filepath.Join(vm.dir, "stderr"))
 	if err != nil {
 		return err
 	}
-	vm.cmd.Stderr = stderr
-	vm.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer stderr.Close()
-		err := vm.cmd.Start()
-		started <- err
-		if err == nil {
-			vm.cmd.Wait()
-			close(vm.exited)
-		}
-	}()
-	return <-started
+	defer stderr.Close()
+	cmd.Stderr = stderr
+	vm.process, err = child.Start(cmd, nil)
+	return err
 }
 
 func (vm *VM) connect(ctx context.Context) error {
@@ -159,8 +144,8 @@ func (vm *VM) dial(ctx context.Context, name string) (net.Conn, error) {
 			return conn, nil
 		}
 		select {
-		case <-vm.exited:
-			return nil, fmt.Errorf("%w: %v", ErrExited, vm.cmd.ProcessState)
+		case <-vm.process.Exited():
+			return nil, fmt.Errorf("%w: %v", ErrExited, vm.process.State())
 		case <-ctx.Done():
 			return nil, fmt.Errorf("connect to QEMU: %w: %w", ctx.Err(), err)
 		case <-retry.C:
@@ -172,29 +157,26 @@ func (vm *VM) dial(ctx context.Context, name string) (net.Conn, error) {
 var ErrExited = errors.New("QEMU has exited")
 
 // PID is the QEMU process's.
-func (vm *VM) PID() int { return vm.cmd.Process.Pid }
+func (vm *VM) PID() int { return vm.process.PID() }
 
 // Kill ends the QEMU process with SIGKILL and returns when it is gone. The VM must still be closed.
-func (vm *VM) Kill() {
-	vm.cmd.Process.Kill() // an error means that it has ended already
-	<-vm.exited
-}
+func (vm *VM) Kill() { vm.process.Kill() }
 
 // Wait returns when the QEMU process is gone, with nil if it ended with exit status 0, as it does after a power-off and after quit.
 func (vm *VM) Wait(ctx context.Context) error {
 	select {
-	case <-vm.exited:
+	case <-vm.process.Exited():
 	case <-ctx.Done():
 		return fmt.Errorf("guest %s: wait for QEMU's exit: %w", vm.Config.Name, ctx.Err())
 	}
-	if state := vm.cmd.ProcessState; !state.Success() {
+	if state := vm.process.State(); !state.Success() {
 		return fmt.Errorf("guest %s: QEMU: %v\n%s", vm.Config.Name, state, vm.stderr())
 	}
 	return nil
 }
 
 // Exited is closed once the QEMU process is gone.
-func (vm *VM) Exited() <-chan struct{} { return vm.exited }
+func (vm *VM) Exited() <-chan struct{} { return vm.process.Exited() }
 
 // Close kills QEMU if need be, and removes the guest's files. It may be called twice.
 func (vm *VM) Close() {

@@ -1,33 +1,19 @@
-// Command vload sends traffic between guests of its own on the ports of a vhost-user
+// Package generate sends traffic between guests that it plays itself, on the ports of any vhost-user
 // back-end, and says what went through: how many frames in a second at most, how soon one
 // arrives, and whether all of them arrive as they were sent.
-//
-//	vload saturate --size 64 --flows 1024 --both /run/vswitchd/a.sock /run/vswitchd/b.sock
-//
-// The arguments are the sockets of ports; the first talks to the second, the third to the
-// fourth and so on. A socket that begins with "listen:" is made by vload for a back-end that
-// connects.
-package main
+package generate
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"vswitchd/bench/load"
+	"vswitchd/bench/peer"
 )
-
-func main() {
-	if err := command().Execute(); err != nil {
-		fmt.Fprintln(os.Stderr, "vload:", err)
-		os.Exit(1)
-	}
-}
 
 // options are what the command line says.
 type options struct {
@@ -39,13 +25,16 @@ type options struct {
 	warm      time.Duration
 }
 
-func command() *cobra.Command {
+// Command returns the command.
+func Command() *cobra.Command {
 	var o options
 	root := &cobra.Command{
-		Use:           "vload",
-		Short:         "Load a vhost-user network back-end with traffic between its ports",
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Use:   "generate",
+		Short: "Send traffic between the ports of any vhost-user back-end",
+		Long: `Send traffic between guests that this program plays itself. The arguments are the sockets of ports;
+the first talks to the second, the third to the fourth and so on. A socket that begins with
+"listen:" is made here, for a back-end that connects.`,
+		Example: "  bench generate saturate --size 64 --flows 1024 --both /run/vswitchd/a.sock /run/vswitchd/b.sock",
 	}
 	f := root.PersistentFlags()
 	f.IntVar(&o.guest.Ring, "ring", 256, "entries of each ring")
@@ -60,7 +49,7 @@ func command() *cobra.Command {
 	f.BoolVar(&o.traffic.Both, "both", false, "traffic in both directions")
 	f.IntVar(&o.traffic.Spin, "spin", 0, "turns of an empty loop between two looks at the rings")
 	f.IntVar(&o.traffic.Batch, "batch", 0, "buffers that are recycled at a time")
-	f.IntVar(&o.cpu, "cpu", -1, "processor to run on")
+	f.IntVar(&o.cpu, "cpu", peer.AnyCPU, "processor to run on")
 	f.DurationVar(&o.time, "time", 2*time.Second, "how long to measure")
 	f.DurationVar(&o.warm, "warm", 500*time.Millisecond, "how long to warm up")
 
@@ -150,7 +139,8 @@ func printRate(r load.Rate) {
 
 // run connects guests to the sockets and has measure do its work.
 func (o *options) run(sockets []string, measure func(*load.Generator) error) error {
-	if err := pin(o.cpu); err != nil {
+	runtime.LockOSThread()
+	if err := peer.Pin(o.cpu); err != nil {
 		return err
 	}
 	switch {
@@ -194,18 +184,4 @@ func connect(socket string, cfg load.Config) (*load.Port, error) {
 	}
 	defer l.Close()
 	return load.Accept(l, cfg)
-}
-
-// pin keeps this goroutine on a thread of its own, and that on a processor.
-func pin(cpu int) error {
-	runtime.LockOSThread()
-	if cpu < 0 {
-		return nil
-	}
-	var set unix.CPUSet
-	set.Set(cpu)
-	if err := unix.SchedSetaffinity(0, &set); err != nil {
-		return fmt.Errorf("pinning to processor %d: %w", cpu, err)
-	}
-	return nil
 }

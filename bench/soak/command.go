@@ -1,56 +1,50 @@
-// Command soak runs vswitchd under full load for a long time, with guests that come and go,
+// Package soak runs vswitchd under full load for a long time, with guests that come and go,
 // and checks that nothing is lost and nothing grows: every frame that went in came out or
 // was counted as dropped; memory, goroutines and file descriptors are what they were.
-//
-//	build/bench-soak --time 30m --workers 2
-package main
+package soak
 
 import (
-	"flag"
+	"context"
 	"fmt"
-	"os"
-	"os/signal"
-	"path/filepath"
 	"runtime"
-	"syscall"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"vswitchd/bench/load"
 	"vswitchd/bench/peer"
 )
 
-func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "bench/soak:", err)
-		os.Exit(1)
-	}
+// options are what the command line says.
+type options struct {
+	time, each time.Duration
+	workers    int
 }
 
-func run() error {
+// Command returns the command.
+func Command() *cobra.Command {
 	var (
-		duration = flag.Duration("time", 30*time.Minute, "how long")
-		each     = flag.Duration("each", 10*time.Second, "how long guests stay")
-		workers  = flag.Int("workers", 2, "of vswitchd")
-		build    = flag.String("build", "build", "folder with vswitchd")
+		o     options
+		build string
 	)
-	flag.Parse()
-	path, err := filepath.Abs(*build)
-	if err != nil {
-		return err
+	c := &cobra.Command{
+		Use:   "soak",
+		Short: "Run vswitchd under full load and check that nothing is lost and nothing grows",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return peer.WithLab(c.Context(), build, peer.AnyCPU, o.run)
+		},
 	}
-	lab, err := peer.NewLab(path, peer.AnyCPU)
-	if err != nil {
-		return err
-	}
-	defer lab.Close()
-	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	go func() {
-		<-interrupted
-		lab.Close()
-		os.Exit(1)
-	}()
-	s, err := soakFor(lab, *workers, *duration, *each)
+	f := c.Flags()
+	f.DurationVar(&o.time, "time", 30*time.Minute, "how long")
+	f.DurationVar(&o.each, "each", 10*time.Second, "how long guests stay")
+	f.IntVar(&o.workers, "workers", 2, "of vswitchd")
+	f.StringVar(&build, "build", "build", "folder with vswitchd")
+	return c
+}
+
+func (o *options) run(_ context.Context, lab *peer.Lab) error {
+	s, err := soakFor(lab, o.workers, o.time, o.each)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package main
+package compare
 
 import (
 	"cmp"
@@ -37,13 +37,12 @@ const pings = 2000
 type bench struct{ lab *peer.Lab }
 
 // newBench keeps the goroutine on a thread of its own, which is the generator's.
-func newBench(build string) (*bench, error) {
+func newBench(lab *peer.Lab) (*bench, error) {
 	runtime.LockOSThread()
 	if err := peer.Pin(generatorCPU); err != nil {
 		return nil, err
 	}
-	lab, err := peer.NewLab(build, backEndCPU)
-	return &bench{lab}, err
+	return &bench{lab}, nil
 }
 
 // A value is what was measured once.
@@ -172,7 +171,7 @@ func boosted(priorities map[int]int, f func() error) error {
 		}
 		defer func() {
 			if err := peer.Relax(tid); err != nil {
-				fmt.Fprintln(os.Stderr, "bench/run:", err)
+				fmt.Fprintln(os.Stderr, "bench compare:", err)
 			}
 		}()
 	}
