@@ -54,10 +54,10 @@ type Session struct {
 	account *Account
 	end     context.CancelCauseFunc // ends the session
 
-	mu       sync.Mutex
-	state    State
-	offered  offer
-	nextCall int // what a vring's Call is about to be, for watch; -1: nothing
+	mu      sync.Mutex
+	state   State
+	offered offer
+	calls   calls
 
 	configOwed bool // the front-end has to be told of a change when a ring starts
 
@@ -94,7 +94,7 @@ type Session struct {
 // the front-end sent is closed and unmapped, and so is conn, which belongs to
 // the session from the start. Another session may then be started with the
 // same dev.
-func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) error {
+func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (err error) {
 	vrings := dev.MaxVrings()
 	if vrings < 1 || vrings > vringIndexMask+1 {
 		panic(fmt.Sprintf("vhostuser: device with %d vrings", vrings))
@@ -117,7 +117,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) er
 		queues:  make([]*virtqueue.Queue, vrings),
 		relays:  make([]*relay, vrings),
 
-		nextCall: -1,
+		calls: calls{next: -1},
 	}
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
@@ -131,7 +131,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) er
 	ended := make(chan struct{})
 	defer close(ended)
 	go s.watch(ended)
-	defer s.teardown()
+	defer func() { err = s.verdict(err, s.teardown()) }()
 
 	dev.Attach(s)
 	s.noteOffer()
@@ -381,9 +381,20 @@ func (s *Session) do(m *Message) error {
 	return errNotImplemented
 }
 
+// verdict returns why a session has ended that ended for err. A front-end that jammed an
+// eventfd does not get away with something harmless.
+func (s *Session) verdict(err error, jammed bool) error {
+	if jammed && !errors.Is(err, ErrJammed) {
+		return fmt.Errorf("%w (%v)", ErrJammed, err)
+	}
+	return err
+}
+
 // teardown gives up everything: first the device lets go of the rings, then
-// their file descriptors and the memory can go.
-func (s *Session) teardown() {
+// their file descriptors and the memory can go. It reports whether an eventfd was
+// jammed.
+func (s *Session) teardown() (jammed bool) {
+	s.look() // a worker may be blocked, for which the device would wait
 	for i := range s.queues {
 		s.stopRing(i)
 	}
@@ -398,8 +409,13 @@ func (s *Session) teardown() {
 	for _, m := range append(s.maps, s.logMap, s.inflightMap) {
 		m.unmap()
 	}
+	s.look()
 	old := s.state
-	s.update(func(st *State) { *st = newState(len(st.Vrings)) }) // first: others use what is in it
+	var replaced []int
+	s.update(func(st *State) {
+		*st = newState(len(st.Vrings)) // first: others use what is in it
+		jammed, replaced, s.calls.old = s.calls.jammed, s.calls.old, nil
+	})
 	closeFDs([]int{old.BackendFD, old.Log.FD, old.Log.EventFD, old.Inflight.FD})
 	for _, r := range old.Regions {
 		closeFD(r.FD)
@@ -407,5 +423,7 @@ func (s *Session) teardown() {
 	for _, v := range old.Vrings {
 		closeFDs([]int{v.Kick, v.Call, v.Err})
 	}
+	closeFDs(replaced)
 	_ = s.conn.Close()
+	return jammed
 }

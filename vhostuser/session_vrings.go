@@ -231,15 +231,17 @@ func (s *Session) setVringCall(m *Message) error {
 	if fd >= 0 {
 		m.TakeFD(0)
 	}
-	s.update(func(*State) { s.nextCall = fd })
+	s.update(func(*State) { s.calls.next = fd })
 	if q := s.queues[i]; q != nil {
+		s.look() // neither eventfd may block: the device is about to wait
 		resume := s.dev.Quiesce()
 		q.SetCall(fd)
 		q.Signal()
 		resume()
+		s.look() // at the old one for the last time
 	}
 	s.endRelay(i)
-	s.update(func(st *State) { st.Vrings[i].Call, st.Vrings[i].HasCall, s.nextCall = fd, true, -1 })
+	s.update(func(st *State) { st.Vrings[i].Call, st.Vrings[i].HasCall, s.calls.next = fd, true, -1 })
 	closeFD(v.Call)
 	return nil
 }

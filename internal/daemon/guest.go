@@ -31,6 +31,7 @@ type guest struct {
 	conns    vhostuser.Connector
 	cancel   context.CancelCauseFunc
 	done     chan struct{}
+	penalty  penalty // used by serve alone
 
 	mu        sync.Mutex
 	cfg       config.Port // but for Bridging, MAC and Offloads it stays what it was
@@ -99,10 +100,6 @@ func connector(ctx context.Context, cfg *config.Port) (vhostuser.Connector, erro
 // when there are too many files open.
 const retryAfter = time.Second
 
-// penalty is how long a port takes no front-end after one that made a data-plane
-// thread wait, so that the next one cannot make that a habit.
-const penalty = 10 * time.Second
-
 // serve serves one front-end after the other until the port is closed. If there cannot be
 // another, it says so on over.
 func (g *guest) serve(ctx context.Context, over chan<- *guest) {
@@ -160,7 +157,9 @@ func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
 	}
 	g.log.Error("port was reset", "reason", err)
 	if errors.Is(err, vhostuser.ErrJammed) {
-		pause(ctx, penalty)
+		d := g.penalty.due(time.Now())
+		g.log.Warn("no front-end is taken for some time", "for", d)
+		pause(ctx, d)
 	}
 }
 

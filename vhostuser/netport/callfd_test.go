@@ -108,3 +108,62 @@ func TestJammedCall(t *testing.T) {
 		})
 	}
 }
+
+// However a session ends in which a front-end jammed an eventfd, it is for that.
+func TestJamIsTheVerdict(t *testing.T) {
+	jammed := func(a, bad *guest) {
+		bad.post(bad.rx[0], 10, 300)
+		jam(a, bad.rx[0].call)
+		a.send(a.frameTo(bad, 100))
+	}
+	for name, attack := range map[string]func(a, bad *guest){
+		"it hangs up": func(a, bad *guest) {
+			jammed(a, bad)
+			bad.front.Close()
+		},
+		"it hangs up before anybody signals": func(a, bad *guest) {
+			jam(a, bad.rx[0].call)
+			bad.front.Close()
+		},
+		"it hangs up, non-blocking again": func(a, bad *guest) {
+			jammed(a, bad)
+			unix.SetNonblock(bad.rx[0].call, true)
+			bad.front.Close()
+		},
+		"it sends garbage": func(a, bad *guest) {
+			jammed(a, bad)
+			if err := bad.front.Write([]byte("this is not a message, is it?")); err != nil {
+				a.Fatal(err)
+			}
+		},
+		"it replaces the eventfd": func(a, bad *guest) {
+			jammed(a, bad)
+			payload := vhostuser.VringFile{Index: 0}.AppendTo(nil)
+			if err := bad.front.Send(vhostuser.SetVringCall, 0, payload, newEventfd(a)); err != nil {
+				a.Fatal(err)
+			}
+			bad.front.Close()
+		},
+		"it stops the ring": func(a, bad *guest) {
+			jammed(a, bad)
+			if err := bad.front.Send(vhostuser.GetVringBase, 0, vhostuser.VringState{Index: 0}.AppendTo(nil)); err != nil {
+				a.Fatal(err)
+			}
+			bad.front.CloseWrite()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.work(2)
+			a, b, bad := l.connect(guestConfig{}), l.connect(guestConfig{}), l.connect(guestConfig{})
+			exchange(a, b)
+			attack(a, bad)
+			if err := bad.end(); !errors.Is(err, vhostuser.ErrJammed) {
+				t.Errorf("session ended with %v", err)
+			}
+			bad.front.Close()
+			until(t, "chains come back", func() bool { a.reclaim(); return len(a.tx[0].bufs) == 0 })
+			exchange(a, b)
+		})
+	}
+}
