@@ -113,8 +113,8 @@ func (g *guest) serve(ctx context.Context, over chan<- *guest) {
 			}
 			return
 		case errors.Is(err, vhostuser.ErrOnlyConnection):
-			g.log.Info("no front-end can connect any more", "reason", err)
 			g.leaveForGood(err)
+			g.log.Info("no front-end can connect any more", "reason", err)
 			select {
 			case over <- g:
 			case <-ctx.Done():
