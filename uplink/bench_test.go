@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ func TestNoAllocations(t *testing.T) {
 	polled := 0
 	if n := testing.AllocsPerRun(20, func() {
 		for part := range slices.Chunk(mixed, 2) {
-			send.send(far.fd, part[:send.fill(part)], drops)
+			send.send(far.fd, part[:send.fill(part, math.MaxInt)], drops)
 		}
 		polled += r.u.sock.rx.Poll()
 	}); n != 0 || polled == 0 {
@@ -103,7 +104,7 @@ func BenchmarkPoll(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			for n < b.N {
-				batch.send(far.fd, frames[:batch.fill(frames)], &drops)
+				batch.send(far.fd, frames[:batch.fill(frames, math.MaxInt)], &drops)
 				start := time.Now()
 				for k := 1; k > 0; n += k {
 					k = r.u.sock.rx.Poll()
@@ -261,7 +262,7 @@ func BenchmarkRing(b *testing.B) {
 				sent, n := 0, 0
 				start := cpuTime(b)
 				for b.Loop() {
-					s, _ := batch.send(far.fd, frames[:batch.fill(frames)], &drops)
+					s, _ := batch.send(far.fd, frames[:batch.fill(frames, math.MaxInt)], &drops)
 					sent += s
 					n += poll(discard)
 				}

@@ -349,8 +349,8 @@ func TestNothingLeft(t *testing.T) {
 		r.waitUp(false)
 		l.addLink()
 		r.waitUp(true)
-		if _, maps := count(); maps != 1 {
-			t.Errorf("%d rings are mapped while the uplink is open, want 1", maps)
+		if _, maps := count(); maps != 2 {
+			t.Errorf("%d rings are mapped while the uplink is open, want 2", maps)
 		}
 		l.check(r.u.Close())
 		l.check(r.u.Close())

@@ -47,7 +47,7 @@ const (
 	maxRingSize = 1 << 30
 )
 
-// A ring is the kernel's receive ring (PACKET_RX_RING), mapped.
+// A ring is one that the kernel shares with us, PACKET_RX_RING or PACKET_TX_RING, mapped.
 type ring struct {
 	mem      []byte
 	slotSize int // a power of two
@@ -65,13 +65,14 @@ func slotSizeFor(mtu int) int {
 	return 1 << bits.Len(uint(need-1))
 }
 
-// openRing makes and maps a TPACKET_V2 receive ring of about size bytes.
-func openRing(fd, size, slotSize int) (*ring, error) {
+// openRing makes and maps a TPACKET_V2 ring of about size bytes; which is PACKET_RX_RING or
+// PACKET_TX_RING.
+func openRing(fd, which, size, slotSize int) (*ring, error) {
 	page := unix.Getpagesize()
 	block := max(page, slotSize) // both powers of two, so that slots follow each other without gaps
 	blocks := max(size/block, 2)
 	if size > maxRingSize {
-		return nil, fmt.Errorf("a receive ring of %d bytes is larger than %d", size, maxRingSize)
+		return nil, fmt.Errorf("a ring of %d bytes is larger than %d", size, maxRingSize)
 	}
 	req := unix.TpacketReq{
 		Block_size: uint32(block),
@@ -79,12 +80,12 @@ func openRing(fd, size, slotSize int) (*ring, error) {
 		Frame_size: uint32(slotSize),
 		Frame_nr:   uint32(blocks * (block / slotSize)),
 	}
-	if err := unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req); err != nil {
-		return nil, fmt.Errorf("PACKET_RX_RING of %d slots of %d bytes: %w", req.Frame_nr, slotSize, err)
+	if err := unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, which, &req); err != nil {
+		return nil, fmt.Errorf("a ring of %d slots of %d bytes: %w", req.Frame_nr, slotSize, err)
 	}
 	mem, err := unix.Mmap(fd, 0, block*blocks, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("mapping the receive ring: %w", err)
+		return nil, fmt.Errorf("mapping a ring: %w", err)
 	}
 	return &ring{mem: mem, slotSize: slotSize, slots: int(req.Frame_nr)}, nil
 }
@@ -94,8 +95,11 @@ func (r *ring) close() error { return unix.Munmap(r.mem) }
 // status returns slot i's tp_status.
 func (r *ring) status(i int) uint32 { return loadStatus(r.mem, i*r.slotSize) }
 
-// release hands slot i back to the kernel.
-func (r *ring) release(i int) { storeStatus(r.mem, i*r.slotSize, unix.TP_STATUS_KERNEL) }
+// setStatus sets slot i's tp_status, and with that may hand the slot to the kernel.
+func (r *ring) setStatus(i int, status uint32) { storeStatus(r.mem, i*r.slotSize, status) }
+
+// release hands slot i of a receive ring back to the kernel.
+func (r *ring) release(i int) { r.setStatus(i, unix.TP_STATUS_KERNEL) }
 
 // slot returns slot i's memory.
 func (r *ring) slot(i int) slot {
@@ -106,12 +110,13 @@ func (r *ring) slot(i int) slot {
 // A slot is the memory of one ring slot that is ours.
 type slot []byte
 
-func (s slot) frameLen() int    { return int(binary.NativeEndian.Uint32(s[slotLen:])) }
-func (s slot) snaplen() int     { return int(binary.NativeEndian.Uint32(s[slotSnaplen:])) }
-func (s slot) mac() int         { return int(binary.NativeEndian.Uint16(s[slotMac:])) }
-func (s slot) pktType() uint8   { return s[slotPktType] }
-func (s slot) vlanTCI() uint16  { return binary.NativeEndian.Uint16(s[slotVlanTCI:]) }
-func (s slot) vlanTPID() uint16 { return binary.NativeEndian.Uint16(s[slotVlanTPID:]) }
+func (s slot) frameLen() int     { return int(binary.NativeEndian.Uint32(s[slotLen:])) }
+func (s slot) setFrameLen(n int) { binary.NativeEndian.PutUint32(s[slotLen:], uint32(n)) }
+func (s slot) snaplen() int      { return int(binary.NativeEndian.Uint32(s[slotSnaplen:])) }
+func (s slot) mac() int          { return int(binary.NativeEndian.Uint16(s[slotMac:])) }
+func (s slot) pktType() uint8    { return s[slotPktType] }
+func (s slot) vlanTCI() uint16   { return binary.NativeEndian.Uint16(s[slotVlanTCI:]) }
+func (s slot) vlanTPID() uint16  { return binary.NativeEndian.Uint16(s[slotVlanTPID:]) }
 
 // wellFormed tells whether the frame and the room before it lie in the slot. The
 // kernel would have to be broken for that not to be so; but a wrong offset

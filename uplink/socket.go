@@ -23,14 +23,15 @@ const (
 	sndBuf = 4 << 20
 )
 
-// A socket is a pair of AF_PACKET sockets bound to one interface index: one that receives into its ring,
-// and one that sends. It lives as long as the interface keeps its index and its slot size.
+// A socket is three AF_PACKET sockets bound to one interface index: one that receives into its
+// ring, one that sends, and one that sends what this one cannot (long.go). It lives as long as the interface keeps its index and its slot size.
 //
 // The one that sends is not the one that a worker waits for with epoll: each frame that has left the kernel makes
 // room in its sender's buffer, and epoll would be told of that.
 type socket struct {
 	fd    int // receives
 	out   int // sends
+	long  *longSender
 	index int
 	ring  *ring
 	rx    *receiver
@@ -75,8 +76,16 @@ func openSocket(cfg socketConfig) (_ *socket, err error) {
 			unix.Close(s.out)
 		}
 	}()
-	if s.ring, err = openRing(fd, cfg.ringSize, cfg.slotSize); err != nil {
+	if s.long, err = openLongSender(cfg.index, cfg.slotSize); err != nil {
 		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.long.close()
+		}
+	}()
+	if s.ring, err = openRing(fd, unix.PACKET_RX_RING, cfg.ringSize, cfg.slotSize); err != nil {
+		return nil, fmt.Errorf("receive ring: %w", err)
 	}
 	all := binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL)
 	sa := &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16(all), Ifindex: cfg.index}
@@ -195,5 +204,5 @@ func (s *socket) clearError() {
 
 // close ends the socket. Nobody may be polling it or sending on it.
 func (s *socket) close() error {
-	return errors.Join(s.ring.close(), unix.Close(s.fd), unix.Close(s.out))
+	return errors.Join(s.ring.close(), unix.Close(s.fd), unix.Close(s.out), s.long.close())
 }

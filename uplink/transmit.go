@@ -70,10 +70,13 @@ func (u *Uplink) Transmit(frames []*vswitch.Frame) (sent int) {
 	}
 	b := u.batches.get()
 	var bytes int
+	full := vswitch.MinFrameLen + int(u.mtu.Load())
 	for len(frames) > 0 {
-		n := b.fill(frames)
+		n := b.fill(frames, full)
 		if n == 0 {
-			u.cfg.Counters.Drop(vswitch.DropTooBig, 1)
+			if u.transmitAlone(frames[0], full) {
+				sent, bytes = sent+1, bytes+frames[0].Len
+			}
 			frames = frames[1:]
 			continue
 		}
@@ -87,14 +90,31 @@ func (u *Uplink) Transmit(frames []*vswitch.Frame) (sent int) {
 	return sent
 }
 
+// transmitAlone sends a frame of which fill makes no message, and counts it as dropped if that
+// fails.
+func (u *Uplink) transmitAlone(f *vswitch.Frame, full int) bool {
+	if !needsRing(f, full) {
+		u.cfg.Counters.Drop(vswitch.DropTooBig, 1) // too many pieces
+		return false
+	}
+	if errno := u.sock.long.send(f); errno != 0 {
+		reason, _ := refusal(errno)
+		u.cfg.Counters.Drop(reason, 1)
+		return false
+	}
+	return true
+}
+
 // fill makes messages of as many of frames as fit, from the first on, and
 // returns how many these are: 0 if the first has too many pieces for any
-// message.
-func (b *txBatch) fill(frames []*vswitch.Frame) int {
+// message, or is one for the ring. full is the length of a full frame without
+// tags.
+func (b *txBatch) fill(frames []*vswitch.Frame, full int) int {
 	b.used = 0
 	for i, f := range frames[:min(len(frames), vswitch.MaxBatch)] {
 		from := b.used
-		if from+2+len(f.Body) > len(b.iovs) || 2+len(f.Body) > maxIovecs {
+		if from+2+len(f.Body) > len(b.iovs) || 2+len(f.Body) > maxIovecs ||
+			f.Len > full && needsRing(f, full) {
 			return i
 		}
 		b.hdrs[i].encode(f)
