@@ -23,6 +23,8 @@ needed='
 	cpio               cpio
 	xz                 xz-utils
 	zstd               zstd
+	virsh              libvirt-clients
+	libvirtd           libvirt-daemon
 '
 
 install_commands() {
@@ -30,6 +32,8 @@ install_commands() {
 	while read -r command package; do
 		[ -z "$command" ] || have "$command" || absent+=("$package")
 	done <<<"$needed"
+	# libvirt's driver for QEMU is no command, and not every release has it in the daemon's package.
+	compgen -G '/usr/lib/*-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so' >/dev/null || absent+=(libvirt-daemon-driver-qemu)
 	[ ${#absent[@]} = 0 ] || apt_install "${absent[@]}"
 }
 

@@ -99,7 +99,7 @@ func (c *Config) args(dir, accel string, img image) []string {
 		"-m", ram,
 		"-object", "memory-backend-memfd,id=m,share=on,size=" + memory,
 		"-machine", "q35,memory-backend=m",
-		"-kernel", img.kernel, "-initrd", img.initramfs, "-append", c.kernelParams(),
+		"-kernel", img.kernel, "-initrd", img.initramfs, "-append", c.KernelParams(),
 		"-chardev", "file,id=console,path=" + dir + "/console", "-serial", "chardev:console",
 		"-chardev", "socket,id=agent,server=on,wait=off,path=" + dir + "/agent", "-serial", "chardev:agent",
 		"-qmp", "unix:" + dir + "/qmp,server=on,wait=off",
@@ -122,9 +122,9 @@ func (c *Config) cpu(accel string) string {
 	return "qemu64"
 }
 
-// kernelParams has the guest boot fast under emulation: without the self-tests and the key rings that take it a second, and
+// KernelParams is the kernel's command line. It has the guest boot fast under emulation: without the self-tests and the key rings that take it a second, and
 // without much to print. A name in the list that a kernel does not have is ignored.
-func (c *Config) kernelParams() string {
+func (c Config) KernelParams() string {
 	params := []string{
 		"console=ttyS0", "quiet", "panic=-1", "mitigations=off", "cryptomgr.notests", "init_on_alloc=0",
 		"initcall_blacklist=jent_mod_init,crypto_kdf108_init,load_system_certificate_list,bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init",

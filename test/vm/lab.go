@@ -87,6 +87,13 @@ var buildImage = sync.OnceValues(func() (image, error) {
 	return image{kernel: filepath.Join(dir, "kernel"), initramfs: filepath.Join(dir, "initramfs")}, nil
 })
 
+// BuildImage builds the guest's kernel and initramfs, build/guest/kernel and build/guest/initramfs, for a guest that is started
+// otherwise than by this package.
+func BuildImage() error {
+	_, err := buildImage()
+	return err
+}
+
 // Accel returns how guests are to run, kvm or tcg. The environment variable ACCEL decides; where it is auto or not set, kvm
 // is taken only if a guest has come up under it: /dev/kvm may open, and the guest hang all the same. That is tried once
 // for a checkout and a host kernel, and remembered in build/guest/accel.
