@@ -43,7 +43,7 @@ func TestStop(t *testing.T) {
 
 // A process that ignores SIGTERM.
 func TestStopIsNotIgnored(t *testing.T) {
-	cmd := exec.Command("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1000; done")
+	cmd := exec.Command("sh", "-c", "trap '' TERM; echo ready; exec sleep 1000")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
