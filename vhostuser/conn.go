@@ -1,10 +1,11 @@
 package vhostuser
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,8 +24,14 @@ import (
 //   - Every file descriptor that the kernel installed is in Message.FDs at once,
 //     and whoever returns without handing the message on closes them, truncated
 //     ancillary data included.
+//
+// Nothing that the peer does to the socket makes a call wait in the kernel, where neither a
+// deadline nor Close would reach: the peer of a channel for requests to the front-end, or whoever
+// passed a connected socket to this process, has the same file description and can clear its
+// O_NONBLOCK flag at any time. Every system call says MSG_DONTWAIT; what waits is Go's poller.
 type Conn struct {
 	uc  *net.UnixConn
+	raw syscall.RawConn  // of uc
 	msg Message          // the one that Recv returns
 	hdr [HeaderSize]byte // scratch
 	buf [MaxPayload]byte // the payload of msg
@@ -34,7 +41,11 @@ type Conn struct {
 
 // NewConn makes a Conn of a socket, which belongs to it from then on.
 func NewConn(uc *net.UnixConn) *Conn {
-	return &Conn{uc: uc, oob: make([]byte, unix.CmsgSpace(4*MaxFDs))}
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		panic(err) // uc is nil
+	}
+	return &Conn{uc: uc, raw: raw, oob: make([]byte, unix.CmsgSpace(4*MaxFDs))}
 }
 
 // Close closes the socket. Whatever waits in Recv or Send returns.
@@ -68,19 +79,56 @@ func (c *Conn) recv(m *Message) error {
 		return fmt.Errorf("%w: %v announces %d bytes of payload, at most %d are possible", ErrMalformed, m.Request, m.Size, MaxPayload)
 	}
 	m.Payload = c.buf[:m.Size]
-	// A read without a buffer for ancillary data makes the kernel close file
-	// descriptors that come with the payload, where none may be.
-	if _, err := io.ReadFull(c.uc, m.Payload); err != nil {
-		return truncated(err)
+	for got := 0; got < len(m.Payload); {
+		// Without a buffer for ancillary data the kernel closes file descriptors that come with
+		// the payload, where none may be.
+		n, _, _, err := c.recvmsg(m.Payload[got:], nil)
+		if err != nil || n == 0 {
+			return truncated(err)
+		}
+		got += n
 	}
 	return nil
+}
+
+// recvmsg receives bytes and ancillary data as soon as there are any. It returns 0 bytes when the
+// peer has closed the connection.
+func (c *Conn) recvmsg(p, oob []byte) (n, oobn, flags int, err error) {
+	werr := c.raw.Read(func(fd uintptr) bool {
+		for {
+			n, oobn, flags, _, err = unix.Recvmsg(int(fd), p, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+			if err != unix.EINTR {
+				return err != unix.EAGAIN
+			}
+		}
+	})
+	if err = cmp.Or(werr, err); err != nil {
+		return 0, 0, 0, err
+	}
+	return n, oobn, flags, nil
+}
+
+// sendmsg sends bytes and ancillary data, as soon as there is room for some of them, and returns
+// how many bytes were sent.
+func (c *Conn) sendmsg(p, oob []byte) (n int, err error) {
+	werr := c.raw.Write(func(fd uintptr) bool {
+		for {
+			n, err = unix.SendmsgN(int(fd), p, oob, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+			if err != unix.EINTR {
+				return err != unix.EAGAIN
+			}
+		}
+	})
+	if err = cmp.Or(werr, err); err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 // recvHeader receives the header into c.hdr, and the file descriptors with it.
 func (c *Conn) recvHeader(m *Message) error {
 	for got := 0; got < HeaderSize; {
-		// ReadMsgUnix sets MSG_CMSG_CLOEXEC.
-		n, oobn, flags, _, err := c.uc.ReadMsgUnix(c.hdr[got:], c.oob)
+		n, oobn, flags, err := c.recvmsg(c.hdr[got:], c.oob)
 		if ferr := m.addFDs(c.oob[:oobn]); ferr != nil {
 			return ferr
 		}
@@ -95,7 +143,7 @@ func (c *Conn) recvHeader(m *Message) error {
 		case err == nil && n > 0:
 		case got > 0:
 			return truncated(err)
-		case err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET):
+		case err == nil || errors.Is(err, unix.ECONNRESET):
 			return ErrDisconnected
 		default:
 			return fmt.Errorf("receiving: %w", err)
@@ -141,7 +189,7 @@ func (m *Message) addFDs(oob []byte) error {
 // truncated turns what ended the reading of a message into ErrTruncated if it
 // was the peer's doing.
 func truncated(err error) error {
-	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET) {
+	if err == nil || errors.Is(err, unix.ECONNRESET) {
 		return ErrTruncated
 	}
 	return fmt.Errorf("receiving: %w", err)
@@ -163,11 +211,14 @@ func (c *Conn) send(r Request, flags Flags, payload []byte, fds ...int) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	n, _, err := c.uc.WriteMsgUnix(c.out, rights, nil)
-	if err == nil && n < len(c.out) {
-		_, err = c.uc.Write(c.out[n:])
+	for sent := 0; sent < len(c.out); {
+		n, err := c.sendmsg(c.out[sent:], rights)
+		if err != nil {
+			return err
+		}
+		sent, rights = sent+n, nil
 	}
-	return err
+	return nil
 }
 
 // closeFDs closes those of fds that are file descriptors.

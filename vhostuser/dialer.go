@@ -83,34 +83,43 @@ var ErrOnlyConnection = errors.New("the connection that was passed in is over")
 // either, and belongs to the Connector from then on.
 func Inherit(fd int) (Connector, error) {
 	unix.CloseOnExec(fd)
-	f := os.NewFile(uintptr(fd), "vhost-user socket")
-	if f == nil {
-		return nil, fmt.Errorf("file descriptor %d: %w", fd, unix.EBADF)
-	}
-	defer f.Close() // package net duplicates it
-	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	if err == nil && domain != unix.AF_UNIX {
-		err = errors.New("not a unix socket")
-	}
+	c, err := inherit(fd)
 	if err != nil {
 		return nil, fmt.Errorf("file descriptor %d: %w", fd, err)
+	}
+	return c, nil
+}
+
+// inherit takes over fd, or closes it.
+func inherit(fd int) (_ Connector, err error) {
+	f := os.NewFile(uintptr(fd), "vhost-user socket")
+	if f == nil {
+		return nil, unix.EBADF
+	}
+	defer f.Close() // what goes on has a duplicate
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return nil, err
+	}
+	if domain != unix.AF_UNIX {
+		return nil, errors.New("not a unix socket")
 	}
 	listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if err != nil {
-		return nil, fmt.Errorf("file descriptor %d: %w", fd, err)
+		return nil, err
 	}
 	if listening != 0 {
-		ln, err := net.FileListener(f)
+		// Whoever made the socket's file removes the file: we do not remove that of a socket that
+		// was passed in.
+		own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
-			return nil, fmt.Errorf("file descriptor %d: %w", fd, err)
+			return nil, nameFileLimit(err)
 		}
-		// Whoever made the socket's file removes it: neither we nor package net
-		// do so for a socket that was passed in.
-		return &Listener{ul: ln.(*net.UnixListener)}, nil
+		return newListener(own, "", fileID{}), nil
 	}
 	conn, err := net.FileConn(f)
 	if err != nil {
-		return nil, fmt.Errorf("file descriptor %d: %w", fd, err)
+		return nil, err
 	}
 	return &inherited{conn: conn.(*net.UnixConn)}, nil
 }

@@ -1,6 +1,7 @@
 package vhostuser
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,9 +42,10 @@ type ListenOptions struct {
 // Listener is a listening unix socket: the back-end's end when the front-end is
 // the one to connect (QEMU's chardev without server=on).
 type Listener struct {
-	ul   *net.UnixListener
-	path string // "" if the socket's file is not ours to remove
-	id   fileID // of the socket's file
+	file *os.File        // the socket, which Go's poller knows
+	raw  syscall.RawConn // of file
+	path string          // "" if the socket's file is not ours to remove
+	id   fileID          // of the socket's file
 }
 
 // Listen makes a listening socket at path, and its directory if it is missing
@@ -114,8 +117,11 @@ func listen(path string, o ListenOptions) (_ *Listener, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), path)
-	defer f.Close() // net.FileListener duplicates it
+	defer func() {
+		if err != nil {
+			closeFD(fd)
+		}
+	}()
 	// The file that bind makes inherits the mode of the socket.
 	if err := unix.Fchmod(fd, 0); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
@@ -147,29 +153,72 @@ func listen(path string, o ListenOptions) (_ *Listener, err error) {
 	if err := unix.Listen(fd, 8); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	ln, err := net.FileListener(f)
+	return newListener(fd, path, fileID{st.Dev, st.Ino}), nil
+}
+
+// newListener makes a Listener of a listening socket, which belongs to the Listener from then on.
+func newListener(fd int, path string, id fileID) *Listener {
+	_ = unix.SetNonblock(fd, true) // or Go's poller leaves the descriptor alone
+	f := os.NewFile(uintptr(fd), "listening socket")
+	raw, err := f.SyscallConn()
 	if err != nil {
-		return nil, err
+		panic(err) // f is nil
 	}
-	return &Listener{ul: ln.(*net.UnixListener), path: path, id: fileID{st.Dev, st.Ino}}, nil
+	return &Listener{file: f, raw: raw, path: path, id: id}
 }
 
 // Connect waits for the next front-end, or until ctx is done.
 func (l *Listener) Connect(ctx context.Context) (*net.UnixConn, error) {
-	stop := context.AfterFunc(ctx, func() { _ = l.ul.SetDeadline(time.Unix(1, 0)) })
-	conn, err := l.ul.AcceptUnix()
-	if !stop() {
-		// ctx ended. Leave the socket usable for a later call.
-		_ = l.ul.SetDeadline(time.Time{})
-		if err == nil {
-			_ = conn.Close()
-		}
-		return nil, context.Cause(ctx)
+	fd := -1
+	err := l.await(ctx, func(listening int) error {
+		var err error
+		fd, _, err = unix.Accept4(listening, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+		return err
+	})
+	if err != nil {
+		closeFD(fd)
+		return nil, err
 	}
+	f := os.NewFile(uintptr(fd), "front-end")
+	defer f.Close() // package net duplicates it
+	conn, err := net.FileConn(f)
 	if err != nil {
 		return nil, fmt.Errorf("accepting a front-end: %w", nameFileLimit(err))
 	}
-	return conn, nil
+	return conn.(*net.UnixConn), nil
+}
+
+// Wait waits until a front-end waits to be accepted, or until ctx is done, whose cause it then
+// returns. It must not be called at the same time as Connect.
+func (l *Listener) Wait(ctx context.Context) error {
+	return l.await(ctx, func(int) error { return nil })
+}
+
+// await calls do with the listening socket when a front-end is waiting, until do returns something
+// else than EAGAIN.
+//
+// The file description of a socket that was passed to this process is shared with whoever passed
+// the socket, and can be made blocking. Then accept would wait where ctx cannot end it. So do is
+// not called before somebody is there to be accepted.
+func (l *Listener) await(ctx context.Context, do func(fd int) error) (err error) {
+	stop := context.AfterFunc(ctx, func() { _ = l.file.SetReadDeadline(time.Unix(1, 0)) })
+	werr := l.raw.Read(func(fd uintptr) bool {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if n, perr := unix.Poll(p, 0); perr != nil || n == 0 {
+			return false
+		}
+		err = do(int(fd))
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	if !stop() {
+		// ctx ended. Leave the socket usable for a later call.
+		_ = l.file.SetReadDeadline(time.Time{})
+		return context.Cause(ctx)
+	}
+	if err = cmp.Or(werr, err); err != nil {
+		return fmt.Errorf("waiting for a front-end: %w", nameFileLimit(err))
+	}
+	return nil
 }
 
 // Close stops listening and removes the socket's file, if it is still the one
@@ -181,5 +230,5 @@ func (l *Listener) Close() error {
 			_ = os.Remove(l.path)
 		}
 	}
-	return l.ul.Close()
+	return l.file.Close()
 }
