@@ -81,32 +81,11 @@ func (ps *portSet) get(id portID) *portView {
 // Attach adds a port to the switch. It is down: nothing is sent to it or taken
 // from it until SetUp.
 func (s *Switch) Attach(cfg PortConfig, p Port) (*Attachment, error) {
-	cfg, rule, err := checkPort(cfg)
+	attached, err := s.Apply(&Change{Attach: []NewPort{{cfg, p}}, KeepStatic: true})
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Counters == nil {
-		cfg.Counters = new(Counters)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.names[cfg.Name] != nil {
-		return nil, fmt.Errorf("%w: %s", ErrPortExists, cfg.Name)
-	}
-	id := portID(slices.Index(s.ids[:], false))
-	if int(id) >= maxPorts {
-		return nil, fmt.Errorf("attaching port %s: %w", cfg.Name, ErrTooManyPorts)
-	}
-	a := &Attachment{sw: s, id: id}
-	a.view = &portView{id: id, att: a, port: p, counters: cfg.Counters, cfg: cfg, vlan: rule}
-	if err := a.enterFDB(); err != nil {
-		return nil, err
-	}
-	a.view.fdb = a.fdb
-	s.ids[id] = true
-	s.names[cfg.Name] = a
-	s.publish()
-	return a, nil
+	return attached[0], nil
 }
 
 // checkPort returns cfg with copies of its slices, and its VLAN rule.
@@ -116,12 +95,12 @@ func checkPort(cfg PortConfig) (PortConfig, vlanRule, error) {
 	}
 	for _, m := range cfg.MACs {
 		if !m.IsUnicast() {
-			return cfg, vlanRule{}, fmt.Errorf("port %s: %w: %s", cfg.Name, ErrBadMAC, m)
+			return cfg, vlanRule{}, fmt.Errorf("%w: %s", ErrBadMAC, m)
 		}
 	}
 	rule, err := makeVLANRule(&cfg)
 	if err != nil {
-		return cfg, vlanRule{}, fmt.Errorf("port %s: %w", cfg.Name, err)
+		return cfg, vlanRule{}, err
 	}
 	cfg.MACs, cfg.Trunks = slices.Clone(cfg.MACs), slices.Clone(cfg.Trunks)
 	cfg.MaxMACs = max(cfg.MaxMACs, 0)
@@ -138,92 +117,6 @@ func validName(s string) bool {
 		}
 	}
 	return len(s) >= 1 && len(s) <= 15
-}
-
-// enterFDB opens the FDB for a new port and pins its addresses. Needs sw.mu.
-func (a *Attachment) enterFDB() error {
-	t := a.sw.fdb
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	p := t.openPort(a.id, a.view.cfg.MaxMACs)
-	if err := t.pin(p, &a.view.cfg, &a.view.vlan); err != nil {
-		t.closePort(p)
-		return fmt.Errorf("port %s: %w", a.view.cfg.Name, err)
-	}
-	a.fdb = p
-	return nil
-}
-
-// pin makes the static entries of p the pinned ones that cfg asks for, plus
-// the static ones that are not of the port's configuration. If it fails, all
-// is as before.
-func (t *fdb) pin(p *fdbPort, cfg *PortConfig, rule *vlanRule) error {
-	var want []fdbKey
-	for _, m := range cfg.MACs {
-		for _, v := range rule.pinned(cfg) {
-			k := makeKey(m.addr(), v)
-			if _, kind, owner := t.get(k); owner != nil && kind == entryPinned && owner != p {
-				return fmt.Errorf("%w to another port: %s in VLAN %d", ErrAddressPinned, m, v)
-			}
-			want = append(want, k)
-		}
-	}
-	// What stays is not touched: a reader that finds nothing for a moment would
-	// flood the port's frames to others.
-	had := t.pinned(p)
-	stale, fresh := without(had, want), without(want, had)
-	t.unpin(p, stale)
-	err := t.pinAll(p, fresh)
-	if err != nil {
-		t.unpin(p, fresh)
-		t.pinAll(p, stale) // there was room for them before
-	}
-	return err
-}
-
-// without returns the keys in a that are not in b.
-func without(a, b []fdbKey) (rest []fdbKey) {
-	in := make(map[fdbKey]bool, len(b))
-	for _, k := range b {
-		in[k] = true
-	}
-	for _, k := range a {
-		if !in[k] {
-			rest = append(rest, k)
-		}
-	}
-	return rest
-}
-
-func (t *fdb) pinAll(p *fdbPort, keys []fdbKey) error {
-	if t.fixed+len(keys) > t.size {
-		return ErrTableFull
-	}
-	for _, k := range keys {
-		if err := t.setStatic(k, p, entryPinned); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// pinned returns the keys of p's pinned entries.
-func (t *fdb) pinned(p *fdbPort) (keys []fdbKey) {
-	for s := p.static.first; s != noSlot; s = t.cold[s].next {
-		if c := t.cold[s]; c.kind == entryPinned {
-			keys = append(keys, c.key)
-		}
-	}
-	return keys
-}
-
-// unpin removes those of p's pinned entries that have one of the keys.
-func (t *fdb) unpin(p *fdbPort, keys []fdbKey) {
-	for _, k := range keys {
-		if s, kind, owner := t.get(k); owner == p && kind == entryPinned {
-			t.remove(s)
-		}
-	}
 }
 
 // Name returns the port's name.
@@ -273,53 +166,11 @@ func (a *Attachment) SetUp(up bool) {
 	}
 }
 
-// Reconfigure replaces the port's configuration; its name stays, its counters
-// too if cfg.Counters is nil. If there is an error, nothing is changed. What was
-// learned in VLANs that the port is no longer in is forgotten. When Reconfigure
-// returns, no frame is handled by the old rules any more.
-//
-// It waits for every Deliver that is running: the caller holds no lock that a
-// Transmit takes.
+// Reconfigure replaces the port's configuration, with Apply; its counters stay the same if
+// cfg.Counters is nil. If there is an error, nothing is changed.
 func (a *Attachment) Reconfigure(cfg PortConfig) error {
-	cfg, rule, err := checkPort(cfg)
-	if err != nil {
-		return err
-	}
-	if err := a.replace(cfg, rule); err != nil {
-		return err
-	}
-	a.sw.synchronize()
-	a.forgetForeign(&rule)
-	return nil
-}
-
-func (a *Attachment) replace(cfg PortConfig, rule vlanRule) error {
-	s, t := a.sw, a.sw.fdb
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := *a.view
-	if a.detached {
-		return fmt.Errorf("%w: %s", ErrDetached, v.cfg.Name)
-	}
-	if cfg.Name != v.cfg.Name {
-		return fmt.Errorf("%w: port %s cannot be renamed to %s", ErrBadName, v.cfg.Name, cfg.Name)
-	}
-	if cfg.Counters == nil {
-		cfg.Counters = v.cfg.Counters
-	}
-	t.mu.Lock()
-	err := t.pin(a.fdb, &cfg, &rule)
-	if err == nil {
-		a.fdb.max.Store(int32(cfg.MaxMACs))
-	}
-	t.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("port %s: %w", cfg.Name, err)
-	}
-	v.cfg, v.vlan, v.counters = cfg, rule, cfg.Counters
-	a.view = &v
-	s.publish()
-	return nil
+	_, err := a.sw.Apply(&Change{Reconfigure: []Reconfiguration{{a, cfg}}, KeepStatic: true})
+	return err
 }
 
 // forgetForeign removes what was learned in VLANs that the port is not in.
@@ -344,25 +195,6 @@ func (a *Attachment) forgetForeign(rule *vlanRule) {
 // It waits for every Deliver that is running: it must not be called from inside
 // one, and the caller holds no lock that a Transmit takes.
 func (a *Attachment) Detach() {
-	s, t := a.sw, a.sw.fdb
-	s.mu.Lock()
-	if a.detached {
-		s.mu.Unlock()
-		s.synchronize()
-		return
-	}
-	a.detached = true
-	delete(s.names, a.view.cfg.Name)
-	s.publish()
-	t.mu.Lock()
-	t.closePort(a.fdb)
-	t.mu.Unlock()
-	s.mu.Unlock()
-
-	s.synchronize()
-
-	// Only now can nobody have an answer from the FDB that names the id.
-	s.mu.Lock()
-	s.ids[a.id] = false
-	s.mu.Unlock()
+	// Nothing about it can be refused.
+	_, _ = a.sw.Apply(&Change{Detach: []*Attachment{a}, KeepStatic: true})
 }

@@ -471,9 +471,9 @@ func TestAttachErrors(t *testing.T) {
 			t.Errorf("Attach(%+v): %v, want %v", cfg, err, tt.want)
 		}
 	}
-	cfg := vswitch.DefaultPortConfig("z")
-	if err := l.ports["a"].Reconfigure(cfg); !errors.Is(err, vswitch.ErrBadName) {
-		t.Errorf("renaming: %v", err)
+	l.add("b")
+	if err := l.ports["b"].Reconfigure(vswitch.DefaultPortConfig("a")); !errors.Is(err, vswitch.ErrPortExists) {
+		t.Errorf("another port's name: %v", err)
 	}
 }
 
@@ -503,7 +503,7 @@ func TestStaticEntriesMayFillTheTable(t *testing.T) {
 		t.Errorf("a fifth entry in a table of 4: %v", err)
 	}
 	cfg := l.ports["b"].Config()
-	cfg.MACs = []vswitch.MAC{macB}
+	cfg.MACs = []vswitch.MAC{vswitchtest.Station(20)}
 	if err := l.ports["b"].Reconfigure(cfg); !errors.Is(err, vswitch.ErrTableFull) {
 		t.Errorf("pinning: %v", err)
 	}

@@ -1,0 +1,404 @@
+package vswitch
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// A Change is what is to become different about a switch, all at once.
+type Change struct {
+	Detach      []*Attachment
+	Reconfigure []Reconfiguration
+	Attach      []NewPort
+
+	// Static are the entries that neither age nor move, besides the addresses in PortConfig.MACs,
+	// once the change is made. With KeepStatic, those that there are stay, except the entries of
+	// detached ports.
+	Static     []StaticEntry
+	KeepStatic bool
+}
+
+// A Reconfiguration is what a port that stays is to be from now on: its name may be another one.
+// Its counters stay the same if Config.Counters is nil.
+type Reconfiguration struct {
+	Attachment *Attachment
+	Config     PortConfig
+}
+
+// A NewPort is a port to be attached.
+type NewPort struct {
+	Config PortConfig
+	Port   Port
+}
+
+// A StaticEntry is an FDB entry that an operator makes.
+type StaticEntry struct {
+	MAC  MAC
+	VLAN uint16
+	Port string // the name that a port has once the change is made
+}
+
+// A ChangeError says what in a Change is refused.
+type ChangeError struct {
+	Port   string // the port, by the name that it was to have; "": it is a static entry
+	Static int    // which one, as an index of Change.Static
+	Err    error
+}
+
+func (e *ChangeError) Error() string {
+	if e.Port == "" {
+		return "static entry: " + e.Err.Error()
+	}
+	return "port " + e.Port + ": " + e.Err.Error()
+}
+
+func (e *ChangeError) Unwrap() error { return e.Err }
+
+// Apply makes a change as a whole, or returns why it cannot be made and leaves everything as it
+// was. The error joins one *ChangeError for each port and static entry that is refused; one that
+// wraps ErrTableFull may be about all of them.
+//
+// What stays the same is not touched: there is no moment in which a static entry is missing that
+// was there before and is there afterwards, even if its port is another one. A port that stays
+// keeps what was learned from it, except in VLANs that it is no longer in. New ports are down;
+// see SetUp. They are returned in the order of Attach.
+//
+// When Apply returns, no frame is handled by the old rules any more, no Transmit is running on a
+// port that was detached, and none will be called. Apply waits for every Deliver that is running:
+// it must not be called from inside one, and the caller holds no lock that a Transmit takes.
+func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
+	x := &transaction{sw: s, keepStatic: c.KeepStatic}
+	x.check(c)
+	if err := x.err(); err != nil {
+		return nil, err
+	}
+	if err := x.commit(); err != nil {
+		return nil, err
+	}
+	s.synchronize()
+	var attached []*Attachment
+	for _, p := range x.ports {
+		switch {
+		case p.fresh:
+			attached = append(attached, p.att)
+		default:
+			p.att.forgetForeign(&p.view.vlan)
+		}
+	}
+	// Only now can nobody have an answer from the FDB that names the id of a detached port.
+	s.mu.Lock()
+	for _, a := range x.detach {
+		s.ids[a.id] = false
+	}
+	s.mu.Unlock()
+	return attached, nil
+}
+
+// A transaction is a Change on its way.
+type transaction struct {
+	sw         *Switch
+	detach     []*Attachment
+	ports      []*changedPort // reconfigured or new
+	static     []StaticEntry
+	keepStatic bool
+	errs       []error
+}
+
+// A changedPort is a port that is reconfigured or attached.
+type changedPort struct {
+	att   *Attachment
+	fresh bool
+	view  *portView // as it will be
+}
+
+func (x *transaction) refuse(port string, err error) {
+	x.errs = append(x.errs, &ChangeError{Port: port, Err: err})
+}
+
+func (x *transaction) err() error { return errors.Join(x.errs...) }
+
+// check checks what can be seen without the switch.
+func (x *transaction) check(c *Change) {
+	x.detach, x.static = slices.Clone(c.Detach), c.Static
+	for _, r := range c.Reconfigure {
+		if cfg, rule, err := checkPort(r.Config); err != nil {
+			x.refuse(r.Config.Name, err)
+		} else {
+			x.ports = append(x.ports, &changedPort{att: r.Attachment, view: &portView{cfg: cfg, vlan: rule}})
+		}
+	}
+	for _, n := range c.Attach {
+		cfg, rule, err := checkPort(n.Config)
+		if err != nil {
+			x.refuse(n.Config.Name, err)
+			continue
+		}
+		if cfg.Counters == nil {
+			cfg.Counters = new(Counters)
+		}
+		a := &Attachment{sw: x.sw}
+		v := &portView{att: a, port: n.Port, counters: cfg.Counters, cfg: cfg, vlan: rule}
+		x.ports = append(x.ports, &changedPort{att: a, fresh: true, view: v})
+	}
+	for i, e := range x.static {
+		var err error
+		switch {
+		case !e.MAC.IsUnicast():
+			err = fmt.Errorf("%w: %s", ErrBadMAC, e.MAC)
+		case e.VLAN > maxVID:
+			err = fmt.Errorf("%w: %d", ErrBadVLAN, e.VLAN)
+		}
+		if err != nil {
+			x.errs = append(x.errs, &ChangeError{Static: i, Err: err})
+		}
+	}
+}
+
+// commit checks what depends on the switch, and makes the change.
+func (x *transaction) commit() error {
+	s, t := x.sw, x.sw.fdb
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.detach = slices.DeleteFunc(x.detach, func(a *Attachment) bool { return a.detached })
+	names := x.names()
+	x.giveIDs()
+	if err := x.err(); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	plan := x.plan(names)
+	if err := x.err(); err != nil {
+		return err
+	}
+	for _, p := range x.ports {
+		if p.fresh {
+			p.view.fdb = t.openPort(p.view.id, p.view.cfg.MaxMACs)
+		}
+	}
+	if err := t.rewrite(plan); err != nil {
+		for _, p := range x.ports {
+			if p.fresh {
+				t.closePort(p.view.fdb)
+			}
+		}
+		return err
+	}
+	for _, p := range x.ports {
+		if p.fresh {
+			s.ids[p.view.id] = true
+			p.att.id, p.att.fdb = p.view.id, p.view.fdb
+		} else {
+			p.view.fdb.max.Store(int32(p.view.cfg.MaxMACs))
+		}
+		p.att.view = p.view
+	}
+	for _, a := range x.detach {
+		a.detached = true
+		t.closePort(a.fdb)
+	}
+	s.names = names
+	s.publish()
+	return nil
+}
+
+// names returns the ports by the names that they will have. It completes the views of those that
+// are reconfigured. Needs Switch.mu.
+func (x *transaction) names() map[string]*Attachment {
+	names := make(map[string]*Attachment, len(x.sw.names))
+	for name, a := range x.sw.names {
+		names[name] = a
+	}
+	for _, a := range x.detach {
+		delete(names, a.view.cfg.Name)
+	}
+	for _, p := range x.ports {
+		if p.fresh {
+			continue
+		}
+		was := p.att.view
+		if p.att.detached || slices.Contains(x.detach, p.att) {
+			x.refuse(p.view.cfg.Name, ErrDetached)
+			continue
+		}
+		v := *was
+		v.cfg, v.vlan = p.view.cfg, p.view.vlan
+		if v.cfg.Counters == nil {
+			v.cfg.Counters = was.cfg.Counters
+		}
+		v.counters = v.cfg.Counters
+		p.view = &v
+		if names[was.cfg.Name] == p.att {
+			delete(names, was.cfg.Name)
+		}
+	}
+	for _, p := range x.ports {
+		name := p.view.cfg.Name
+		if names[name] != nil {
+			x.refuse(name, ErrPortExists)
+			continue
+		}
+		names[name] = p.att
+	}
+	return names
+}
+
+// giveIDs gives new ports ids that are free. Needs Switch.mu.
+func (x *transaction) giveIDs() {
+	id := 0
+	for _, p := range x.ports {
+		if !p.fresh {
+			continue
+		}
+		for id < maxPorts && x.sw.ids[id] {
+			id++
+		}
+		if id == maxPorts {
+			x.refuse(p.view.cfg.Name, ErrTooManyPorts)
+			return
+		}
+		p.view.id = portID(id)
+		id++
+	}
+}
+
+// A fixture is what a static or pinned entry is to be.
+type fixture struct {
+	port *portView
+	kind entryKind
+}
+
+// A rewriting is what is to be done to the static and pinned entries of the FDB.
+type rewriting struct {
+	want  map[fdbKey]fixture
+	stale []fdbKey // entries that are to go
+}
+
+// plan works out the static and pinned entries. Needs both mutexes.
+func (x *transaction) plan(names map[string]*Attachment) *rewriting {
+	t := x.sw.fdb
+	plan := &rewriting{want: make(map[fdbKey]fixture)}
+	changed := make(map[*fdbPort]bool) // ports of which no entry stays unless the plan has it
+	for _, a := range x.detach {
+		changed[a.fdb] = true
+	}
+	views := make(map[*Attachment]*portView)
+	for _, p := range x.ports {
+		views[p.att] = p.view
+		if !p.fresh {
+			changed[p.att.fdb] = true
+		}
+	}
+	for _, p := range x.ports {
+		x.pin(plan, p.view, changed)
+	}
+	for i, e := range x.static {
+		k := makeKey(e.MAC.addr(), e.VLAN)
+		a := names[e.Port]
+		_, kind, owner := t.get(k)
+		pinned := plan.want[k].kind == entryPinned || owner != nil && kind == entryPinned && !changed[owner]
+		switch {
+		case a == nil:
+			x.errs = append(x.errs, &ChangeError{Static: i, Err: fmt.Errorf("%w: %s", ErrNoPort, e.Port)})
+			continue
+		case pinned:
+			x.errs = append(x.errs, &ChangeError{Static: i, Err: fmt.Errorf("%w: %s in VLAN %d", ErrAddressPinned, e.MAC, e.VLAN)})
+			continue
+		}
+		v := views[a]
+		if v == nil {
+			v = a.view
+		}
+		plan.want[k] = fixture{v, entryStatic}
+	}
+	x.findStale(plan, changed)
+	return plan
+}
+
+// pin plans the pinned addresses of a port.
+func (x *transaction) pin(plan *rewriting, v *portView, changed map[*fdbPort]bool) {
+	t := x.sw.fdb
+	for _, m := range v.cfg.MACs {
+		for _, vlan := range v.vlan.pinned(&v.cfg) {
+			k := makeKey(m.addr(), vlan)
+			other, twice := plan.want[k]
+			_, kind, owner := t.get(k)
+			if twice && other.port != v || owner != nil && kind == entryPinned && !changed[owner] {
+				x.refuse(v.cfg.Name, fmt.Errorf("%w to another port: %s in VLAN %d", ErrAddressPinned, m, vlan))
+				return
+			}
+			plan.want[k] = fixture{v, entryPinned}
+		}
+	}
+}
+
+// findStale finds the entries that are to go, and checks that those that come find room.
+func (x *transaction) findStale(plan *rewriting, changed map[*fdbPort]bool) {
+	t := x.sw.fdb
+	there := 0 // entries of the plan that exist in whatever form
+	gone := func(p *fdbPort) bool {
+		return slices.ContainsFunc(x.detach, func(a *Attachment) bool { return a.fdb == p })
+	}
+	for _, p := range t.heap {
+		for s := p.static.first; s != noSlot; s = t.cold[s].next {
+			c := &t.cold[s]
+			_, wanted := plan.want[c.key]
+			switch {
+			case wanted:
+				there++
+			case c.kind == entryPinned && changed[p], c.kind == entryStatic && (!x.keepStatic || gone(p)):
+				plan.stale = append(plan.stale, c.key)
+			}
+		}
+	}
+	if n := t.fixed - len(plan.stale) - there + len(plan.want); n > t.size {
+		x.errs = append(x.errs, fmt.Errorf("%w: %d of them, and it has room for %d", ErrTableFull, n, t.size))
+	}
+}
+
+// rewrite makes the static and pinned entries those that the plan wants. If it fails, all is as
+// before, except for learned entries. Needs mu.
+func (t *fdb) rewrite(plan *rewriting) error {
+	var undo []func()
+	for k, f := range plan.want {
+		if s, kind, p := t.get(k); p != nil && kind != entryDynamic {
+			t.assign(s, f.port.fdb, f.kind)
+			undo = append(undo, func() { t.assign(s, p, kind) })
+		}
+	}
+	for _, k := range plan.stale {
+		s, kind, p := t.get(k)
+		t.remove(s)
+		undo = append(undo, func() { _ = t.setStatic(k, p, kind) }) // there was room before
+	}
+	for k, f := range plan.want {
+		if _, kind, p := t.get(k); p != nil && kind != entryDynamic {
+			continue
+		}
+		if err := t.setStatic(k, f.port.fdb, f.kind); err != nil {
+			for _, back := range slices.Backward(undo) {
+				back()
+			}
+			return err
+		}
+		undo = append(undo, func() {
+			s, _, _ := t.get(k)
+			t.remove(s)
+		})
+	}
+	return nil
+}
+
+// assign gives the static or pinned entry in s to port p, as one of that kind. Readers see the
+// old port or the new one.
+func (t *fdb) assign(s slot, p *fdbPort, kind entryKind) {
+	if owner := t.owner(s); owner != p {
+		t.unlink(&owner.static, s)
+		t.push(&p.static, s)
+		b, i := s.split()
+		w := &t.buckets[b].word[i]
+		w.Store(w.Load()&^(maxPorts-1) | uint64(p.id))
+	}
+	t.cold[s].kind = kind
+}
