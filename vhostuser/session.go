@@ -38,6 +38,9 @@ type Options struct {
 
 	// Account limits what the front-end may take of what the process has. nil: nothing does.
 	Account *Account
+
+	// Pace limits how fast the front-end's messages are taken. nil: nothing does.
+	Pace *Pace
 }
 
 // Session is one front-end's connection, from its first message to its last. It
@@ -52,6 +55,8 @@ type Session struct {
 	hooks
 	log     hclog.Logger
 	account *Account
+	paceOf  *Pace                   // nil: messages are taken as they come
+	slowed  bool                    // a message has had to wait
 	end     context.CancelCauseFunc // ends the session
 
 	mu      sync.Mutex
@@ -112,6 +117,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 		hooks:   hooksOf(dev),
 		log:     opts.Logger,
 		account: opts.Account,
+		paceOf:  opts.Pace,
 		end:     end,
 		state:   newState(vrings),
 		queues:  make([]*virtqueue.Queue, vrings),
@@ -136,7 +142,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 	dev.Attach(s)
 	s.noteOffer()
 	for {
-		err := s.serveOne()
+		err := s.serveOne(ctx)
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
 		}
@@ -180,7 +186,7 @@ func (s *Session) lend(maps ...mapping) {
 
 // quiesced calls f while the device keeps away from its queues and their memory.
 func (s *Session) quiesced(f func()) {
-	if !slices.ContainsFunc(s.queues, func(q *virtqueue.Queue) bool { return q != nil }) {
+	if !s.running() {
 		f()
 		return
 	}
@@ -205,12 +211,15 @@ func (s *Session) update(change func(st *State)) {
 }
 
 // serveOne receives a message and does what it says. An error ends the session.
-func (s *Session) serveOne() error {
+func (s *Session) serveOne(ctx context.Context) error {
 	m, err := s.conn.Recv()
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	if err := s.pace(ctx, m); err != nil {
+		return err
+	}
 	s.log.Trace("received", "message", m.Request, "flags", m.Flags, "size", m.Size, "fds", len(m.FDs))
 
 	r, err := s.handle(m)

@@ -62,6 +62,9 @@ func printSession(w io.Writer, p *control.PortDetail) {
 	if m := p.Memory; m != nil {
 		pairs = append(pairs, "memory", fmt.Sprintf("%s of %s mapped, up to %d regions", size(m.Mapped), size(m.Max), m.Slots))
 	}
+	if n := p.SlowedMessages; n > 0 {
+		pairs = append(pairs, "slowed messages", count(n))
+	}
 	if e := p.LastEnd; e != nil {
 		pairs = append(pairs, "last session", fmt.Sprintf("ended %s ago: %s", seconds(e.AgoS), e.Reason))
 	}

@@ -11,7 +11,9 @@ type PortDetail struct {
 	FeaturesNotAcked         List[string]     `json:"features_not_acked"`
 	ProtocolFeaturesNotAcked List[string]     `json:"protocol_features_not_acked"`
 
-	Session *Session     `json:"session,omitempty"`  // of a guest whose front-end is connected
+	Session        *Session `json:"session,omitempty"` // of a guest whose front-end is connected
+	SlowedMessages uint64   `json:"slowed_messages"`   // that a guest's front-ends sent faster than they are taken
+
 	LastEnd *End         `json:"last_end,omitempty"` // of the session before
 	Memory  *Memory      `json:"memory,omitempty"`   // of a guest: what its front-end may map
 	Rings   List[Ring]   `json:"rings"`

@@ -28,6 +28,7 @@ type guest struct {
 	counters *vswitch.Counters
 	dev      *netport.Port
 	account  *vhostuser.Account
+	pace     vhostuser.Pace
 	conns    vhostuser.Connector
 	cancel   context.CancelCauseFunc
 	done     chan struct{}
@@ -142,7 +143,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
 	g.note(func() { g.connected, g.since = true, time.Now(); g.sessions++ })
 	g.log.Info("front-end connected")
-	err := vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{Logger: g.log, Account: g.account})
+	err := vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{Logger: g.log, Account: g.account, Pace: &g.pace})
 	g.dev.SessionEnded()
 	g.note(func() {
 		g.connected, g.lastErr, g.lastEnd, g.endedAt = false, "", err.Error(), time.Now()

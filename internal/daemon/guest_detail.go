@@ -13,7 +13,7 @@ import (
 
 func (g *guest) detail() control.PortDetail {
 	st := g.dev.Status()
-	d := control.PortDetail{PortInfo: g.info()}
+	d := control.PortDetail{PortInfo: g.info(), SlowedMessages: g.pace.Slowed()}
 	g.mu.Lock()
 	if st.Connected && g.connected {
 		d.Session = sessionInfo(&st)

@@ -1,0 +1,17 @@
+package vhostuser
+
+import (
+	"context"
+
+	"vswitchd/virtqueue"
+)
+
+// NewPaced returns a session that has a running ring and takes messages at a pace, by Take.
+func NewPaced(p *Pace) *Session {
+	return &Session{paceOf: p, slowed: true, queues: []*virtqueue.Queue{{}}}
+}
+
+// Take waits as the session does before it does what a message says.
+func (s *Session) Take(ctx context.Context, r Request) error {
+	return s.pace(ctx, &Message{Header: Header{Request: r}})
+}
