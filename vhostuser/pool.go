@@ -117,9 +117,9 @@ const (
 	// descriptors in flight, the old one and the new one.
 	extraMappings = maxTableRegions + 4
 
-	// A vring has descriptors for kicks, calls and errors, and a relay another one (see
-	// Session.inband).
-	vringDescriptors = 4
+	// A vring has descriptors for kicks, calls and errors, and where its calls are relayed two
+	// more (see relay).
+	vringDescriptors = 5
 
 	// sessionDescriptors are the others of a session: its connection, the channel to the
 	// front-end, old and new, with two descriptors each, the log's eventfd, what came

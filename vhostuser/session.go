@@ -430,7 +430,7 @@ func (s *Session) teardown() (jammed bool) {
 		closeFD(r.FD)
 	}
 	for _, v := range old.Vrings {
-		closeFDs([]int{v.Kick, v.Call, v.Err})
+		closeFDs([]int{v.Kick, v.Call, v.CallSocket, v.Err})
 	}
 	closeFDs(replaced)
 	_ = s.conn.Close()

@@ -2,7 +2,6 @@ package vhostuser
 
 import (
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +21,7 @@ func (s *Session) setBackendReqFD(m *Message) error {
 	closeFD(had)
 	// Signals may have been lost while there was no channel.
 	for i, r := range s.relays {
-		if r != nil && s.state.Vrings[i].Started {
+		if v := s.state.Vrings[i]; r != nil && !v.HasCall && v.Started {
 			c.call(i)
 		}
 	}
@@ -120,50 +119,21 @@ func (s *Session) vringKick(m VringState) error {
 	return nil
 }
 
-// A relay turns signals for the driver into messages.
-type relay struct {
-	f    *os.File // the eventfd
-	done chan struct{}
-}
-
 // inband gives vring i an eventfd for signals whose signals become messages, if
 // that is what the front-end wants.
 func (s *Session) inband(i int) error {
 	if !s.negotiated(ProtocolFeatureInbandNotifications) || s.state.Vrings[i].HasCall || s.relays[i] != nil {
 		return nil
 	}
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	fd, r, err := newRelay(func() {
+		if c := s.channel.Load(); c != nil {
+			c.call(i)
+		}
+	})
 	if err != nil {
-		return fmt.Errorf("eventfd: %w", nameFileLimit(err))
+		return err
 	}
-	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		closeFD(fd)
-		return fmt.Errorf("eventfd: %w", nameFileLimit(err))
-	}
-	r := &relay{f: os.NewFile(uintptr(own), "calls"), done: make(chan struct{})}
 	s.relays[i] = r
 	s.update(func(st *State) { st.Vrings[i].Call = fd })
-	go func() {
-		defer close(r.done)
-		buf := make([]byte, 8)
-		for {
-			if _, err := r.f.Read(buf); err != nil {
-				return
-			}
-			if c := s.channel.Load(); c != nil {
-				c.call(i)
-			}
-		}
-	}()
 	return nil
-}
-
-// endRelay ends the relay of vring i, if it has one.
-func (s *Session) endRelay(i int) {
-	if r := s.relays[i]; r != nil {
-		_ = r.f.Close()
-		<-r.done
-		s.relays[i] = nil
-	}
 }

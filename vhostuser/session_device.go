@@ -93,7 +93,7 @@ func (s *Session) resetDevice() {
 	old := s.state.clone()
 	s.update(func(st *State) {
 		for i, v := range st.Vrings {
-			st.Vrings[i] = Vring{Kick: -1, Call: v.Call, HasCall: v.HasCall, Err: v.Err}
+			st.Vrings[i] = Vring{Kick: -1, Call: v.Call, HasCall: v.HasCall, CallSocket: v.CallSocket, Err: v.Err}
 		}
 		st.Features, st.FeaturesRefused, st.Status = 0, false, 0
 	})

@@ -153,7 +153,15 @@ func (s *Session) vringFD(m *Message) (i int, v Vring, fd int, err error) {
 	if f.NoFD {
 		return i, v, -1, nil
 	}
-	return i, v, m.FDs[0], checkEventFD(m.FDs[0])
+	return i, v, m.FDs[0], nil
+}
+
+// vringEventFD is vringFD for what has to be an eventfd.
+func (s *Session) vringEventFD(m *Message) (i int, v Vring, fd int, err error) {
+	if i, v, fd, err = s.vringFD(m); err == nil && fd >= 0 {
+		err = checkEventFD(fd)
+	}
+	return i, v, fd, err
 }
 
 // setVringKick is SET_VRING_KICK: "Set the event file descriptor for adding
@@ -164,7 +172,7 @@ func (s *Session) vringFD(m *Message) (i int, v Vring, fd int, err error) {
 // back-end receives a kick": with front-ends of either version the device
 // looks at the ring now, without waiting for one.
 func (s *Session) setVringKick(m *Message) error {
-	i, _, fd, err := s.vringFD(m)
+	i, _, fd, err := s.vringEventFD(m)
 	if err != nil {
 		return err
 	}
@@ -223,12 +231,25 @@ func (s *Session) start(i, kick int, own bool) error {
 // setVringCall is SET_VRING_CALL: "Set the event file descriptor to signal when
 // buffers are used." The driver may have missed a signal through the
 // descriptor that it had before, or before it had one: it gets one now.
+//
+// User Mode Linux gives a socket instead, unless notifications are in-band.
 func (s *Session) setVringCall(m *Message) error {
 	i, v, fd, err := s.vringFD(m)
 	if err != nil {
 		return err
 	}
-	if fd >= 0 {
+	var r *relay
+	socket := -1
+	switch {
+	case fd >= 0 && isStreamSocket(fd):
+		if fd, r, err = newRelay(sendSignals(fd)); err != nil {
+			return err
+		}
+		socket = m.TakeFD(0)
+	case fd >= 0:
+		if err := checkEventFD(fd); err != nil {
+			return err
+		}
 		m.TakeFD(0)
 	}
 	s.update(func(*State) { s.calls.next = fd })
@@ -241,8 +262,12 @@ func (s *Session) setVringCall(m *Message) error {
 		s.look() // at the old one for the last time
 	}
 	s.endRelay(i)
-	s.update(func(st *State) { st.Vrings[i].Call, st.Vrings[i].HasCall, s.calls.next = fd, true, -1 })
-	closeFD(v.Call)
+	s.relays[i] = r
+	s.update(func(st *State) {
+		st.Vrings[i].Call, st.Vrings[i].HasCall, st.Vrings[i].CallSocket = fd, true, socket
+		s.calls.next = -1
+	})
+	closeFDs([]int{v.Call, v.CallSocket})
 	return nil
 }
 
@@ -250,7 +275,7 @@ func (s *Session) setVringCall(m *Message) error {
 // error occurs." It is kept, but errors end the session here, which tells the
 // front-end more.
 func (s *Session) setVringErr(m *Message) error {
-	i, v, fd, err := s.vringFD(m)
+	i, v, fd, err := s.vringEventFD(m)
 	if err != nil {
 		return err
 	}

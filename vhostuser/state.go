@@ -72,6 +72,10 @@ type Vring struct {
 	OwnKick         bool // Kick was made here, for VRING_KICK
 	HasCall         bool // SET_VRING_CALL was received; else Call may have been made here, for VRING_CALL
 
+	// CallSocket is what SET_VRING_CALL gave instead of an eventfd; -1: it did not. Call was made
+	// here then.
+	CallSocket int
+
 	// "Rings have two independent states: started/stopped, and
 	// enabled/disabled."
 	Started bool
@@ -99,7 +103,7 @@ func newState(vrings int) State {
 		Vrings:    make([]Vring, vrings),
 	}
 	for i := range st.Vrings {
-		st.Vrings[i] = Vring{Kick: -1, Call: -1, Err: -1}
+		st.Vrings[i] = Vring{Kick: -1, Call: -1, Err: -1, CallSocket: -1}
 	}
 	return st
 }

@@ -104,7 +104,7 @@ type Ring struct {
 	Calls       uint64 `json:"calls"`
 	BadChains   uint64 `json:"bad_chains"`
 	KickBy      string `json:"kick_by"`     // "eventfd", "message" or "none": it is polled
-	CallBy      string `json:"call_by"`     // "eventfd", "message" or "none"
+	CallBy      string `json:"call_by"`     // "eventfd", "socket", "message" or "none"
 	Suppression string `json:"suppression"` // "event-idx", "flags" or "none"
 	Polling     bool   `json:"polling"`     // no kick is needed now
 	WantKicks   Notify `json:"want_kicks"`  // what the driver was told

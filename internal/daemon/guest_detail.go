@@ -84,7 +84,7 @@ func ringInfo(r *netport.Ring) control.Ring {
 		Avail: r.LastAvail, LastAvail: r.LastAvail, Used: r.UsedIdx, Base: r.Base,
 		InFlight: r.InFlight, Recorded: r.Tracked, Waiting: r.Waiting,
 		Kicks: r.Kicks, Calls: r.Calls, BadChains: r.BadChains,
-		KickBy: notifiedBy(r.Kick, r.OwnKick), CallBy: notifiedBy(r.Call, !r.HasCall),
+		KickBy: notifiedBy(r.Kick, r.OwnKick), CallBy: calledBy(r),
 		Suppression: "none", Polling: r.Polling,
 		WantKicks: notifyInfo(r, r.Inspection.Kicks), WantCalls: notifyInfo(r, r.Inspection.Signals),
 		DescAddr: r.Desc, AvailAddr: r.Vring.Avail, UsedAddr: r.Vring.Used,
@@ -127,6 +127,13 @@ func notifiedBy(fd int, ours bool) string {
 		return "message"
 	}
 	return "eventfd"
+}
+
+func calledBy(r *netport.Ring) string {
+	if r.CallSocket >= 0 {
+		return "socket"
+	}
+	return notifiedBy(r.Call, !r.HasCall)
 }
 
 func notifyInfo(r *netport.Ring, n virtqueue.Notify) control.Notify {

@@ -1,0 +1,79 @@
+package vhostuser
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// A relay passes signals for the driver on in another way than by the front-end's eventfd. The
+// device signals an eventfd that was made here, whose counter a goroutine reads. So
+// this costs the data plane nothing more, and nothing that the front-end does can make
+// it wait.
+type relay struct {
+	f    *os.File // the eventfd
+	done chan struct{}
+}
+
+// newRelay starts a relay that calls pass, which must not wait, for one or more signals. The
+// eventfd to signal is the caller's.
+func newRelay(pass func()) (eventfd int, r *relay, err error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return -1, nil, fmt.Errorf("eventfd: %w", nameFileLimit(err))
+	}
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		closeFD(fd)
+		return -1, nil, fmt.Errorf("eventfd: %w", nameFileLimit(err))
+	}
+	r = &relay{f: os.NewFile(uintptr(own), "calls"), done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		buf := make([]byte, 8)
+		for {
+			if _, err := r.f.Read(buf); err != nil {
+				return
+			}
+			pass()
+		}
+	}()
+	return fd, r, nil
+}
+
+// end ends the relay. When it returns, pass is not called any more.
+func (r *relay) end() {
+	_ = r.f.Close()
+	<-r.done
+}
+
+// endRelay ends the relay of vring i, if it has one.
+func (s *Session) endRelay(i int) {
+	if r := s.relays[i]; r != nil {
+		r.end()
+		s.relays[i] = nil
+	}
+}
+
+// isStreamSocket tells whether fd is a unix stream socket.
+func isStreamSocket(fd int) bool {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil || domain != unix.AF_UNIX {
+		return false
+	}
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err == nil && kind == unix.SOCK_STREAM
+}
+
+// sendSignals returns a function that sends a signal on a unix stream socket: what would be
+// written to an eventfd, the number 1 in 64 bits. If that does not fit, there are signals that
+// the driver has not read yet.
+//
+// With MSG_DONTWAIT the call does not wait for the peer, whatever the mode of the file
+// description that it shares with us: of the locks that the peer can hold while it reads (and
+// waits for a page fault of its own, for example), a sender takes none.
+func sendSignals(socket int) func() {
+	one := AppendU64(nil, 1)
+	return func() { _ = unix.Sendto(socket, one, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil) }
+}
