@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"vswitchd/internal/connlimit"
 )
 
 // Server answers the control API.
@@ -23,6 +25,9 @@ type Server struct {
 	log     hclog.Logger
 	http    http.Server
 }
+
+// maxConns is how many clients are connected at a time: one more takes the place of the first.
+const maxConns = 32
 
 // NewServer returns a server. reload does what SIGHUP does: it returns a line
 // for each thing that it changed, or an error, every line of which is a reason
@@ -56,7 +61,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			s.http.Close()
 		}
 	}()
-	err := s.http.Serve(l)
+	err := s.http.Serve(connlimit.New(l, maxConns))
 	if ctx.Err() == nil {
 		return fmt.Errorf("control API: %w", err)
 	}

@@ -19,8 +19,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"vswitchd/internal/connlimit"
 	"vswitchd/internal/control"
 )
+
+// maxConns is how many clients are connected at a time: one more takes the place of the first.
+const maxConns = 16
 
 // Serve answers GET /metrics with what the backend tells until ctx is done;
 // then it closes l, gives requests under way a second, and returns nil.
@@ -53,7 +57,7 @@ func Serve(ctx context.Context, l net.Listener, backend control.Backend) error {
 			server.Close()
 		}
 	}()
-	err := server.Serve(l)
+	err := server.Serve(connlimit.New(l, maxConns))
 	if ctx.Err() == nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
