@@ -211,29 +211,44 @@ func (a *Account) sessionNeeds() uint64 {
 }
 
 // assure works out what is assured to each Account. Where there is enough for all that
-// they can come to use, that is it. Otherwise half of what there is is shared out: who can
-// come to use less than an equal share is assured that, and what is left over goes to the
-// others. The other half is for who asks first.
+// they can come to use, that is it. Otherwise each is assured what it needs, if there is
+// enough for that, and half of the rest is shared out: who can come to use less than an equal
+// share of that is assured all of it, and what is left over goes to the others. The
+// other half is for who asks first.
 func (p *Pool) assure() {
 	for r := range numResources {
-		var sum uint64
+		var wanted, needed uint64
 		for _, a := range p.accounts {
-			sum = addSaturating(sum, a.wants()[r])
+			wanted = addSaturating(wanted, a.wants()[r])
+			needed += a.needs()[r]
 		}
-		left := p.has[r]
-		if sum > left {
-			left /= 2
-		}
-		modest := slices.SortedFunc(slices.Values(p.accounts), func(a, b *Account) int {
-			return cmp.Compare(a.wants()[r], b.wants()[r])
-		})
-		for i, a := range modest {
-			a.assured[r] = a.wants()[r]
-			if sum > p.has[r] {
-				a.assured[r] = min(a.assured[r], left/uint64(len(modest)-i))
+		rest := p.has[r]
+		for _, a := range p.accounts {
+			a.assured[r] = 0
+			switch {
+			case wanted <= p.has[r]:
+				a.assured[r] = a.wants()[r]
+			case needed <= p.has[r]:
+				a.assured[r] = a.needs()[r]
 			}
-			left -= a.assured[r]
+			rest -= a.assured[r]
 		}
+		if wanted > p.has[r] {
+			p.share(r, rest/2)
+		}
+	}
+}
+
+// share shares out n of a resource.
+func (p *Pool) share(r resource, n uint64) {
+	more := func(a *Account) uint64 { return a.wants()[r] - a.assured[r] }
+	modest := slices.SortedFunc(slices.Values(p.accounts), func(a, b *Account) int {
+		return cmp.Compare(more(a), more(b))
+	})
+	for i, a := range modest {
+		part := min(more(a), n/uint64(len(modest)-i))
+		a.assured[r] += part
+		n -= part
 	}
 }
 

@@ -165,3 +165,27 @@ func TestShowSize(t *testing.T) {
 		}
 	}
 }
+
+// A front-end with many queues is assured descriptors for all of them, before others are assured
+// more than they need.
+func TestNeedsComeFirst(t *testing.T) {
+	p := NewPool(Capacity{1 << 47, 65530, 2000})
+	wide := openAccount(t, p, gib, 256)
+	for range 5 {
+		a := openAccount(t, p, gib, 2)
+		must(t, a.begin())
+		for a.mapping(1, 0) == nil {
+		}
+	}
+	if len(p.Scarce()) > 0 {
+		t.Errorf("scarce: %v", p.Scarce())
+	}
+	must(t, wide.begin())
+	for range minSlots + extraMappings {
+		must(t, wide.mapping(1, 0))
+	}
+	openAccount(t, p, gib, 256)
+	if s := p.Scarce(); len(s) != 1 {
+		t.Errorf("scarce: %v", s)
+	}
+}
