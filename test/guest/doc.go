@@ -2,8 +2,8 @@
 // guest, and the messages of its agent.
 //
 // The guest itself is three things, put together by the script build-image: a Debian kernel, unpacked but not installed;
-// an initramfs with busybox, iproute2, ping, iperf3, ethtool, tcpdump and the program in the folder flow; and the one in agent as its first
-// process. One image serves every test. Package vm boots it.
+// an initramfs with busybox, iproute2, ping, iperf3, ethtool, tcpdump and the programs in the folders flow and xdppass; and the one
+// in agent as its first process. One image serves every test. Package vm boots it.
 //
 // The agent listens on the guest's second serial port. Both sides write one JSON object per line: the host a
 // [Request], the agent a [Message]. A guest that starts, or starts again after a reboot, announces itself as ready of its own

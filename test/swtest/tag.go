@@ -7,6 +7,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"vswitchd/test/bpf"
 )
 
 // Tag puts an interface of the namespace into a VLAN: all that is sent through it gets a
@@ -39,12 +41,12 @@ func (n *Netns) Tag(t testing.TB, iface string, vlan uint16) {
 	for _, f := range []struct {
 		name    string
 		parent  uint32
-		program []instruction
+		program []bpf.Instruction
 	}{
 		{"push", netlink.HANDLE_MIN_EGRESS, pushTag(vlan)},
 		{"pop", netlink.HANDLE_MIN_INGRESS, popTag()},
 	} {
-		fd, err := loadProgram(f.program)
+		fd, err := bpf.Load(unix.BPF_PROG_TYPE_SCHED_CLS, f.program)
 		if err != nil {
 			t.Fatalf("loading program %s: %v", f.name, err)
 		}
@@ -61,41 +63,29 @@ func (n *Netns) Tag(t testing.TB, iface string, vlan uint16) {
 	}
 }
 
-// An instruction is eBPF's (struct bpf_insn).
-type instruction struct {
-	code      uint8
-	registers uint8 // destination in the lower half, source in the upper one
-	offset    int16
-	immediate int32
-}
-
-// Instructions, and helper functions of the kernel (linux/bpf.h).
+// Functions of the kernel (linux/bpf.h).
 const (
-	codeMove = unix.BPF_ALU64 | unix.BPF_MOV | unix.BPF_K
-	codeCall = unix.BPF_JMP | unix.BPF_CALL
-	codeExit = unix.BPF_JMP | unix.BPF_EXIT
-
 	helperPushVLAN = 18 // bpf_skb_vlan_push(skb, protocol, tci)
 	helperPopVLAN  = 19 // bpf_skb_vlan_pop(skb)
 )
 
 // Programs get the frame in register 1, which is a helper's first argument, too, and
 // return TC_ACT_OK, 0.
-func pushTag(vlan uint16) []instruction {
+func pushTag(vlan uint16) []bpf.Instruction {
 	tpid := binary.NativeEndian.Uint16([]byte{0x81, 0x00})
-	return []instruction{
-		{code: codeMove, registers: 2, immediate: int32(tpid)},
-		{code: codeMove, registers: 3, immediate: int32(vlan)},
-		{code: codeCall, immediate: helperPushVLAN},
-		{code: codeMove, registers: 0},
-		{code: codeExit},
+	return []bpf.Instruction{
+		{Code: bpf.Move, Registers: 2, Immediate: int32(tpid)},
+		{Code: bpf.Move, Registers: 3, Immediate: int32(vlan)},
+		{Code: bpf.Call, Immediate: helperPushVLAN},
+		{Code: bpf.Move, Registers: 0},
+		{Code: bpf.Exit},
 	}
 }
 
-func popTag() []instruction {
-	return []instruction{
-		{code: codeCall, immediate: helperPopVLAN},
-		{code: codeMove, registers: 0},
-		{code: codeExit},
+func popTag() []bpf.Instruction {
+	return []bpf.Instruction{
+		{Code: bpf.Call, Immediate: helperPopVLAN},
+		{Code: bpf.Move, Registers: 0},
+		{Code: bpf.Exit},
 	}
 }

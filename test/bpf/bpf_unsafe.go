@@ -1,4 +1,4 @@
-package swtest
+package bpf
 
 import (
 	"os"
@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loadProgram loads a program for traffic control, and returns its descriptor.
-func loadProgram(program []instruction) (fd int, err error) {
+// Load loads a program of a type (unix.BPF_PROG_TYPE_*), and returns its descriptor, which is the
+// caller's to close. The program stays as long as what it is attached to.
+func Load(programType uint32, program []Instruction) (fd int, err error) {
 	license := []byte("GPL\x00")
 	// The beginning of union bpf_attr for BPF_PROG_LOAD. The kernel reads as much as it is told, and
 	// what the pointers lead to lives until the call is over.
@@ -18,7 +19,7 @@ func loadProgram(program []instruction) (fd int, err error) {
 		instructions, license uint64
 		rest                  [16]byte // no log, no flags
 	}{
-		programType:  unix.BPF_PROG_TYPE_SCHED_CLS,
+		programType:  programType,
 		count:        uint32(len(program)),
 		instructions: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(program)))),
 		license:      uint64(uintptr(unsafe.Pointer(unsafe.SliceData(license)))),
