@@ -18,6 +18,11 @@ type PortConfig struct {
 	Isolated   bool // isolated ports do not reach each other
 	Hairpin    bool // frames may go back out of the port that they came from
 
+	// GroupFwdMask are the reserved addresses that frames from the port may be sent to: bit N stands
+	// for 01:80:C2:00:00:0N. As with the Linux bridge's group_fwd_mask, the port that a frame comes
+	// from decides; where it goes is decided as for any other group address.
+	GroupFwdMask uint16
+
 	// MACs are the addresses of the guest behind the port: they are static FDB
 	// entries from Attach to Detach, in the VLAN of the port's untagged frames and
 	// in all that Trunks names. Two ports cannot have the same.

@@ -47,7 +47,7 @@ const (
 	DropTooShort                     // in: shorter than an Ethernet header
 	DropTooLong                      // in: longer than MaxFrameLen
 	DropBadOffload                   // in: an offload request that contradicts the frame
-	DropReserved                     // in: to 01:80:C2:00:00:00-0F, never forwarded
+	DropReserved                     // in: to 01:80:C2:00:00:00-0F, and GroupFwdMask does not name it
 	DropBadSource                    // in: multicast or zero source address
 	DropNoDest                       // in: nowhere to go (flooding is off, or the only port is its own)
 	DropHairpin                      // in: the destination is behind the port the frame came from

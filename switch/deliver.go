@@ -200,7 +200,7 @@ func (in *Inlet) classify(frames []Frame) {
 		}
 		dst, src, etype := addr(begin[0]>>16), addr(begin[1]>>16), uint16(begin[1])
 		b.offloads = b.offloads || !f.Offload.isZero()
-		if why, ok := fit(f, dst, src); !ok {
+		if why, ok := b.src.fit(f, dst, src); !ok {
 			b.drop(why, 1)
 			continue
 		}
@@ -252,11 +252,11 @@ func (b *batch) inVLAN(f *Frame, etype uint16, untagged verdict, carried bool) (
 
 // fit reports whether a frame may be forwarded at all, as far as that can be
 // told without looking anything up.
-func fit(f *Frame, dst, src addr) (DropReason, bool) {
+func (v *portView) fit(f *Frame, dst, src addr) (DropReason, bool) {
 	switch {
 	case f.Len > MaxFrameLen:
 		return DropTooLong, false
-	case dst&addrReservedMask == addrReserved:
+	case dst&addrReservedMask == addrReserved && v.cfg.GroupFwdMask>>(dst&^addrReservedMask)&1 == 0:
 		return DropReserved, false
 	case src&addrGroup != 0 || src == 0:
 		return DropBadSource, false

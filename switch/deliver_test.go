@@ -37,6 +37,50 @@ func TestReservedAddressesAreNotForwarded(t *testing.T) {
 	l.want("01:80:c2:00:00:10", got{"b": "y"})
 }
 
+// Each bit of group_fwd_mask lets one reserved address through, in both shapes of a batch: alone and
+// among frames to the others. The mask of the port that the frame comes from counts, and a change
+// takes effect with the next frame.
+func TestGroupFwdMask(t *testing.T) {
+	reserved := func(i int) vswitch.MAC { return vswitch.MAC{0x01, 0x80, 0xc2, 0, 0, byte(i)} }
+	l := newLab(t, vswitch.Config{})
+	a := l.add("a")
+	l.addAll("b", "c")
+	for bit := range 16 {
+		cfg := a.Config()
+		cfg.GroupFwdMask = 1 << bit
+		if err := a.Reconfigure(cfg); err != nil {
+			t.Fatal(err)
+		}
+		var batch [][]byte
+		for i := range 16 {
+			batch = append(batch, ether(reserved(i), macA, fmt.Sprint(i)))
+		}
+		l.send("a", batch...)
+		l.want(fmt.Sprintf("mask %#x", 1<<bit), got{"b": fmt.Sprint(bit), "c": fmt.Sprint(bit)})
+		l.send("a", ether(reserved(bit), macA, "alone"), ether(reserved(bit), macA, "again"))
+		l.want(fmt.Sprintf("mask %#x", 1<<bit), got{"b": "alone again", "c": "alone again"})
+		l.send("b", ether(reserved(bit), macB, "back"))
+		l.want("from a port whose mask is 0", got{})
+	}
+	l.drops("a", drops{"reserved-address": 16 * 15})
+	l.drops("b", drops{"reserved-address": 16})
+}
+
+// A reserved address that passes is a group address like any other: ports that get no multicast,
+// are isolated or are not in the VLAN do not get the frame.
+func TestGroupFwdMaskObeysOtherRules(t *testing.T) {
+	l := newLab(t, vswitch.Config{})
+	lldp := vswitch.MAC{0x01, 0x80, 0xc2, 0, 0, 0x0e}
+	l.add("a", func(c *vswitch.PortConfig) { c.GroupFwdMask, c.Tag, c.Isolated = 1<<0xe, 5, true })
+	l.add("same", func(c *vswitch.PortConfig) { c.Tag = 5 })
+	l.add("other", func(c *vswitch.PortConfig) { c.Tag = 6 })
+	l.add("dry", func(c *vswitch.PortConfig) { c.Tag, c.McastFlood = 5, false })
+	l.add("isolated", func(c *vswitch.PortConfig) { c.Tag, c.Isolated = 5, true })
+	l.send("a", ether(lldp, macA, "x"))
+	l.want("LLDP", got{"same": "x"})
+	l.wantWhere(macA, 5, "a")
+}
+
 func TestBadFramesAreDropped(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

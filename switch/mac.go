@@ -36,7 +36,8 @@ const (
 	addrGroup = addr(1) << 40 // the group bit, IEEE 802-2014, 8.2.2
 
 	// IEEE 802.1Q-2018, table 8-1: 01-80-C2-00-00-00 to -0F are not relayed
-	// by a bridge. All but the last four bits are the same.
+	// by a bridge, unless PortConfig.GroupFwdMask says so. All but the last four
+	// bits are the same.
 	addrReserved     = addr(0x0180C2000000)
 	addrReservedMask = ^addr(0xf)
 	addrBroadcast    = addr(0xffffffffffff)

@@ -145,6 +145,9 @@ func flagText(f control.Flags) string {
 	if f.MaxMACs > 0 {
 		on = append(on, fmt.Sprintf("max_macs=%d", f.MaxMACs))
 	}
+	if f.GroupFwdMask > 0 {
+		on = append(on, fmt.Sprintf("group_fwd_mask=%#x", f.GroupFwdMask))
+	}
 	return strings.Join(on, " ")
 }
 

@@ -101,13 +101,14 @@ type Bridging struct {
 	Tag      uint16   // VLAN of untagged frames, 0 to 4095; 0: none
 	Trunks   []uint16 // VLANs that a trunk carries; empty: all. The tag of a native mode belongs to them unsaid.
 
-	Learning   bool // learn source addresses
-	Flood      bool // send unknown unicast to this port
-	McastFlood bool // send multicast to this port
-	BcastFlood bool // send broadcast to this port
-	Isolated   bool // nothing passes between isolated ports
-	Hairpin    bool // frames may leave by the port they came in by
-	MaxMACs    int  // most dynamic FDB entries of this port; 0: no limit but the table's
+	Learning   bool   // learn source addresses
+	Flood      bool   // send unknown unicast to this port
+	McastFlood bool   // send multicast to this port
+	BcastFlood bool   // send broadcast to this port
+	Isolated   bool   // nothing passes between isolated ports
+	Hairpin    bool   // frames may leave by the port they came in by
+	GroupFwd   uint16 // reserved addresses 01:80:C2:00:00:0N that frames may be sent to: bit N
+	MaxMACs    int    // most dynamic FDB entries of this port; 0: no limit but the table's
 }
 
 // Port is a guest's port.
@@ -212,5 +213,5 @@ func (b *Bridging) Equal(c *Bridging) bool {
 	return b.VLANMode == c.VLANMode && b.Tag == c.Tag && slices.Equal(b.Trunks, c.Trunks) &&
 		b.Learning == c.Learning && b.Flood == c.Flood && b.McastFlood == c.McastFlood &&
 		b.BcastFlood == c.BcastFlood && b.Isolated == c.Isolated && b.Hairpin == c.Hairpin &&
-		b.MaxMACs == c.MaxMACs
+		b.GroupFwd == c.GroupFwd && b.MaxMACs == c.MaxMACs
 }

@@ -41,6 +41,7 @@ bcast_flood = false
 isolated = true
 hairpin = true
 max_macs = 3
+group_fwd_mask = 0x4004
 offloads = ["tso", "csum", "tso"]
 max_memory = "24GiB"
 
@@ -106,7 +107,7 @@ port = "lan"
 			MAC:       net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2},
 			MaxMemory: 24 << 30,
 			Offloads:  []Offload{OffloadCsum, OffloadTSO},
-			Bridging:  Bridging{VLANMode: VLANAccess, Tag: 7, Isolated: true, Hairpin: true, MaxMACs: 3},
+			Bridging:  Bridging{VLANMode: VLANAccess, Tag: 7, Isolated: true, Hairpin: true, GroupFwd: 0x4004, MaxMACs: 3},
 		}, {
 			Name: "vm1", Mode: ModeServer, Socket: "/tmp/s/vm1.sock", Access: Access{0, 0, 0o777}, Queues: 1,
 			MaxMemory: 1 << 40,

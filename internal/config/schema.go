@@ -156,6 +156,7 @@ func bridgingKeys(b *Bridging) []key {
 		{"bcast_flood", boolean(&b.BcastFlood)},
 		{"isolated", boolean(&b.Isolated)},
 		{"hairpin", boolean(&b.Hairpin)},
+		{"group_fwd_mask", integer(&b.GroupFwd, 0, 0xffff)},
 		{"max_macs", integer(&b.MaxMACs, 0, 1<<20)},
 	}
 }

@@ -88,6 +88,9 @@ type Flags struct {
 	Isolated   bool `json:"isolated"`
 	Hairpin    bool `json:"hairpin"`
 	MaxMACs    int  `json:"max_macs"` // 0: no limit but the table's
+
+	// GroupFwdMask has bit N set where frames to 01:80:C2:00:00:0N are forwarded.
+	GroupFwdMask uint16 `json:"group_fwd_mask"`
 }
 
 // Counters count since vswitchd started. Rx is what the switch received from

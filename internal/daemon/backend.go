@@ -110,5 +110,6 @@ func flagsInfo(b *config.Bridging) control.Flags {
 	return control.Flags{
 		Learning: b.Learning, Flood: b.Flood, McastFlood: b.McastFlood, BcastFlood: b.BcastFlood,
 		Isolated: b.Isolated, Hairpin: b.Hairpin, MaxMACs: b.MaxMACs,
+		GroupFwdMask: b.GroupFwd,
 	}
 }

@@ -230,6 +230,7 @@ func bridging(name string, mac []byte, b *config.Bridging, c *vswitch.Counters) 
 	pc.Counters = c
 	pc.Learning, pc.Flood, pc.McastFlood, pc.BcastFlood = b.Learning, b.Flood, b.McastFlood, b.BcastFlood
 	pc.Isolated, pc.Hairpin, pc.MaxMACs = b.Isolated, b.Hairpin, b.MaxMACs
+	pc.GroupFwdMask = b.GroupFwd
 	pc.Tag, pc.Trunks, pc.VLANMode = b.Tag, b.Trunks, vlanModes[b.VLANMode]
 	if mac != nil {
 		pc.MACs = []vswitch.MAC{vswitch.MAC(mac)}

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +12,7 @@ import (
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
+	vswitch "vswitchd/switch"
 )
 
 // addVeth makes a pair of interfaces, both up. They are removed when the test ends.
@@ -114,4 +117,47 @@ func TestTwoUplinksOneInterface(t *testing.T) {
 	l.reload("[uplink.two]\ninterface = \"nic1\"\n", "port one removed")
 	l.state("two", control.StateRunning)
 	l.delLink("nic1")
+}
+
+// LACP, EAPOL and LLDP pass from uplink to uplink where group_fwd_mask names their addresses. A
+// reload changes what passes, and breaks nothing off.
+func TestReservedAddressesThroughUplinks(t *testing.T) {
+	const one, two = "[uplink.one]\ninterface = \"nic0\"\n", "[uplink.two]\ninterface = \"nic1\"\n"
+	l := newLab(t, one+two)
+	w0, w1 := l.addWire("nic0", "far0"), l.addWire("nic1", "far1")
+	l.state("one", control.StateRunning)
+	l.state("two", control.StateRunning)
+	src := vswitch.MAC{2, 0, 0, 0, 0, 9}
+	frames := map[int][]byte{}
+	for last, etype := range map[byte]uint16{0x2: 0x8809, 0x3: 0x888e, 0xe: 0x88cc} {
+		frames[int(last)] = frame(vswitch.MAC{0x01, 0x80, 0xc2, 0, 0, last}, src, etype, "pdu")
+	}
+	end := frame(vswitch.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, src, etypeExperimental, "end")
+	check := func(what string, pass ...int) {
+		t.Helper()
+		for _, last := range []int{0x2, 0x3, 0xe} {
+			w0.send(frames[last])
+		}
+		w0.send(end)
+		var want [][]byte
+		for _, last := range pass {
+			want = append(want, frames[last])
+		}
+		if got := w1.gets(end); !slices.EqualFunc(got, want, bytes.Equal) {
+			t.Errorf("%s: %x passed, want %x", what, got, want)
+		}
+	}
+	check("without a mask")
+	l.reload(one+"group_fwd_mask = 0x4004\n"+two, "port one reconfigured")
+	if got := l.port("one").Flags.GroupFwdMask; got != 0x4004 {
+		t.Errorf("port show tells of mask %#x", got)
+	}
+	check("0x4004", 0x2, 0xe)
+	l.reload(one+two+"group_fwd_mask = 0xffff\n", "port one reconfigured", "port two reconfigured")
+	check("with the other port's mask")
+	l.reload(one+"group_fwd_mask = 0xffff\n"+two, "port one reconfigured", "port two reconfigured")
+	check("0xffff", 0x2, 0x3, 0xe)
+	if got := l.port("one").Counters.Drops["reserved-address"]; got != 3+1+3 {
+		t.Errorf("%d frames were dropped", got)
+	}
 }

@@ -1,0 +1,78 @@
+package daemon
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"time"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/sys/unix"
+
+	vswitch "vswitchd/switch"
+)
+
+// A wire is the far end of an uplink's interface, with a packet socket on it.
+type wire struct {
+	*lab
+	conn *packet.Conn
+}
+
+// addWire makes a pair of interfaces, of which near is for an uplink. Nobody but the test sends
+// anything on it.
+func (l *lab) addWire(near, far string) *wire {
+	l.Helper()
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+	l.addVeth(near, far)
+	return l.listen(far)
+}
+
+func (l *lab) listen(name string) *wire {
+	l.Helper()
+	nic, err := net.InterfaceByName(name)
+	if err != nil {
+		l.Fatal(err)
+	}
+	conn, err := packet.Listen(nic, packet.Raw, unix.ETH_P_ALL, nil)
+	if err == nil {
+		err = conn.SetPromiscuous(true)
+	}
+	if err != nil {
+		l.Fatal(err)
+	}
+	l.Cleanup(func() { conn.Close() })
+	return &wire{l, conn}
+}
+
+func (w *wire) send(frame []byte) {
+	w.Helper()
+	if _, err := w.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// gets waits for a frame. Others that come before it are passed over, and returned.
+func (w *wire) gets(frame []byte) (others [][]byte) {
+	w.Helper()
+	buf := make([]byte, 1<<16)
+	w.must(w.conn.SetReadDeadline(time.Now().Add(30 * time.Second)))
+	for {
+		n, _, err := w.conn.ReadFrom(buf)
+		if err != nil {
+			w.Fatalf("waiting for a frame: %v", err)
+		}
+		if bytes.Equal(buf[:n], frame) {
+			return others
+		}
+		others = append(others, bytes.Clone(buf[:n]))
+	}
+}
+
+// frame makes one of 60 bytes, which is recognised by its payload.
+func frame(dst, src vswitch.MAC, etype uint16, payload string) []byte {
+	f := append(append([]byte{}, dst[:]...), src[:]...)
+	f = append(append(f, byte(etype>>8), byte(etype)), payload...)
+	return append(f, make([]byte, 60-len(f))...)
+}
+
+const etypeExperimental = 0x88b5
