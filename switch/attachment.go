@@ -24,8 +24,8 @@ type PortConfig struct {
 	GroupFwdMask uint16
 
 	// MACs are the addresses of the guest behind the port: they are static FDB
-	// entries from Attach to Detach, in the VLAN of the port's untagged frames and
-	// in all that Trunks names. Two ports cannot have the same.
+	// entries from Attach to Detach, in every VLAN that the port carries. Two ports
+	// cannot have the same in the same VLAN.
 	MACs []MAC
 
 	// MaxMACs is how many addresses are learned from the port at most, MACs
@@ -66,6 +66,20 @@ type portView struct {
 	fdb      *fdbPort
 	cfg      PortConfig
 	vlan     vlanRule
+	local    []MAC // the host's own; see SetLocal
+}
+
+// pinned returns the addresses that are pinned to the port.
+func (v *portView) pinned() []MAC { return slices.Concat(v.cfg.MACs, v.local) }
+
+// isLocal reports whether an address is one of the host's on the port.
+func (v *portView) isLocal(a addr) bool {
+	for _, m := range v.local {
+		if m.addr() == a {
+			return true
+		}
+	}
+	return false
 }
 
 // portSet is all ports as the data plane sees them at one moment. It is never
@@ -141,7 +155,10 @@ func (a *Attachment) info() PortInfo {
 	t := a.sw.fdb
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return PortInfo{Config: a.view.cfg, Up: a.view.up, Dynamic: a.fdb.dynamic.n, Static: a.fdb.static.n}
+	return PortInfo{
+		Config: a.view.cfg, Up: a.view.up, Local: slices.Clone(a.view.local),
+		Dynamic: a.fdb.dynamic.n, Static: a.fdb.static.n - a.fdb.twins,
+	}
 }
 
 // SetUp says whether the port can send and receive. A port that is down gets

@@ -110,6 +110,9 @@ type changedPort struct {
 	att   *Attachment
 	fresh bool
 	view  *portView // as it will be
+
+	// For SetLocal: only the host's addresses change, to view.local.
+	onlyLocal bool
 }
 
 func (x *transaction) refuse(port string, err error) {
@@ -174,7 +177,7 @@ func (x *transaction) commit() error {
 	}
 	for _, p := range x.ports {
 		if p.fresh {
-			p.view.fdb = t.openPort(p.view.id, p.view.cfg.MaxMACs)
+			p.view.fdb = t.openPort(p.view.id, p.view.cfg.MaxMACs, p.view.counters)
 		}
 	}
 	if err := t.rewrite(plan); err != nil {
@@ -191,6 +194,7 @@ func (x *transaction) commit() error {
 			p.att.id, p.att.fdb = p.view.id, p.view.fdb
 		} else {
 			p.view.fdb.max.Store(int32(p.view.cfg.MaxMACs))
+			p.view.fdb.counters = p.view.counters
 		}
 		p.att.view = p.view
 	}
@@ -223,7 +227,11 @@ func (x *transaction) names() map[string]*Attachment {
 			continue
 		}
 		v := *was
-		v.cfg, v.vlan = p.view.cfg, p.view.vlan
+		if p.onlyLocal {
+			v.local = p.view.local
+		} else {
+			v.cfg, v.vlan = p.view.cfg, p.view.vlan
+		}
 		if v.cfg.Counters == nil {
 			v.cfg.Counters = was.cfg.Counters
 		}
@@ -271,14 +279,15 @@ type fixture struct {
 
 // A rewriting is what is to be done to the static and pinned entries of the FDB.
 type rewriting struct {
-	want  map[fdbKey]fixture
-	stale []fdbKey // entries that are to go
+	want   map[fdbKey]fixture
+	single map[addr][]fdbKey // keys in want for single VLANs, by address
+	stale  []fdbKey          // entries that are to go
 }
 
 // plan works out the static and pinned entries. Needs both mutexes.
 func (x *transaction) plan(names map[string]*Attachment) *rewriting {
 	t := x.sw.fdb
-	plan := &rewriting{want: make(map[fdbKey]fixture)}
+	plan := &rewriting{want: make(map[fdbKey]fixture), single: make(map[addr][]fdbKey)}
 	changed := make(map[*fdbPort]bool) // ports of which no entry stays unless the plan has it
 	for _, a := range x.detach {
 		changed[a.fdb] = true
@@ -296,13 +305,11 @@ func (x *transaction) plan(names map[string]*Attachment) *rewriting {
 	for i, e := range x.static {
 		k := makeKey(e.MAC.addr(), e.VLAN)
 		a := names[e.Port]
-		_, kind, owner := t.get(k)
-		pinned := plan.want[k].kind == entryPinned || owner != nil && kind == entryPinned && !changed[owner]
 		switch {
 		case a == nil:
 			x.errs = append(x.errs, &ChangeError{Static: i, Err: fmt.Errorf("%w: %s", ErrNoPort, e.Port)})
 			continue
-		case pinned:
+		case plan.pins(t, k, changed):
 			x.errs = append(x.errs, &ChangeError{Static: i, Err: fmt.Errorf("%w: %s in VLAN %d", ErrAddressPinned, e.MAC, e.VLAN)})
 			continue
 		}
@@ -314,47 +321,6 @@ func (x *transaction) plan(names map[string]*Attachment) *rewriting {
 	}
 	x.findStale(plan, changed)
 	return plan
-}
-
-// pin plans the pinned addresses of a port.
-func (x *transaction) pin(plan *rewriting, v *portView, changed map[*fdbPort]bool) {
-	t := x.sw.fdb
-	for _, m := range v.cfg.MACs {
-		for _, vlan := range v.vlan.pinned(&v.cfg) {
-			k := makeKey(m.addr(), vlan)
-			other, twice := plan.want[k]
-			_, kind, owner := t.get(k)
-			if twice && other.port != v || owner != nil && kind == entryPinned && !changed[owner] {
-				x.refuse(v.cfg.Name, fmt.Errorf("%w to another port: %s in VLAN %d", ErrAddressPinned, m, vlan))
-				return
-			}
-			plan.want[k] = fixture{v, entryPinned}
-		}
-	}
-}
-
-// findStale finds the entries that are to go, and checks that those that come find room.
-func (x *transaction) findStale(plan *rewriting, changed map[*fdbPort]bool) {
-	t := x.sw.fdb
-	there := 0 // entries of the plan that exist in whatever form
-	gone := func(p *fdbPort) bool {
-		return slices.ContainsFunc(x.detach, func(a *Attachment) bool { return a.fdb == p })
-	}
-	for _, p := range t.heap {
-		for s := p.static.first; s != noSlot; s = t.cold[s].next {
-			c := &t.cold[s]
-			_, wanted := plan.want[c.key]
-			switch {
-			case wanted:
-				there++
-			case c.kind == entryPinned && changed[p], c.kind == entryStatic && (!x.keepStatic || gone(p)):
-				plan.stale = append(plan.stale, c.key)
-			}
-		}
-	}
-	if n := t.fixed - len(plan.stale) - there + len(plan.want); n > t.size {
-		x.errs = append(x.errs, fmt.Errorf("%w: %d of them, and it has room for %d", ErrTableFull, n, t.size))
-	}
 }
 
 // rewrite makes the static and pinned entries those that the plan wants. If it fails, all is as
@@ -376,6 +342,9 @@ func (t *fdb) rewrite(plan *rewriting) error {
 		if _, kind, p := t.get(k); p != nil && kind != entryDynamic {
 			continue
 		}
+		if k.isEverywhere() {
+			t.forgetLearned(k.addr().station())
+		}
 		if err := t.setStatic(k, f.port.fdb, f.kind); err != nil {
 			for _, back := range slices.Backward(undo) {
 				back()
@@ -388,17 +357,4 @@ func (t *fdb) rewrite(plan *rewriting) error {
 		})
 	}
 	return nil
-}
-
-// assign gives the static or pinned entry in s to port p, as one of that kind. Readers see the
-// old port or the new one.
-func (t *fdb) assign(s slot, p *fdbPort, kind entryKind) {
-	if owner := t.owner(s); owner != p {
-		t.unlink(&owner.static, s)
-		t.push(&p.static, s)
-		b, i := s.split()
-		w := &t.buckets[b].word[i]
-		w.Store(w.Load()&^(maxPorts-1) | uint64(p.id))
-	}
-	t.cold[s].kind = kind
 }

@@ -13,6 +13,15 @@ type Counters struct {
 	RxFrames, RxBytes atomic.Uint64
 	TxFrames, TxBytes atomic.Uint64
 	drops             [numDropReasons]atomic.Uint64
+	fdb               [numFDBEvents]atomic.Uint64
+}
+
+// FDB returns how often each event of the FDB was about this port.
+func (c *Counters) FDB() (events FDBEvents) {
+	for e := range c.fdb {
+		events[e] = c.fdb[e].Load()
+	}
+	return events
 }
 
 // Drop counts n frames as dropped for reason r.
@@ -50,6 +59,7 @@ const (
 	DropReserved                     // in: to 01:80:C2:00:00:00-0F, and GroupFwdMask does not name it
 	DropBadSource                    // in: multicast or zero source address
 	DropNoDest                       // in: nowhere to go (flooding is off, or the only port is its own)
+	DropHost                         // in: to the host's own address on the port's interface: the host has it
 	DropHairpin                      // in: the destination is behind the port the frame came from
 	DropVLAN                         // in: the port is not in the frame's VLAN
 	DropPolicy                       // in: a port policy forbids it (isolation, pinned address)
@@ -72,6 +82,7 @@ var dropNames = [numDropReasons]string{
 	DropReserved:   "reserved-address",
 	DropBadSource:  "bad-source",
 	DropNoDest:     "no-destination",
+	DropHost:       "to-host",
 	DropHairpin:    "own-port",
 	DropVLAN:       "vlan",
 	DropPolicy:     "policy",

@@ -274,7 +274,7 @@ func (in *Inlet) learn() {
 	for i := range b.runs[:b.nruns] {
 		r := &b.runs[i]
 		if r.srcHash != last {
-			last, how = r.srcHash, t.seen(r.srcHash, b.src.id, b.now)
+			last, how = r.srcHash, t.seen(r.srcKey, r.srcHash, b.src.id, b.now)
 			switch how {
 			case seenNew:
 				fresh |= r.frames
@@ -284,17 +284,24 @@ func (in *Inlet) learn() {
 		}
 		if how == seenStatic {
 			claims |= r.frames
+			b.src.fdb.claimed.Store(uint64(r.srcKey))
 		}
 	}
-	if claims != 0 {
-		t.stats.staticClaims.Add(uint64(bits.OnesCount64(claims)))
-	}
+	in.count(FDBStaticClaims, claims)
 	if fresh != 0 && !b.src.fdb.mayLearn(b.now) {
-		t.stats.limited.Add(uint64(bits.OnesCount64(fresh)))
+		in.count(FDBLimited, fresh)
 		fresh = 0
 	}
 	if fresh|moved != 0 {
 		in.write(fresh | moved)
+	}
+}
+
+// count counts an event for each of some frames.
+func (in *Inlet) count(e FDBEvent, frames uint64) {
+	if n := uint64(bits.OnesCount64(frames)); n > 0 {
+		in.batch.src.counters.fdb[e].Add(n)
+		in.sw.fdb.stats[e].Add(n)
 	}
 }
 
@@ -303,7 +310,7 @@ func (in *Inlet) learn() {
 func (in *Inlet) write(frames uint64) {
 	b, t := &in.batch, in.sw.fdb
 	if !t.mu.TryLock() {
-		t.stats.contended.Add(uint64(bits.OnesCount64(frames)))
+		in.count(FDBContended, frames)
 		return
 	}
 	for i := range b.runs[:b.nruns] {
@@ -333,9 +340,9 @@ func (in *Inlet) lookup(frames []Frame) {
 		}
 		if r.dstHash != last {
 			last = r.dstHash
-			to = b.set.get(t.destination(r.dstHash, b.now))
+			to = b.set.get(t.destination(r.dst, r.dstHash, b.now))
 			if to != nil {
-				why, ok = b.src.reaches(to, frames[r.first].verdict.vlan)
+				why, ok = b.src.reaches(to, r.dst, frames[r.first].verdict.vlan)
 			}
 		}
 		switch {
@@ -349,9 +356,11 @@ func (in *Inlet) lookup(frames []Frame) {
 	}
 }
 
-// reaches reports whether a unicast frame from src in a VLAN may go to port to.
-func (src *portView) reaches(to *portView, vlan uint16) (why DropReason, ok bool) {
+// reaches reports whether a frame from src to address dst, in a VLAN, may go to port to.
+func (src *portView) reaches(to *portView, dst addr, vlan uint16) (why DropReason, ok bool) {
 	switch {
+	case to == src && src.isLocal(dst):
+		return DropHost, false // sent back, it would reach the host twice
 	case to == src && !src.cfg.Hairpin:
 		return DropHairpin, false
 	case src.cfg.Isolated && to.cfg.Isolated:

@@ -45,6 +45,15 @@ import (
 // Beside the buckets lies a cold array with one record for each slot, for
 // writers alone: the key, and links for the lists of each port's entries.
 //
+// # Addresses held in every VLAN
+//
+// An address that is pinned to a port which carries all VLANs has one entry instead of 4096. Its
+// key has the group bit set, which no station's address has, and no VLAN. Learning such an address
+// behind another port is refused in every VLAN, so a look-up needs that entry only when it has
+// found nothing else; and as long as there is no such entry at all, not even then. The VLAN of the
+// port's untagged frames, in which most of its frames are, has an entry of the usual kind besides
+// (entryTwin), so that these are found at once.
+//
 // # Locking and memory model
 //
 // Readers (lookup, refresh) take no lock and may run on any number of
@@ -93,7 +102,7 @@ import (
 //   - Stealing an address: a dynamic entry follows its address to another port;
 //     anything else would break live migration. A static entry does not. As in
 //     Open vSwitch, a frame from elsewhere that claims a static address is
-//     forwarded but not learned, and counted (FDBStats.StaticClaims).
+//     forwarded but not learned, and counted (FDBStaticClaims).
 //   - Keeping an address alive with a clock that stands still, or stamps from
 //     the future: stamps come from the switch's clock alone.
 type fdb struct {
@@ -102,6 +111,7 @@ type fdb struct {
 	perm    permutation
 	clock   atomic.Uint32 // seconds; written by tick alone
 	ageing  uint32        // seconds
+	holds   atomic.Int32  // entries that hold an address in every VLAN; written with mu held
 	size    int           // most entries
 
 	mu    sync.Mutex
@@ -110,9 +120,10 @@ type fdb struct {
 	heap  fdbHeap            // ports by number of dynamic entries
 	used  int                // entries in the table, static ones included
 	fixed int                // static ones among these
+	twins int                // entryTwin among these, which do not count
 	sweep int                // bucket at which ageing goes on
 
-	stats fdbCounters
+	stats [numFDBEvents]atomic.Uint64 // of all ports together
 }
 
 const (
@@ -154,12 +165,6 @@ type slot uint32
 const noSlot = ^slot(0)
 
 func (s slot) split() (bucket, i int) { return int(s / bucketSlots), int(s % bucketSlots) }
-
-// fdbCounters count what happened to entries. All are totals.
-type fdbCounters struct {
-	learned, moved, evicted, expired       atomic.Uint64
-	staticClaims, limited, contended, full atomic.Uint64
-}
 
 func newFDB(size int, ageing uint32) *fdb {
 	n := max(minBuckets, 1<<bits.Len(uint((size+1)/2-1)))

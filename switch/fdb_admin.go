@@ -13,6 +13,7 @@ import (
 type FDBEntry struct {
 	MAC    MAC
 	VLAN   uint16 // 0: frames without a tag, between ports without VLAN settings
+	All    bool   // in every VLAN; VLAN is that of the port's untagged frames
 	Port   string
 	Static bool          // neither ages nor moves
 	Pinned bool          // static, from its port's PortConfig.MACs
@@ -48,12 +49,17 @@ func (t *fdb) dump(to []FDBEntry, first int, set *portSet, port string, vlan int
 				continue
 			}
 			c, v := &t.cold[at], set.get(id)
-			if v == nil || port != "" && v.cfg.Name != port || vlan != AnyVLAN && int(c.key.vlan()) != vlan {
+			all := c.key.isEverywhere()
+			if v == nil || c.kind == entryTwin || port != "" && v.cfg.Name != port ||
+				vlan != AnyVLAN && !all && int(c.key.vlan()) != vlan {
 				continue
 			}
 			e := FDBEntry{
 				MAC: c.key.addr().mac(), VLAN: c.key.vlan(), Port: v.cfg.Name,
 				Static: c.kind != entryDynamic, Pinned: c.kind == entryPinned,
+			}
+			if all {
+				e.MAC, e.VLAN, e.All = c.key.addr().station().mac(), v.vlan.pvid, true
 			}
 			if !e.Static {
 				// A reader may have refreshed it since the clock was read.
@@ -85,7 +91,7 @@ func (s *Switch) AddStatic(mac [6]byte, vlan uint16, port string) error {
 	t, k := s.fdb, makeKey(m.addr(), vlan)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, kind, _ := t.get(k); kind == entryPinned {
+	if t.pinnedIn(k) {
 		return fmt.Errorf("%w: %s in VLAN %d", ErrAddressPinned, m, vlan)
 	}
 	if err := t.setStatic(k, a.fdb, entryStatic); err != nil {
@@ -100,12 +106,15 @@ func (s *Switch) DelFDB(mac [6]byte, vlan uint16) error {
 	m, t := MAC(mac), s.fdb
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at, kind, p := t.get(makeKey(m.addr(), vlan))
+	k := makeKey(m.addr(), vlan)
+	at, _, p := t.get(k)
 	switch {
-	case p == nil || vlan > maxVID:
+	case vlan > maxVID:
 		return fmt.Errorf("%w: %s in VLAN %d", ErrNoEntry, m, vlan)
-	case kind == entryPinned:
+	case t.pinnedIn(k):
 		return fmt.Errorf("%w: %s in VLAN %d", ErrAddressPinned, m, vlan)
+	case p == nil:
+		return fmt.Errorf("%w: %s in VLAN %d", ErrNoEntry, m, vlan)
 	}
 	t.remove(at)
 	return nil

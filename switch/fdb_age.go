@@ -36,8 +36,9 @@ func (t *fdb) sweepFrom(first int, now uint32) {
 			}
 			// Looked at again: it may have been used, or removed, meanwhile.
 			if t.expired(b, i, now) {
-				t.remove(slot(b*bucketSlots + i))
-				t.stats.expired.Add(1)
+				s := slot(b*bucketSlots + i)
+				t.count(t.owner(s), FDBExpired)
+				t.remove(s)
 			}
 		}
 	}

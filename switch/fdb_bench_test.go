@@ -9,7 +9,7 @@ import (
 // A benchFDB is full of entries of one port.
 func benchFDB(n int) (*fdb, *fdbPort, []hash) {
 	t := newFDB(n, 300)
-	p := t.openPort(1, 0)
+	p := t.openPort(1, 0, new(Counters))
 	p.open = true
 	hs := make([]hash, n)
 	for i := range hs {
@@ -40,7 +40,7 @@ func BenchmarkFDBLookup(b *testing.B) {
 					touched += t.touch(h)
 				}
 				for _, h := range batch {
-					if t.destination(h, 1) != 0 {
+					if t.destination(0, h, 1) != 0 {
 						found++
 					}
 				}
@@ -71,7 +71,7 @@ func BenchmarkFDBLearn(b *testing.B) {
 	}
 	b.Run("moving", func(b *testing.B) {
 		t, p, hs := benchFDB(8192)
-		q := t.openPort(2, 0)
+		q := t.openPort(2, 0, new(Counters))
 		q.open = true
 		b.ReportAllocs()
 		i := 0

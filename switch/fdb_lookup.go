@@ -55,12 +55,21 @@ func (t *fdb) live(s slot, now uint32) bool {
 	return stamp == stampStatic || int32(now-stamp) <= int32(t.ageing)
 }
 
-// destination returns the port to which frames for h go, or 0 if that is not
-// known.
-func (t *fdb) destination(h hash, now uint32) portID {
+// holder returns the port that has an address in every VLAN, or 0 if there is none.
+func (t *fdb) holder(a addr) portID {
+	if t.holds.Load() == 0 {
+		return 0
+	}
+	_, id := t.lookup(t.perm.hash(a.everywhere()))
+	return id
+}
+
+// destination returns the port to which frames to a go, or 0 if that is not known. h is the hash of
+// the address and the frames' VLAN.
+func (t *fdb) destination(a addr, h hash, now uint32) portID {
 	s, id := t.lookup(h)
 	if id == 0 || !t.live(s, now) {
-		return 0
+		return t.holder(a)
 	}
 	return id
 }
@@ -76,11 +85,17 @@ const (
 )
 
 // seen looks up a source address that port id has sent from, and refreshes its
-// entry.
-func (t *fdb) seen(h hash, id portID, now uint32) sighting {
+// entry. h is the hash of k.
+func (t *fdb) seen(k fdbKey, h hash, id portID, now uint32) sighting {
 	s, owner := t.lookup(h)
 	if owner == 0 {
-		return seenNew
+		switch t.holder(k.addr()) {
+		case 0:
+			return seenNew
+		case id:
+			return seenHere
+		}
+		return seenStatic
 	}
 	b, i := s.split()
 	p := &t.buckets[b].stamp[i]

@@ -10,7 +10,14 @@ type fdbPort struct {
 	max     atomic.Int32 // most dynamic entries; 0: no limit but the table's
 	dynamic fdbList
 	static  fdbList
+	twins   int // entryTwin on static
 	heapAt  int // index in fdb.heap
+
+	counters    *Counters     // the port's
+	flapped     fdbKey        // the entry that has flapped to this port last ...
+	flappedFrom portID        // ... and where it came from
+	claimed     atomic.Uint64 // the last fdbKey that was claimed, of FDBStaticClaims
+	reported    [2]uint64     // counts that Conflicts has returned, by ConflictKind
 
 	// dynamicCount is dynamic.n, for readers without the lock.
 	dynamicCount atomic.Int32
@@ -53,7 +60,8 @@ type entryKind uint8
 const (
 	entryDynamic entryKind = iota // learned
 	entryStatic                   // added by AddStatic
-	entryPinned                   // from PortConfig.MACs
+	entryPinned                   // from PortConfig.MACs, or local
+	entryTwin                     // of a pinned one for every VLAN, in the VLAN of untagged frames
 )
 
 // fdbCold is the part of a slot that readers do not need.
@@ -61,6 +69,7 @@ type fdbCold struct {
 	key        fdbKey
 	prev, next slot
 	listed     uint32 // second in which it was put at the young end of its list
+	moved      uint32 // second in which it went from one port to another last; 0: it has not
 	kind       entryKind
 }
 

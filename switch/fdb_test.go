@@ -133,14 +133,14 @@ func (t *fdb) listed(tb testing.TB, l *fdbList) int {
 // learnKey learns as a Deliver would.
 func (t *fdb) learnKey(k fdbKey, p *fdbPort) {
 	h := t.perm.hash(k)
-	if t.seen(h, p.id, t.now()) != seenHere {
+	if t.seen(k, h, p.id, t.now()) != seenHere {
 		t.learn(k, h, p, t.now())
 	}
 }
 
 func (t *fdb) openAll(ids ...portID) (ps []*fdbPort) {
 	for _, id := range ids {
-		p := t.openPort(id, 0)
+		p := t.openPort(id, 0, new(Counters))
 		p.open = true
 		ps = append(ps, p)
 	}
@@ -197,7 +197,7 @@ func TestRandomOperations(t *testing.T) {
 				}
 			}
 			want := model[k]
-			if got := tab.destination(tab.perm.hash(k), tab.now()); got != want.port {
+			if got := tab.destination(k.addr(), tab.perm.hash(k), tab.now()); got != want.port {
 				t.Fatalf("seed %d: key %#x is at port %d, want %d", seed, k, got, want.port)
 			}
 		}
@@ -210,7 +210,7 @@ func TestRandomOperations(t *testing.T) {
 				t.Fatalf("seed %d: key %#x is not as in the model, %+v", seed, k, want)
 			}
 		}
-		if tab.stats.evicted.Load() != 0 {
+		if tab.stats[FDBEvicted].Load() != 0 {
 			t.Fatalf("seed %d: evictions, so that this test proves nothing", seed)
 		}
 		for _, p := range ps {
@@ -242,8 +242,8 @@ func TestFullNeighbourhood(t *testing.T) {
 		tab.learnKey(k, ps[0])
 		tab.check(t)
 	}
-	if tab.used != room || tab.stats.evicted.Load() != 3 {
-		t.Errorf("%d entries, %d evicted; want %d and 3", tab.used, tab.stats.evicted.Load(), room)
+	if tab.used != room || tab.stats[FDBEvicted].Load() != 3 {
+		t.Errorf("%d entries, %d evicted; want %d and 3", tab.used, tab.stats[FDBEvicted].Load(), room)
 	}
 	if _, _, p := tab.get(ks[0]); p != ps[1] {
 		t.Error("the entry of the other port, which has fewer, was evicted")
@@ -256,8 +256,8 @@ func TestFullNeighbourhood(t *testing.T) {
 	}
 	tab.learnKey(colliding(100)[99], rich)
 	tab.check(t)
-	if n := ps[0].dynamic.n + ps[1].dynamic.n; n != room || tab.stats.full.Load() != 1 {
-		t.Errorf("%d entries of the two ports are left, want %d; full %d, want 1", n, room, tab.stats.full.Load())
+	if n := ps[0].dynamic.n + ps[1].dynamic.n; n != room || tab.stats[FDBFull].Load() != 1 {
+		t.Errorf("%d entries of the two ports are left, want %d; full %d, want 1", n, room, tab.stats[FDBFull].Load())
 	}
 
 	// Nothing but static entries around: nothing is learned.
@@ -268,8 +268,8 @@ func TestFullNeighbourhood(t *testing.T) {
 	}
 	tab.learnKey(ks[room], ps[0])
 	tab.check(t)
-	if _, _, p := tab.get(ks[room]); p != nil || tab.stats.full.Load() != 2 {
-		t.Errorf("learned where there is no room; full %d", tab.stats.full.Load())
+	if _, _, p := tab.get(ks[room]); p != nil || tab.stats[FDBFull].Load() != 2 {
+		t.Errorf("learned where there is no room; full %d", tab.stats[FDBFull].Load())
 	}
 	if err := tab.setStatic(ks[room], ps[0], entryStatic); err != ErrTableFull {
 		t.Errorf("setStatic: %v", err)
@@ -302,7 +302,7 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	}
 	tab.learnKey(11, p)
 	tab.check(t)
-	if tab.used != 4 || tab.destination(tab.perm.hash(11), tab.now()) != 1 {
+	if tab.used != 4 || tab.destination(fdbKey(11).addr(), tab.perm.hash(11), tab.now()) != 1 {
 		t.Errorf("%d entries, want 4, the newest among them", tab.used)
 	}
 }
@@ -327,7 +327,7 @@ func TestSweepReachesAllOfTheTable(t *testing.T) {
 			t.Error("the table was swept at once")
 		}
 		for k := range fdbKey(20_000) {
-			if tab.destination(tab.perm.hash(k<<12), 12) != 0 {
+			if tab.destination(addr(k), tab.perm.hash(k<<12), 12) != 0 {
 				t.Fatalf("entry %d is too old, but still used", k)
 			}
 		}
@@ -345,7 +345,7 @@ func TestStampsAheadOfTheBatch(t *testing.T) {
 	before := tab.now()
 	tab.tick(before + 1)
 	tab.learnKey(1, p)
-	if tab.destination(tab.perm.hash(1), before) != 1 {
+	if tab.destination(fdbKey(1).addr(), tab.perm.hash(1), before) != 1 {
 		t.Error("an entry younger than the batch is taken for an old one")
 	}
 }
@@ -360,14 +360,14 @@ func TestRefresh(t *testing.T) {
 	b, i := s.split()
 	stamp := &tab.buckets[b].stamp[i]
 	tab.tick(5)
-	if tab.seen(h, 1, tab.now()); stamp.Load() != 5 {
+	if tab.seen(1, h, 1, tab.now()); stamp.Load() != 5 {
 		t.Errorf("stamp %d, want 5", stamp.Load())
 	}
 	if err := tab.setStatic(1, p, entryStatic); err != nil {
 		t.Fatal(err)
 	}
 	tab.tick(6)
-	if tab.seen(h, 1, tab.now()); tab.buckets[b].stamp[i].Load() != stampStatic {
+	if tab.seen(1, h, 1, tab.now()); tab.buckets[b].stamp[i].Load() != stampStatic {
 		t.Error("a static entry was given an age")
 	}
 }

@@ -3,9 +3,10 @@ package vswitch
 // Everything that changes the FDB's entries. All functions here need mu.
 
 // openPort lets entries be made for id, with at most limit dynamic ones (0:
-// any number).
-func (t *fdb) openPort(id portID, limit int) *fdbPort {
-	p := &fdbPort{id: id, dynamic: makeList(), static: makeList()}
+// any number). Events are counted in c.
+func (t *fdb) openPort(id portID, limit int, c *Counters) *fdbPort {
+	p := &fdbPort{id: id, dynamic: makeList(), static: makeList(), counters: c}
+	p.reported = [2]uint64{c.fdb[FDBFlapped].Load(), c.fdb[FDBStaticClaims].Load()}
 	p.max.Store(int32(limit))
 	t.ports[id] = p
 	t.heap.add(p)
@@ -21,6 +22,12 @@ func (t *fdb) closePort(p *fdbPort) {
 	t.ports[p.id] = nil
 }
 
+// count counts an event that is about p.
+func (t *fdb) count(p *fdbPort, e FDBEvent) {
+	p.counters.fdb[e].Add(1)
+	t.stats[e].Add(1)
+}
+
 // learn makes or moves the entry for a source address that port id has sent
 // from.
 func (t *fdb) learn(k fdbKey, h hash, p *fdbPort, now uint32) {
@@ -32,15 +39,21 @@ func (t *fdb) learn(k fdbKey, h hash, p *fdbPort, now uint32) {
 		t.relearn(s, owner, p, now)
 		return
 	}
-	if p.atLimit() {
-		t.stats.limited.Add(1)
+	if holder := t.holder(k.addr()); holder != 0 { // since seen has looked
+		if holder != p.id {
+			t.count(p, FDBStaticClaims)
+		}
 		return
 	}
-	if t.used >= t.size && !t.makeRoom(p, now) {
+	if p.atLimit() {
+		t.count(p, FDBLimited)
+		return
+	}
+	if t.full() && !t.makeRoom(p, now) {
 		return
 	}
 	if _, ok := t.insert(k, h, p, entryDynamic, now); ok {
-		t.stats.learned.Add(1)
+		t.count(p, FDBLearned)
 	}
 }
 
@@ -56,14 +69,28 @@ func (t *fdb) relearn(s slot, owner portID, p *fdbPort, now uint32) {
 			stamp.Store(now)
 		}
 	case stamp.Load() == stampStatic:
-		t.stats.staticClaims.Add(1)
+		t.count(p, FDBStaticClaims)
 	case p.atLimit():
-		t.stats.limited.Add(1)
+		t.count(p, FDBLimited)
 	default:
 		t.move(s, t.ports[owner], p, now)
-		t.stats.moved.Add(1)
+		t.noteMove(s, owner, p, now)
 	}
 }
+
+// noteMove counts the move of the entry in s to p, and whether it is one of several in a short time.
+func (t *fdb) noteMove(s slot, from portID, p *fdbPort, now uint32) {
+	t.count(p, FDBMoved)
+	c := &t.cold[s]
+	if c.moved != 0 && now-c.moved <= flapWindow {
+		t.count(p, FDBFlapped)
+		p.flapped, p.flappedFrom = c.key, from
+	}
+	c.moved = now
+}
+
+// full reports whether the table has as many entries as it may have.
+func (t *fdb) full() bool { return t.used-t.twins >= t.size }
 
 // move gives the dynamic entry in s from port p to port q.
 func (t *fdb) move(s slot, p, q *fdbPort, now uint32) {
@@ -92,16 +119,21 @@ func (t *fdb) makeRoom(p *fdbPort, now uint32) bool {
 		victim = p
 	}
 	if victim.dynamic.n == 0 { // nothing but static entries
-		t.stats.full.Add(1)
+		t.count(p, FDBFull)
 		return false
 	}
 	if !p.mayEvict(now) {
-		t.stats.limited.Add(1)
+		t.count(p, FDBLimited)
 		return false
 	}
-	t.remove(t.oldest(victim))
-	t.stats.evicted.Add(1)
+	t.evict(t.oldest(victim))
 	return true
+}
+
+// evict removes the entry in s to make room.
+func (t *fdb) evict(s slot) {
+	t.count(t.owner(s), FDBEvicted)
+	t.remove(s)
 }
 
 // oldest returns one of the entries of p that were not used for longest.
@@ -131,18 +163,17 @@ func (t *fdb) insert(k fdbKey, h hash, p *fdbPort, kind entryKind, stamp uint32)
 	if !ok {
 		victim, found := t.neighbour(h, p)
 		if !found {
-			t.stats.full.Add(1)
+			t.count(p, FDBFull)
 			return noSlot, false
 		}
-		t.remove(victim)
-		t.stats.evicted.Add(1)
+		t.evict(victim)
 		s, disp, _ = t.freeSlot(h)
 	}
 	if disp > 0 {
 		t.buckets[uint64(h)&t.mask].over.Add(1 << (4 * disp))
 	}
 	c := &t.cold[s]
-	c.key, c.kind = k, kind
+	c.key, c.kind, c.moved = k, kind, 0
 	l := p.list(kind)
 	t.push(l, s)
 	if kind == entryDynamic {
@@ -150,10 +181,17 @@ func (t *fdb) insert(k fdbKey, h hash, p *fdbPort, kind entryKind, stamp uint32)
 	} else {
 		t.fixed++
 	}
+	if kind == entryTwin {
+		t.twins++
+		p.twins++
+	}
 	t.used++
 	b, i := s.split()
 	t.buckets[b].stamp[i].Store(stamp)
 	t.buckets[b].word[i].Store(h.word(disp) | uint64(p.id))
+	if k.isEverywhere() {
+		t.holds.Add(1)
+	}
 	return s, true
 }
 
@@ -212,6 +250,13 @@ func (t *fdb) remove(s slot) {
 	} else {
 		t.fixed--
 	}
+	if kind == entryTwin {
+		t.twins--
+		p.twins--
+	}
+	if t.cold[s].key.isEverywhere() {
+		t.holds.Add(-1)
+	}
 	t.used--
 }
 
@@ -236,14 +281,13 @@ func (t *fdb) setStatic(k fdbKey, p *fdbPort, kind entryKind) error {
 	if s, id := t.lookup(h); id != 0 {
 		t.remove(s)
 	}
-	if t.used >= t.size {
+	if kind != entryTwin && t.full() {
 		// The operator's word goes before anyone's learned entries.
 		victim := t.heap[0]
 		if victim.dynamic.n == 0 {
 			return ErrTableFull
 		}
-		t.remove(t.oldest(victim))
-		t.stats.evicted.Add(1)
+		t.evict(t.oldest(victim))
 	}
 	if _, ok := t.insert(k, h, p, kind, stampStatic); !ok {
 		return ErrTableFull

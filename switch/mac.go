@@ -64,5 +64,14 @@ const (
 
 func makeKey(a addr, vlan uint16) fdbKey { return fdbKey(a)<<12 | fdbKey(vlan&0xfff) }
 
+// everywhere is the key of the entry that holds a station's address in every VLAN.
+func (a addr) everywhere() fdbKey { return makeKey(a|addrGroup, 0) }
+
+// station is the address of a station that an entry is for.
+func (a addr) station() addr { return a &^ addrGroup }
+
+func (k fdbKey) isEverywhere() bool { return k.addr()&addrGroup != 0 }
+
+// addr is the address of the entry; with the group bit if the entry is for every VLAN.
 func (k fdbKey) addr() addr   { return addr(k >> 12) }
 func (k fdbKey) vlan() uint16 { return uint16(k & 0xfff) }

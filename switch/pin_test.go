@@ -52,7 +52,7 @@ func TestReconfigureNeverUnpinsWhatStays(t *testing.T) {
 			t.Errorf("%s: pinned is %v, want %v", m, !want, want)
 		}
 	}
-	if n := a.fdb.static.n; n != 2 {
+	if n := a.info().Static; n != 2 {
 		t.Errorf("%d static entries", n)
 	}
 }

@@ -155,8 +155,9 @@ func (s *Switch) synchronize() {
 type PortInfo struct {
 	Config  PortConfig // Counters included
 	Up      bool
-	Dynamic int // learned FDB entries
-	Static  int // static FDB entries, pinned ones included
+	Dynamic int   // learned FDB entries
+	Static  int   // static FDB entries, pinned ones included
+	Local   []MAC // the host's own addresses on the port's interface
 }
 
 // Ports returns all ports, by name.
@@ -180,6 +181,7 @@ type FDBStats struct {
 
 	Learned uint64 // entries made from source addresses
 	Moved   uint64 // dynamic entries that went to another port
+	Flapped uint64 // of these moves: those of an entry that had moved in the seconds before
 	Expired uint64 // removed because of their age
 	Evicted uint64 // removed to make room for another
 
@@ -193,17 +195,28 @@ type FDBStats struct {
 func (s *Switch) Stats() FDBStats {
 	t := s.fdb
 	t.mu.Lock()
-	used, static := t.used, t.fixed
+	used, static := t.used-t.twins, t.fixed-t.twins
 	t.mu.Unlock()
-	c := &t.stats
+	n := t.events()
 	return FDBStats{
 		Entries: used, Static: static, TableSize: t.size,
 		AgingTime: time.Duration(t.ageing) * time.Second,
-		Learned:   c.learned.Load(), Moved: c.moved.Load(),
-		Expired: c.expired.Load(), Evicted: c.evicted.Load(),
-		StaticClaims: c.staticClaims.Load(), Limited: c.limited.Load(),
-		Contended: c.contended.Load(), Full: c.full.Load(),
+		Learned:   n[FDBLearned], Moved: n[FDBMoved], Flapped: n[FDBFlapped],
+		Expired: n[FDBExpired], Evicted: n[FDBEvicted],
+		StaticClaims: n[FDBStaticClaims], Limited: n[FDBLimited],
+		Contended: n[FDBContended], Full: n[FDBFull],
 	}
+}
+
+// FDBEvents returns how often each event of the FDB has happened, at all ports together, those that
+// are gone included.
+func (s *Switch) FDBEvents() FDBEvents { return s.fdb.events() }
+
+func (t *fdb) events() (n FDBEvents) {
+	for e := range t.stats {
+		n[e] = t.stats[e].Load()
+	}
+	return n
 }
 
 // port returns the attached port of that name. Needs mu.

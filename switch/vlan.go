@@ -140,18 +140,11 @@ func makeTrunk(vlans []uint16) *vlanSet {
 // carries reports whether the port is in VLAN v.
 func (r *vlanRule) carries(v uint16) bool { return r.trunk == nil || r.trunk.has(v) }
 
-// pinned returns the VLANs in which a port with these settings pins its
-// addresses: that of its untagged frames, and those that it names.
-func (r *vlanRule) pinned(c *PortConfig) []uint16 {
+// named returns the VLANs that a port with these settings carries, if it does not carry all.
+func (r *vlanRule) named() []uint16 {
 	var vs []uint16
-	if r.carries(r.pvid) {
-		vs = append(vs, r.pvid)
-	}
-	if r.access || r.tunnel {
-		return vs
-	}
-	for _, v := range c.Trunks {
-		if !slices.Contains(vs, v) {
+	for v := range uint16(maxVID + 1) {
+		if r.trunk.has(v) {
 			vs = append(vs, v)
 		}
 	}
