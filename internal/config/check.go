@@ -106,32 +106,99 @@ func (p *parser) checkInterfaces() {
 	}
 }
 
-// checkAddresses checks that each address is in one place only: pinned ones of
-// ports, in the VLAN of their tag, and static entries.
+// checkAddresses checks that each address is in one place only in each VLAN: pinned ones of ports,
+// and static entries.
 func (p *parser) checkAddresses() {
-	users := map[string]string{}
-	claim := func(addr net.HardwareAddr, vlan uint16, w *where) {
-		if addr == nil {
-			return
-		}
-		id := fmt.Sprintf("%s/%d", addr, vlan)
-		if other, ok := users[id]; ok {
-			p.errs = append(p.errs, w.errorf("mac", "%s in VLAN %d is there already, in %s", addr, vlan, other))
-			return
-		}
-		users[id] = w.path
-	}
+	p.checkEntries()
+	pins := map[string][]*Port{} // by address
 	for i := range p.cfg.Ports {
 		port := &p.cfg.Ports[i]
-		claim(port.MAC, port.Tag, &port.where)
+		if port.MAC == nil {
+			continue
+		}
+		for _, other := range pins[port.MAC.String()] {
+			if vlan, ok := common(&other.Bridging, &port.Bridging); ok {
+				p.twice(&port.where, port.MAC, vlan, other.where.path)
+				break
+			}
+		}
+		pins[port.MAC.String()] = append(pins[port.MAC.String()], port)
 	}
+	entries := map[string]string{}
 	for i := range p.cfg.FDB {
 		e := &p.cfg.FDB[i]
-		claim(e.MAC, e.VLAN, &e.where)
-		if _, ok := p.placeOf(e.Port); !ok && e.Port != "" {
-			p.errs = append(p.errs, e.where.errorf("port", "there is no port or uplink %q", e.Port))
+		if e.MAC == nil {
+			continue
+		}
+		id := fmt.Sprintf("%s/%d", e.MAC, e.VLAN)
+		if other, ok := entries[id]; ok {
+			p.twice(&e.where, e.MAC, e.VLAN, other)
+			continue
+		}
+		entries[id] = e.where.path
+		for _, port := range pins[e.MAC.String()] {
+			if port.carries(e.VLAN) {
+				p.twice(&e.where, e.MAC, e.VLAN, port.where.path)
+				break
+			}
 		}
 	}
+}
+
+func (p *parser) twice(w *where, addr net.HardwareAddr, vlan uint16, other string) {
+	p.errs = append(p.errs, w.errorf("mac", "%s in VLAN %d is there already, in %s", addr, vlan, other))
+}
+
+// common returns a VLAN that two ports are in.
+func common(a, b *Bridging) (uint16, bool) {
+	for vlan := range uint16(4096) {
+		if a.carries(vlan) && b.carries(vlan) {
+			return vlan, true
+		}
+	}
+	return 0, false
+}
+
+// checkEntries gives static entries that name no VLAN that of their port, and warns of those that
+// can never match.
+func (p *parser) checkEntries() {
+	for i := range p.cfg.FDB {
+		e := &p.cfg.FDB[i]
+		b := p.bridging(e.Port)
+		if b == nil {
+			if e.Port != "" {
+				p.errs = append(p.errs, e.where.errorf("port", "there is no port or uplink %q", e.Port))
+			}
+			continue
+		}
+		_, named := e.where.keys["vlan"]
+		if !named {
+			e.VLAN = b.Tag
+		}
+		if b.carries(e.VLAN) {
+			continue
+		}
+		msg := fmt.Sprintf("the entry never matches: %s is not in VLAN %d", e.Port, e.VLAN)
+		if !named {
+			msg += ", in which it is because it names none"
+		}
+		p.cfg.Warnings = append(p.cfg.Warnings, e.where.errorf("vlan", "%s", msg))
+	}
+}
+
+// bridging returns how the port or uplink of that name is bridged, or nil if there is none.
+func (p *parser) bridging(name string) *Bridging {
+	for i := range p.cfg.Ports {
+		if p.cfg.Ports[i].Name == name {
+			return &p.cfg.Ports[i].Bridging
+		}
+	}
+	for i := range p.cfg.Uplinks {
+		if p.cfg.Uplinks[i].Name == name {
+			return &p.cfg.Uplinks[i].Bridging
+		}
+	}
+	return nil
 }
 
 // checkHost looks for the uplinks' interfaces. Names are looked up in the kernel, since an interface

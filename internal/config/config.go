@@ -111,6 +111,17 @@ type Bridging struct {
 	MaxMACs    int    // most dynamic FDB entries of this port; 0: no limit but the table's
 }
 
+// carries reports whether the port is in a VLAN.
+func (b *Bridging) carries(vlan uint16) bool {
+	switch b.VLANMode {
+	case VLANAccess:
+		return vlan == b.Tag
+	case VLANNativeTagged, VLANNativeUntagged:
+		return len(b.Trunks) == 0 || vlan == b.Tag || slices.Contains(b.Trunks, vlan)
+	}
+	return len(b.Trunks) == 0 || slices.Contains(b.Trunks, vlan)
+}
+
 // Port is a guest's port.
 type Port struct {
 	Name   string // 1 to 15 characters; no other port or uplink has it
@@ -147,7 +158,7 @@ type Uplink struct {
 // FDBEntry is a static entry of the FDB.
 type FDBEntry struct {
 	MAC  net.HardwareAddr
-	VLAN uint16
+	VLAN uint16 // where the file does not name one, that of the port's untagged frames
 	Port string // the name of a port or an uplink that exists
 
 	where where

@@ -79,10 +79,14 @@ metrics = "127.0.0.1:9747"
 
 [[fdb]]
 mac = "52-54-00-00-00-01"
+vlan = 10
 port = "vm1"
 [[fdb]]
+mac = "52-54-00-00-00-01"
+port = "vm2"
+[[fdb]]
 mac = "52:54:00:00:00:01"
-vlan = 3
+vlan = 2
 port = "lan"
 `))
 	if len(errs) > 0 {
@@ -118,8 +122,9 @@ port = "lan"
 			},
 		}},
 		FDB: []FDBEntry{
-			{MAC: net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}, Port: "vm1"},
-			{MAC: net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}, VLAN: 3, Port: "lan"},
+			{MAC: net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}, VLAN: 10, Port: "vm1"},
+			{MAC: net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}, VLAN: 7, Port: "vm2"},
+			{MAC: net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}, VLAN: 2, Port: "lan"},
 		},
 	}
 	if diff := cmp.Diff(want, got, ignoreWhere); diff != "" {
@@ -128,7 +133,7 @@ port = "lan"
 	if at := got.Ports[0].At("mac").String(); at != "f:7" {
 		t.Errorf("port.vm2.mac is at %s", at)
 	}
-	if at := got.Ports[1].At("mac").String(); at != "f:19" {
+	if at := got.Ports[1].At("mac").String(); at != "f:20" {
 		t.Errorf("port.vm1 begins at %s", at)
 	}
 }

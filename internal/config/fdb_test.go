@@ -1,0 +1,86 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+// A static entry without a VLAN is in that of its port's untagged frames. One that can never match
+// is warned of.
+func TestStaticEntriesVLAN(t *testing.T) {
+	const entry = "[[fdb]]\nmac = \"52:54:00:00:00:01\"\nport = \"a\"\n"
+	for _, tt := range []struct {
+		name, port, more string
+		vlan             uint16
+		warning          string
+	}{
+		{"plain", "", "", 0, ""},
+		{"access", "tag = 10\n", "", 10, ""},
+		{"native", "tag = 10\nvlan_mode = \"native-untagged\"\n", "", 10, ""},
+		{"trunk", "trunks = [5]\n", "", 0,
+			"f:4: fdb[0].vlan: the entry never matches: a is not in VLAN 0, in which it is because it names none"},
+		{"trunk of 0", "trunks = [0, 5]\n", "", 0, ""},
+		{"named, plain", "", "vlan = 7\n", 7, ""},
+		{"named 0", "", "vlan = 0\n", 0, ""},
+		{"named, access", "tag = 10\n", "vlan = 10\n", 10, ""},
+		{"named, another's", "tag = 10\n", "vlan = 11\n", 11,
+			"f:6: fdb[0].vlan: the entry never matches: a is not in VLAN 11"},
+		{"named 0, access", "tag = 10\n", "vlan = 0\n", 0, "f:6: fdb[0].vlan: the entry never matches: a is not in VLAN 0"},
+		{"named, native and list", "tag = 10\nvlan_mode = \"native-tagged\"\ntrunks = [5]\n", "vlan = 10\n", 10, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, doc := range []string{
+				"[port.a]\n" + tt.port + entry + tt.more,
+				entry + tt.more + "[uplink.a]\ninterface = \"x\"\n" + tt.port,
+			} {
+				cfg, errs := Parse("f", []byte(doc))
+				if len(errs) > 0 {
+					t.Fatal(errs)
+				}
+				if got := cfg.FDB[0].VLAN; got != tt.vlan {
+					t.Errorf("the entry is in VLAN %d, want %d", got, tt.vlan)
+				}
+				got := cfg.Warnings.Error()
+				_, text, _ := strings.Cut(got, ": ")
+				if _, want, _ := strings.Cut(tt.warning, ": "); text != want {
+					t.Errorf("warnings %q, want %q", got, tt.warning)
+				}
+			}
+		})
+	}
+}
+
+// An address is in one place only in each VLAN that a port carries.
+func TestAddressesTwice(t *testing.T) {
+	const m = "mac = \"52:54:00:00:00:01\"\n"
+	for _, tt := range []struct{ name, a, b, err string }{
+		{"all and all", "", "", "VLAN 0"},
+		{"all and one", "", "tag = 10\n", "VLAN 10"},
+		{"one and all", "tag = 10\n", "", "VLAN 10"},
+		{"list and one", "trunks = [5, 10]\n", "tag = 10\n", "VLAN 10"},
+		{"list and another", "trunks = [5, 10]\n", "tag = 11\n", ""},
+		{"list and list", "trunks = [5, 10]\n", "trunks = [6, 10]\n", "VLAN 10"},
+		{"native and its VLAN", "trunks = [5]\ntag = 7\nvlan_mode = \"native-tagged\"\n", "tag = 7\n", "VLAN 7"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, errs := Parse("f", []byte("[port.a]\n"+tt.a+m+"[port.b]\n"+tt.b+m))
+			if tt.err == "" && len(errs) > 0 || tt.err != "" && !strings.Contains(errs.Error(), "port.b.mac: 52:54:00:00:00:01 in "+tt.err) {
+				t.Errorf("two ports: %v, want %q", errs, tt.err)
+			}
+		})
+	}
+	for _, tt := range []struct{ name, a, vlan, err string }{
+		{"all", "", "vlan = 10\n", "VLAN 10"},
+		{"all, the port's own", "", "", "VLAN 0"},
+		{"access, the port's own", "tag = 10\n", "", "VLAN 10"},
+		{"list", "trunks = [5, 10]\n", "vlan = 10\n", "VLAN 10"},
+		{"list, another VLAN", "trunks = [5, 10]\n", "vlan = 11\n", ""},
+	} {
+		t.Run("static entry, "+tt.name, func(t *testing.T) {
+			_, errs := Parse("f", []byte("[port.a]\n"+tt.a+m+"[port.b]\n[[fdb]]\nport = \"a\"\n"+tt.vlan+m))
+			if tt.err == "" && len(errs) > 0 || tt.err != "" && !strings.Contains(errs.Error(), "fdb[0].mac: 52:54:00:00:00:01 in "+tt.err) {
+				t.Errorf("%v, want %q", errs, tt.err)
+			}
+		})
+	}
+}
