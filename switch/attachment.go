@@ -67,6 +67,7 @@ type portView struct {
 	cfg      PortConfig
 	vlan     vlanRule
 	local    []MAC // the host's own; see SetLocal
+	spare    []MAC
 }
 
 // pinned returns the addresses that are pinned to the port.
@@ -74,12 +75,7 @@ func (v *portView) pinned() []MAC { return slices.Concat(v.cfg.MACs, v.local) }
 
 // isLocal reports whether an address is one of the host's on the port.
 func (v *portView) isLocal(a addr) bool {
-	for _, m := range v.local {
-		if m.addr() == a {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(v.local, a.mac()) || slices.Contains(v.spare, a.mac())
 }
 
 // portSet is all ports as the data plane sees them at one moment. It is never
@@ -151,12 +147,19 @@ func (a *Attachment) Config() PortConfig {
 // Counters returns the port's counters.
 func (a *Attachment) Counters() *Counters { return a.Config().Counters }
 
+// Info describes the port.
+func (a *Attachment) Info() PortInfo {
+	a.sw.mu.Lock()
+	defer a.sw.mu.Unlock()
+	return a.info()
+}
+
 func (a *Attachment) info() PortInfo {
 	t := a.sw.fdb
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return PortInfo{
-		Config: a.view.cfg, Up: a.view.up, Local: slices.Clone(a.view.local),
+		Config: a.view.cfg, Up: a.view.up, Local: slices.Concat(a.view.local, a.view.spare),
 		Dynamic: a.fdb.dynamic.n, Static: a.fdb.static.n - a.fdb.twins,
 	}
 }

@@ -111,7 +111,7 @@ type changedPort struct {
 	fresh bool
 	view  *portView // as it will be
 
-	// For SetLocal: only the host's addresses change, to view.local.
+	// For SetLocal: only the host's addresses change, to view.local and view.spare.
 	onlyLocal bool
 }
 
@@ -228,7 +228,7 @@ func (x *transaction) names() map[string]*Attachment {
 		}
 		v := *was
 		if p.onlyLocal {
-			v.local = p.view.local
+			v.local, v.spare = p.view.local, p.view.spare
 		} else {
 			v.cfg, v.vlan = p.view.cfg, p.view.vlan
 		}
@@ -342,7 +342,7 @@ func (t *fdb) rewrite(plan *rewriting) error {
 		if _, kind, p := t.get(k); p != nil && kind != entryDynamic {
 			continue
 		}
-		if k.isEverywhere() {
+		if f.kind == entryPinned && k.isEverywhere() {
 			t.forgetLearned(k.addr().station())
 		}
 		if err := t.setStatic(k, f.port.fdb, f.kind); err != nil {

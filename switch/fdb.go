@@ -54,6 +54,10 @@ import (
 // port's untagged frames, in which most of its frames are, has an entry of the usual kind besides
 // (entryTwin), so that these are found at once.
 //
+// Addresses that are only said to be the host's (SetLocal) have an entry for every VLAN of another
+// kind (entrySpare). It answers for a destination that nothing else is known of, and does not keep
+// anybody from being learned.
+//
 // # Locking and memory model
 //
 // Readers (lookup, refresh) take no lock and may run on any number of
@@ -111,7 +115,7 @@ type fdb struct {
 	perm    permutation
 	clock   atomic.Uint32 // seconds; written by tick alone
 	ageing  uint32        // seconds
-	holds   atomic.Int32  // entries that hold an address in every VLAN; written with mu held
+	holds   atomic.Int32  // entries that are for every VLAN; written with mu held
 	size    int           // most entries
 
 	mu    sync.Mutex

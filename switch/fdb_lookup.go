@@ -68,8 +68,14 @@ func (t *fdb) holder(a addr) portID {
 // the address and the frames' VLAN.
 func (t *fdb) destination(a addr, h hash, now uint32) portID {
 	s, id := t.lookup(h)
-	if id == 0 || !t.live(s, now) {
-		return t.holder(a)
+	if id != 0 && t.live(s, now) {
+		return id
+	}
+	if t.holds.Load() == 0 {
+		return 0
+	}
+	if _, id = t.lookup(t.perm.hash(a.everywhere())); id == 0 {
+		_, id = t.lookup(t.perm.hash(a.spare()))
 	}
 	return id
 }

@@ -41,6 +41,14 @@ func (x *transaction) pin(plan *rewriting, v *portView, changed map[*fdbPort]boo
 			}
 		}
 	}
+	for _, m := range v.spare {
+		k := m.addr().spare()
+		_, _, owner := x.sw.fdb.get(k)
+		if f, ok := plan.want[k]; ok && f.port != v || owner != nil && !changed[owner] {
+			continue // two ports with the same can both do without
+		}
+		plan.want[k] = fixture{v, entrySpare}
+	}
 }
 
 func vlanName(k fdbKey) string {
@@ -71,6 +79,9 @@ func (plan *rewriting) taken(t *fdb, k fdbKey, v *portView, changed map[*fdbPort
 		if other(one) {
 			return one, true
 		}
+	}
+	if _, kind, owner := t.get(a.everywhere()); owner != nil && owner == v.fdb && kind == entryPinned {
+		return 0, false // the port has it already, so nobody has it in a single VLAN
 	}
 	for vlan := range uint16(maxVID + 1) {
 		one := makeKey(a, vlan)
@@ -156,32 +167,36 @@ func (t *fdb) pinnedIn(k fdbKey) bool {
 	return owner != nil && kind == entryPinned || t.holder(k.addr()) != 0
 }
 
-// SetLocal says which addresses the host itself has on the port's interface: they are pinned to the
-// port like PortConfig.MACs, until the next SetLocal. Frames to them that come in by the port have
-// reached the host's own stack already: they go nowhere else and count as DropHost.
+// SetLocal says which addresses the host itself has on the port's interface, until the next
+// SetLocal. Those in own are pinned to the port like PortConfig.MACs. Those in others are where
+// frames to them go that would be flooded otherwise; whoever sends from such an address is learned
+// as ever. Frames to either that come in by the port have reached the host's own stack already:
+// they go nowhere else and count as DropHost.
 //
-// An address that is pinned to another port is left out, in every VLAN. The error, which wraps
-// ErrAddressPinned or ErrTableFull, says which these are; SetLocal may be called again with the
-// same addresses. It does not wait for Deliver.
-func (a *Attachment) SetLocal(macs []MAC) error {
+// An address of own that is pinned to another port is left out, in every VLAN. The error, which
+// wraps ErrAddressPinned, ErrTableFull or ErrDetached, says which these are; SetLocal may be called
+// again with the same addresses. It does not wait for Deliver.
+func (a *Attachment) SetLocal(own, others []MAC) error {
 	a.sw.mu.Lock()
-	was, name := a.view.local, a.view.cfg.Name
+	was := *a.view
 	a.sw.mu.Unlock()
-	set := func(local []MAC) error {
+	stations := func(macs []MAC) []MAC {
+		return slices.DeleteFunc(slices.Clone(macs), func(m MAC) bool { return !m.IsUnicast() })
+	}
+	own, others = stations(own), stations(others)
+	set := func(local, spare []MAC) error {
 		x := &transaction{sw: a.sw, keepStatic: true}
-		x.ports = []*changedPort{{att: a, view: &portView{cfg: PortConfig{Name: name}, local: local}, onlyLocal: true}}
+		v := &portView{cfg: PortConfig{Name: was.cfg.Name}, local: local, spare: spare}
+		x.ports = []*changedPort{{att: a, view: v, onlyLocal: true}}
 		return x.commit()
 	}
-	var errs []error
-	local := slices.DeleteFunc(slices.Clone(was), func(m MAC) bool { return !slices.Contains(macs, m) })
-	if len(local) < len(was) {
-		errs = append(errs, set(local))
-	}
-	for _, m := range macs {
-		if slices.Contains(local, m) || !m.IsUnicast() {
+	local := slices.DeleteFunc(slices.Clone(was.local), func(m MAC) bool { return !slices.Contains(own, m) })
+	errs := []error{set(local, others)}
+	for _, m := range own {
+		if slices.Contains(local, m) {
 			continue
 		}
-		if err := set(append(slices.Clone(local), m)); err != nil {
+		if err := set(append(slices.Clone(local), m), others); err != nil {
 			errs = append(errs, err)
 		} else {
 			local = append(local, m)

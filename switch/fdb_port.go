@@ -61,6 +61,7 @@ const (
 	entryDynamic entryKind = iota // learned
 	entryStatic                   // added by AddStatic
 	entryPinned                   // from PortConfig.MACs, or local
+	entrySpare                    // local, and not pinned
 	entryTwin                     // of a pinned one for every VLAN, in the VLAN of untagged frames
 )
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	vswitch "vswitchd/switch"
 	"vswitchd/switch/vswitchtest"
@@ -18,7 +19,7 @@ func TestLocalAddresses(t *testing.T) {
 		l := newLab(t, vswitch.Config{})
 		up := l.add("up", func(c *vswitch.PortConfig) { c.Hairpin = hairpin })
 		l.addAll("vm1", "vm2")
-		if err := up.SetLocal([]vswitch.MAC{hostMAC}); err != nil {
+		if err := up.SetLocal([]vswitch.MAC{hostMAC}, nil); err != nil {
 			t.Fatal(err)
 		}
 		l.send("up", ether(hostMAC, macC, "1"), ether(hostMAC, macC, "2", tag(0, 9)))
@@ -33,7 +34,7 @@ func TestLocalAddresses(t *testing.T) {
 
 		// The interface gets another address.
 		other := vswitchtest.Station(0x41)
-		if err := up.SetLocal([]vswitch.MAC{other}); err != nil {
+		if err := up.SetLocal([]vswitch.MAC{other}, nil); err != nil {
 			t.Fatal(err)
 		}
 		l.send("up", ether(other, macC, "7"))
@@ -49,7 +50,7 @@ func TestLocalAddressesStay(t *testing.T) {
 	hostMAC := vswitchtest.Station(0x40)
 	l := newLab(t, vswitch.Config{})
 	up := l.add("up")
-	if err := up.SetLocal([]vswitch.MAC{hostMAC}); err != nil {
+	if err := up.SetLocal([]vswitch.MAC{hostMAC}, nil); err != nil {
 		t.Fatal(err)
 	}
 	cfg := up.Config()
@@ -77,7 +78,7 @@ func TestLocalAddressOfAGuest(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	up := l.add("up")
 	vm := l.add("vm", pinned(second))
-	err := up.SetLocal([]vswitch.MAC{hostMAC, second})
+	err := up.SetLocal([]vswitch.MAC{hostMAC, second}, nil)
 	if !errors.Is(err, vswitch.ErrAddressPinned) || !strings.Contains(err.Error(), second.String()) {
 		t.Errorf("got %v", err)
 	}
@@ -95,7 +96,7 @@ func TestLocalAddressOfAGuest(t *testing.T) {
 	if err := vm.Reconfigure(cfg); err != nil {
 		t.Fatal(err)
 	}
-	if err := up.SetLocal([]vswitch.MAC{hostMAC, second}); err != nil {
+	if err := up.SetLocal([]vswitch.MAC{hostMAC, second}, nil); err != nil {
 		t.Errorf("after the guest gave it up: %v", err)
 	}
 	l.wantWhere(second, 0, "up")
@@ -111,4 +112,48 @@ func (l *lab) info(port string) vswitch.PortInfo {
 	}
 	l.t.Fatalf("no port %s", port)
 	return vswitch.PortInfo{}
+}
+
+// What is only said to be the host's is not flooded, but yields to whoever sends from it, and to
+// whose it is by configuration.
+func TestOtherLocalAddresses(t *testing.T) {
+	child := vswitchtest.Station(0x50)
+	l := newLab(t, vswitch.Config{AgingTime: 60 * time.Second})
+	up := l.add("up")
+	l.addAll("vm1", "vm2")
+	if err := up.SetLocal(nil, []vswitch.MAC{child}); err != nil {
+		t.Fatal(err)
+	}
+	l.send("up", ether(child, macC, "1"), ether(child, macC, "2", tag(0, 9)))
+	l.want("from far to a macvlan of the host", got{})
+	l.drops("up", drops{"to-host": 2})
+	l.send("vm1", ether(child, macA, "3"))
+	l.want("from a guest", got{"up": "3"})
+	if e := l.s.FDB("up", vswitch.AnyVLAN); len(e) != 3 || e[1].MAC != child || !e[1].All || !e[1].Static || e[1].Pinned {
+		t.Errorf("FDB: %+v", e)
+	}
+
+	l.send("vm2", ether(broadcast, child, "4")) // it is a guest's after all
+	l.got()
+	l.events("vm2", events{"learned": 1})
+	l.send("up", ether(child, macC, "5"))
+	l.want("to the guest", got{"vm2": "5"})
+	l.advance(90 * time.Second)
+	l.send("up", ether(child, macC, "6"))
+	l.want("when the guest has been forgotten", got{})
+
+	cfg := l.ports["vm1"].Config()
+	cfg.MACs = []vswitch.MAC{child}
+	if err := l.ports["vm1"].Reconfigure(cfg); err != nil {
+		t.Fatal(err)
+	}
+	l.send("up", ether(child, macC, "7", tag(0, 9)))
+	l.want("to the guest whose address it is", got{"vm1": "7"})
+	if err := up.SetLocal(nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	l.s.Check(t)
+	if st := l.s.Stats(); st.Static != 1 {
+		t.Errorf("%+v", st)
+	}
 }

@@ -67,9 +67,13 @@ func makeKey(a addr, vlan uint16) fdbKey { return fdbKey(a)<<12 | fdbKey(vlan&0x
 // everywhere is the key of the entry that holds a station's address in every VLAN.
 func (a addr) everywhere() fdbKey { return makeKey(a|addrGroup, 0) }
 
+// spare is the key of the entry that says where frames go to a station that is known nowhere else.
+func (a addr) spare() fdbKey { return makeKey(a|addrGroup, 1) }
+
 // station is the address of a station that an entry is for.
 func (a addr) station() addr { return a &^ addrGroup }
 
+// isEverywhere reports whether an entry is for every VLAN.
 func (k fdbKey) isEverywhere() bool { return k.addr()&addrGroup != 0 }
 
 // addr is the address of the entry; with the group bit if the entry is for every VLAN.

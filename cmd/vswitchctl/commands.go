@@ -110,7 +110,10 @@ func (c *client) fdbShow() *cobra.Command {
 			if len(query) > 0 {
 				path += "?" + query.Encode()
 			}
-			return get(cmd, c, path, printFDB)
+			if err := get(cmd, c, path, printFDB); err != nil || c.json {
+				return err
+			}
+			return get(cmd, c, "/v1/switch", printFDBEvents)
 		},
 	}
 	cmd.Flags().StringVar(&port, "port", "", "only entries of this `port`")

@@ -24,6 +24,8 @@ func printPort(w io.Writer, p control.PortDetail) {
 		"queues", strconv.Itoa(p.Queues),
 		"mtu", unlessZero(p.MTU),
 		"mac", p.MAC,
+		"host macs", strings.Join(p.HostMACs, " "),
+		"fdb", fmt.Sprintf("%d learned, %d static", p.FDB.Dynamic, p.FDB.Static),
 		"vlan", vlanText(p.VLAN),
 		"flags", flagText(p.Flags),
 		"offloads", offloadText(&p.PortInfo),

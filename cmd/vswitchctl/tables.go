@@ -57,6 +57,7 @@ func printSwitch(w io.Writer, s control.SwitchInfo) {
 		"uptime", (time.Duration(s.UptimeS) * time.Second).String(),
 		"ports", portCount(s.Ports),
 		"fdb", fmt.Sprintf("%d of %d entries, aging %v", s.FDBEntries, s.FDBSize, time.Duration(s.MACAgingS)*time.Second),
+		"fdb events", eventText(s.FDBEvents),
 		"received", traffic(s.Totals.RxFrames, s.Totals.RxBytes),
 		"sent", traffic(s.Totals.TxFrames, s.Totals.TxBytes),
 		"dropped", frames(s.Totals.Drops.Total()),
@@ -161,6 +162,9 @@ func printCounters(w io.Writer, kind control.Kind, c control.Counters) {
 			pairs = append(pairs, "dropped, "+reason, frames(n))
 		}
 	}
+	if text := eventText(c.FDBEvents); text != "" {
+		pairs = append(pairs, "fdb events", text)
+	}
 	if kind == control.KindGuest {
 		pairs = append(pairs, "kicks", count(c.Kicks), "calls", count(c.Calls), "reconnects", count(c.Reconnects))
 		for _, reason := range slices.Sorted(maps.Keys(c.Resets)) {
@@ -177,9 +181,39 @@ func printFDB(w io.Writer, entries []control.FDBEntry) {
 		if e.Type == "dynamic" {
 			age = fmt.Sprintf("%d s", e.AgeS)
 		}
-		rows = append(rows, []string{e.MAC, strconv.Itoa(int(e.VLAN)), e.Port, e.Type, age})
+		vlan := strconv.Itoa(int(e.VLAN))
+		if e.All {
+			vlan = "all"
+		}
+		rows = append(rows, []string{e.MAC, vlan, e.Port, e.Type, age})
 	}
 	columns(w, []int{1, 4}, rows)
+}
+
+// printFDBEvents prints the line below the table of entries.
+func printFDBEvents(w io.Writer, s control.SwitchInfo) {
+	fmt.Fprintf(w, "\n%d of %d entries", s.FDBEntries, s.FDBSize)
+	if text := eventText(s.FDBEvents); text != "" {
+		fmt.Fprintf(w, "; since start: %s", text)
+	}
+	fmt.Fprintln(w)
+}
+
+// fdbEvents are the names of what is counted, in the order of an address's life.
+var fdbEvents = []string{
+	"learned", "moved", "flapped", "expired", "evicted", "static_claims", "limited", "contended", "full",
+}
+
+// eventText tells what happened to addresses, as far as anything has.
+func eventText(t control.Tally) string {
+	var parts []string
+	names := append(slices.Clone(fdbEvents), slices.Sorted(maps.Keys(t))...) // a newer vswitchd may have more
+	for i, name := range names {
+		if n := t[name]; n > 0 && slices.Index(names, name) == i {
+			parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+count(n))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 func printStats(w io.Writer, stats []control.PortStats) {

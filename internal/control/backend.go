@@ -36,8 +36,8 @@ type FDBFilter struct {
 }
 
 // Match reports whether the filter lets an entry through.
-func (f FDBFilter) Match(port string, vlan uint16) bool {
-	return (f.Port == "" || f.Port == port) && (f.VLAN < 0 || f.VLAN == int(vlan))
+func (f FDBFilter) Match(e *FDBEntry) bool {
+	return (f.Port == "" || f.Port == e.Port) && (f.VLAN < 0 || e.All || f.VLAN == int(e.VLAN))
 }
 
 // ErrNotFound says that there is no port of that name.

@@ -19,6 +19,9 @@ func (c *Counters) add(d *Counters) {
 	for reason, n := range d.Drops {
 		c.Drops[reason] += n
 	}
+	for event, n := range d.FDBEvents {
+		c.FDBEvents[event] += n
+	}
 	for reason, n := range d.Resets {
 		c.Resets[reason] += n
 	}

@@ -9,6 +9,7 @@ type SwitchStatus struct {
 	FDBEntries int          `json:"fdb_entries"` // dynamic and static
 	FDBSize    int          `json:"fdb_size"`    // most entries it can hold
 	MACAgingS  int64        `json:"mac_aging_s"` // whole seconds
+	FDBEvents  Tally        `json:"fdb_events"`  // what happened to addresses, at all ports together; those that are 0 are there
 	Workers    List[Worker] `json:"workers"`
 }
 
@@ -68,8 +69,16 @@ type PortInfo struct {
 	MAC              string       `json:"mac,omitempty"`       // pinned address
 	VLAN             VLAN         `json:"vlan"`
 	Flags            Flags        `json:"flags"`
+	HostMACs         List[string] `json:"host_macs"`            // of an uplink: the host's own addresses on the interface, pinned too
+	FDB              FDBCount     `json:"fdb"`                  // entries that the port has now
 	LastError        string       `json:"last_error,omitempty"` // why the port was last reset, or does not work
 	Counters         Counters     `json:"counters"`
+}
+
+// FDBCount says how many entries a port has in the FDB.
+type FDBCount struct {
+	Dynamic int `json:"dynamic"` // learned
+	Static  int `json:"static"`  // pinned ones included
 }
 
 // VLAN is a port's VLAN set-up.
@@ -104,6 +113,7 @@ type Counters struct {
 	Kicks      uint64 `json:"kicks"`      // notifications from the guest
 	Calls      uint64 `json:"calls"`      // notifications to the guest
 	Reconnects uint64 `json:"reconnects"` // times a front-end came, the first not counted
+	FDBEvents  Tally  `json:"fdb_events"` // what happened to addresses of the port; those that are 0 are there
 	Resets     Tally  `json:"resets"`     // times a front-end did not leave in order
 }
 
@@ -111,6 +121,7 @@ type Counters struct {
 type FDBEntry struct {
 	MAC  string `json:"mac"` // lower case, with colons
 	VLAN uint16 `json:"vlan"`
+	All  bool   `json:"all_vlans"` // in every VLAN; VLAN is that of the port's untagged frames
 	Port string `json:"port"`
 	Type string `json:"type"`  // "dynamic" or "static"
 	AgeS int64  `json:"age_s"` // whole seconds since it was last seen; 0 for static entries

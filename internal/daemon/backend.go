@@ -24,6 +24,7 @@ func (b backend) Switch() control.SwitchStatus {
 		FDBEntries: fdb.Entries,
 		FDBSize:    fdb.TableSize,
 		MACAgingS:  int64(fdb.AgingTime.Seconds()),
+		FDBEvents:  b.d.sw.FDBEvents().ByName(),
 	}
 	for _, w := range b.d.pool.Stats() {
 		st.Workers = append(st.Workers, control.Worker{
@@ -80,6 +81,7 @@ func (b backend) FDB(f control.FDBFilter) []control.FDBEntry {
 		entry := control.FDBEntry{
 			MAC:  net.HardwareAddr(e.MAC[:]).String(),
 			VLAN: e.VLAN,
+			All:  e.All,
 			Port: e.Port,
 			Type: "dynamic",
 			AgeS: int64(e.Age.Seconds()),
@@ -99,6 +101,17 @@ func countersInfo(c *vswitch.Counters) control.Counters {
 		TxFrames: c.TxFrames.Load(),
 		TxBytes:  c.TxBytes.Load(),
 		Drops:    c.DropsByName(),
+
+		FDBEvents: c.FDB().ByName(),
+	}
+}
+
+// describe adds what the switch knows of a port.
+func describe(info *control.PortInfo, a *vswitch.Attachment) {
+	p := a.Info()
+	info.FDB = control.FDBCount{Dynamic: p.Dynamic, Static: p.Static}
+	for _, m := range p.Local {
+		info.HostMACs = append(info.HostMACs, m.String())
 	}
 }
 

@@ -145,8 +145,13 @@ func (d *Daemon) open(s setting) (port, error) {
 // programs do. It returns why, unless the front-end just closed the connection.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.log.Info("switch is running", "ports", len(d.snapshot()), "workers", len(d.pool.Stats()))
+	tick := time.NewTicker(conflictCheck)
+	defer tick.Stop()
+	conflicts := &conflictLog{log: d.log, told: make(map[conflictKey]*conflictState)}
 	for {
 		select {
+		case now := <-tick.C:
+			conflicts.tell(now, d.sw.Conflicts())
 		case <-ctx.Done():
 			d.close()
 			d.log.Info("switch has stopped")

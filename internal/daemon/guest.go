@@ -259,6 +259,7 @@ func (g *guest) info() control.PortInfo {
 		info.Offloads = append(info.Offloads, string(o))
 	}
 	info.MTU = st.MTU
+	describe(&info, g.dev.Attachment())
 	info.Counters.Kicks, info.Counters.Calls = g.dev.Notifications()
 	info.Counters.Resets = maps.Clone(g.resets)
 	if g.sessions > 1 {

@@ -95,6 +95,7 @@ func (p *uplinkPort) info() control.PortInfo {
 		LastError: st.Err,
 		Counters:  countersInfo(p.counters),
 	}
+	describe(&info, p.att)
 	switch st.State {
 	case uplink.StateUp:
 		info.State = control.StateRunning

@@ -82,6 +82,10 @@ var (
 	reconnects = desc("port_reconnects_total", "Front-ends that connected to the port, the first not counted.", "port")
 	resets     = desc("port_resets_total", "Times that a front-end did not leave the port in order.", "port", "reason")
 	fdbEntries = desc("fdb_entries", "Dynamic and static entries of the FDB.")
+	fdbSize    = desc("fdb_size", "Most entries that the FDB can have.")
+	fdbEvents  = desc("fdb_events_total", "What happened to addresses in the FDB, at all ports together.", "event")
+	portEvents = desc("port_fdb_events_total", "What happened to addresses of the port in the FDB.", "port", "event")
+	portFDB    = desc("port_fdb_entries", "Entries that the port has in the FDB.", "port", "type")
 	buildInfo  = desc("build_info", "1, with what vswitchd was built from and for as labels.", "version", "goversion", "goos", "goarch")
 	busy       = desc("worker_busy_seconds_total", "Time that the worker spent in rounds that found frames.", "worker")
 	wakeups    = desc("worker_wakeups_total", "Times that the worker woke from sleep.", "worker")
@@ -93,7 +97,8 @@ var (
 // Describe implements prometheus.Collector.
 func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		rxFrames, rxBytes, txFrames, txBytes, drops, up, reconnects, resets, fdbEntries,
+		rxFrames, rxBytes, txFrames, txBytes, drops, up, reconnects, resets,
+		fdbEntries, fdbSize, fdbEvents, portEvents, portFDB,
 		buildInfo, busy, wakeups, worked, sources, moved,
 	} {
 		ch <- d
@@ -125,6 +130,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	status := c.backend.Switch()
 	gauge(buildInfo, 1, status.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	gauge(fdbEntries, float64(status.FDBEntries))
+	gauge(fdbSize, float64(status.FDBSize))
+	for event, times := range status.FDBEvents {
+		counter(fdbEvents, float64(times), event)
+	}
 	for i, w := range status.Workers {
 		counter(busy, w.BusyS, strconv.Itoa(i))
 		counter(wakeups, float64(w.Wakeups), strconv.Itoa(i))
@@ -142,6 +151,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		known := c.backend.Reasons(p.Kind)
 		tally(drops, n.Drops, known.Drops, p.Name)
 		tally(resets, n.Resets, known.Resets, p.Name)
+		for event, times := range n.FDBEvents {
+			counter(portEvents, float64(times), p.Name, event)
+		}
+		gauge(portFDB, float64(p.FDB.Dynamic), p.Name, "dynamic")
+		gauge(portFDB, float64(p.FDB.Static), p.Name, "static")
 		state := 0.0
 		if p.State == control.StateRunning {
 			state = 1

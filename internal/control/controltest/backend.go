@@ -46,11 +46,19 @@ func (b *Backend) Reasons(k control.Kind) control.Reasons {
 func (b *Backend) FDB(f control.FDBFilter) []control.FDBEntry {
 	var entries []control.FDBEntry
 	for _, e := range b.Entries {
-		if f.Match(e.Port, e.VLAN) {
+		if f.Match(&e) {
 			entries = append(entries, e)
 		}
 	}
 	return entries
+}
+
+// events are counts of what happened in the FDB, with all names.
+func events(learned, moved, flapped uint64) control.Tally {
+	return control.Tally{
+		"learned": learned, "moved": moved, "flapped": flapped, "expired": 0, "evicted": 0,
+		"static_claims": 0, "limited": 0, "contended": 0, "full": 0,
+	}
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -62,6 +70,7 @@ func Sample() *Backend {
 	return &Backend{
 		Status: control.SwitchStatus{
 			Version: "1.2.3", UptimeS: 93784, FDBEntries: 3, FDBSize: 8192, MACAgingS: 300,
+			FDBEvents: events(12, 5, 4),
 			Workers: []control.Worker{
 				{CPU: 1, BusyRatio: 0.0625, BusyS: 5861.5, Frames: 123456, Wakeups: 789},
 				{CPU: -1},
@@ -71,7 +80,10 @@ func Sample() *Backend {
 			{PortInfo: control.PortInfo{
 				Name: "lan", Kind: control.KindUplink, State: control.StateRunning, Interface: "eth1",
 				Queues: 1, MTU: 1500, VLAN: control.VLAN{Mode: "native-untagged", Tag: 1, Trunks: []uint16{2, 3}}, Flags: flags,
-				Counters: control.Counters{RxFrames: 1000, RxBytes: 64000, TxFrames: 2000, TxBytes: 3028000},
+				HostMACs: []string{"52:54:00:00:00:fe"}, FDB: control.FDBCount{Dynamic: 2, Static: 1},
+				Counters: control.Counters{
+					RxFrames: 1000, RxBytes: 64000, TxFrames: 2000, TxBytes: 3028000, FDBEvents: events(10, 4, 4),
+				},
 			}},
 			{
 				PortInfo: control.PortInfo{
