@@ -22,7 +22,7 @@ help: ## Say what there is to make
 tools: ## Get Go, if it is not there
 	@scripts/install-tools.sh
 
-lab: tools ## Get what the end-to-end tests and the demo need: QEMU, a guest, DPDK's testpmd (as root)
+lab: tools ## Get what the end-to-end tests and the demo need: QEMU, a guest, User Mode Linux, DPDK's testpmd (as root)
 	@scripts/install-lab.sh
 	@test/guest/build-image
 	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -o build/guestctl ./test/guest/guestctl
@@ -54,7 +54,7 @@ fuzz-short: tools ## Each fuzz target for FUZZTIME (5000x)
 		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
 	done
 
-e2e: lab build ## End-to-end tests with QEMU guests and DPDK's virtio-user (as root)
+e2e: lab build ## End-to-end tests with guests in QEMU and User Mode Linux, and DPDK's virtio-user (as root)
 	go test -tags e2e -count=1 -p 1 -timeout 30m ./switch ./test/... ./bench/...
 
 e2e-long: lab build ## As e2e, with what takes long: every QEMU option, memory hot-plug, 50 kills, client mode (as root)

@@ -4,6 +4,7 @@
 #   build/lab/qemu-10       runs QEMU 10 or newer
 #   build/lab/qemu-7.2      runs QEMU 7.2, on Debian 12
 #   build/lab/dpdk-testpmd  runs DPDK's traffic generator with its virtio-user and vhost drivers
+#   build/lab/linux.uml     User Mode Linux, on amd64; its modules are in build/lab/tree/linux.uml
 #   build/kernel            a Debian cloud kernel, unpacked
 
 . "$(dirname "$0")/lib.sh"
@@ -107,6 +108,20 @@ wrap_testpmd() { wrap_dpdk "$LAB/dpdk-testpmd" tree/dpdk-testpmd usr/bin/dpdk-te
 
 testpmd_runs() { [[ $("$1" --help 2>&1) == *"EAL common options"* ]]; }
 
+# link_uml: Debian's User Mode Linux needs nothing but the C library.
+link_uml() {
+	local run=$LAB/linux.uml tree=$LAB/tree/linux.uml
+	uml_runs "$run" && return
+	lock
+	rm -f "$run"
+	private_apt
+	unpack_only "$tree" user-mode-linux
+	ln -s "tree/linux.uml/usr/bin/linux.uml" "$run"
+	uml_runs "$run" || die "the unpacked User Mode Linux does not run: $("$run" --version 2>&1)"
+}
+
+uml_runs() { [[ $("$1" --version 2>&1) =~ ^[0-9]+\. ]]; }
+
 # unpack_kernel: the release's own kernel where it is 6.12 or newer, else that of the backports.
 unpack_kernel() {
 	compgen -G "$BUILD/kernel/boot/vmlinuz-*" >/dev/null && return
@@ -131,3 +146,5 @@ link_qemu qemu-10 '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer, neither i
 [ "$(. /etc/os-release && echo "${VERSION_ID:-}")" != 12 ] || link_qemu qemu-7.2 '7\.2' || die "no QEMU 7.2 in Debian's sources"
 unpack_kernel
 link_testpmd
+# A port of Linux to its own system calls, which there is for this architecture.
+[ "$(dpkg --print-architecture)" != amd64 ] || link_uml

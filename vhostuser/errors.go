@@ -12,9 +12,9 @@ var (
 	// as it does when it exits. Nothing is wrong.
 	ErrDisconnected = errors.New("front-end disconnected")
 
-	// ErrDied is ErrDisconnected of a front-end whose rings were started. One that
-	// leaves in order stops them first, by GET_VRING_BASE or a reset; one that
-	// crashes, or is killed, cannot.
+	// ErrDied is ErrDisconnected of a front-end of which a ring was started and enabled.
+	// One that leaves in order stops or disables its rings first; one that crashes, or
+	// is killed, cannot.
 	ErrDied = fmt.Errorf("%w while its rings were running", ErrDisconnected)
 
 	// ErrTruncated: the connection ended within a message.

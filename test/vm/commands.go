@@ -88,6 +88,14 @@ func (vm *VM) Rebind(ctx context.Context) error {
 	return vm.WaitAddresses(ctx)
 }
 
+// Reload takes the driver out of the guest's kernel and loads it again, and returns when eth0 has its addresses again.
+func (vm *VM) Reload(ctx context.Context) error {
+	if _, err := vm.Output(ctx, "rmmod virtio_net && test ! -e /sys/class/net/eth0 && insmod /lib/modules/*-virtio_net.ko"); err != nil {
+		return err
+	}
+	return vm.WaitAddresses(ctx)
+}
+
 // WaitAddresses returns when eth0 has the addresses of Config.IPs: after it was plugged in, for one.
 func (vm *VM) WaitAddresses(ctx context.Context) error {
 	var have strings.Builder

@@ -129,6 +129,12 @@ func (c Config) KernelParams() string {
 		"console=ttyS0", "quiet", "panic=-1", "mitigations=off", "cryptomgr.notests", "init_on_alloc=0",
 		"initcall_blacklist=jent_mod_init,crypto_kdf108_init,load_system_certificate_list,bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init",
 	}
+	return strings.Join(append(params, c.guestParams()...), " ")
+}
+
+// guestParams are the kernel's parameters that the guest's agent reads.
+func (c *Config) guestParams() []string {
+	var params []string
 	if len(c.IPs) > 0 {
 		params = append(params, guest.ParamIP+"="+strings.Join(c.IPs, ","))
 	}
@@ -138,7 +144,7 @@ func (c Config) KernelParams() string {
 	if c.IperfServer {
 		params = append(params, guest.ParamIperf+"=1")
 	}
-	return strings.Join(params, " ")
+	return params
 }
 
 func (c *Config) nicArgs(accel string) []string {

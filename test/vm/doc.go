@@ -1,4 +1,4 @@
-// Package vm boots and drives QEMU guests for tests and demos.
+// Package vm boots and drives QEMU guests for tests and demos. [UML] has a guest run in User Mode Linux instead.
 //
 // A guest is the image of package guest: a Linux with an agent that runs commands. [Start] builds the image if its
 // parts have changed, boots a guest with one virtio-net device, by default on a vhost-user socket, and returns when the

@@ -34,11 +34,17 @@ func Versions() ([]QEMU, error) {
 	return present, nil
 }
 
-func (q QEMU) path() (string, error) {
-	if q == "" {
-		q = QEMU10
+func (q QEMU) path() (string, error) { return Tool(q.tool()) }
+
+// tool is the name of the program in build/lab.
+func (q QEMU) tool() string {
+	switch q {
+	case "":
+		return "qemu-" + string(QEMU10)
+	case UML:
+		return "linux.uml"
 	}
-	return Tool("qemu-" + string(q))
+	return "qemu-" + string(q)
 }
 
 // Tool returns the path of a program that make lab provides in build/lab, such as dpdk-testpmd.
@@ -71,8 +77,8 @@ func Root() (string, error) {
 	}
 }
 
-// An image is the guest's kernel and its initramfs.
-type image struct{ kernel, initramfs string }
+// An image is the guest's kernel and its initramfs; of a guest in User Mode Linux, what starts it and its initramfs.
+type image struct{ kernel, initramfs, umlexec, umlInitramfs string }
 
 // buildImage builds the guest, once in this process; the script does nothing when it is up to date.
 var buildImage = sync.OnceValues(func() (image, error) {
@@ -84,7 +90,10 @@ var buildImage = sync.OnceValues(func() (image, error) {
 		return image{}, fmt.Errorf("build the guest image: %w: %s", err, bytes.TrimSpace(out))
 	}
 	dir := filepath.Join(root, "build/guest")
-	return image{kernel: filepath.Join(dir, "kernel"), initramfs: filepath.Join(dir, "initramfs")}, nil
+	return image{
+		kernel: filepath.Join(dir, "kernel"), initramfs: filepath.Join(dir, "initramfs"),
+		umlexec: filepath.Join(dir, "umlexec"), umlInitramfs: filepath.Join(dir, "uml-initramfs"),
+	}, nil
 })
 
 // BuildImage builds the guest's kernel and initramfs, build/guest/kernel and build/guest/initramfs, for a guest that is started

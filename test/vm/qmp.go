@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -20,6 +21,9 @@ type Event struct {
 // Execute runs a command of QEMU's monitor, such as quit, system_reset or device_add, and returns what it returns. arguments
 // is anything that marshals to a JSON object, or nil.
 func (vm *VM) Execute(ctx context.Context, command string, arguments any) (json.RawMessage, error) {
+	if vm.qmp == nil {
+		return nil, fmt.Errorf("guest %s: %s: %w", vm.Config.Name, command, errNoMonitor)
+	}
 	value, err := vm.qmp.execute(ctx, command, arguments)
 	if err != nil {
 		return nil, fmt.Errorf("guest %s: %s: %w", vm.Config.Name, command, err)
@@ -30,12 +34,17 @@ func (vm *VM) Execute(ctx context.Context, command string, arguments any) (json.
 // WaitEvent returns the oldest event of one of these names since the guest's start that was not returned before, and waits for it
 // if need be. It forgets the events before that one.
 func (vm *VM) WaitEvent(ctx context.Context, names ...string) (Event, error) {
+	if vm.qmp == nil {
+		return Event{}, fmt.Errorf("guest %s: wait for event %s: %w", vm.Config.Name, strings.Join(names, " or "), errNoMonitor)
+	}
 	event, err := vm.qmp.waitEvent(ctx, names)
 	if err != nil {
 		return event, fmt.Errorf("guest %s: wait for event %s: %w", vm.Config.Name, strings.Join(names, " or "), err)
 	}
 	return event, nil
 }
+
+var errNoMonitor = errors.New("it does not run in QEMU, and has no monitor")
 
 // A qmp is a connection to QEMU's monitor, see docs/interop/qmp-spec.rst in QEMU.
 type qmp struct {

@@ -16,7 +16,7 @@ import (
 	"vswitchd/test/child"
 )
 
-// A VM is a QEMU process and the guest in it. Its methods may be called at the same time.
+// A VM is a QEMU process, or User Mode Linux's, and the guest in it. Its methods may be called at the same time.
 type VM struct {
 	Config Config // with its defaults filled in
 
@@ -71,6 +71,9 @@ func StartAll(t testing.TB, configs ...Config) []*VM {
 // Launch starts QEMU and returns when its monitor answers; the guest may still be booting, see [VM.WaitReady]. ctx bounds
 // the start only. Whoever launches a guest must Close it.
 func Launch(ctx context.Context, config Config) (*VM, error) {
+	if config.QEMU == UML {
+		return launch(ctx, config, "")
+	}
 	accel, err := Accel(ctx)
 	if err != nil {
 		return nil, err
@@ -98,11 +101,27 @@ func launch(ctx context.Context, config Config, accel string) (vm *VM, err error
 		return nil, err
 	}
 	vm = &VM{Config: config, dir: dir}
-	if err := vm.startProcess(config.command(program, dir, accel, img)); err != nil {
+	connect := vm.connect
+	var cmd *exec.Cmd
+	if config.QEMU == UML {
+		var agent net.Conn
+		if cmd, agent, err = config.umlCommand(program, dir, img); err != nil {
+			os.RemoveAll(dir)
+			return nil, err
+		}
+		defer closeInherited(cmd)
+		vm.agent, connect = newAgent(agent), func(context.Context) error { return nil }
+	} else {
+		cmd = config.command(program, dir, accel, img)
+	}
+	if err := vm.startProcess(cmd); err != nil {
+		if vm.agent != nil {
+			vm.agent.Close()
+		}
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	if err := vm.connect(ctx); err != nil {
+	if err := connect(ctx); err != nil {
 		err = fmt.Errorf("%w\n%s", err, vm.stderr())
 		vm.Close()
 		return nil, err

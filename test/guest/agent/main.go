@@ -5,7 +5,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -36,12 +38,6 @@ func run() error {
 	os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
 	os.Setenv("HOME", "/")
 
-	// Before any interface exists, so that each inherits it: addresses are usable at once, and none comes from elsewhere.
-	for _, key := range []string{"accept_dad", "accept_ra"} {
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/"+key, []byte("0"), 0); err != nil {
-			return err
-		}
-	}
 	configured, err := watchLinks(params)
 	if err != nil {
 		return fmt.Errorf("watch links: %w", err)
@@ -105,6 +101,18 @@ func kernelParams() (map[string]string, error) {
 	return params, nil
 }
 
+// quietIPv6 makes the addresses of interfaces to come usable at once, and has none come from elsewhere. Where IPv6 is a module
+// that is not loaded yet, it does nothing.
+func quietIPv6() error {
+	for _, key := range []string{"accept_dad", "accept_ra"} {
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/default/"+key, []byte("0"), 0)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // loadModules loads the modules in dir, in the order of their names: build-image numbers them so that each comes after those
 // it needs.
 func loadModules(dir string) error {
@@ -113,6 +121,10 @@ func loadModules(dir string) error {
 		return err
 	}
 	for _, entry := range entries {
+		// Before the one that brings an interface, which inherits it.
+		if err := quietIPv6(); err != nil {
+			return err
+		}
 		file, err := os.Open(dir + "/" + entry.Name())
 		if err != nil {
 			return err
