@@ -194,7 +194,7 @@ func (a *Attachment) SetUp(up bool) {
 // Reconfigure replaces the port's configuration, with Apply; its counters stay the same if
 // cfg.Counters is nil. If there is an error, nothing is changed.
 func (a *Attachment) Reconfigure(cfg PortConfig) error {
-	_, err := a.sw.Apply(&Change{Reconfigure: []Reconfiguration{{a, cfg}}, KeepStatic: true})
+	_, err := a.sw.Apply(&Change{Reconfigure: []Reconfiguration{{Attachment: a, Config: cfg}}, KeepStatic: true})
 	return err
 }
 

@@ -20,10 +20,12 @@ type Change struct {
 }
 
 // A Reconfiguration is what a port that stays is to be from now on: its name may be another one.
-// Its counters stay the same if Config.Counters is nil.
+// Its counters stay the same if Config.Counters is nil, and what frames are sent by stays the same
+// if Port is nil.
 type Reconfiguration struct {
 	Attachment *Attachment
 	Config     PortConfig
+	Port       Port
 }
 
 // A NewPort is a port to be attached.
@@ -128,7 +130,7 @@ func (x *transaction) check(c *Change) {
 		if cfg, rule, err := checkPort(r.Config); err != nil {
 			x.refuse(r.Config.Name, err)
 		} else {
-			x.ports = append(x.ports, &changedPort{att: r.Attachment, view: &portView{cfg: cfg, vlan: rule}})
+			x.ports = append(x.ports, &changedPort{att: r.Attachment, view: &portView{cfg: cfg, vlan: rule, port: r.Port}})
 		}
 	}
 	for _, n := range c.Attach {
@@ -231,6 +233,9 @@ func (x *transaction) names() map[string]*Attachment {
 			v.local, v.spare = p.view.local, p.view.spare
 		} else {
 			v.cfg, v.vlan = p.view.cfg, p.view.vlan
+			if p.view.port != nil {
+				v.port = p.view.port
+			}
 		}
 		if v.cfg.Counters == nil {
 			v.cfg.Counters = was.cfg.Counters

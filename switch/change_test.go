@@ -92,7 +92,10 @@ func TestApplyRefusesAsAWhole(t *testing.T) {
 			c.Attach = append(c.Attach, vswitch.NewPort{Config: named("d", m1), Port: rec})
 		}, []error{vswitch.ErrAddressPinned}},
 		{"an address that is pinned twice", func(l *lab, c *vswitch.Change) {
-			c.Reconfigure = []vswitch.Reconfiguration{{l.ports["b"].Attachment, named("b", m2)}, {l.ports["c"].Attachment, named("c", m2)}}
+			c.Reconfigure = []vswitch.Reconfiguration{
+				{Attachment: l.ports["b"].Attachment, Config: named("b", m2)},
+				{Attachment: l.ports["c"].Attachment, Config: named("c", m2)},
+			}
 		}, []error{vswitch.ErrAddressPinned}},
 		{"a static entry of a pinned address", func(l *lab, c *vswitch.Change) {
 			c.Static = []vswitch.StaticEntry{{MAC: m1, Port: "b"}}
@@ -102,7 +105,7 @@ func TestApplyRefusesAsAWhole(t *testing.T) {
 		}, []error{vswitch.ErrNoPort}},
 		{"a port that is gone", func(l *lab, c *vswitch.Change) {
 			c.Detach = []*vswitch.Attachment{l.ports["b"].Attachment}
-			c.Reconfigure = []vswitch.Reconfiguration{{l.ports["b"].Attachment, named("b")}}
+			c.Reconfigure = []vswitch.Reconfiguration{{Attachment: l.ports["b"].Attachment, Config: named("b")}}
 		}, []error{vswitch.ErrDetached}},
 		{"more than the table holds", func(l *lab, c *vswitch.Change) {
 			for i := range 10 {

@@ -58,3 +58,11 @@ func (s *Interfaces) release(u *Uplink) {
 		}
 	}
 }
+
+// Rename changes Config.Name.
+func (u *Uplink) Rename(name string) {
+	s := u.cfg.Interfaces
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u.cfg.Name = name
+}

@@ -34,7 +34,7 @@ type Config struct {
 	Promiscuous bool   // receive frames to any address, not only the interface's own
 	RingSize    int    // bytes of the receive ring, approximately; 0: DefaultRingSize
 	Counters    *vswitch.Counters
-	Logger      hclog.Logger // nil: no logging
+	Logger      hclog.Logger // which says what port this is; nil: no logging
 
 	// Interfaces keeps uplinks off each other's interfaces. Nil: there are no others.
 	Interfaces *Interfaces
@@ -113,7 +113,7 @@ func Open(cfg Config) (*Uplink, error) {
 	}
 	u := &Uplink{
 		cfg:       cfg,
-		log:       cfg.Logger.With("port", cfg.Name, "interface", cfg.Interface),
+		log:       cfg.Logger.With("interface", cfg.Interface),
 		uso:       kernelTakesUSO(),
 		quit:      make(chan struct{}),
 		wake:      make(chan struct{}, 1),

@@ -138,16 +138,7 @@ func listen(path string, o ListenOptions) (_ *Listener, err error) {
 	if err := unix.Lstat(path, &st); err != nil {
 		return nil, err
 	}
-	if o.Chown {
-		if err := os.Lchown(path, o.UID, o.GID); err != nil {
-			return nil, err
-		}
-	}
-	mode := o.Mode
-	if mode == 0 {
-		mode = 0o600
-	}
-	if err := os.Chmod(path, mode.Perm()); err != nil {
+	if err := admit(path, o); err != nil {
 		return nil, err
 	}
 	if err := unix.Listen(fd, 8); err != nil {
@@ -165,6 +156,44 @@ func newListener(fd int, path string, id fileID) *Listener {
 		panic(err) // f is nil
 	}
 	return &Listener{file: f, raw: raw, path: path, id: id}
+}
+
+// SetAccess gives the socket's file another owner and other permissions, of which it returns the
+// present ones, for another call. What it cannot do, it leaves as it was.
+func (l *Listener) SetAccess(o ListenOptions) (was ListenOptions, err error) {
+	if l.path == "" {
+		return ListenOptions{}, errors.New("the socket was passed in")
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(l.path, &st); err != nil {
+		return ListenOptions{}, fmt.Errorf("%s: %w", l.path, err)
+	}
+	if l.id != (fileID{st.Dev, st.Ino}) {
+		return ListenOptions{}, fmt.Errorf("%s: %w", l.path, errReplaced)
+	}
+	was = ListenOptions{Mode: fs.FileMode(st.Mode).Perm(), Chown: true, UID: int(st.Uid), GID: int(st.Gid)}
+	if err := admit(l.path, o); err != nil {
+		_ = admit(l.path, was)
+		return ListenOptions{}, err
+	}
+	return was, nil
+}
+
+// errReplaced: somebody has put another file into the place of a socket.
+var errReplaced = errors.New("is not the socket that was made here")
+
+// admit sets owner and permissions of a socket's file.
+func admit(path string, o ListenOptions) error {
+	if o.Chown {
+		if err := os.Lchown(path, o.UID, o.GID); err != nil {
+			return err
+		}
+	}
+	mode := o.Mode
+	if mode == 0 {
+		mode = 0o600
+	}
+	return os.Chmod(path, mode.Perm())
 }
 
 // Connect waits for the next front-end, or until ctx is done.

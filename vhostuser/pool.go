@@ -161,6 +161,16 @@ func (a *Account) SetMemory(bytes uint64) {
 	a.pool.assure()
 }
 
+// SetVrings changes Limits.Vrings. No session may be using the Account.
+func (a *Account) SetVrings(n int) {
+	a.pool.mu.Lock()
+	defer a.pool.mu.Unlock()
+	if n != a.limits.Vrings {
+		a.limits.Vrings = n
+		a.pool.assure()
+	}
+}
+
 // wants returns what the Account can come to use at most.
 func (a *Account) wants() amount {
 	slots := uint64(virtqueue.MaxRegions)

@@ -44,6 +44,8 @@ type Switch struct {
 	Poll        Poll
 	SocketDir   string // where ports' sockets are made by default
 	PortSockets Access // of ports' sockets, by default
+
+	where where
 }
 
 // Poll is how long a worker without work polls before it sleeps.
@@ -193,6 +195,9 @@ func defaults() *Config {
 func defaultBridging() Bridging {
 	return Bridging{Learning: true, Flood: true, McastFlood: true, BcastFlood: true}
 }
+
+// At returns where a key of [switch] was set, or where that table begins; see Port.At.
+func (s *Switch) At(key string) Pos { return s.where.at(key) }
 
 // At returns where the file or the flags set a key of this port, or where the
 // port itself begins.

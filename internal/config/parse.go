@@ -64,6 +64,7 @@ func Parse(name string, data []byte) (*Config, Errors) {
 // parse returns a configuration even where it has errors, unless they are of syntax.
 func parse(name string, data []byte, flags Flags) (*Config, Errors) {
 	p := parser{file: name, cfg: defaults()}
+	p.cfg.Switch.where = where{path: "switch", pos: Pos{File: name}}
 	doc, err := p.decode(data)
 	if err != nil {
 		return nil, Errors{syntaxError(name, data, err)}

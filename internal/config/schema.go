@@ -121,6 +121,7 @@ func (p *parser) controlTable(t *table) {
 
 func (p *parser) switchTable(t *table) {
 	s := &p.cfg.Switch
+	s.where = t.where()
 	if !t.read(slices.Concat([]key{
 		{"mac_aging_time", duration(&s.MACAging, time.Second, 24*time.Hour)},
 		{"mac_table_size", integer(&s.MACTable, 10, 1<<20)},

@@ -1,239 +1,255 @@
 package daemon
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"net"
+	"os"
 	"slices"
 
 	"vswitchd/internal/config"
 	vswitch "vswitchd/switch"
+	"vswitchd/uplink"
+	"vswitchd/vhostuser"
 )
 
-// A change is a reload under way. It goes in steps, each of which notes how to take it
-// back. Nothing that two configurations may both have (a name, a socket, an
-// interface, a pinned address) is taken before who had it has let go of it.
+// A change brings the ports from one configuration to another one. It has two phases.
+//
+// prepare opens all that is needed and is not there yet: sockets, interfaces. Whatever can be
+// refused is refused here, and then no port has noticed anything.
+//
+// commit has the switch make the change, as a whole or not at all. From then on nothing can fail:
+// what is no longer needed is closed, and what is new begins to work.
+//
+// A port is what is behind a socket or an interface. If the new configuration has the same under
+// another name, the port is renamed. Only where its socket or interface is not in the new
+// configuration is a port known by its name, and moved. Either way it keeps its front-end, its
+// counters and what was learned from it.
 type change struct {
-	d         *Daemon
-	was, will map[string]setting
-	oldFDB    []config.FDBEntry
-	newFDB    []config.FDBEntry
-
-	goes   []string // ports that are closed: gone or replaced
-	comes  []string // ports that are opened: new or replacing
-	adjust []string // ports that stay and are bridged otherwise, or offer something else to the next front-end
-	lines  []string // what to tell the operator
-
-	ports map[string]port // as they are at this point of the change
-	done  []func()        // take back what has been done so far, in order
+	d     *Daemon
+	cfg   *config.Config
+	ports []*step
+	goes  []port
+	lines []string // what to tell the operator
+	undo  []func() // of what prepare has done so far
 }
 
+// A step is one port of the new configuration.
+type step struct {
+	was  setting // of a port that is there
+	will setting
+	port port // nil: it is new, and not made yet
+	new  bool
+	readied
+}
+
+// readied is what has been opened for a port that is there.
+type readied struct {
+	conns vhostuser.Connector // nil: what it has stays
+	up    *uplink.Uplink      // likewise
+}
+
+// compare finds out which port becomes which.
 func (d *Daemon) compare(old, now *config.Config) *change {
-	c := &change{
-		d: d, was: byName(settings(old)), will: byName(settings(now)),
-		oldFDB: old.FDB, newFDB: now.FDB,
-		ports: make(map[string]port),
-	}
+	c := &change{d: d, cfg: now}
+	ports := make(map[string]port)
 	for _, p := range d.snapshot() {
-		c.ports[p.name()] = p
+		ports[p.name()] = p
 	}
-	for name, o := range c.was {
-		n, stays := c.will[name]
-		switch {
-		case !stays:
-			c.goes = append(c.goes, name)
-			c.lines = append(c.lines, "port "+name+" removed")
-		case c.ports[name] == nil: // an undone change could not open it again
-			c.comes = append(c.comes, name)
-			c.lines = append(c.lines, "port "+name+" opened again")
-		case !o.same(n):
-			c.goes, c.comes = append(c.goes, name), append(c.comes, name)
-			c.lines = append(c.lines, "port "+name+" replaced")
-		case !o.bridged(n) || !o.offered(n) || !o.limited(n):
-			c.adjust = append(c.adjust, name)
-			if !o.bridged(n) {
-				c.lines = append(c.lines, "port "+name+" reconfigured")
-			}
-			if !o.limited(n) {
-				c.lines = append(c.lines, "port "+name+" has another max_memory, for what is mapped from now on")
-			}
-			if !o.offered(n) {
-				c.lines = append(c.lines, "port "+name+" will offer other offloads to the next front-end that connects")
-			}
+	was := settings(old)
+	take := func(fits func(o setting) bool) (o setting) {
+		i := slices.IndexFunc(was, fits)
+		if i < 0 {
+			return setting{}
+		}
+		o = was[i]
+		was = slices.Delete(was, i, i+1)
+		return o
+	}
+	for _, s := range settings(now) {
+		place := s.place()
+		c.ports = append(c.ports, &step{will: s, was: take(func(o setting) bool { return o.place() == place })})
+	}
+	for _, st := range c.ports {
+		if st.was.name == "" {
+			st.was = take(func(o setting) bool {
+				return o.name == st.will.name && (o.guest == nil) == (st.will.guest == nil)
+			})
+		}
+		st.port, st.new = ports[st.was.name], st.was.name == ""
+		if st.new {
+			c.lines = append(c.lines, "port "+st.will.name+" added")
+		} else {
+			c.lines = append(c.lines, st.will.differences(st.was)...)
 		}
 	}
-	for name := range c.will {
-		if _, had := c.was[name]; !had {
-			c.comes = append(c.comes, name)
-			c.lines = append(c.lines, "port "+name+" added")
-		}
+	for _, o := range was {
+		c.goes = append(c.goes, ports[o.name])
+		c.lines = append(c.lines, "port "+o.name+" removed")
 	}
-	for _, l := range [][]string{c.goes, c.comes, c.adjust, c.lines} {
-		slices.Sort(l)
-	}
-	c.lines = append(c.lines, compareFDB(c.oldFDB, c.newFDB)...)
+	slices.Sort(c.lines)
+	c.lines = append(c.lines, compareFDB(old.FDB, now.FDB)...)
 	return c
 }
 
-// apply does it all. After an error, undo is to be called.
-func (c *change) apply() error {
-	// Pinning an address to another port replaces a static entry. So these are put
-	// back last of all.
-	c.then(func() { c.setStatic(c.oldFDB) })
-	if err := c.release(); err != nil {
-		return err
+// prepare opens what the change needs. After an error, which has all reasons, takeBack is to be
+// called.
+func (c *change) prepare(ctx context.Context) error {
+	var errs []error
+	for _, st := range c.ports {
+		if err := c.ready(ctx, st); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", st.key(), err))
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
-	now, later := c.split()
-	if err := c.open(now); err != nil {
-		return err
-	}
-	c.close()
-	if err := c.open(later); err != nil {
-		return err
-	}
-	if err := c.reconfigure(); err != nil {
-		return err
-	}
-	if err := c.d.setStatic(c.oldFDB, c.newFDB, c.goes); err != nil {
-		return err
-	}
-	for _, name := range c.adjust {
-		c.ports[name].reconfigured(c.will[name])
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// then notes how to take back a step that has been done.
-func (c *change) then(back func()) { c.done = append(c.done, back) }
-
-// undo takes everything back, as far as it can be: a guest whose port had to be closed
-// has to connect again.
-func (c *change) undo() {
-	for _, back := range slices.Backward(c.done) {
-		back()
+// key names the key of the configuration that a step depends on.
+func (st *step) key() string {
+	switch {
+	case st.will.uplink != nil:
+		return st.will.at("interface").String() + ": " + st.will.key("interface")
+	case st.will.guest.FD != 0:
+		return st.will.at("").String() + ": port." + st.will.name
 	}
+	return st.will.at("socket").String() + ": " + st.will.key("socket")
 }
 
-func (c *change) failed(name string, err error) {
-	c.d.log.Error("undoing a reload failed", "port", name, "error", err)
-}
-
-// release takes from ports that stay the addresses that are to be other ports'.
-func (c *change) release() error {
-	wanted := func(mac net.HardwareAddr, by string) bool {
-		for name, s := range c.will {
-			if name != by && mac != nil && bytes.Equal(s.mac(), mac) {
-				return true
-			}
-		}
-		return false
-	}
-	for _, name := range c.adjust {
-		if !wanted(c.was[name].mac(), name) {
-			continue
-		}
-		cfg := c.ports[name].attachment().Config()
-		cfg.MACs = nil
-		if err := c.rebridge(name, cfg); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// split divides the ports that come into those that can be opened at once and those
-// that need something which a port has that goes.
-func (c *change) split() (now, later []string) {
-	busy := make(map[string]bool)
-	claims := func(s setting) []string {
-		l := []string{"name " + s.name, s.resource}
-		if mac := s.mac(); mac != nil {
-			l = append(l, "mac "+mac.String())
-		}
-		return l
-	}
-	for _, name := range c.goes {
-		for _, what := range claims(c.was[name]) {
-			busy[what] = true
-		}
-	}
-	for _, name := range c.comes {
-		if slices.ContainsFunc(claims(c.will[name]), func(what string) bool { return busy[what] }) {
-			later = append(later, name)
-		} else {
-			now = append(now, name)
-		}
-	}
-	return now, later
-}
-
-func (c *change) open(names []string) error {
-	for _, name := range names {
-		p, err := c.d.open(c.will[name])
+func (c *change) ready(ctx context.Context, st *step) (err error) {
+	switch {
+	case st.new && st.will.uplink != nil:
+		p, err := c.d.newUplink(st.will.uplink)
 		if err != nil {
 			return err
 		}
-		c.ports[name] = p
-		c.then(func() {
-			delete(c.ports, name)
-			p.close()
-		})
-	}
-	return nil
-}
-
-// close closes what goes.
-func (c *change) close() {
-	for _, name := range c.goes {
-		p := c.ports[name]
-		if p == nil {
-			continue
-		}
-		delete(c.ports, name)
-		p.close()
-		c.then(func() {
-			p, err := c.d.open(c.was[name])
-			if err != nil {
-				c.failed(name, fmt.Errorf("the port is gone: %w", err))
-				return
-			}
-			c.ports[name] = p
-		})
-	}
-}
-
-// reconfigure changes the bridging of what stays.
-func (c *change) reconfigure() error {
-	for _, name := range c.adjust {
-		if err := c.rebridge(name, c.will[name].portConfig(nil)); err != nil {
+		st.port, c.undo = p, append(c.undo, p.discard)
+	case st.new:
+		conns, err := connector(ctx, st.will.guest)
+		if err != nil {
 			return err
 		}
+		p, err := c.d.newGuest(st.will.guest, conns)
+		if err != nil {
+			_ = conns.Close()
+			return err
+		}
+		st.port, c.undo = p, append(c.undo, p.discard)
+	case st.will.uplink != nil:
+		u, was := st.will.uplink, st.was.uplink
+		if u.Interface == was.Interface && u.Promiscuous == was.Promiscuous {
+			return nil
+		}
+		if st.up, err = c.d.openUplink(u, st.port.(*uplinkPort)); err != nil {
+			return err
+		}
+		c.undo = append(c.undo, func() { _ = st.up.Close() })
+	default:
+		return c.readySocket(ctx, st)
 	}
 	return nil
 }
 
-func (c *change) rebridge(name string, cfg vswitch.PortConfig) error {
-	a := c.ports[name].attachment()
-	was := a.Config()
-	if err := a.Reconfigure(cfg); err != nil {
+// readySocket opens what a guest's port that is there is to take front-ends from.
+func (c *change) readySocket(ctx context.Context, st *step) (err error) {
+	g, was := st.will.guest, st.was.guest
+	if st.will.place() == st.was.place() && g.Mode == was.Mode {
+		if g.Mode == config.ModeClient || g.Access == was.Access {
+			return nil
+		}
+		return c.readmit(st.port.(*guest), g)
+	}
+	if st.conns, err = connector(ctx, g); err == nil {
+		c.undo = append(c.undo, func() { _ = st.conns.Close() })
+	}
+	return err
+}
+
+// readmit changes owner and mode of a socket that stays.
+func (c *change) readmit(g *guest, cfg *config.Port) error {
+	l, ok := g.connector().(*vhostuser.Listener)
+	if !ok {
+		return nil
+	}
+	o := vhostuser.ListenOptions{Mode: cfg.Access.Mode, Chown: true, UID: cfg.Access.UID, GID: cfg.Access.GID}
+	if o.UID < 0 {
+		o.UID = os.Geteuid()
+	}
+	if o.GID < 0 {
+		o.GID = os.Getegid()
+	}
+	was, err := l.SetAccess(o)
+	if err != nil {
 		return err
 	}
-	c.then(func() {
-		if err := a.Reconfigure(was); err != nil {
-			c.failed(name, err)
+	c.undo = append(c.undo, func() {
+		if _, err := l.SetAccess(was); err != nil {
+			g.log.Error("undoing a reload failed", "error", err)
 		}
 	})
 	return nil
 }
 
-// setStatic makes entries the static ones, whatever has been done to them.
-func (c *change) setStatic(entries []config.FDBEntry) {
-	all := slices.Collect(maps.Keys(c.was)) // any port may have been closed
-	if err := c.d.setStatic(c.newFDB, entries, all); err != nil {
-		c.failed("", err)
+// takeBack closes what has been opened.
+func (c *change) takeBack() {
+	for _, back := range slices.Backward(c.undo) {
+		back()
 	}
+}
+
+// commit makes the change, or returns why the switch refuses it. Then takeBack is to be called.
+func (c *change) commit() error {
+	var x vswitch.Change
+	for _, p := range c.goes {
+		x.Detach = append(x.Detach, p.attachment())
+	}
+	for _, st := range c.ports {
+		if st.new {
+			x.Attach = append(x.Attach, st.attach())
+			continue
+		}
+		r := vswitch.Reconfiguration{Attachment: st.port.attachment(), Config: st.will.portConfig(nil)}
+		if st.up != nil {
+			r.Port = st.up
+		}
+		x.Reconfigure = append(x.Reconfigure, r)
+	}
+	x.Static = staticEntries(c.cfg.FDB)
+	attached, err := c.d.sw.Apply(&x)
+	if err != nil {
+		return refusals(c.cfg, err)
+	}
+	closeAll(c.goes)
+	var ports []port
+	for _, st := range c.ports {
+		if st.new {
+			st.port.start(attached[0])
+			attached = attached[1:]
+		} else {
+			st.port.adopt(st.will, st.readied)
+		}
+		ports = append(ports, st.port)
+	}
+	c.d.publish(c.cfg, ports)
+	return nil
+}
+
+func (st *step) attach() vswitch.NewPort {
+	if p, ok := st.port.(*uplinkPort); ok {
+		return vswitch.NewPort{Config: st.will.portConfig(p.counters), Port: p.up}
+	}
+	g := st.port.(*guest)
+	return vswitch.NewPort{Config: st.will.portConfig(g.counters), Port: g.dev}
+}
+
+func staticEntries(entries []config.FDBEntry) (list []vswitch.StaticEntry) {
+	for i := range entries {
+		e := &entries[i]
+		list = append(list, vswitch.StaticEntry{MAC: vswitch.MAC(e.MAC), VLAN: e.VLAN, Port: e.Port})
+	}
+	return list
 }
 
 // entryKey is what an entry of the FDB is found by.
@@ -268,32 +284,4 @@ func compareFDB(old, now []config.FDBEntry) (lines []string) {
 	}
 	slices.Sort(lines)
 	return lines
-}
-
-// setStatic makes the FDB have the static entries in now, and no longer those of
-// old that are not in now. Entries of ports that were closed have gone with them.
-// Those that stay are not touched: there is no moment in which they are missing.
-func (d *Daemon) setStatic(old, now []config.FDBEntry, closed []string) error {
-	was, will := entryMap(old), entryMap(now)
-	var errs []error
-	for i := range now {
-		e := &now[i]
-		if was[entryKey{vswitch.MAC(e.MAC), e.VLAN}] == e.Port && !slices.Contains(closed, e.Port) {
-			continue
-		}
-		if err := d.sw.AddStatic(vswitch.MAC(e.MAC), e.VLAN, e.Port); err != nil {
-			errs = append(errs, fmt.Errorf("%s: fdb: %w", e.At("mac"), err))
-		}
-	}
-	for k := range was {
-		if will[k] != "" {
-			continue
-		}
-		err := d.sw.DelFDB(k.mac, k.vlan)
-		// It may have gone with its port, or be pinned to another one now.
-		if err != nil && !errors.Is(err, vswitch.ErrNoEntry) && !errors.Is(err, vswitch.ErrAddressPinned) {
-			errs = append(errs, fmt.Errorf("fdb: %w", err))
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -30,9 +30,10 @@ type Daemon struct {
 	life context.Context         // done when the daemon stops
 	quit context.CancelCauseFunc // ends life
 
-	reload  sync.Mutex // one Reload at a time; ranks before mu
-	stopped bool       // guarded by reload
-	cfg     *config.Config
+	reloading  chan struct{} // holds an element while a Reload is under way
+	cfg        *config.Config
+	poll       time.Duration
+	committing sync.Mutex // a change is being made, or the end; ranks before mu
 
 	mu    sync.RWMutex
 	ports []port // in the order of the configuration, uplinks first
@@ -42,11 +43,12 @@ type Daemon struct {
 type port interface {
 	name() string
 	attachment() *vswitch.Attachment
+	start(a *vswitch.Attachment) // once, when it has its place in the switch
+	adopt(s setting, r readied)  // it is to be s from now on; its attachment is that already
 	close()
 	info() control.PortInfo
 	detail() control.PortDetail
 	blame(addr uintptr) bool
-	reconfigured(s setting) // its attachment has been, to s
 }
 
 // New sets up everything that can fail: when it returns, sockets are listening
@@ -78,15 +80,14 @@ func NewContext(ctx context.Context, cfg *config.Config, log hclog.Logger) (*Dae
 		sw:     vswitch.New(vswitch.Config{AgingTime: cfg.Switch.MACAging, TableSize: cfg.Switch.MACTable}),
 		blamed: make(chan uintptr, 64),
 		over:   make(chan *guest),
-		cfg:    cfg,
+		cfg:    &config.Config{},
+		poll:   pollTime(cfg.Switch.Poll),
+
+		reloading: make(chan struct{}, 1),
 	}
 	d.life, d.quit = context.WithCancelCause(context.Background())
 	goOn := context.AfterFunc(ctx, func() { d.quit(context.Cause(ctx)) })
-	ports, err := d.openAll(cfg)
-	if err == nil {
-		d.ports = ports
-		err = d.setStatic(nil, cfg.FDB, nil)
-	}
+	err = d.carryOut(d.compare(d.cfg, cfg))
 	if !goOn() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -111,30 +112,6 @@ func pollTime(p config.Poll) time.Duration {
 		return worker.PollAlways
 	}
 	return p.For
-}
-
-// openAll opens the ports of a configuration. On an error it leaves none open.
-func (d *Daemon) openAll(cfg *config.Config) (ports []port, err error) {
-	defer func() {
-		if err != nil {
-			closeAll(ports)
-		}
-	}()
-	for _, s := range settings(cfg) {
-		p, err := d.open(s)
-		if err != nil {
-			return ports, err
-		}
-		ports = append(ports, p)
-	}
-	return ports, nil
-}
-
-func (d *Daemon) open(s setting) (port, error) {
-	if s.guest != nil {
-		return d.openGuest(s.guest)
-	}
-	return d.openUplink(s.uplink)
 }
 
 // Run moves frames until ctx is done, then takes everything down, removes the
@@ -181,9 +158,13 @@ func (d *Daemon) only(g *guest) bool {
 
 func (d *Daemon) close() {
 	d.quit(errStopped) // a reload that waits for something gives up
-	d.reload.Lock()
-	defer d.reload.Unlock()
-	d.stopped = true
+	select {
+	case d.reloading <- struct{}{}:
+	case <-time.After(patience):
+		d.log.Warn("a reload hangs and is left behind")
+	}
+	d.committing.Lock()
+	defer d.committing.Unlock()
 	d.mu.Lock()
 	ports := d.ports
 	d.ports = nil

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
 	vswitch "vswitchd/switch"
@@ -24,18 +22,22 @@ var errClosing = errors.New("port is being closed")
 // A guest is a port for a virtual machine: a network device that is always there, and
 // the front-ends that come and use it, one after the other.
 type guest struct {
-	log      hclog.Logger
+	log      portLog
 	counters *vswitch.Counters
 	dev      *netport.Port
 	account  *vhostuser.Account
 	pace     vhostuser.Pace
-	conns    vhostuser.Connector
+	over     chan<- *guest // told when no front-end can connect any more
+	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	done     chan struct{}
 	penalty  penalty // used by serve alone
 
 	mu        sync.Mutex
-	cfg       config.Port // but for Bridging, MAC and Offloads it stays what it was
+	cfg       config.Port
+	conns     vhostuser.Connector
+	wired     context.Context // done when conns is replaced
+	unwire    context.CancelCauseFunc
 	connected bool
 	sessions  uint64    // front-ends that came
 	since     time.Time // of the one that is connected
@@ -47,24 +49,26 @@ type guest struct {
 	failure   error  // then: why the last one went, unless it just left
 }
 
-func (d *Daemon) openGuest(cfg *config.Port) (port, error) {
+// newGuest makes a guest's port that takes front-ends from conns. It is not part of the switch
+// yet, and nothing can go wrong any more: start or discard it.
+func (d *Daemon) newGuest(cfg *config.Port, conns vhostuser.Connector) (*guest, error) {
 	g := &guest{
-		log:      d.log.With("port", cfg.Name),
+		log:      newPortLog(d.log, cfg.Name),
 		counters: &vswitch.Counters{},
+		over:     d.over,
 		cfg:      *cfg,
+		conns:    conns,
 		resets:   make(control.Tally),
 		done:     make(chan struct{}),
 	}
+	g.ctx, g.cancel = context.WithCancelCause(context.Background())
+	g.wired, g.unwire = context.WithCancelCause(g.ctx)
 	var err error
-	if g.conns, err = connector(d.life, cfg); err != nil {
-		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
-	}
 	g.dev, err = netport.New(netport.Config{
 		Queues:   cfg.Queues,
 		MTU:      cfg.MTU,
 		MAC:      toldMAC(cfg),
-		Switch:   d.sw,
-		Port:     bridging(cfg.Name, cfg.MAC, &cfg.Bridging, g.counters),
+		Port:     vswitch.PortConfig{Name: cfg.Name, Counters: g.counters},
 		Offloads: offloadFeatures(cfg.Offloads),
 		Logger:   g.log,
 		Start:    func(s netport.Source) error { return d.pool.Add(s) },
@@ -72,14 +76,54 @@ func (d *Daemon) openGuest(cfg *config.Port) (port, error) {
 		Blame:    d.blame,
 	})
 	if err != nil {
-		g.conns.Close()
 		return nil, err
 	}
 	g.account = d.share.Open(vhostuser.Limits{Memory: cfg.MaxMemory, MemoryName: "max_memory", Vrings: g.dev.MaxVrings()})
-	ctx, cancel := context.WithCancelCause(context.Background())
-	g.cancel = cancel
-	go g.serve(ctx, d.over)
 	return g, nil
+}
+
+func (g *guest) start(a *vswitch.Attachment) {
+	g.dev.Join(a)
+	go g.serve(g.ctx)
+}
+
+// discard is close for a port that has not been started.
+func (g *guest) discard() {
+	g.cancel(errClosing)
+	g.account.Close()
+	_ = g.conns.Close()
+}
+
+// errRewired is why a port stops waiting on a socket that is not its any more.
+var errRewired = errors.New("the port takes front-ends from elsewhere now")
+
+// rewire has the next front-end come from conns. The one that is connected stays.
+func (g *guest) rewire(conns vhostuser.Connector) {
+	g.mu.Lock()
+	old, unwire := g.conns, g.unwire
+	g.conns = conns
+	g.wired, g.unwire = context.WithCancelCause(g.ctx)
+	g.mu.Unlock()
+	unwire(errRewired)
+	if err := old.Close(); err != nil {
+		g.log.Warn("closing the socket failed", "error", err)
+	}
+}
+
+// connect waits for the next front-end, from wherever the port takes them meanwhile.
+func (g *guest) connect(ctx context.Context) (*net.UnixConn, error) {
+	for {
+		g.mu.Lock()
+		conns, wired := g.conns, g.wired
+		g.mu.Unlock()
+		conn, err := conns.Connect(wired)
+		if wired.Err() == nil || ctx.Err() != nil {
+			return conn, err
+		}
+		if err == nil {
+			_ = conn.Close()
+		}
+	}
 }
 
 // connector opens what front-ends come from. It waits while another process is making the
@@ -91,10 +135,18 @@ func connector(ctx context.Context, cfg *config.Port) (vhostuser.Connector, erro
 	case cfg.Mode == config.ModeClient:
 		return &vhostuser.Dialer{Path: cfg.Socket}, nil
 	}
+	return vhostuser.ListenContext(ctx, cfg.Socket, listenOptions(cfg))
+}
+
+func listenOptions(cfg *config.Port) vhostuser.ListenOptions {
 	a := cfg.Access
-	return vhostuser.ListenContext(ctx, cfg.Socket, vhostuser.ListenOptions{
-		Mode: a.Mode, Chown: a.UID >= 0 || a.GID >= 0, UID: a.UID, GID: a.GID,
-	})
+	return vhostuser.ListenOptions{Mode: a.Mode, Chown: a.UID >= 0 || a.GID >= 0, UID: a.UID, GID: a.GID}
+}
+
+func (g *guest) connector() vhostuser.Connector {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.conns
 }
 
 // retryAfter is how long a port waits when it cannot take a front-end, such as
@@ -102,11 +154,11 @@ func connector(ctx context.Context, cfg *config.Port) (vhostuser.Connector, erro
 const retryAfter = time.Second
 
 // serve serves one front-end after the other until the port is closed. If there cannot be
-// another, it says so on over.
-func (g *guest) serve(ctx context.Context, over chan<- *guest) {
+// another, it says so on g.over.
+func (g *guest) serve(ctx context.Context) {
 	defer close(g.done)
 	for {
-		conn, err := g.conns.Connect(ctx)
+		conn, err := g.connect(ctx)
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
@@ -117,7 +169,7 @@ func (g *guest) serve(ctx context.Context, over chan<- *guest) {
 			g.leaveForGood(err)
 			g.log.Info("no front-end can connect any more", "reason", err)
 			select {
-			case over <- g:
+			case g.over <- g:
 			case <-ctx.Done():
 			}
 			return
@@ -143,6 +195,8 @@ func pause(ctx context.Context, d time.Duration) {
 func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
 	g.note(func() { g.connected, g.since = true, time.Now(); g.sessions++ })
 	g.log.Info("front-end connected")
+	g.dev.Renew()
+	g.account.SetVrings(g.dev.MaxVrings())
 	err := vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{Logger: g.log, Account: g.account, Pace: &g.pace})
 	g.dev.SessionEnded()
 	g.note(func() {
@@ -182,18 +236,25 @@ func (g *guest) note(change func()) {
 	change()
 }
 
-func (g *guest) name() string                    { return g.cfg.Name }
+func (g *guest) name() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.cfg.Name
+}
+
 func (g *guest) attachment() *vswitch.Attachment { return g.dev.Attachment() }
 func (g *guest) blame(addr uintptr) bool         { return g.dev.Blame(addr) }
 
-func (g *guest) reconfigured(s setting) {
+func (g *guest) adopt(s setting, r readied) {
+	g.log.rename(s.name)
 	g.dev.SetOffloads(offloadFeatures(s.guest.Offloads))
+	g.dev.SetOffer(s.guest.Queues, s.guest.MTU)
 	g.account.SetMemory(s.guest.MaxMemory)
-	g.note(func() {
-		g.cfg.Bridging, g.cfg.MAC, g.cfg.Offloads = s.guest.Bridging, s.guest.MAC, s.guest.Offloads
-		g.cfg.MaxMemory = s.guest.MaxMemory
-	})
+	g.note(func() { g.cfg = *s.guest })
 	g.dev.SetMAC(toldMAC(s.guest))
+	if r.conns != nil {
+		g.rewire(r.conns)
+	}
 }
 
 // offloadFeatures returns the virtio features that offloads stand for.

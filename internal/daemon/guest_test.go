@@ -115,12 +115,12 @@ func (f *failing) Connect(ctx context.Context) (*net.UnixConn, error) {
 func TestConnectFailsForAWhile(t *testing.T) {
 	l := newLab(t, "[port.a]\n")
 	g := l.d.snapshot()[0].(*guest)
-	g.cancel(errClosing)
-	<-g.done
-	ctx, cancel := context.WithCancelCause(context.Background())
-	g.cancel, g.done = cancel, make(chan struct{})
+	g.mu.Lock()
+	unwire := g.unwire
 	g.conns = &failing{g.conns, []error{fmt.Errorf("accepting a front-end: %w", unix.EMFILE)}}
-	go g.serve(ctx, nil)
+	g.wired, g.unwire = context.WithCancelCause(g.ctx)
+	g.mu.Unlock()
+	unwire(errRewired)
 	l.until("the error shows", func() bool { return strings.Contains(l.port("a").LastError, "too many open files") })
 	s := l.connect("a", 1)
 	l.state("a", control.StateRunning)

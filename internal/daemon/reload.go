@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"vswitchd/internal/config"
 )
@@ -15,34 +17,50 @@ var ErrNeedsRestart = errors.New("cannot change while vswitchd is running")
 // errStopped is Reload's when it comes too late.
 var errStopped = errors.New("vswitchd is stopping")
 
-// Reload changes the running switch to cfg, as a whole or not at all, and
-// returns a line for each thing that changed.
-//
-// A port whose bridging alone has changed keeps its guest. What is new is opened
-// first wherever nothing that goes stands in the way, so that the likeliest errors
-// (a socket in use, a file in its place) show before any guest has felt anything.
+// patience is how long the end waits for a reload that is under way and does not give up. Nothing
+// but the kernel can hold that up, such as a file system that does not answer.
+const patience = 3 * time.Second
+
+// Reload changes the running switch to cfg, as a whole or not at all, and returns a line for each
+// thing that changed. If it returns an error, no port has noticed anything, except that another
+// process may have seen a socket that was there for a moment.
 func (d *Daemon) Reload(cfg *config.Config) (changed []string, err error) {
-	d.reload.Lock()
-	defer d.reload.Unlock()
-	if d.stopped {
+	select {
+	case d.reloading <- struct{}{}:
+		defer func() { <-d.reloading }()
+	case <-d.life.Done():
 		return nil, errStopped
 	}
 	if err := fixed(d.cfg, cfg); err != nil {
 		return nil, err
 	}
 	c := d.compare(d.cfg, cfg)
-	if err := c.apply(); err != nil {
-		c.undo()
-		d.publish(d.cfg, c.ports)
+	if err := d.carryOut(c); err != nil {
 		return nil, err
 	}
-	if d.cfg.Switch.Poll != cfg.Switch.Poll {
-		d.pool.SetPoll(pollTime(cfg.Switch.Poll))
+	if poll := pollTime(cfg.Switch.Poll); poll != d.poll {
+		d.pool.SetPoll(poll)
+		d.poll = poll
 		c.lines = append(c.lines, "switch.poll changed")
 	}
-	d.publish(cfg, c.ports)
 	d.warnScarce()
 	return c.lines, nil
+}
+
+// carryOut makes a change, or leaves everything as it was.
+func (d *Daemon) carryOut(c *change) error {
+	err := c.prepare(d.life)
+	if err == nil {
+		d.committing.Lock()
+		defer d.committing.Unlock()
+		if err = context.Cause(d.life); err == nil {
+			err = c.commit()
+		}
+	}
+	if err != nil {
+		c.takeBack()
+	}
+	return err
 }
 
 // fixed refuses changes of what cannot change.
@@ -53,7 +71,7 @@ func fixed(old, now *config.Config) error {
 			errs = append(errs, fmt.Errorf("%s %w", key, ErrNeedsRestart))
 		}
 	}
-	o, n := old.Switch, now.Switch
+	o, n := &old.Switch, &now.Switch
 	check(o.Workers == n.Workers, "switch.workers")
 	check(slices.Equal(o.CPUs, n.CPUs), "switch.cpus")
 	check(o.MACAging == n.MACAging, "switch.mac_aging_time")
@@ -62,16 +80,10 @@ func fixed(old, now *config.Config) error {
 	return errors.Join(errs...)
 }
 
-// publish makes ports, by name, those of the daemon, in the order of cfg.
-func (d *Daemon) publish(cfg *config.Config, ports map[string]port) {
-	var list []port
-	for _, s := range settings(cfg) {
-		if p := ports[s.name]; p != nil {
-			list = append(list, p)
-		}
-	}
+// publish makes ports those of the daemon.
+func (d *Daemon) publish(cfg *config.Config, ports []port) {
 	d.cfg = cfg
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ports = list
+	d.ports = ports
 }

@@ -2,10 +2,16 @@ package daemon
 
 import (
 	"context"
+	"fmt"
+	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"vswitchd/internal/control"
 	"vswitchd/test/station"
@@ -23,7 +29,7 @@ func TestReloadWhileGuestsTalk(t *testing.T) {
 		{ab, nil},
 		{ab + "[port.c]\n", []string{"port c added"}},
 		{ab + "[port.c]\nmax_macs = 3\n", []string{"port c reconfigured"}},
-		{ab + "[port.c]\nqueues = 2\n", []string{"port c replaced"}},
+		{ab + "[port.c]\nqueues = 2\n", []string{"port c reconfigured", "port c will offer another number of queue pairs, 2, to the next front-end that connects"}},
 		{ab + "[port.d]\n", []string{"port c removed", "port d added"}},
 		{"[port.d]\n" + ab, nil},
 		{strings.Replace(ab, "[port.b]", "[port.b]\nmax_macs = 7", 1), []string{"port b reconfigured", "port d removed"}},
@@ -95,9 +101,9 @@ func TestReloadMovesAddresses(t *testing.T) {
 	}
 }
 
-// A reload that fails on the way leaves everything as it was: ports, sockets,
-// addresses, traffic.
-func TestReloadIsUndone(t *testing.T) {
+// A reload that is refused, for whatever reason, is felt by nobody: ports, sessions, counters,
+// sockets, addresses and traffic are what they were.
+func TestRefusedReload(t *testing.T) {
 	const (
 		m1   = "mac = \"52:54:00:00:00:01\"\n"
 		m2   = "mac = \"52:54:00:00:00:02\"\n"
@@ -106,20 +112,30 @@ func TestReloadIsUndone(t *testing.T) {
 		busy = "[port.z]\nsocket = \"$busy\"\n"
 		rest = "[port.c]\n" + m3 + "[[fdb]]\nmac = \"52:54:00:00:00:09\"\nport = \"c\"\n"
 	)
+	many := "[[fdb]]\nport = \"a\"\nmac = \"52:54:00:00:01:"
+	var full strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&full, "%s%02x\"\n", many, i)
+	}
 	for _, c := range []struct{ name, cfg, err string }{
-		{"socket in use", ab + rest + busy, "socket is in use"},
+		{"socket in use", ab + rest + busy, "port.z.socket: $busy: socket is in use"},
 		{"socket in use, others gone", ab + busy, "socket is in use"},
 		{"socket in use, others new", ab + "[port.d]\n[port.e]\n" + rest + busy, "socket is in use"},
-		// c is closed before its new socket turns out to be in use.
-		{"socket of a replaced port in use", ab + "[port.c]\nsocket = \"$busy\"\n" + m3, "socket is in use"},
+		{"socket of a port that moves in use", ab + "[port.c]\nsocket = \"$busy\"\n" + m3, "port.c.socket: $busy: socket is in use"},
 		{"socket is a file", ab + rest + "[port.z]\nsocket = \"$file\"\n", "not a socket"},
-		{"addresses moved, then a socket in use", "[port.a]\n" + m2 + "[port.b]\n" + m1 + rest + busy, "socket is in use"},
-		{"interface without Ethernet", ab + "[uplink.x]\ninterface = \"lo\"\n", "not an Ethernet interface"},
+		{"socket in a file", ab + rest + "[port.z]\nsocket = \"$file/z.sock\"\n", "port.z.socket: "},
+		{"everything changes, and a socket is a file", "[port.a]\nmtu = 1500\nqueues = 2\nsocket_mode = \"0600\"\n[port.b]\nsocket = \"$file\"\n", "not a socket"},
+		{"names go round, and a socket is in use", "[port.b]\nsocket = \"$a.sock\"\n[port.a]\nsocket = \"$b.sock\"\n" + busy, "socket is in use"},
+		{"addresses moved, and a socket in use", "[port.a]\n" + m2 + "[port.b]\n" + m1 + rest + busy, "socket is in use"},
+		{"two sockets", ab + rest + busy + "[port.y]\nsocket = \"$file\"\n", "port.y.socket: $file: "},
+		{"an interface without Ethernet", ab + rest + "[uplink.x]\ninterface = \"lo\"\n", "uplink.x.interface: "},
+		{"an address twice in a VLAN", "[port.a]\nvlan_mode = \"trunk\"\ntrunks = [10]\n" + m1 + "[port.b]\ntag = 10\n" + m1, ".toml:12: port.b.mac: "},
+		{"more static entries than the table holds", "[port.a]\n[port.b]\n" + full.String(), "mac_table_size: "},
 		{"fixed setting", "workers = 2\n" + ab + rest, "switch.workers"},
 		{"two fixed settings", "mac_table_size = 100\nmac_aging_time = \"1s\"\n" + ab + rest, "switch.mac_table_size"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := newLab(t, ab+rest)
+			l := newLab(t, "mac_table_size = 20\n"+ab+rest)
 			taken, err := net.Listen("unix", l.dir+"/busy")
 			if err != nil {
 				t.Fatal(err)
@@ -129,51 +145,91 @@ func TestReloadIsUndone(t *testing.T) {
 				t.Fatal(err)
 			}
 			a, _ := l.talk("a", "b")
-			before := l.fdb()
-
-			l.refuses(c.cfg, c.err)
-
-			if got := l.names(); got != "a b c" {
-				t.Errorf("ports: %s", got)
+			before := l.nobodyFeels()
+			text := c.cfg
+			if !strings.HasPrefix(text, "workers") && !strings.HasPrefix(text, "mac_table") {
+				text = "mac_table_size = 20\n" + text
 			}
-			if got := l.fdb(); got != before {
-				t.Errorf("FDB: %s; it was %s", got, before)
-			}
-			if a, c := l.port("a"), l.port("c"); a.MAC != "52:54:00:00:00:01" || c.Socket != l.socket("c") {
-				t.Errorf("a: %+v\nc: %+v", a, c)
-			}
+			l.refuses(text, strings.ReplaceAll(c.err, "$", l.dir+"/"))
+			before()
 			l.must(a.Await(200))
 			s := l.connect("c", 3)
 			l.state("c", control.StateRunning)
 			l.must(s.Leave())
 
 			// And the next one works.
-			l.reload(ab+rest+"[port.d]\n", "port d added")
-			l.reload(ab+rest, "port d removed")
+			const size = "mac_table_size = 20\n"
+			l.reload(size+ab+rest+"[port.d]\n", "port d added")
+			l.reload(size+ab+rest, "port d removed")
 		})
 	}
 }
 
-// A port that is replaced by a reload that fails opens again for its guest.
-func TestUndoneReloadTakesGuestsBack(t *testing.T) {
-	l := newLab(t, "[port.a]\n")
-	taken, err := net.Listen("unix", l.dir+"/busy")
-	if err != nil {
-		t.Fatal(err)
+// nobodyFeels returns a function that checks that nothing is different from now.
+func (l *lab) nobodyFeels() func() {
+	l.Helper()
+	type snapshot struct {
+		name, socket, mac, fdb string
+		queues                 int
+		session                *control.Session
+		mode                   fs.FileMode
 	}
-	defer taken.Close()
-	s := l.connect("a", 1)
-	l.state("a", control.StateRunning)
-	// That the other socket is in use shows only when a's name is free, and its
-	// guest is gone.
-	l.refuses("[port.a]\nsocket = \"$busy\"\n", "socket is in use")
-	if l.port("a").State != control.StateListening {
-		t.Errorf("a is %s", l.port("a").State)
+	look := func() (list []snapshot) {
+		for _, name := range strings.Fields(l.names()) {
+			p := l.port(name)
+			fi, err := os.Lstat(p.Socket)
+			if err != nil {
+				l.Fatal(err)
+			}
+			if p.Session != nil {
+				p.Session.AgeS = 0
+			}
+			list = append(list, snapshot{p.Name, p.Socket, p.MAC, l.fdb(), p.Queues, p.Session, fi.Mode()})
+		}
+		return list
 	}
-	s.Die()
-	s = l.connect("a", 1)
-	l.state("a", control.StateRunning)
-	l.must(s.Leave())
+	files := func() string {
+		names, err := filepath.Glob(l.dir + "/*")
+		l.must(err)
+		return strings.Join(names, " ")
+	}
+	before, received, there := look(), l.port("a").Counters.RxFrames, files()
+	return func() {
+		l.Helper()
+		if diff := cmp.Diff(before, look(), cmp.AllowUnexported(snapshot{})); diff != "" {
+			l.Errorf("something is different:\n%s", diff)
+		}
+		if n := l.port("a").Counters.RxFrames; n < received {
+			l.Errorf("%d frames received, it were %d before", n, received)
+		}
+		if now := files(); now != there {
+			l.Errorf("files %s\nbefore %s", now, there)
+		}
+	}
+}
+
+// When there are no file descriptors left, a reload that needs some is refused.
+func TestRefusedReloadWithoutDescriptors(t *testing.T) {
+	l := newLab(t, "[port.a]\n[port.b]\n")
+	a, _ := l.talk("a", "b")
+	check := l.nobodyFeels()
+	var limit unix.Rlimit
+	l.must(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	few := limit
+	few.Cur = uint64(openFiles(t)) + 20
+	cfg := "[port.a]\n[port.b]\nsocket = \"$other\"\n"
+	for i := range 100 {
+		cfg += fmt.Sprintf("[port.p%d]\n", i)
+	}
+	loaded := l.load(cfg)
+	l.must(unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
+	_, err := l.d.Reload(loaded)
+	l.must(unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	if err == nil || !strings.Contains(err.Error(), "too many open files") {
+		t.Errorf("reload: %v", err)
+	}
+	check()
+	l.must(a.Await(200))
 }
 
 // A new daemon that cannot have all of its ports leaves none.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"path/filepath"
 	"slices"
 
 	"vswitchd/internal/config"
@@ -12,32 +13,60 @@ import (
 
 // A setting is a port of either kind, as configured.
 type setting struct {
-	name     string
-	resource string // what only one port can have: a socket, an interface
-	guest    *config.Port
-	uplink   *config.Uplink
+	name   string
+	guest  *config.Port
+	uplink *config.Uplink
 }
 
 // settings returns all ports of a configuration, in the order in which they are shown.
 func settings(cfg *config.Config) []setting {
 	var list []setting
 	for i := range cfg.Uplinks {
-		u := &cfg.Uplinks[i]
-		list = append(list, setting{name: u.Name, resource: "interface " + u.Interface, uplink: u})
+		list = append(list, setting{name: cfg.Uplinks[i].Name, uplink: &cfg.Uplinks[i]})
 	}
 	for i := range cfg.Ports {
-		p := &cfg.Ports[i]
-		list = append(list, setting{name: p.Name, resource: fmt.Sprintf("%s socket %s %d", p.Mode, p.Socket, p.FD), guest: p})
+		list = append(list, setting{name: cfg.Ports[i].Name, guest: &cfg.Ports[i]})
 	}
 	return list
 }
 
-func byName(list []setting) map[string]setting {
-	m := make(map[string]setting)
-	for _, s := range list {
-		m[s.name] = s
+// place is what the port leads to, and no other port does: a socket, an interface. That makes it the
+// same port, whatever its name.
+func (s setting) place() string {
+	switch {
+	case s.uplink != nil:
+		return "interface " + s.uplink.Interface
+	case s.guest.FD != 0:
+		return fmt.Sprintf("file descriptor %d", s.guest.FD)
 	}
-	return m
+	return "socket " + resolve(s.guest.Socket)
+}
+
+// resolve returns the one of several paths that lead to a file's place. The file need not exist.
+func resolve(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		path = filepath.Join(dir, filepath.Base(path))
+	}
+	return path
+}
+
+// key names a key of the port as the configuration does.
+func (s setting) key(name string) string {
+	if s.uplink != nil {
+		return "uplink." + s.name + "." + name
+	}
+	return "port." + s.name + "." + name
+}
+
+// at returns where a key was set, or where the port begins.
+func (s setting) at(name string) config.Pos {
+	if s.uplink != nil {
+		return s.uplink.At(name)
+	}
+	return s.guest.At(name)
 }
 
 // mac is the address that is pinned to the port; nil: none.
@@ -60,33 +89,40 @@ func (s setting) portConfig(c *vswitch.Counters) vswitch.PortConfig {
 	return bridging(s.name, s.mac(), s.bridging(), c)
 }
 
-// same reports whether two settings differ in bridging at most, and in what a guest's
-// next front-end is offered.
-func (s setting) same(o setting) bool {
-	switch {
-	case s.guest != nil && o.guest != nil:
-		g := *s.guest
-		g.Bridging, g.MAC, g.Offloads, g.MaxMemory = o.guest.Bridging, o.guest.MAC, o.guest.Offloads, o.guest.MaxMemory
-		return g.Equal(o.guest)
-	case s.uplink != nil && o.uplink != nil:
-		u := *s.uplink
-		u.Bridging = o.uplink.Bridging
-		return u.Equal(o.uplink)
-	}
-	return false
-}
-
 // bridged reports whether two settings are bridged alike.
 func (s setting) bridged(o setting) bool {
 	return s.bridging().Equal(o.bridging()) && bytes.Equal(s.mac(), o.mac())
 }
 
-// limited reports whether two settings of a port limit its front-end alike.
-func (s setting) limited(o setting) bool {
-	return s.guest == nil || s.guest.MaxMemory == o.guest.MaxMemory
-}
-
-// offered reports whether two settings of a port offer the same to its guest.
-func (s setting) offered(o setting) bool {
-	return s.guest == nil || slices.Equal(s.guest.Offloads, o.guest.Offloads)
+// differences returns what to tell the operator of a port that was o and is s now.
+func (s setting) differences(o setting) (lines []string) {
+	say := func(same bool, format string, args ...any) {
+		if !same {
+			lines = append(lines, fmt.Sprintf("port "+s.name+" "+format, args...))
+		}
+	}
+	if o.name != s.name {
+		lines = append(lines, "port "+o.name+" renamed to "+s.name)
+	}
+	say(s.bridged(o), "reconfigured")
+	if s.uplink != nil {
+		say(s.uplink.Interface == o.uplink.Interface, "moved to interface %s", s.uplink.Interface)
+		say(s.uplink.Promiscuous == o.uplink.Promiscuous, "opened again, as promiscuous has changed")
+		return lines
+	}
+	g, was := s.guest, o.guest
+	switch {
+	case g.Mode != was.Mode && g.Mode == config.ModeClient:
+		lines = append(lines, fmt.Sprintf("port %s connects to %s for the next front-end", s.name, g.Socket))
+	case g.Mode != was.Mode || resolve(g.Socket) != resolve(was.Socket):
+		lines = append(lines, fmt.Sprintf("port %s takes the next front-end from %s", s.name, g.Socket))
+	default:
+		say(g.Mode == config.ModeClient || g.Access == was.Access, "has another owner or mode of its socket")
+	}
+	say(g.MaxMemory == was.MaxMemory, "has another max_memory, for what is mapped from now on")
+	const next = "to the next front-end that connects"
+	say(g.Queues == was.Queues, "will offer another number of queue pairs, %d, %s", g.Queues, next)
+	say(g.MTU == was.MTU, "will offer another MTU %s", next)
+	say(slices.Equal(g.Offloads, was.Offloads), "will offer other offloads %s", next)
+	return lines
 }

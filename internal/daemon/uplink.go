@@ -1,11 +1,8 @@
 package daemon
 
 import (
-	"fmt"
 	"strconv"
 	"sync"
-
-	"github.com/hashicorp/go-hclog"
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
@@ -19,25 +16,33 @@ const dropKernelRing = "kernel-ring-full"
 
 // An uplinkPort is a port on an interface of the host.
 type uplinkPort struct {
-	log      hclog.Logger
+	log      portLog
 	counters *vswitch.Counters
-	up       *uplink.Uplink
 	att      *vswitch.Attachment
 	inlet    *vswitch.Inlet
 
-	mu  sync.Mutex
-	cfg config.Uplink // but for Bridging it stays what it was
+	mu    sync.Mutex
+	cfg   config.Uplink
+	up    *uplink.Uplink
+	drops uint64 // of the kernel, at uplinks that the port had before
 }
 
-func (d *Daemon) openUplink(cfg *config.Uplink) (port, error) {
-	p := &uplinkPort{log: d.log.With("port", cfg.Name), cfg: *cfg, counters: &vswitch.Counters{}}
+// newUplink makes an uplink's port. It is not part of the switch yet: start or discard it.
+func (d *Daemon) newUplink(cfg *config.Uplink) (*uplinkPort, error) {
+	p := &uplinkPort{log: newPortLog(d.log, cfg.Name), cfg: *cfg, counters: &vswitch.Counters{}}
 	var err error
-	p.up, err = uplink.Open(uplink.Config{
+	p.up, err = d.openUplink(cfg, p)
+	return p, err
+}
+
+// openUplink opens an interface for a port. It does not receive before it is begun.
+func (d *Daemon) openUplink(cfg *config.Uplink, p *uplinkPort) (*uplink.Uplink, error) {
+	return uplink.Open(uplink.Config{
 		Name:        cfg.Name,
 		Interface:   cfg.Interface,
 		Promiscuous: cfg.Promiscuous,
 		Counters:    p.counters,
-		Logger:      d.log,
+		Logger:      p.log,
 		Interfaces:  &d.nics,
 		Deliver:     func(frames []vswitch.Frame) { p.inlet.Deliver(frames) },
 		SetUp:       func(up bool) { p.att.SetUp(up) },
@@ -48,27 +53,47 @@ func (d *Daemon) openUplink(cfg *config.Uplink) (port, error) {
 		},
 		Stop: func(s uplink.Source) { d.pool.Remove(s) },
 	})
-	if err != nil {
-		return nil, err
-	}
-	p.att, err = d.sw.Attach(bridging(cfg.Name, nil, &cfg.Bridging, p.counters), p.up)
-	if err != nil {
-		p.up.Close()
-		return nil, fmt.Errorf("uplink %s: %w", cfg.Name, err)
-	}
-	p.inlet = p.att.NewInlet()
-	p.up.Begin()
-	return p, nil
 }
 
-func (p *uplinkPort) name() string                    { return p.cfg.Name }
+func (p *uplinkPort) start(a *vswitch.Attachment) {
+	p.att = a
+	p.inlet = a.NewInlet()
+	p.up.Begin()
+}
+
+// discard is close for a port that has not been started.
+func (p *uplinkPort) discard() { _ = p.up.Close() }
+
+func (p *uplinkPort) name() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cfg.Name
+}
+
 func (p *uplinkPort) attachment() *vswitch.Attachment { return p.att }
 func (p *uplinkPort) blame(uintptr) bool              { return false } // its memory is the kernel's
 
-func (p *uplinkPort) reconfigured(s setting) {
+// adopt takes over another configuration. If there is an uplink for it, that takes the place of
+// the one that the port has, whose interface has other stations.
+func (p *uplinkPort) adopt(s setting, r readied) {
+	p.log.rename(s.name)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.cfg.Bridging = s.uplink.Bridging
+	old := p.up
+	p.cfg = *s.uplink
+	p.mu.Unlock()
+	if r.up == nil {
+		old.Rename(s.name)
+		return
+	}
+	if err := old.Close(); err != nil {
+		p.log.Warn("closing the uplink failed", "error", err)
+	}
+	p.att.SetUp(false)
+	p.mu.Lock()
+	p.drops += old.Status().KernelDrops
+	p.up = r.up
+	p.mu.Unlock()
+	r.up.Begin()
 }
 
 func (p *uplinkPort) close() {
@@ -80,9 +105,9 @@ func (p *uplinkPort) close() {
 }
 
 func (p *uplinkPort) info() control.PortInfo {
-	st := p.up.Status()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	st := p.up.Status()
 	info := control.PortInfo{
 		Name:      p.cfg.Name,
 		Kind:      control.KindUplink,
@@ -108,8 +133,8 @@ func (p *uplinkPort) info() control.PortInfo {
 	case uplink.StateTaken:
 		info.State = control.StateWaiting
 	}
-	if st.KernelDrops > 0 {
-		info.Counters.Drops[dropKernelRing] = st.KernelDrops
+	if n := p.drops + st.KernelDrops; n > 0 {
+		info.Counters.Drops[dropKernelRing] = n
 	}
 	return info
 }

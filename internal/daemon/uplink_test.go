@@ -79,7 +79,7 @@ func TestReloadWithoutInterface(t *testing.T) {
 	l.reload(lan, "port lan added")
 	l.waits("lan", "nic0")
 	l.reload(lan+"isolated = true\n", "port lan reconfigured")
-	l.reload("[port.a]\n[uplink.lan]\ninterface = \"nic1\"\n", "port lan replaced")
+	l.reload("[port.a]\n[uplink.lan]\ninterface = \"nic1\"\n", "port lan moved to interface nic1", "port lan reconfigured")
 	l.waits("lan", "nic1")
 	l.addVeth("nic1", "far1")
 	l.state("lan", control.StateRunning)

@@ -33,7 +33,7 @@ type Config struct {
 	Queues   int                // queue pairs offered, 1 to MaxQueues
 	MTU      int                // largest MTU that the guest may be told, in bytes; 0: it is told none
 	MAC      vswitch.MAC        // the address that the guest is told, see Port.SetMAC; zero: none
-	Switch   *vswitch.Switch    // where the port is attached
+	Switch   *vswitch.Switch    // where the port is attached; nil: see Port.Join
 	Port     vswitch.PortConfig // as what; its Name and Counters are the port's
 	Offloads uint64             // see Port.SetOffloads
 	Logger   hclog.Logger
@@ -70,8 +70,12 @@ type Port struct {
 	mtu       int           // as the front-end told it
 	space     configSpace
 
-	mu sync.Mutex // of the control path: receivers, Close
+	mu   sync.Mutex // of the control path: receivers, Close, next, and changes of tx and rx
+	next offer
 }
+
+// An offer is what a front-end can get at most.
+type offer struct{ queues, mtu int }
 
 // New makes a port and attaches it to the switch. It is down until a guest's driver
 // runs.
@@ -89,17 +93,53 @@ func New(cfg Config) (*Port, error) {
 	p.receivers.Store(&[]*rxQueue{})
 	p.space.mac = cfg.MAC
 	p.space.begin(cfg.Queues, cfg.MTU)
-	for i := range cfg.Queues {
-		p.rx = append(p.rx, &rxQueue{port: p, index: 2 * i})
-		p.tx = append(p.tx, &txQueue{port: p, index: 2*i + 1, kick: -1})
+	p.next = offer{cfg.Queues, cfg.MTU}
+	p.grow()
+	if cfg.Switch == nil {
+		return p, nil
 	}
 	a, err := cfg.Switch.Attach(cfg.Port, p)
 	if err != nil {
 		return nil, fmt.Errorf("port %s: %w", cfg.Port.Name, err)
 	}
-	p.attachment = a
-	a.SetUp(false)
+	p.Join(a)
 	return p, nil
+}
+
+// grow makes the queues that Config.Queues asks for and that are not there yet. mu is held, or p is
+// not yet shared.
+func (p *Port) grow() {
+	for i := len(p.rx); i < p.cfg.Queues; i++ {
+		p.rx = append(p.rx, &rxQueue{port: p, index: 2 * i})
+		p.tx = append(p.tx, &txQueue{port: p, index: 2*i + 1, kick: -1})
+	}
+}
+
+// Join tells the port its place in the switch, where New was not to make one. It is called once,
+// before the first session.
+func (p *Port) Join(a *vswitch.Attachment) { p.attachment = a }
+
+// SetOffer changes Config.Queues and Config.MTU for front-ends that connect from now on; see Renew.
+// It may be called at any time.
+func (p *Port) SetOffer(queues, mtu int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next = offer{queues, mtu}
+}
+
+// Renew is to be called before vhostuser.Serve: the port offers what SetOffer has said last.
+func (p *Port) Renew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cfg.Queues, p.cfg.MTU = p.next.queues, p.next.mtu
+	p.grow()
+}
+
+// queues returns the queues of both directions.
+func (p *Port) queues() (rx []*rxQueue, tx []*txQueue) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rx, p.tx
 }
 
 // Close detaches the port from the switch. Its session must have ended.
@@ -145,9 +185,10 @@ func (p *Port) State() vhostuser.State {
 // Notifications returns how often, over the port's life, the guest has woken us and
 // we have signalled the guest.
 func (p *Port) Notifications() (kicks, calls uint64) {
-	for i := range p.rx {
-		calls += p.rx[i].totalCalls()
-		k, c := p.tx[i].totals()
+	rx, tx := p.queues()
+	for i := range rx {
+		calls += rx[i].totalCalls()
+		k, c := tx[i].totals()
 		kicks += k
 		calls += c
 	}

@@ -75,8 +75,9 @@ func (p *Port) Status() Status {
 // Rings returns the state of all rings that are running, in order of their index.
 func (p *Port) Rings() []Ring {
 	var rs []Ring
-	for i := range p.rx {
-		for _, q := range []interface{ status() (Ring, bool) }{p.rx[i], p.tx[i]} {
+	rx, tx := p.queues()
+	for i := range rx {
+		for _, q := range []interface{ status() (Ring, bool) }{rx[i], tx[i]} {
 			if r, ok := q.status(); ok {
 				rs = append(rs, r)
 			}
