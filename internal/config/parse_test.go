@@ -20,7 +20,7 @@ func TestParseEmptyFileIsDefaults(t *testing.T) {
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	if diff := cmp.Diff(defaults(), got); diff != "" {
+	if diff := cmp.Diff(defaults(), got, ignoreWhere); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -129,7 +129,7 @@ func TestRefusedReload(t *testing.T) {
 		{"addresses moved, and a socket in use", "[port.a]\n" + m2 + "[port.b]\n" + m1 + rest + busy, "socket is in use"},
 		{"two sockets", ab + rest + busy + "[port.y]\nsocket = \"$file\"\n", "port.y.socket: $file: "},
 		{"an interface without Ethernet", ab + rest + "[uplink.x]\ninterface = \"lo\"\n", "uplink.x.interface: "},
-		{"an address twice in a VLAN", "[port.a]\nvlan_mode = \"trunk\"\ntrunks = [10]\n" + m1 + "[port.b]\ntag = 10\n" + m1, ".toml:12: port.b.mac: "},
+		{"a tag that is reserved", "[port.a]\n[port.b]\ntag = 4095\n", ".toml:8: port.b.tag: "},
 		{"more static entries than the table holds", "[port.a]\n[port.b]\n" + full.String(), "mac_table_size: "},
 		{"fixed setting", "workers = 2\n" + ab + rest, "switch.workers"},
 		{"two fixed settings", "mac_table_size = 100\nmac_aging_time = \"1s\"\n" + ab + rest, "switch.mac_table_size"},

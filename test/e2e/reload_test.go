@@ -72,9 +72,9 @@ func TestReload(t *testing.T) {
 	if tag := s.Port(t, "c").VLAN.Tag; tag != 7 {
 		t.Errorf("c has the tag %d", tag)
 	}
-	reload(ab+"[port.c]\nqueues = 2\n", `change="port c replaced"`)
+	reload(ab+"[port.c]\nqueues = 2\n", `change="port c will offer another number of queue pairs, 2,`)
 	visit(t, s, "c", s.Socket("c"))
-	reload(ab+"[port.c]\nsocket = \""+s.Socket("d")+"\"\n", `change="port c replaced"`)
+	reload(ab+"[port.c]\nsocket = \""+s.Socket("d")+"\"\n", `change="port c takes the next front-end from `)
 	visit(t, s, "c", s.Socket("d"))
 	reload(ab, `change="port c removed"`)
 	if _, err := os.Lstat(s.Socket("d")); !os.IsNotExist(err) {
