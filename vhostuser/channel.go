@@ -31,7 +31,7 @@ type channel struct {
 }
 
 // newChannel starts a channel on the stream socket fd, which stays the caller's.
-func newChannel(fd int, acks bool) (*channel, error) {
+func newChannel(h *hanging, fd int, acks bool) (*channel, error) {
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil {
 		return nil, refuse("back-end channel: %w", err)
@@ -65,6 +65,7 @@ func newChannel(fd int, acks bool) (*channel, error) {
 		quit: make(chan struct{}),
 		done: make(chan struct{}),
 	}
+	c.conn.hanging = h
 	go c.run()
 	return c, nil
 }
@@ -159,7 +160,9 @@ func (c *channel) request(r BackendRequest, payload []byte) error {
 	if err != nil {
 		return fmt.Errorf("waiting for the reply to %v: %w", r, err)
 	}
-	defer m.Close()
+	if err := c.conn.discard(m); err != nil {
+		return err
+	}
 	if m.Request != Request(r) || m.Flags&FlagReply == 0 || m.Size != 8 {
 		return fmt.Errorf("reply to %v: %w", r, errors.Join(ErrMalformed, fmt.Errorf("%+v", m.Header)))
 	}

@@ -37,6 +37,8 @@ type Conn struct {
 	buf [MaxPayload]byte // the payload of msg
 	oob []byte           // scratch: ancillary data
 	out []byte           // scratch: what is being sent
+
+	hanging *hanging // what closes file descriptors that nobody has looked at
 }
 
 // NewConn makes a Conn of a socket, which belongs to it from then on.
@@ -45,7 +47,7 @@ func NewConn(uc *net.UnixConn) *Conn {
 	if err != nil {
 		panic(err) // uc is nil
 	}
-	return &Conn{uc: uc, raw: raw, oob: make([]byte, unix.CmsgSpace(4*MaxFDs))}
+	return &Conn{uc: uc, raw: raw, oob: make([]byte, unix.CmsgSpace(4*MaxFDs)), hanging: new(hanging)}
 }
 
 // Close closes the socket. Whatever waits in Recv or Send returns.
@@ -61,8 +63,7 @@ func (c *Conn) Recv() (*Message, error) {
 	m := &c.msg
 	m.FDs = m.FDs[:0]
 	if err := c.recv(m); err != nil {
-		m.Close()
-		return nil, err
+		return nil, cmp.Or(c.discard(m), err)
 	}
 	return m, nil
 }
@@ -80,15 +81,26 @@ func (c *Conn) recv(m *Message) error {
 	}
 	m.Payload = c.buf[:m.Size]
 	for got := 0; got < len(m.Payload); {
-		// Without a buffer for ancillary data the kernel closes file descriptors that come with
-		// the payload, where none may be.
-		n, _, _, err := c.recvmsg(m.Payload[got:], nil)
+		n, oobn, _, err := c.recvmsg(m.Payload[got:], c.oob)
+		if oobn > 0 { // where none may be
+			var stray Message
+			if ferr := cmp.Or(stray.addFDs(c.oob[:oobn]), c.discard(&stray)); ferr != nil {
+				return ferr
+			}
+		}
 		if err != nil || n == 0 {
 			return truncated(err)
 		}
 		got += n
 	}
 	return nil
+}
+
+// discard closes the file descriptors that a message still has.
+func (c *Conn) discard(m *Message) error {
+	fds := m.FDs
+	m.FDs = nil
+	return c.hanging.close(fds...)
 }
 
 // recvmsg receives bytes and ancillary data as soon as there are any. It returns 0 bytes when the

@@ -8,6 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// isEventFD tells whether fd is an eventfd.
+func isEventFD(fd int) bool {
+	kind, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	return err == nil && kind == "anon_inode:[eventfd]"
+}
+
 // checkEventFD verifies that fd, which came from a front-end, is an eventfd, and
 // makes it non-blocking.
 //

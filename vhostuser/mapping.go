@@ -121,6 +121,14 @@ func mapRegion(a *Account, held uint64, fd int, r MemRegion) (mapping, error) {
 	}, nil
 }
 
+// isLocal verifies that nobody but the kernel serves a file system.
+func isLocal(fs *unix.Statfs_t) error {
+	if !sharedMemoryFS[uint32(fs.Type)] {
+		return refuse("guest memory in a file system of type %#x, which is not known to be local", fs.Type)
+	}
+	return nil
+}
+
 // mapAlignment returns what offset and length of a mapping of the file must be
 // multiples of, and refuses files that must not be mapped.
 func mapAlignment(fd int, st *unix.Stat_t) (uint64, error) {
@@ -128,8 +136,8 @@ func mapAlignment(fd int, st *unix.Stat_t) (uint64, error) {
 	if err := unix.Fstatfs(fd, &fs); err != nil {
 		return 0, fmt.Errorf("memory file: %w", err)
 	}
-	if !sharedMemoryFS[uint32(fs.Type)] {
-		return 0, refuse("guest memory in a file system of type %#x, which is not known to be local", fs.Type)
+	if err := isLocal(&fs); err != nil {
+		return 0, err
 	}
 	if uint32(fs.Type) != unix.HUGETLBFS_MAGIC {
 		return pageSize, nil

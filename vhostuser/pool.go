@@ -105,6 +105,8 @@ type Account struct {
 	assured amount
 	used    amount
 	slots   int // what Slots returns; 0: not asked yet
+
+	hanging hanging // calls for the front-end's sessions that have not returned
 }
 
 const (
@@ -308,6 +310,9 @@ func (a *Account) Use() Use {
 func (a *Account) begin() error {
 	if a == nil {
 		return nil
+	}
+	if n := a.hanging.calls.Load(); n > 0 {
+		return fmt.Errorf("%w: %d of an earlier front-end's", ErrHung, n)
 	}
 	return a.take(amount{descriptors: a.sessionNeeds()})
 }

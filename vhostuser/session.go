@@ -1,6 +1,7 @@
 package vhostuser
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,12 +98,17 @@ type Session struct {
 //
 // It is never nil. When Serve returns, all rings of dev are stopped, all that
 // the front-end sent is closed and unmapped, and so is conn, which belongs to
-// the session from the start. Another session may then be started with the
+// the session from the start, except for what cannot be closed without waiting
+// for the front-end (ErrHung). Another session may then be started with the
 // same dev.
 func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (err error) {
 	vrings := dev.MaxVrings()
 	if vrings < 1 || vrings > vringIndexMask+1 {
 		panic(fmt.Sprintf("vhostuser: device with %d vrings", vrings))
+	}
+	c := NewConn(conn)
+	if opts.Account != nil {
+		c.hanging = &opts.Account.hanging
 	}
 	if err := opts.Account.begin(); err != nil {
 		_ = conn.Close()
@@ -112,7 +118,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	s := &Session{
-		conn:    NewConn(conn),
+		conn:    c,
 		dev:     dev,
 		hooks:   hooksOf(dev),
 		log:     opts.Logger,
@@ -216,14 +222,21 @@ func (s *Session) serveOne(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	if err := s.pace(ctx, m); err != nil {
-		return err
+	if err = s.pace(ctx, m); err == nil {
+		err = s.answer(m)
 	}
+	// First, as the front-end may have been told that the message did no harm.
+	return cmp.Or(s.conn.discard(m), err)
+}
+
+// answer does what a message says, and tells the front-end if it wants to know.
+func (s *Session) answer(m *Message) error {
 	s.log.Trace("received", "message", m.Request, "flags", m.Flags, "size", m.Size, "fds", len(m.FDs))
 
 	r, err := s.handle(m)
 	switch {
+	case errors.Is(err, ErrHung):
+		return &ProtocolError{m.Request, err}
 	case err == nil && r.payload != nil:
 		defer closeFDs(r.fds)
 		return s.conn.Send(m.Request, FlagReply, r.payload, r.fds...)
@@ -308,6 +321,9 @@ func (s *Session) handle(m *Message) (reply, error) {
 	if err := s.allowed(m); err != nil {
 		return reply{}, err
 	}
+	if err := s.vet(m); err != nil {
+		return reply{}, err
+	}
 	switch m.Request {
 	case GetFeatures:
 		return replyU64(s.features()), nil
@@ -329,6 +345,21 @@ func (s *Session) handle(m *Message) (reply, error) {
 		return replyU64(uint64(s.state.Status)), nil
 	}
 	return reply{}, s.do(m)
+}
+
+// vet verifies that the files that come with a message, to be mapped, are in file systems in which
+// no call waits for the peer. (Other file descriptors are checked for what they are, by calls that
+// do not look behind them.)
+func (s *Session) vet(m *Message) error {
+	switch m.Request {
+	case SetMemTable, AddMemReg, RemMemReg, SetLogBase, SetInflightFD:
+		for _, fd := range m.FDs {
+			if err := s.conn.hanging.checkLocal(fd); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // do does what a message says that has no reply of its own.
@@ -425,7 +456,7 @@ func (s *Session) teardown() (jammed bool) {
 		*st = newState(len(st.Vrings)) // first: others use what is in it
 		jammed, replaced, s.calls.old = s.calls.jammed, s.calls.old, nil
 	})
-	closeFDs([]int{old.BackendFD, old.Log.FD, old.Log.EventFD, old.Inflight.FD})
+	closeFDs([]int{old.Log.FD, old.Log.EventFD, old.Inflight.FD})
 	for _, r := range old.Regions {
 		closeFD(r.FD)
 	}
@@ -433,6 +464,12 @@ func (s *Session) teardown() (jammed bool) {
 		closeFDs([]int{v.Kick, v.Call, v.CallSocket, v.Err})
 	}
 	closeFDs(replaced)
-	_ = s.conn.Close()
+	// In the queues of these sockets there may be anything.
+	if err := s.conn.hanging.try(func() {
+		closeFD(old.BackendFD)
+		_ = s.conn.Close()
+	}); err != nil {
+		s.log.Warn("closing the connection takes long", "reason", err)
+	}
 	return jammed
 }

@@ -9,7 +9,7 @@ import (
 // setBackendReqFD is SET_BACKEND_REQ_FD: "Set the socket file descriptor for back-end
 // initiated requests." A front-end may replace it.
 func (s *Session) setBackendReqFD(m *Message) error {
-	c, err := newChannel(m.FDs[0], s.negotiated(ProtocolFeatureReplyAck))
+	c, err := newChannel(s.conn.hanging, m.FDs[0], s.negotiated(ProtocolFeatureReplyAck))
 	if err != nil {
 		return err
 	}
@@ -18,7 +18,9 @@ func (s *Session) setBackendReqFD(m *Message) error {
 	}
 	had, fd := s.state.BackendFD, m.TakeFD(0)
 	s.update(func(st *State) { st.BackendFD = fd })
-	closeFD(had)
+	if err := s.conn.hanging.close(had); err != nil {
+		return err
+	}
 	// Signals may have been lost while there was no channel.
 	for i, r := range s.relays {
 		if v := s.state.Vrings[i]; r != nil && !v.HasCall && v.Started {

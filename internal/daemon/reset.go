@@ -27,6 +27,7 @@ var resetReasons = []struct {
 	{unix.ECONNRESET, "died"},
 	{netport.ErrFault, "memory-fault"},
 	{vhostuser.ErrJammed, "jammed-eventfd"},
+	{vhostuser.ErrHung, "hung-call"},
 	{vhostuser.ErrLimit, "over-limit"},
 	{virtqueue.ErrAvailIndex, "bad-ring"},
 	{virtqueue.ErrHead, "bad-ring"},
