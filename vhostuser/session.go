@@ -460,13 +460,15 @@ func (s *Session) teardown() (jammed bool) {
 	for _, r := range old.Regions {
 		closeFD(r.FD)
 	}
+	sockets := []int{old.BackendFD}
 	for _, v := range old.Vrings {
-		closeFDs([]int{v.Kick, v.Call, v.CallSocket, v.Err})
+		closeFDs([]int{v.Kick, v.Call, v.Err})
+		sockets = append(sockets, v.CallSocket)
 	}
 	closeFDs(replaced)
 	// In the queues of these sockets there may be anything.
 	if err := s.conn.hanging.try(func() {
-		closeFD(old.BackendFD)
+		closeFDs(sockets)
 		_ = s.conn.Close()
 	}); err != nil {
 		s.log.Warn("closing the connection takes long", "reason", err)

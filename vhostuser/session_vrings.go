@@ -267,8 +267,7 @@ func (s *Session) setVringCall(m *Message) error {
 		st.Vrings[i].Call, st.Vrings[i].HasCall, st.Vrings[i].CallSocket = fd, true, socket
 		s.calls.next = -1
 	})
-	closeFDs([]int{v.Call, v.CallSocket})
-	return nil
+	return s.conn.hanging.close(v.Call, v.CallSocket)
 }
 
 // setVringErr is SET_VRING_ERR: "Set the event file descriptor to signal when
