@@ -71,6 +71,7 @@ const (
 	DropNoFit                        // out: larger than all the receive buffers that it may fill
 	DropFault                        // out: the port's memory turned out to be bad
 	DropSendError                    // out: the kernel refused it
+	DropFiltered                     // out: the guest's driver has said that it does not want such frames
 	numDropReasons
 )
 
@@ -94,6 +95,7 @@ var dropNames = [numDropReasons]string{
 	DropNoFit:      "buffers-too-small",
 	DropFault:      "memory-fault",
 	DropSendError:  "send-error",
+	DropFiltered:   "guest-filter",
 }
 
 // String returns the name under which the reason appears in counters, metrics

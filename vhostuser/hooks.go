@@ -48,11 +48,20 @@ type Sequential interface {
 	Sequential() bool
 }
 
+// A DriverEnder hears of the end of a driver that none of the messages for it has told of: the
+// front-end has disabled all rings, and sets one up again that was not stopped. (After a reset
+// Device.FeaturesSet tells of it.)
+type DriverEnder interface {
+	// DriverEnded is called before the ring starts again, for each ring that is found so.
+	DriverEnded()
+}
+
 // hooks are what a device implements of the above; nil: not.
 type hooks struct {
 	rarp   RARPer
 	mtu    MTUSetter
 	config Configurer
+	ender  DriverEnder
 
 	sequential bool
 }
@@ -62,6 +71,7 @@ func hooksOf(dev Device) hooks {
 	h.rarp, _ = dev.(RARPer)
 	h.mtu, _ = dev.(MTUSetter)
 	h.config, _ = dev.(Configurer)
+	h.ender, _ = dev.(DriverEnder)
 	if d, ok := dev.(Sequential); ok {
 		h.sequential = d.Sequential()
 	}

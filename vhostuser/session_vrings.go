@@ -34,6 +34,14 @@ func (s *Session) endRing(i int) {
 	closeFD(kick)
 }
 
+// endUnasked is endRing for a ring that is set up again without having been stopped.
+func (s *Session) endUnasked(i int) {
+	s.endRing(i)
+	if s.hooks.ender != nil && s.inUse() < 0 {
+		s.hooks.ender.DriverEnded()
+	}
+}
+
 // endDisabled stops all vrings that are started. The caller has checked, by inUse, that all
 // of these are disabled.
 func (s *Session) endDisabled() {
@@ -61,7 +69,7 @@ func (s *Session) setVringNum(m VringState) error {
 	case v.inUse() && v.Size != int(m.Num):
 		return refuse("size of vring %d changes while it is in use", i)
 	case v.Started && !v.Enabled:
-		s.endRing(i)
+		s.endUnasked(i)
 	}
 	s.update(func(st *State) { st.Vrings[i].Size = int(m.Num) })
 	return nil
@@ -95,7 +103,7 @@ func (s *Session) setVringAddr(m VringAddr) error {
 		}
 	}
 	if v.Started && place != v {
-		s.endRing(i)
+		s.endUnasked(i)
 	}
 	s.update(func(st *State) {
 		r := &st.Vrings[i]
@@ -122,7 +130,7 @@ func (s *Session) setVringBase(m VringState) error {
 	case m.Num > 0xffff && !s.packed(): // "Bits 16-31: Reserved (set to zero)"
 		return refuse("base %#x of vring %d has more than 16 bits", m.Num, i)
 	case v.Started:
-		s.endRing(i)
+		s.endUnasked(i)
 	}
 	s.update(func(st *State) { st.Vrings[i].Base = m.Num })
 	return nil

@@ -26,6 +26,19 @@ func (q *Queue) BeginUnused() error {
 	return nil
 }
 
+// Unused reports whether the ring was never used by a device: the driver may have made chains
+// available for the first time, and none has come back.
+func (q *Queue) Unused() (unused bool, err error) {
+	err = guard(func() {
+		if q.isPacked {
+			unused = q.packed.unused()
+		} else {
+			unused = q.ring.unused()
+		}
+	})
+	return unused, err
+}
+
 // unused reports whether neither side has gone around the ring yet, and the device has used
 // nothing: each place is as the driver cleared it, or available with a wrap counter of 1. (A ring
 // that is full of those on a later lap is no exception: what comes next is its first place, with a

@@ -95,6 +95,19 @@ func (r *splitRing) loadAvailFlags() uint16 {
 
 func (r *splitRing) loadUsedIdx() uint16 { return uint16(atomic.LoadUint32(r.usedHead) >> 16) }
 
+// unused reports whether no used element was ever published. (The index alone may have come around.)
+func (r *splitRing) unused() bool {
+	if r.loadUsedIdx() != 0 {
+		return false
+	}
+	for i := range r.used {
+		if r.used[i] != [2]uint32{} {
+			return false
+		}
+	}
+	return true
+}
+
 // storeUsed publishes the used index and our flags. It is a full fence; see exchange32.
 func (r *splitRing) storeUsed(flags, idx uint16) {
 	exchange32(r.usedHead, uint32(flags)|uint32(idx)<<16)

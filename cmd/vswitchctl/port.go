@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,6 +61,9 @@ func printSession(w io.Writer, p *control.PortDetail) {
 			"dirty log", dirtyLogText(s.DirtyLog),
 			"in-flight record", inFlightText(s.InFlight),
 		)
+		if c := s.ControlQueue; c != nil {
+			pairs = append(pairs, controlFields(c)...)
+		}
 	}
 	if m := p.Memory; m != nil {
 		pairs = append(pairs, "memory", fmt.Sprintf("%s of %s mapped, up to %d regions", size(m.Mapped), size(m.Max), m.Slots))
@@ -101,6 +105,31 @@ func inFlightText(r control.InFlight) string {
 		return "none"
 	}
 	return fmt.Sprintf("%d rings of %d, %s at offset %#x", r.Rings, r.QueueSize, size(r.Size), r.Offset)
+}
+
+// controlFields are what a driver has commanded, by name.
+func controlFields(c *control.ControlQueue) []string {
+	receives := append(append(slices.Clone([]string(c.Receives)), c.Unicast...), c.Multicast...)
+	if len(receives) == 0 {
+		receives = []string{"nothing"}
+	}
+	vlans := "all"
+	if c.VLANs != nil {
+		vlans = "none"
+		if len(*c.VLANs) > 0 {
+			vlans = strings.Trim(fmt.Sprint(*c.VLANs), "[]")
+		}
+	}
+	off := "none"
+	if len(c.OffloadsOff) > 0 {
+		off = strings.Join(c.OffloadsOff, " ")
+	}
+	return []string{
+		"control queue", fmt.Sprintf("ring %d, %s commands, %s of them refused, %d queue pairs in use", c.Ring, count(c.Commands), count(c.Refused), c.QueuePairs),
+		"driver receives", strings.Join(receives, " "),
+		"driver's vlans", vlans,
+		"offloads turned off", off,
+	}
 }
 
 func printRings(w io.Writer, rings []control.Ring) {

@@ -43,6 +43,26 @@ type Session struct {
 	BackendChannel string       `json:"backend_channel"` // for requests to the front-end: "none", "open" or "closed"
 	DirtyLog       DirtyLog     `json:"dirty_log"`
 	InFlight       InFlight     `json:"in_flight"`
+
+	ControlQueue *ControlQueue `json:"control_queue,omitempty"` // of a front-end that has acknowledged CTRL_VQ
+}
+
+// ControlQueue is what a guest's driver has commanded its device.
+type ControlQueue struct {
+	Ring       int    `json:"ring"`
+	QueuePairs int    `json:"queue_pairs"` // that the driver uses
+	Commands   uint64 `json:"commands"`
+	Refused    uint64 `json:"refused"`
+
+	// Receives lists which frames the driver receives: "all", or "own" and further ones of "all-unicast",
+	// "all-multicast" and "broadcast"; besides, those to the addresses listed, and untagged ones and those
+	// of the VLANs listed.
+	Receives  List[string]  `json:"receives"`
+	Unicast   List[string]  `json:"unicast"`
+	Multicast List[string]  `json:"multicast"`
+	VLANs     *List[uint16] `json:"vlans,omitempty"` // absent: all
+
+	OffloadsOff List[string] `json:"offloads_off"` // features that are negotiated, and off
 }
 
 // DeviceStatus is how far the driver is, 0 if the front-end does not tell.
@@ -80,7 +100,7 @@ type End struct {
 // Of a packed ring Avail, Used and Base are places, and the wrap counters beside them.
 type Ring struct {
 	Index     int    `json:"index"`
-	Direction string `json:"direction"` // "to-guest" or "from-guest"
+	Direction string `json:"direction"` // "to-guest", "from-guest" or "control"
 	Format    string `json:"format"`    // "split" or "packed"
 	Size      int    `json:"size"`      // descriptors
 

@@ -17,6 +17,7 @@ func (g *guest) detail() control.PortDetail {
 	g.mu.Lock()
 	if st.Connected && g.connected {
 		d.Session = sessionInfo(&st)
+		d.Session.ControlQueue = controlInfo(st.Control)
 		d.Session.AgeS, d.Session.Number = int64(time.Since(g.since).Seconds()), g.sessions
 	}
 	if g.lastEnd != "" {
@@ -28,7 +29,11 @@ func (g *guest) detail() control.PortDetail {
 	use := g.account.Use()
 	d.Memory = &control.Memory{Mapped: use.Memory, Max: use.MemoryLimit, Slots: use.Slots}
 	for i := range st.Rings {
-		d.Rings = append(d.Rings, ringInfo(&st.Rings[i]))
+		ring := ringInfo(&st.Rings[i])
+		if st.Control != nil && ring.Index == st.Control.Ring {
+			ring.Direction = "control"
+		}
+		d.Rings = append(d.Rings, ring)
 	}
 	for _, r := range st.Regions {
 		d.Regions = append(d.Regions, control.Region{
@@ -57,6 +62,45 @@ func sessionInfo(st *netport.Status) *control.Session {
 		}
 	}
 	return s
+}
+
+func controlInfo(c *netport.Control) *control.ControlQueue {
+	if c == nil {
+		return nil
+	}
+	q := &control.ControlQueue{
+		Ring: c.Ring, QueuePairs: c.Pairs, Commands: c.Commands, Refused: c.Refused, Receives: []string{"all"},
+	}
+	if c.Filtering {
+		q.Receives = nil
+		for _, r := range []struct {
+			does bool
+			name string
+		}{
+			{!c.NoUnicast, "own"}, {c.AllUnicast && !c.NoUnicast, "all-unicast"},
+			{c.AllMulticast && !c.NoMulticast, "all-multicast"}, {!c.NoBroadcast, "broadcast"},
+		} {
+			if r.does {
+				q.Receives = append(q.Receives, r.name)
+			}
+		}
+	}
+	for _, mac := range c.Unicast {
+		q.Unicast = append(q.Unicast, mac.String())
+	}
+	for _, mac := range c.Multicast {
+		q.Multicast = append(q.Multicast, mac.String())
+	}
+	if c.FilteringVLANs {
+		vlans := control.List[uint16](c.VLANs)
+		q.VLANs = &vlans
+	}
+	for bit := range 64 {
+		if c.GuestOffloadsOff&(1<<bit) != 0 {
+			q.OffloadsOff = append(q.OffloadsOff, netport.FeatureName(bit))
+		}
+	}
+	return q
 }
 
 var channelStates = map[vhostuser.ChannelState]string{

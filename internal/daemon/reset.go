@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vswitchd/vhostuser"
+	"vswitchd/vhostuser/loop"
 	"vswitchd/vhostuser/netport"
 	"vswitchd/virtqueue"
 )
@@ -26,6 +27,7 @@ var resetReasons = []struct {
 	{unix.EPIPE, "died"}, // it has not waited for a reply
 	{unix.ECONNRESET, "died"},
 	{netport.ErrFault, "memory-fault"},
+	{loop.ErrMemoryGone, "memory-fault"},
 	{vhostuser.ErrJammed, "jammed-eventfd"},
 	{vhostuser.ErrHung, "hung-call"},
 	{vhostuser.ErrLimit, "over-limit"},

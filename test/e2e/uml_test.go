@@ -13,7 +13,8 @@ import (
 	"vswitchd/test/vm"
 )
 
-// TestUserModeLinux has guests whose kernel is the front-end, which passes the device's features through to its driver.
+// TestUserModeLinux has guests whose kernel is the front-end, which passes the device's features
+// through to its driver.
 func TestUserModeLinux(t *testing.T) {
 	s := swtest.Start(t, nil, "[port.a]\nmac = \"52:54:00:00:00:0a\"\n[port.b]\n[port.c]\n")
 	vms := vm.StartAll(t, guestConfig(s, vm.UML, "a", 1), guestConfig(s, vm.UML, "b", 2), guestConfig(s, vm.QEMU10, "c", 3))
@@ -56,7 +57,8 @@ func (u *umls) traffic(t *testing.T, ctx context.Context) {
 	}
 }
 
-// rebind takes the driver away and brings it back while other guests talk to the guest, in each way that there is.
+// rebind takes the driver away and brings it back while other guests talk to the guest, in each way
+// that there is.
 func (u *umls) rebind(t *testing.T, ctx context.Context) {
 	talking, stop := context.WithCancel(ctx)
 	defer stop()

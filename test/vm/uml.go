@@ -10,22 +10,27 @@ import (
 	"syscall"
 )
 
-// UML in the place of a QEMU is User Mode Linux: a Linux kernel that runs as a process of this machine, and is a front-end of its
-// own. Of a Config it takes Name, Socket, MemoryMiB, and what is the guest's: IPs, MTU and IperfServer. Its processor is one, it makes
-// its MAC address up, and there is no monitor: methods that need one fail. It cannot connect again when its back-end has gone.
+// UML in the place of a QEMU is User Mode Linux: a Linux kernel that runs as a process of this
+// machine, and is a front-end of its own. Of a Config it takes Name, Socket, MemoryMiB, and what is
+// the guest's: IPs, MTU and IperfServer. Its processor is one, it makes its MAC address up, and
+// there is no monitor: methods that need one fail. It cannot connect again when its back-end has
+// gone.
 const UML QEMU = "uml"
 
-// umlParams are kernel parameters. Those that the kernel does not know become environment variables of the guest's first process,
-// and keep the guest's programs from using AVX, whose registers are not saved: see the command umlexec.
+// umlParams are kernel parameters. Those that the kernel does not know become environment variables
+// of the guest's first process, and keep the guest's programs from using AVX, whose registers are
+// not saved: see the command umlexec.
 var umlParams = []string{
 	"quiet", "con=null", "con0=null,fd:1", "ssl=null", "ssl1=fd:3",
 	"GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-AVX512CD,-AVX512DQ,-AVX_Fast_Unaligned_Load,-XSAVE,-XSAVEC",
 	"GODEBUG=cpu.all=off",
 }
 
-// umlCommand is User Mode Linux's command, and this end of the guest's second serial port. The files that it makes are in dir.
+// umlCommand is User Mode Linux's command, and this end of the guest's second serial port. The
+// files that it makes are in dir.
 //
-// The guest's programs are processes of this machine. They go with the kernel, which is the first process of a PID namespace.
+// The guest's programs are processes of this machine. They go with the kernel, which is the first
+// process of a PID namespace.
 func (c *Config) umlCommand(program, dir string, img image) (*exec.Cmd, net.Conn, error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {

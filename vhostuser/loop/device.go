@@ -53,8 +53,9 @@ type Device struct {
 	session  *vhostuser.Session
 	features uint64
 
-	rings []*ring // by index; nil: not running. Only the session's goroutine uses it.
-	all   *runner // that of all rings; nil: none runs, or PerRing
+	mu    sync.Mutex // Look's, and the session's goroutine's when it changes rings
+	rings []*ring    // by index; nil: not running
+	all   *runner    // that of all rings; nil: none runs, or PerRing
 }
 
 var (
@@ -130,7 +131,9 @@ func (d *Device) RingStarted(r vhostuser.Ring) error {
 		}
 		return fmt.Errorf("ring %d: %w", r.Index, err)
 	}
+	d.mu.Lock()
 	d.rings[r.Index] = ring
+	d.mu.Unlock()
 	if !d.cfg.PerRing {
 		d.all = run
 	}
@@ -147,12 +150,33 @@ func (d *Device) RingEnabled(index int, enabled bool) {
 // RingStopped implements vhostuser.Device.
 func (d *Device) RingStopped(index int) {
 	r := d.rings[index]
+	d.mu.Lock()
 	d.rings[index] = nil
+	d.mu.Unlock()
 	r.stop()
 	if left := r.runner.remove(r); left == 0 {
 		r.runner.stop()
 		d.all = nil
 	}
+}
+
+// Look calls f with the queue of a ring that runs, and whether that is enabled, while nobody works
+// on the ring. It reports whether there is such a ring. It may be called from any goroutine. A
+// fault in guest memory inside f is f's to recover from.
+func (d *Device) Look(index int, f func(q *virtqueue.Queue, enabled bool)) bool {
+	d.mu.Lock()
+	r := d.rings[index]
+	d.mu.Unlock()
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.vq == nil {
+		return false
+	}
+	f(r.vq, r.enabled)
+	return true
 }
 
 // Quiesce implements vhostuser.Device. Chains are flushed before a ring's lock is given up.

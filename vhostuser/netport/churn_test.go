@@ -30,3 +30,19 @@ func TestChurn(t *testing.T) {
 		})
 	}
 }
+
+// The same for what a driver commands.
+func TestChurnOfControlQueue(t *testing.T) {
+	for name, features := range map[string]uint64{"split": modern | eventIdx, "packed": modern | eventIdx | packed} {
+		t.Run(name, func(t *testing.T) {
+			c := newLab(t).command(guestConfig{features: features | ctrlAll})
+			d := c.control.Driver
+			out, in := d.Alloc(3), d.Alloc(1)
+			d.Write(out.Addr, []byte{0, 0, 1})
+			err := vhostusertest.Churn(c.front, c.control, 100, func() (readable, writable []buf) { return []buf{out}, []buf{in} })
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}

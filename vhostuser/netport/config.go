@@ -40,7 +40,8 @@ var errReadOnly = errors.New("the field is read-only for a driver")
 type configSpace struct {
 	mu     sync.Mutex // of the session and of the daemon, which changes the address
 	mac    vswitch.MAC
-	told   bool // the session's front-end is offered MAC
+	told   bool        // the session's front-end is offered MAC
+	first  vswitch.MAC // the field mac when the session began
 	fields [configLen]byte
 }
 
@@ -49,10 +50,11 @@ func (c *configSpace) begin(queues, mtu int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.told = c.mac != vswitch.MAC{}
+	c.first = c.mac
 	f := &c.fields
 	copy(f[configMAC:], c.mac[:])
 	binary.LittleEndian.PutUint16(f[configStatus:], statusLinkUp)
-	binary.LittleEndian.PutUint16(f[configMaxPairs:], uint16(queues))
+	binary.LittleEndian.PutUint16(f[configMaxPairs:], uint16(pairsTold(queues)))
 	binary.LittleEndian.PutUint16(f[configMTU:], uint16(mtu))
 	binary.LittleEndian.PutUint32(f[configSpeed:], speedUnknown)
 	f[configDuplex] = duplexUnknown
@@ -63,6 +65,34 @@ func (c *configSpace) tells() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.told
+}
+
+// pairs returns the field max_virtqueue_pairs.
+func (c *configSpace) pairs() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return int(binary.LittleEndian.Uint16(c.fields[configMaxPairs:]))
+}
+
+// replaceMAC changes the field mac to what the driver has set.
+func (c *configSpace) replaceMAC(mac vswitch.MAC) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	copy(c.fields[configMAC:], mac[:])
+}
+
+// addresses returns the addresses that the driver may have taken: what the field mac was and what it
+// is. None if the driver has neither been told one nor set one.
+func (c *configSpace) addresses(set bool) []uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch now := macKey(c.fields[configMAC:]); {
+	case set:
+		return []uint64{now}
+	case c.told:
+		return []uint64{macKey(c.first[:]), now}
+	}
+	return nil
 }
 
 // setMTU changes the field mtu.
@@ -112,6 +142,15 @@ func (p *Port) ReadConfig() []byte {
 // A front-end that restores a device which it has migrated writes what was read from
 // another one. That must not promise the guest more than this one has.
 func (p *Port) WriteConfig(offset int, data []byte, migration bool) error {
+	if err := p.writeSpace(offset, data, migration); err != nil {
+		return err
+	}
+	p.change(func(c *commanded) { c.addressSet = c.addressSet || !migration })
+	p.updateCaps()
+	return nil
+}
+
+func (p *Port) writeSpace(offset int, data []byte, migration bool) error {
 	c := &p.space
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -125,23 +164,28 @@ func (p *Port) WriteConfig(offset int, data []byte, migration bool) error {
 		c.fields = next
 		return nil
 	}
-	if n := int(binary.LittleEndian.Uint16(next[configMaxPairs:])); n > p.cfg.Queues {
+	n := int(binary.LittleEndian.Uint16(next[configMaxPairs:]))
+	switch {
+	case n > p.cfg.Queues:
 		return fmt.Errorf("%d queue pairs, the port is configured for %d", n, p.cfg.Queues)
+	case p.control.index >= 0 && !bytes.Equal(next[configMaxPairs:configMTU], c.fields[configMaxPairs:configMTU]):
+		// The control queue is behind those of as many.
+		return errors.New("the number of queue pairs changes when features have been acknowledged")
 	}
 	mtu := int(binary.LittleEndian.Uint16(next[configMTU:]))
 	if mtu > p.cfg.MTU {
 		return fmt.Errorf("MTU %d is more than the %d that the port is configured for", mtu, p.cfg.MTU)
 	}
-	c.fields, p.mtu = next, mtu
-	p.updateCaps()
+	c.fields = next
+	p.mtu.Store(int64(mtu))
 	return nil
 }
 
 // mtuTold returns the MTU that the driver was told, 0: none that we know of. A
 // front-end says by NET_SET_MTU what it tells, or asks by CONFIG what to tell.
 func (p *Port) mtuTold() int {
-	if p.mtu != 0 {
-		return p.mtu
+	if mtu := p.mtu.Load(); mtu != 0 {
+		return int(mtu)
 	}
 	if s := p.session.Load(); s != nil && s.Snapshot().ProtocolFeatures&(1<<vhostuser.ProtocolFeatureConfig) != 0 {
 		return p.cfg.MTU

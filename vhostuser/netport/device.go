@@ -21,20 +21,28 @@ const (
 )
 
 var (
-	_ vhostuser.Device     = (*Port)(nil)
-	_ vhostuser.Sequential = (*Port)(nil)
-	_ vhostuser.RARPer     = (*Port)(nil)
-	_ vhostuser.MTUSetter  = (*Port)(nil)
-	_ vhostuser.Configurer = (*Port)(nil)
+	_ vhostuser.Device      = (*Port)(nil)
+	_ vhostuser.Sequential  = (*Port)(nil)
+	_ vhostuser.RARPer      = (*Port)(nil)
+	_ vhostuser.MTUSetter   = (*Port)(nil)
+	_ vhostuser.Configurer  = (*Port)(nil)
+	_ vhostuser.DriverEnder = (*Port)(nil)
 )
 
 // Attach implements vhostuser.Device: a front-end has connected.
 func (p *Port) Attach(s *vhostuser.Session) {
-	p.features, p.mtu = 0, 0
+	p.features = 0
+	p.mtu.Store(0)
 	p.offered = p.offloads.Load()
 	p.space.begin(p.cfg.Queues, p.cfg.MTU)
 	p.failed.Store(false)
 	p.session.Store(s)
+	p.control.index = -1
+	p.control.queue.Attach(s)
+	p.mu.Lock()
+	p.control.commands, p.control.refused = 0, 0
+	p.mu.Unlock()
+	p.resetControl(0)
 }
 
 // SetOffloads says which features, of those in AllOffloads, are offered to front-ends
@@ -44,7 +52,7 @@ func (p *Port) SetOffloads(features uint64) { p.offloads.Store(features & AllOff
 
 // Features implements vhostuser.Device.
 func (p *Port) Features() uint64 {
-	f := p.offered |
+	f := p.offered | controlFeatures |
 		1<<featureMrgRxbuf | 1<<featureStatus | 1<<featureVersion1 |
 		1<<virtqueue.FeatureNotifyOnEmpty | 1<<featureAnyLayout |
 		1<<virtqueue.FeatureIndirectDesc | 1<<virtqueue.FeatureEventIdx |
@@ -87,12 +95,15 @@ func (p *Port) Sequential() bool { return true }
 // QueueNum implements vhostuser.Device. A network device counts queue pairs.
 func (p *Port) QueueNum() uint64 { return uint64(p.cfg.Queues) }
 
-// MaxVrings implements vhostuser.Device.
-func (p *Port) MaxVrings() int { return 2 * p.cfg.Queues }
+// MaxVrings implements vhostuser.Device: two for each queue pair, and the control queue.
+func (p *Port) MaxVrings() int { return min(2*p.cfg.Queues+1, maxVrings) }
 
 // FeaturesSet implements vhostuser.Device.
 func (p *Port) FeaturesSet(features uint64) {
 	p.features = features
+	p.control.index = p.controlIndex(features)
+	p.control.queue.FeaturesSet(features)
+	p.resetControl(features)
 	p.updateCaps()
 }
 
@@ -101,7 +112,7 @@ func (p *Port) SetMTU(mtu int) error {
 	if mtu > p.cfg.MTU {
 		return fmt.Errorf("MTU %d is more than the %d that the port is configured for", mtu, p.cfg.MTU)
 	}
-	p.mtu = mtu
+	p.mtu.Store(int64(mtu))
 	p.space.setMTU(mtu)
 	p.updateCaps()
 	return nil
@@ -110,11 +121,12 @@ func (p *Port) SetMTU(mtu int) error {
 // updateCaps works out what the guest's driver takes. A driver that was not told an
 // MTU may have set any.
 func (p *Port) updateCaps() {
-	caps := capsFor(p.features)
-	if p.features&(1<<featureMTU) != 0 {
+	features := p.features &^ p.offloadsOff()
+	caps := capsFor(features)
+	if features&(1<<featureMTU) != 0 {
 		caps.MTU = p.mtuTold()
 	}
-	if p.features&takesGSO == 0 {
+	if features&takesGSO == 0 {
 		caps.MaxGS = vswitch.MaxFrameLen // of no interest; nobody need measure
 	}
 	p.caps.Store(&caps)
@@ -122,6 +134,12 @@ func (p *Port) updateCaps() {
 
 // RingStarted implements vhostuser.Device.
 func (p *Port) RingStarted(r vhostuser.Ring) error {
+	switch {
+	case r.Index == p.control.index:
+		return p.startControl(r)
+	case r.Index >= 2*p.cfg.Queues:
+		return fmt.Errorf("ring %d is the control queue's, and CTRL_VQ with MQ not acknowledged", r.Index)
+	}
 	if r.Index%2 == 0 {
 		p.updateCaps() // another driver may have other buffers
 		p.rx[r.Index/2].start(r, p.features)
@@ -134,6 +152,10 @@ func (p *Port) RingStarted(r vhostuser.Ring) error {
 
 // RingEnabled implements vhostuser.Device.
 func (p *Port) RingEnabled(index int, enabled bool) {
+	if index == p.control.index || index >= 2*p.cfg.Queues {
+		p.control.queue.RingEnabled(index, enabled)
+		return
+	}
 	if index%2 != 0 {
 		p.tx[index/2].enable(enabled)
 		return
@@ -150,6 +172,10 @@ func (p *Port) RingEnabled(index int, enabled bool) {
 
 // RingStopped implements vhostuser.Device.
 func (p *Port) RingStopped(index int) {
+	if index == p.control.index {
+		p.control.queue.RingStopped(index)
+		return
+	}
 	if index%2 != 0 {
 		p.tx[index/2].stop()
 		return
@@ -161,6 +187,7 @@ func (p *Port) RingStopped(index int) {
 
 // Quiesce implements vhostuser.Device.
 func (p *Port) Quiesce() (resume func()) {
+	resumeControl := p.control.queue.Quiesce()
 	for _, q := range p.tx {
 		q.mu.Lock()
 	}
@@ -174,6 +201,7 @@ func (p *Port) Quiesce() (resume func()) {
 		for _, q := range p.tx {
 			q.mu.Unlock()
 		}
+		resumeControl()
 	}
 }
 
@@ -206,6 +234,7 @@ func (p *Port) withoutReceiver(gone *rxQueue) {
 // SessionEnded is to be called when vhostuser.Serve has returned.
 func (p *Port) SessionEnded() {
 	p.session.Store(nil)
-	p.features = 0
+	p.features, p.control.index = 0, -1
+	p.resetControl(0)
 	p.caps.Store(&vswitch.Caps{})
 }

@@ -62,16 +62,19 @@ type Port struct {
 	// receivers are the receiveqs that are running and enabled, for Transmit.
 	receivers atomic.Pointer[[]*rxQueue]
 	caps      atomic.Pointer[vswitch.Caps]
+	filter    atomic.Pointer[rxFilter] // nil: the guest receives all frames
 	session   atomic.Pointer[vhostuser.Session]
 	failed    atomic.Bool   // the session has been told to end
 	offloads  atomic.Uint64 // features to be offered to the next front-end ...
 	offered   uint64        // ... and to the one that there is
 	features  uint64        // negotiated
-	mtu       int           // as the front-end told it
+	mtu       atomic.Int64  // as the front-end told it
 	space     configSpace
 
-	mu   sync.Mutex // of the control path: receivers, Close, next, and changes of tx and rx
-	next offer
+	mu      sync.Mutex // of the control path: receivers, filter, control, Close, next, and changes of tx and rx
+	next    offer
+	control control
+	pace    pace // of the control queue's goroutine
 }
 
 // An offer is what a front-end can get at most.
@@ -95,6 +98,7 @@ func New(cfg Config) (*Port, error) {
 	p.space.begin(cfg.Queues, cfg.MTU)
 	p.next = offer{cfg.Queues, cfg.MTU}
 	p.grow()
+	p.control.queue, p.control.index = newControlQueue(p), -1
 	if cfg.Switch == nil {
 		return p, nil
 	}

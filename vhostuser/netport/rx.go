@@ -18,6 +18,7 @@ type rxQueue struct {
 	mu        sync.Mutex
 	vq        *virtqueue.Queue // nil: not running
 	enabled   bool
+	spare     bool // the driver receives on fewer queues
 	mergeable bool
 	hdrLen    int
 	size      int // of the ring
@@ -75,8 +76,11 @@ func (q *rxQueue) stop() {
 func (q *rxQueue) receiving() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.vq != nil && q.enabled
+	return q.active()
 }
+
+// active tells whether there may be frames for the queue. mu is held.
+func (q *rxQueue) active() bool { return q.vq != nil && q.enabled && !q.spare }
 
 func (q *rxQueue) totalCalls() uint64 {
 	q.mu.Lock()

@@ -52,7 +52,7 @@ func (p *Port) measure(c *vswitch.Caps) *vswitch.Caps {
 func (q *rxQueue) longest() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.vq == nil || !q.enabled || q.port.failed.Load() {
+	if !q.active() || q.port.failed.Load() {
 		return 0
 	}
 	defer func() {

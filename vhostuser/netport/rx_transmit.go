@@ -12,6 +12,14 @@ import (
 
 // Transmit implements vswitch.Port.
 func (p *Port) Transmit(frames []*vswitch.Frame) (sent int) {
+	if filter := p.filter.Load(); filter != nil {
+		return p.transmitFiltered(filter, frames)
+	}
+	return p.transmitAll(frames)
+}
+
+// transmitAll is Transmit for frames that the guest wants.
+func (p *Port) transmitAll(frames []*vswitch.Frame) (sent int) {
 	set := p.receivers.Load()
 	switch len(*set) {
 	case 0:
@@ -78,7 +86,7 @@ func (p *Port) transmitTo(q *rxQueue, set *[]*rxQueue, frames []*vswitch.Frame) 
 func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.vq == nil || !q.enabled || q.port.failed.Load() {
+	if !q.active() || q.port.failed.Load() {
 		return 0, false
 	}
 	q.batch.Reset()

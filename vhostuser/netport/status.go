@@ -20,7 +20,8 @@ type Status struct {
 	Offered         uint64 // virtio features ...
 	OfferedProtocol uint64 // ... and protocol features
 	Channel         vhostuser.ChannelState
-	Rings           []Ring // those that have a size, in order of their index
+	Control         *Control // nil: the front-end has not acknowledged a control queue
+	Rings           []Ring   // those that have a size, in order of their index
 }
 
 // Ring is what there is to know about one ring. While it is not running the fields behind
@@ -53,6 +54,7 @@ func (p *Port) Status() Status {
 	if s := p.session.Load(); s != nil {
 		st.Connected, st.State, st.Channel = true, s.Snapshot(), s.Channel()
 		st.Offered, st.OfferedProtocol = s.Offered()
+		st.Control = p.Control()
 	}
 	rings := make(map[int]Ring)
 	for i, v := range st.Vrings {
@@ -82,6 +84,9 @@ func (p *Port) Rings() []Ring {
 				rs = append(rs, r)
 			}
 		}
+	}
+	if r, ok := p.controlRing(); ok {
+		rs = append(rs, r)
 	}
 	return rs
 }

@@ -110,6 +110,10 @@ func Sample() *Backend {
 					DeviceStatus: control.DeviceStatus{Value: 15, Names: []string{"ACKNOWLEDGE", "DRIVER", "DRIVER_OK", "FEATURES_OK"}},
 					DirtyLog:     control.DirtyLog{On: true, Present: true, Size: 98304},
 					InFlight:     control.InFlight{Present: true, Size: 8320, Rings: 2, QueueSize: 256},
+					ControlQueue: &control.ControlQueue{
+						Ring: 2, QueuePairs: 1, Commands: 12, Refused: 1, Receives: []string{"own", "broadcast"},
+						Multicast: []string{"33:33:00:00:00:01"}, VLANs: &control.List[uint16]{5, 7}, OffloadsOff: []string{"GUEST_TSO4"},
+					},
 				},
 				LastEnd: &control.End{Reason: "front-end disconnected while its rings were running", AgoS: 7385},
 				Rings: []control.Ring{
@@ -129,7 +133,7 @@ func Sample() *Backend {
 						WantCalls: control.Notify{When: "never"},
 					},
 					{
-						Index: 2, Direction: "to-guest", Format: "split", Size: 256, Started: true, Broken: "bad virtqueue: address outside guest memory",
+						Index: 2, Direction: "control", Format: "split", Size: 256, Started: true, Broken: "bad virtqueue: address outside guest memory",
 						KickBy: "none", CallBy: "eventfd", Suppression: "none", WantKicks: control.Notify{When: "unknown"}, WantCalls: control.Notify{When: "unknown"},
 					},
 				},

@@ -1,11 +1,13 @@
-// Command umlexec becomes another program, User Mode Linux, in a way that has that work on any processor:
+// Command umlexec becomes another program, User Mode Linux, in a way that has that work on any
+// processor:
 //
 //	umlexec PROGRAM ARGUMENT...
 //
-// User Mode Linux 6.1 reads and writes the processor state of its guest's programs (PTRACE_GETREGSET and SETREGSET of
-// NT_X86_XSTATE) with a buffer that is too short for processors with AVX-512. A filter for system calls answers these
-// requests as a kernel does that does not know them, so that it takes the older ones, which save the state of SSE and no
-// more. The guest's programs must not use AVX then, on any processor; package vm tells them so.
+// User Mode Linux 6.1 reads and writes the processor state of its guest's programs
+// (PTRACE_GETREGSET and SETREGSET of NT_X86_XSTATE) with a buffer that is too short for processors
+// with AVX-512. A filter for system calls answers these requests as a kernel does that does not
+// know them, so that it takes the older ones, which save the state of SSE and no more. The guest's
+// programs must not use AVX then, on any processor; package vm tells them so.
 package main
 
 import (

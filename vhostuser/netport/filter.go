@@ -1,0 +1,110 @@
+package netport
+
+import (
+	"encoding/binary"
+	"slices"
+
+	vswitch "vswitchd/switch"
+)
+
+// This file is the filter that a guest's driver sets by the control queue (virtio 1.2, section
+// 5.1.6.5), as a network card has one. The specification has it as the driver's help, not as its
+// protection: what the device does not know enough to judge is received.
+
+// An rxFilter says which frames a guest receives. It does not change. A port without one (nil)
+// gives its guest all frames.
+type rxFilter struct {
+	own       []uint64 // addresses that the driver was told or has set; nil: none is known
+	unicast   []uint64 // further ones, sorted
+	multicast []uint64 // sorted
+
+	anyMAC       bool // the driver has said nothing about addresses
+	allUnicast   bool // or the driver has more than fit in a table, or its address is not known
+	allMulticast bool
+	noUnicast    bool
+	noMulticast  bool
+	noBroadcast  bool
+
+	vlans *vlanSet // nil: all
+}
+
+// A vlanSet has a bit for each VLAN.
+type vlanSet [4096 / 64]uint64
+
+func (s *vlanSet) has(vid uint16) bool { return s[vid/64&63]&(1<<(vid%64)) != 0 }
+
+// maxFilterMACs is how many addresses each table of a driver may have. A driver with more
+// receives all frames of the kind: "best-effort" is what it is told to expect.
+const maxFilterMACs = 256
+
+// macKey returns the address that b begins with as a number.
+func macKey(b []byte) uint64 {
+	return uint64(binary.BigEndian.Uint16(b))<<32 | uint64(binary.BigEndian.Uint32(b[2:]))
+}
+
+// keyMAC is the opposite of macKey.
+func keyMAC(key uint64) (mac vswitch.MAC) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], key)
+	copy(mac[:], b[2:])
+	return mac
+}
+
+const broadcastKey = 0xffff_ffff_ffff
+
+// takes tells whether the guest receives a frame. It is on the hot path.
+func (f *rxFilter) takes(head []byte) bool {
+	if f.vlans != nil && head[12] == 0x81 && head[13] == 0 && len(head) >= 16 {
+		// A tag of VLAN 0 carries a priority alone.
+		if vid := binary.BigEndian.Uint16(head[14:]) & 0xfff; vid != 0 && !f.vlans.has(vid) {
+			return false
+		}
+	}
+	if f.anyMAC {
+		return true
+	}
+	key := macKey(head)
+	if head[0]&1 != 0 {
+		switch {
+		case key == broadcastKey:
+			return !f.noBroadcast
+		case f.noMulticast:
+			return false
+		case f.allMulticast:
+			return true
+		}
+		_, found := slices.BinarySearch(f.multicast, key)
+		return found
+	}
+	switch {
+	case f.noUnicast:
+		return false
+	case f.allUnicast || slices.Contains(f.own, key):
+		return true
+	}
+	_, found := slices.BinarySearch(f.unicast, key)
+	return found
+}
+
+// transmitFiltered is Transmit for a guest with a filter. The frames that the guest does not want
+// are counted; a Transmit must not change the list that it is given.
+func (p *Port) transmitFiltered(filter *rxFilter, frames []*vswitch.Frame) (sent int) {
+	var wanted [vswitch.MaxBatch]*vswitch.Frame
+	for len(frames) > 0 {
+		n, part := 0, frames[:min(len(frames), len(wanted))]
+		for _, f := range part {
+			if filter.takes(f.Head) {
+				wanted[n] = f
+				n++
+			}
+		}
+		if n < len(part) {
+			p.counters.Drop(vswitch.DropFiltered, len(part)-n)
+		}
+		if n > 0 {
+			sent += p.transmitAll(wanted[:n])
+		}
+		frames = frames[len(part):]
+	}
+	return sent
+}
