@@ -137,10 +137,19 @@ func (l *lab) attack(t *testing.T, acts []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Some of what it asks for is over its limit.
+	pool := vhostuser.NewPool(vhostuser.Capacity{AddressSpace: 1 << 40, Mappings: 1000, FileDescriptors: 1000})
+	account := pool.Open(vhostuser.Limits{Memory: 300 << 10, MemoryName: "limit", Vrings: 4})
+	defer func() {
+		if n := account.Use().Memory; n != 0 {
+			t.Errorf("%d bytes are in use after the session", n)
+		}
+		account.Close()
+	}()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = vhostuser.Serve(context.Background(), backend, everything{l.bad}, vhostuser.Options{})
+		_ = vhostuser.Serve(context.Background(), backend, everything{l.bad}, vhostuser.Options{Account: account})
 		l.bad.SessionEnded()
 	}()
 	features, err := front.GetU64(vhostuser.GetFeatures)
