@@ -363,19 +363,23 @@ func (a *Account) take(n amount) error {
 	return nil
 }
 
-// check verifies that the Account can have n more of a resource. What is assured to others
-// and not used counts as used.
+// check verifies that the Account can have n more of a resource. Beyond what is assured to it,
+// what is assured to others and not used counts as used, and an eighth of what there is
+// is left to Accounts that are going to be opened.
 func (p *Pool) check(a *Account, r resource, n uint64) error {
-	if a.used[r]+n <= a.assured[r] {
-		return nil
-	}
-	sum := addSaturating(a.used[r], n)
+	used := addSaturating(a.used[r], n)
+	claimed := used
 	for _, o := range p.accounts {
 		if o != a {
-			sum = addSaturating(sum, max(o.used[r], o.assured[r]))
+			used = addSaturating(used, o.used[r])
+			claimed = addSaturating(claimed, max(o.used[r], o.assured[r]))
 		}
 	}
-	if sum <= p.has[r] {
+	if addSaturating(a.used[r], n) <= a.assured[r] {
+		if used <= p.has[r] {
+			return nil
+		}
+	} else if claimed <= p.has[r]-p.has[r]/8 {
 		return nil
 	}
 	switch show := p.has[r]; r {

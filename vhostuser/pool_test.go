@@ -100,13 +100,13 @@ func TestPoolAssures(t *testing.T) {
 func TestPoolGivesBack(t *testing.T) {
 	p := NewPool(Capacity{64 * gib, 1 << 20, 1 << 20}) // 56 GiB for front-ends, half of them assured
 	a, b := openAccount(t, p, 100*gib, 2), openAccount(t, p, 100*gib, 2)
-	must(t, a.mapping(42*gib, 0)) // 14 GiB are assured to b
-	refused(t, a.mapping(gib, 42*gib), "address space")
+	must(t, a.mapping(35*gib, 0)) // 14 GiB are assured to b, and 7 are for later
+	refused(t, a.mapping(gib, 35*gib), "address space")
 	must(t, b.mapping(14*gib, 0))
 	refused(t, b.mapping(gib, 14*gib), "address space")
-	a.unmapped(42 * gib)
-	must(t, b.mapping(28*gib, 14*gib))
-	refused(t, b.mapping(gib, 42*gib), "address space")
+	a.unmapped(35 * gib)
+	must(t, b.mapping(21*gib, 14*gib))
+	refused(t, b.mapping(gib, 35*gib), "address space")
 }
 
 // Accounts that come later have their part of what is not in use.
@@ -171,8 +171,11 @@ func TestShowSize(t *testing.T) {
 func TestNeedsComeFirst(t *testing.T) {
 	p := NewPool(Capacity{1 << 47, 65530, 2000})
 	wide := openAccount(t, p, gib, 256)
+	var others []*Account
 	for range 5 {
-		a := openAccount(t, p, gib, 2)
+		others = append(others, openAccount(t, p, gib, 2))
+	}
+	for _, a := range others {
 		must(t, a.begin())
 		for a.mapping(1, 0) == nil {
 		}
@@ -187,5 +190,41 @@ func TestNeedsComeFirst(t *testing.T) {
 	openAccount(t, p, gib, 256)
 	if s := p.Scarce(); len(s) != 1 {
 		t.Errorf("scarce: %v", s)
+	}
+}
+
+// Accounts that are opened when others have taken all that they were given have some room. What
+// is assured to each does not come from the reserve.
+func TestLatecomers(t *testing.T) {
+	p := NewPool(Capacity{64 * gib, 1 << 20, 1 << 20})
+	var accounts []*Account
+	greedy := func(a *Account) (got uint64) {
+		accounts = append(accounts, a)
+		for size := uint64(64 * gib); size >= 1<<20; {
+			if a.mapping(size, a.Use().Memory) != nil {
+				size /= 2
+			}
+		}
+		return a.Use().Memory
+	}
+	a, b := openAccount(t, p, 100*gib, 2), openAccount(t, p, 100*gib, 2)
+	greedy(a)
+	greedy(b)
+	late := openAccount(t, p, 100*gib, 2)
+	for range 10 {
+		openAccount(t, p, 100*gib, 2)
+	}
+	if n := greedy(late); n < 2*gib {
+		t.Errorf("a latecomer can have %d bytes", n)
+	}
+	for range 10 {
+		greedy(openAccount(t, p, 100*gib, 2))
+	}
+	var sum uint64
+	for _, a := range accounts {
+		sum += a.Use().Memory
+	}
+	if sum > p.has[addressSpace] {
+		t.Errorf("%d bytes are in use, of %d", sum, p.has[addressSpace])
 	}
 }

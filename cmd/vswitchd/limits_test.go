@@ -53,7 +53,7 @@ func launch(t *testing.T, ulimits, ports string) *confined {
 		t.Fatal(err)
 	}
 	p := &confined{T: t, dir: dir, end: make(chan error, 1)}
-	file := write(t, dir, fmt.Sprintf("[control]\nsocket = %q\n[switch]\nsocket_dir = %q\n%s", dir+"/control", dir, ports))
+	file := p.configure(ports)
 	p.cmd = exec.Command("sh", "-c", ulimits+` exec "$0" "$@"`, program, "--config", file)
 	p.cmd.Stderr = p
 	if err := p.cmd.Start(); err != nil {
@@ -86,6 +86,21 @@ func withoutRefusals(log string) string {
 		}
 	}
 	return s.String()
+}
+
+// configure writes the configuration file and returns its name.
+func (p *confined) configure(ports string) (file string) {
+	p.Helper()
+	return write(p.T, p.dir, fmt.Sprintf("[control]\nsocket = %q\n[switch]\nsocket_dir = %q\n%s", p.dir+"/control", p.dir, ports))
+}
+
+// reload has the program go on with other ports.
+func (p *confined) reload(ports string) {
+	p.Helper()
+	p.configure(ports)
+	if _, err := control.NewClient(p.dir+"/control").Post(p.Context(), "/v1/reload"); err != nil {
+		p.Fatal(err)
+	}
 }
 
 func (p *confined) until(what string, condition func() bool) {
@@ -221,12 +236,16 @@ func TestGreedyFrontEnds(t *testing.T) {
 		{"small address space", "ulimit -v 100000000;"}, // KiB
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := launch(t, c.ulimits, "[port.bad]\n[port.worse]\nmax_memory = \"64TiB\"\n[port.small]\n[port.big]\n[port.wide]\nqueues = 128\n")
+			const ports = "[port.bad]\n[port.worse]\nmax_memory = \"64TiB\"\n[port.small]\n[port.big]\n[port.wide]\nqueues = 128\n"
+			p := launch(t, c.ulimits, ports)
 			p.rob("bad")
 			p.rob("worse")
 			p.guest("small", 1<<20, 1)
 			p.guest("big", 1<<30, 1)
 			p.guest("wide", 16<<20, 128)
+			p.reload(ports + "[port.late]\n[port.later]\n")
+			p.guest("late", 1<<30, 1)
+			p.guest("later", 1<<20, 1)
 			p.lives()
 		})
 	}
