@@ -97,6 +97,13 @@ func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
 	return attached, nil
 }
 
+// Check returns why a new switch with this configuration would refuse a change, as Apply does.
+// Ports of the change may be nil.
+func Check(cfg Config, c *Change) error {
+	_, err := newSwitch(cfg).Apply(c)
+	return err
+}
+
 // A transaction is a Change on its way.
 type transaction struct {
 	sw         *Switch

@@ -135,6 +135,16 @@ func Open(cfg Config) (*Uplink, error) {
 	return u, nil
 }
 
+// Check returns why no uplink can ever be on the interface of that name, or nil; as Open would if
+// the interface is there.
+func Check(name string) error {
+	l, err := findLink(name, 0)
+	if err == nil && l != nil && !l.ether {
+		err = fmt.Errorf("%s: %w", name, ErrNotEthernet)
+	}
+	return err
+}
+
 // Begin starts the traffic: it calls cfg.Start and cfg.SetUp, and from now on the
 // uplink follows its interface.
 func (u *Uplink) Begin() {

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"vswitchd/internal/config"
+	"vswitchd/internal/daemon"
 	"vswitchd/internal/version"
 )
 
@@ -70,7 +71,10 @@ const capabilities = `{"type":"net"}`
 
 // check prints what is wrong with the configuration.
 func check(opts *options, stdout, stderr io.Writer) int {
-	cfg, errs := config.Check(opts.file, opts.flags)
+	cfg, errs := config.Examine(opts.file, opts.flags)
+	if cfg != nil {
+		errs = errs.With(daemon.Check(cfg))
+	}
 	if len(errs) > 0 {
 		fmt.Fprintln(stderr, errs)
 		return exitFailed

@@ -292,7 +292,7 @@ func TestOtherGuestsOutliveTheConnectionThatItWasGiven(t *testing.T) {
 func TestSignalsStopItCleanly(t *testing.T) {
 	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		dir := t.TempDir()
-		ctl := filepath.Join(dir, "run", "control.sock")
+		ctl := filepath.Join(dir, "control.sock")
 		p := begin(t, "--control", ctl, "--port", "a="+filepath.Join(dir, "a.sock"))
 		if _, err := control.NewClient(ctl).Get(t.Context(), "/v1/ports/a"); err != nil {
 			t.Error(err)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"github.com/vishvananda/netlink"
+
+	"vswitchd/internal/nearest"
 )
 
 // crossCheck checks what cannot be seen in one table alone: names, sockets,
@@ -82,11 +84,14 @@ func (p *parser) checkSockets() {
 	}
 }
 
-// absolute makes paths comparable; a relative one that cannot be resolved is
-// compared as it is.
+// absolute makes paths comparable: of several that lead to a socket's place, through links, it
+// returns one. The socket need not exist. What cannot be resolved is compared as it is.
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
-		return abs
+		path = abs
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		path = filepath.Join(dir, filepath.Base(path))
 	}
 	return path
 }
@@ -167,7 +172,7 @@ func (p *parser) checkEntries() {
 		b := p.bridging(e.Port)
 		if b == nil {
 			if e.Port != "" {
-				p.errs = append(p.errs, e.where.errorf("port", "there is no port or uplink %q", e.Port))
+				p.errs = append(p.errs, e.where.errorf("port", "there is no port or uplink %q%s", e.Port, nearest.Hint(e.Port, p.portNames())))
 			}
 			continue
 		}
@@ -184,6 +189,17 @@ func (p *parser) checkEntries() {
 		}
 		p.cfg.Warnings = append(p.cfg.Warnings, e.where.errorf("vlan", "%s", msg))
 	}
+}
+
+// portNames returns the names of all ports and uplinks.
+func (p *parser) portNames() (names []string) {
+	for i := range p.cfg.Ports {
+		names = append(names, p.cfg.Ports[i].Name)
+	}
+	for i := range p.cfg.Uplinks {
+		names = append(names, p.cfg.Uplinks[i].Name)
+	}
+	return names
 }
 
 // bridging returns how the port or uplink of that name is bridged, or nil if there is none.

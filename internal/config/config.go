@@ -33,6 +33,8 @@ type Control struct {
 	Socket  string // path of the unix socket, at most MaxSocketPath bytes; "": no control API
 	Access  Access
 	Metrics string // host:port to serve Prometheus metrics on; "": nowhere
+
+	where where
 }
 
 // Switch is what holds for the switch as a whole.
@@ -194,6 +196,14 @@ func defaults() *Config {
 // but for VLANMode, which depends on Tag.
 func defaultBridging() Bridging {
 	return Bridging{Learning: true, Flood: true, McastFlood: true, BcastFlood: true}
+}
+
+// At returns where a key of [control] was set, or where that table begins; see Port.At.
+func (c *Control) At(key string) Pos { return c.where.at(key) }
+
+// Equal reports whether the control API is served alike; see Port.Equal.
+func (c *Control) Equal(d *Control) bool {
+	return c.Socket == d.Socket && c.Access == d.Access && c.Metrics == d.Metrics
 }
 
 // At returns where a key of [switch] was set, or where that table begins; see Port.At.

@@ -48,6 +48,18 @@ func (es Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// With returns these errors and others, in the order of the file. Others that are about a key of
+// which there is an error already are left out.
+func (es Errors) With(others Errors) Errors {
+	all := slices.Clone(es)
+	for _, o := range others {
+		if !slices.ContainsFunc(es, func(e Error) bool { return e.Key == o.Key }) {
+			all = append(all, o)
+		}
+	}
+	return all.sorted()
+}
+
 // Err returns the errors as an error, nil if there are none.
 func (es Errors) Err() error {
 	if len(es) == 0 {

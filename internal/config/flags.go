@@ -32,6 +32,11 @@ func (p *parser) flags(f Flags) {
 		p.flag("--log-format", f.LogFormat, "log.format", oneOf(&format, logFormats...))
 		p.cfg.Log.JSON = format == "json"
 	}
+	for key, flag := range map[string][2]string{"socket": {"--control", f.Control}, "metrics": {"--metrics", f.Metrics}} {
+		if flag[1] != "" {
+			p.cfg.Control.where.keys[key] = Pos{File: flag[0] + " " + flag[1]}
+		}
+	}
 	for _, arg := range f.Ports {
 		p.portFlag(arg)
 	}

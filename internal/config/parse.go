@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"vswitchd/internal/nearest"
 )
 
 // Load reads and checks a configuration file and adds what the flags say.
@@ -21,6 +23,16 @@ func Load(path string, flags Flags) (*Config, Errors) {
 		return nil, errs
 	}
 	return cfg, nil
+}
+
+// Examine is Load, and returns what could be read of a file that has errors as well: values that
+// are not good are the defaults there. The configuration is nil if nothing could be read.
+func Examine(path string, flags Flags) (*Config, Errors) {
+	cfg, errs := load(path, flags)
+	if len(errs) == 0 {
+		cfg.Warnings = append(cfg.Warnings, cfg.checkHost()...).sorted()
+	}
+	return cfg, errs
 }
 
 // Check is Load, and looks also at what may change while vswitchd runs: an uplink whose interface
@@ -65,6 +77,7 @@ func Parse(name string, data []byte) (*Config, Errors) {
 func parse(name string, data []byte, flags Flags) (*Config, Errors) {
 	p := parser{file: name, cfg: defaults()}
 	p.cfg.Switch.where = where{path: "switch", pos: Pos{File: name}}
+	p.cfg.Control.where = where{path: "control", pos: Pos{File: name}, keys: make(map[string]Pos)}
 	doc, err := p.decode(data)
 	if err != nil {
 		return nil, Errors{syntaxError(name, data, err)}
@@ -262,9 +275,7 @@ func (t *table) unknown(name string, keys []key, elsewhere map[string]string) {
 		known[i] = k.name
 	}
 	msg := "unknown key"
-	if s := nearest(name, known); s != "" {
-		msg += fmt.Sprintf("; did you mean %q?", s)
-	}
+	msg += nearest.Hint(name, known)
 	if _, isTable := t.m[name].(map[string]any); isTable && len(t.path) == 2 {
 		full := t.path[1] + "." + name
 		msg += fmt.Sprintf("; a name with a dot is written [%s.%q]", t.path[0], full)

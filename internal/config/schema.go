@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"vswitchd/internal/nearest"
 )
 
 // document reads the whole document. [switch] comes first, because ports get
@@ -39,9 +41,7 @@ func (t *table) unknownTable(name string) {
 	if _, ok := t.m[name].(map[string]any); !ok {
 		msg = "unknown key"
 	}
-	if s := nearest(name, []string{"log", "control", "switch", "uplink", "port", "fdb", "mirror"}); s != "" {
-		msg += fmt.Sprintf("; did you mean %q?", s)
-	}
+	msg += nearest.Hint(name, []string{"log", "control", "switch", "uplink", "port", "fdb", "mirror"})
 	t.errorf(name, "%s", msg)
 }
 
@@ -110,6 +110,7 @@ var (
 
 func (p *parser) controlTable(t *table) {
 	c := &p.cfg.Control
+	c.where = t.where()
 	t.read([]key{
 		{"socket", orEmpty(&c.Socket, socketPath(&c.Socket))},
 		{"socket_owner", owner(&c.Access.UID)},

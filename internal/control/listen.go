@@ -7,12 +7,12 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
 
 	"vswitchd/internal/lockfile"
+	"vswitchd/internal/rundir"
 )
 
 // ErrInUse says that another process listens on the socket.
@@ -24,7 +24,7 @@ type Access struct {
 	Mode     fs.FileMode // permission bits
 }
 
-// Listen makes the control socket, and the directory it lies in. A socket that
+// Listen makes the control socket, in a directory that exists or is rundir.Default. A socket that
 // nobody listens on any more, because the process was killed, is replaced;
 // one in use is left alone and makes the error ErrInUse; anything else of that
 // name is left alone as well. Closing the listener removes the socket, unless
@@ -33,7 +33,7 @@ type Access struct {
 // Listen waits while another process is making the same socket, but not longer than until ctx
 // is done.
 func Listen(ctx context.Context, path string, access Access) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := rundir.Make(path); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	// Nobody may replace a socket that another one is just making.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -27,8 +28,19 @@ func makeStale(t *testing.T, path string) {
 	l.Close()
 }
 
-func TestListenMakesDirectoryAndSocketAndRemovesIt(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a", "b", "s")
+// A directory that is missing has been mistyped.
+func TestListenMakesNoDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	if _, err := control.Listen(t.Context(), filepath.Join(dir, "b", "s"), mine); err == nil || !strings.Contains(err.Error(), "there is no directory "+dir) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: %v", dir, err)
+	}
+}
+
+func TestListenMakesSocketAndRemovesIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
 	l, err := control.Listen(t.Context(), path, mine)
 	if err != nil {
 		t.Fatal(err)

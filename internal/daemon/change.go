@@ -247,7 +247,9 @@ func (st *step) attach() vswitch.NewPort {
 func staticEntries(entries []config.FDBEntry) (list []vswitch.StaticEntry) {
 	for i := range entries {
 		e := &entries[i]
-		list = append(list, vswitch.StaticEntry{MAC: vswitch.MAC(e.MAC), VLAN: e.VLAN, Port: e.Port})
+		s := vswitch.StaticEntry{VLAN: e.VLAN, Port: e.Port}
+		copy(s.MAC[:], e.MAC)
+		list = append(list, s)
 	}
 	return list
 }

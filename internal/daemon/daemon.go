@@ -60,6 +60,9 @@ func New(cfg *config.Config, log hclog.Logger) (*Daemon, error) {
 
 // NewContext is New, and gives up when ctx is done.
 func NewContext(ctx context.Context, cfg *config.Config, log hclog.Logger) (*Daemon, error) {
+	if errs := checkMachine(cfg); len(errs) > 0 {
+		return nil, errs
+	}
 	capacity, err := vhostuser.ProcessCapacity()
 	if err != nil {
 		return nil, err
@@ -77,7 +80,7 @@ func NewContext(ctx context.Context, cfg *config.Config, log hclog.Logger) (*Dae
 		start:  time.Now(),
 		pool:   pool,
 		share:  vhostuser.NewPool(capacity),
-		sw:     vswitch.New(vswitch.Config{AgingTime: cfg.Switch.MACAging, TableSize: cfg.Switch.MACTable}),
+		sw:     vswitch.New(switchConfig(cfg)),
 		blamed: make(chan uintptr, 64),
 		over:   make(chan *guest),
 		cfg:    &config.Config{},

@@ -11,6 +11,7 @@ import (
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
+	"vswitchd/internal/rundir"
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
 	"vswitchd/vhostuser/netport"
@@ -134,6 +135,9 @@ func connector(ctx context.Context, cfg *config.Port) (vhostuser.Connector, erro
 		return vhostuser.Inherit(cfg.FD)
 	case cfg.Mode == config.ModeClient:
 		return &vhostuser.Dialer{Path: cfg.Socket}, nil
+	}
+	if err := rundir.Make(cfg.Socket); err != nil {
+		return nil, err
 	}
 	return vhostuser.ListenContext(ctx, cfg.Socket, listenOptions(cfg))
 }

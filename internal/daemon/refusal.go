@@ -12,14 +12,13 @@ import (
 )
 
 // refusals says where in the configuration stands what the switch refuses.
-func refusals(cfg *config.Config, err error) error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return err
+func refusals(cfg *config.Config, err error) (errs config.Errors) {
+	all := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		all = joined.Unwrap()
 	}
 	list := settings(cfg)
-	var errs config.Errors
-	for _, e := range joined.Unwrap() {
+	for _, e := range all {
 		errs = append(errs, refusal(cfg, list, e))
 	}
 	return errs
@@ -33,7 +32,14 @@ func refusal(cfg *config.Config, list []setting, err error) config.Error {
 	msg := ce.Err.Error()
 	if ce.Port == "" {
 		e := &cfg.FDB[ce.Static]
-		return config.Error{Pos: e.At("mac"), Key: fmt.Sprintf("fdb[%d].mac", ce.Static), Msg: msg}
+		key := "mac"
+		switch {
+		case errors.Is(err, vswitch.ErrNoPort):
+			key = "port"
+		case errors.Is(err, vswitch.ErrBadVLAN):
+			key = "vlan"
+		}
+		return config.Error{Pos: e.At(key), Key: fmt.Sprintf("fdb[%d].%s", ce.Static, key), Msg: msg}
 	}
 	i := slices.IndexFunc(list, func(s setting) bool { return s.name == ce.Port })
 	s, key := list[i], ""

@@ -76,7 +76,7 @@ func fixed(old, now *config.Config) error {
 	check(slices.Equal(o.CPUs, n.CPUs), "switch.cpus")
 	check(o.MACAging == n.MACAging, "switch.mac_aging_time")
 	check(o.MACTable == n.MACTable, "switch.mac_table_size")
-	check(old.Control == now.Control, "control")
+	check(old.Control.Equal(&now.Control), "control")
 	return errors.Join(errs...)
 }
 

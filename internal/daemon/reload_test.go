@@ -124,6 +124,7 @@ func TestRefusedReload(t *testing.T) {
 		{"socket of a port that moves in use", ab + "[port.c]\nsocket = \"$busy\"\n" + m3, "port.c.socket: $busy: socket is in use"},
 		{"socket is a file", ab + rest + "[port.z]\nsocket = \"$file\"\n", "not a socket"},
 		{"socket in a file", ab + rest + "[port.z]\nsocket = \"$file/z.sock\"\n", "port.z.socket: "},
+		{"socket in no directory", ab + rest + "[port.z]\nsocket = \"$nowhere/z.sock\"\n", "port.z.socket: there is no directory $nowhere"},
 		{"everything changes, and a socket is a file", "[port.a]\nmtu = 1500\nqueues = 2\nsocket_mode = \"0600\"\n[port.b]\nsocket = \"$file\"\n", "not a socket"},
 		{"names go round, and a socket is in use", "[port.b]\nsocket = \"$a.sock\"\n[port.a]\nsocket = \"$b.sock\"\n" + busy, "socket is in use"},
 		{"addresses moved, and a socket in use", "[port.a]\n" + m2 + "[port.b]\n" + m1 + rest + busy, "socket is in use"},

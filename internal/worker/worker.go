@@ -153,10 +153,8 @@ func (w *worker) run(ready chan<- error) {
 	debug.SetPanicOnFault(true)
 	defer close(w.done)
 	if w.cpu >= 0 {
-		var set unix.CPUSet
-		set.Set(w.cpu)
-		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			ready <- fmt.Errorf("pinning to CPU %d: %w", w.cpu, err)
+		if err := pin(w.cpu); err != nil {
+			ready <- err
 			return
 		}
 	}

@@ -1,15 +1,16 @@
-package config
+package nearest
 
 import "testing"
 
 func TestNearest(t *testing.T) {
-	known := []string{"tag", "trunks", "mac", "max_macs", "mode", "socket_mode"}
+	known := []string{"tag", "trunks", "mac", "max_macs", "mode", "socket_mode", "mac_aging_time", "mac_table_size"}
 	for word, want := range map[string]string{
 		"tga": "tag", "tags": "tag", "TAG": "tag", "trunk": "trunks", "socket-mode": "socket_mode", "sokcet_mdoe": "socket_mode",
+		"mac_aging": "mac_aging_time", "aging_time": "mac_aging_time", "mac_table": "mac_table_size", "aging": "",
 		"": "", "x": "", "colour": "", "maximum": "",
 	} {
-		if got := nearest(word, known); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
+		if got := Of(word, known); got != want {
+			t.Errorf("Of(%q) = %q, want %q", word, got, want)
 		}
 	}
 }

@@ -1,0 +1,97 @@
+package daemon
+
+import (
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/hashicorp/go-hclog"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/rundir"
+	"vswitchd/internal/worker"
+	vswitch "vswitchd/switch"
+	"vswitchd/uplink"
+	"vswitchd/vhostuser/netport"
+)
+
+// Check returns why a daemon could not be started with a configuration. It asks those who would
+// refuse: a switch, which it makes and does not use, netport, worker, uplink. It opens nothing
+// that another process could notice, so that it may be called while a vswitchd runs with the same
+// configuration; whether sockets and addresses are in use is not looked at.
+//
+// The configuration may be what remains of a file with errors, as config.Examine returns it.
+func Check(cfg *config.Config) config.Errors {
+	errs := checkMachine(cfg)
+	var x vswitch.Change
+	for _, s := range settings(cfg) {
+		x.Attach = append(x.Attach, vswitch.NewPort{Config: s.portConfig(nil)})
+	}
+	x.Static = staticEntries(cfg.FDB)
+	if err := vswitch.Check(switchConfig(cfg), &x); err != nil {
+		errs = append(errs, refusals(cfg, err)...)
+	}
+	return config.Errors{}.With(errs)
+}
+
+func switchConfig(cfg *config.Config) vswitch.Config {
+	return vswitch.Config{AgingTime: cfg.Switch.MACAging, TableSize: cfg.Switch.MACTable}
+}
+
+// checkMachine looks for what a configuration needs of the machine.
+func checkMachine(cfg *config.Config) (errs config.Errors) {
+	complain := func(pos config.Pos, key string, err error) {
+		if err != nil {
+			errs = append(errs, config.Error{Pos: pos, Key: key, Msg: err.Error()})
+		}
+	}
+	for _, cpu := range cfg.Switch.CPUs {
+		complain(cfg.Switch.At("cpus"), "switch.cpus", worker.CheckCPU(cpu))
+	}
+	if s := cfg.Control.Socket; s != "" {
+		complain(cfg.Control.At("socket"), "control.socket", checkSocket(s))
+	}
+	complain(cfg.Control.At("metrics"), "control.metrics", checkAddress(cfg.Control.Metrics))
+	for _, s := range settings(cfg) {
+		if s.uplink != nil {
+			if s.uplink.Interface != "" {
+				complain(s.at("interface"), s.key("interface"), uplink.Check(s.uplink.Interface))
+			}
+			continue
+		}
+		if s.guest.FD == 0 && s.guest.Mode == config.ModeServer {
+			complain(s.at("socket"), s.key("socket"), checkSocket(s.guest.Socket))
+		}
+		_, err := netport.New(netport.Config{Queues: s.guest.Queues, MTU: s.guest.MTU, Logger: hclog.NewNullLogger()})
+		complain(s.at("queues"), s.key("queues"), err)
+	}
+	return errs
+}
+
+// checkSocket checks that a socket can be made, unless somebody has it.
+func checkSocket(path string) error {
+	if err := rundir.Check(path); err != nil {
+		return err
+	}
+	if fi, err := os.Lstat(path); err == nil && fi.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%s exists and is not a socket", path)
+	}
+	return nil
+}
+
+// checkAddress checks that the host of an address to listen on is this machine, by listening on
+// another port of it.
+func checkAddress(address string) error {
+	if address == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: it is no address of this machine", address)
+	}
+	return l.Close()
+}

@@ -1,0 +1,158 @@
+package daemon
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"vswitchd/internal/config"
+)
+
+// examine returns what a check finds in a configuration, as load makes it.
+func (l *lab) examine(text string) (*config.Config, config.Errors) {
+	l.Helper()
+	file := filepath.Join(l.dir, "vswitchd.toml")
+	head := "[control]\nsocket = \"" + filepath.Join(l.dir, "control") + "\"\n[switch]\nsocket_dir = \"" + l.dir + "\"\n"
+	if err := os.WriteFile(file, []byte(head+strings.ReplaceAll(text, "$", l.dir+"/")), 0o600); err != nil {
+		l.Fatal(err)
+	}
+	cfg, errs := config.Examine(file, config.Flags{})
+	if cfg != nil {
+		errs = errs.With(Check(cfg))
+	}
+	for i := range errs {
+		if errs[i].Line == 0 || errs[i].Key == "" {
+			l.Errorf("%v has no line or no key", errs[i])
+		}
+		errs[i].File = "f"
+	}
+	return cfg, errs
+}
+
+// Everything that keeps a configuration from starting is told, with its line and key.
+func TestCheckTellsEverything(t *testing.T) {
+	l := newLab(t, "")
+	l.must(os.WriteFile(l.dir+"/file", nil, 0o600))
+	_, errs := l.examine(`workers = 2
+cpus = [0, 900]
+mac_table_size = 10
+[port.a]
+tag = 4095
+colour = "red"
+[port.b]
+socket = "$nowhere/b.sock"
+[port.c]
+socket = "$file"
+mac = "52:54:00:00:00:01"
+trunks = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+[port.d]
+trunks = [5]
+mac = "52:54:00:00:00:01"
+[uplink.lan]
+interface = "lo"
+[[fdb]]
+mac = "52:54:00:00:00:02"
+port = "dd"
+`)
+	want := `f:6: switch.cpus: there is no CPU 900, or vswitchd may not use it
+f:9: port.a.tag: bad VLAN setting: tag 4095 is not in 0 to 4094
+f:10: port.a.colour: unknown key
+f:12: port.b.socket: there is no directory $nowhere
+f:14: port.c.socket: $file exists and is not a socket
+f:19: port.d.mac: 52:54:00:00:00:01 in VLAN 5 is there already, in port.c
+f:21: uplink.lan.interface: lo: not an Ethernet interface
+f:24: fdb[0].port: there is no port or uplink "dd"; did you mean "d"?`
+	if got := strings.ReplaceAll(errs.Error(), l.dir+"/", "$"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	_, errs = l.examine("mac_table_size = 10\n[port.c]\nmac = \"52:54:00:00:00:01\"\ntrunks = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]\n")
+	if len(errs) != 1 || errs[0].Key != "switch.mac_table_size" || errs[0].Line != 5 {
+		t.Errorf("more pins than entries: %v", errs)
+	}
+}
+
+// What passes the check starts, and what does not pass does not start.
+func TestWhatPassesTheCheckStarts(t *testing.T) {
+	l := newLab(t, "")
+	l.addVeth("nic0", "far0")
+	l.must(os.WriteFile(l.dir+"/file", nil, 0o600))
+	l.must(os.Mkdir(l.dir+"/sub", 0o700))
+	l.must(os.Symlink(l.dir+"/sub", l.dir+"/link"))
+	passed, refused := 0, 0
+	for seed := range uint64(400) {
+		text := randomConfig(rand.New(rand.NewPCG(seed, 9)))
+		cfg, errs := l.examine(text)
+		if cfg == nil {
+			t.Fatalf("seed %d: %v\n%s", seed, errs, text)
+		}
+		var d *Daemon
+		cfg, wrong := config.Load(filepath.Join(l.dir, "vswitchd.toml"), config.Flags{})
+		err := wrong.Err()
+		if err == nil {
+			if d, err = New(cfg, l.d.log); err == nil {
+				d.close()
+			}
+		}
+		switch {
+		case len(errs) == 0 && err != nil:
+			t.Errorf("seed %d passes, and does not start: %v\n%s", seed, err, text)
+		case len(errs) > 0 && err == nil:
+			t.Errorf("seed %d does not pass, and starts: %v\n%s", seed, errs, text)
+		case err == nil:
+			passed++
+		default:
+			refused++
+		}
+	}
+	t.Logf("%d start, %d do not", passed, refused)
+	if passed < 50 || refused < 50 {
+		t.Errorf("%d start, %d do not: this proves little", passed, refused)
+	}
+}
+
+// randomConfig makes a configuration which may be good and may be not, for any reason.
+func randomConfig(r *rand.Rand) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	sometimes := func(n int, format string, choices ...any) {
+		if r.IntN(n) == 0 {
+			line(format, choices[r.IntN(len(choices))])
+		}
+	}
+	tags := []any{0, 1, 2, 10, 4094, 4095}
+	sometimes(3, "mac_table_size = %v", 10, 12, 100)
+	sometimes(20, "cpus = [%v]", 0, 0, 900)
+	bridging := func() {
+		sometimes(3, "tag = %v", tags[:5]...)
+		sometimes(40, "tag = %v # reserved", 4095)
+		sometimes(3, "trunks = %v", "[]", "[1]", "[1, 10]", "[0, 10, 4095]", "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]")
+		sometimes(3, "vlan_mode = %q", "access", "trunk", "native-tagged", "native-untagged")
+		sometimes(5, "max_macs = %v", 0, 1, 1<<20)
+		sometimes(5, "isolated = %v", true)
+	}
+	names := []string{"a", "b", "c", "d"}[:1+r.IntN(4)]
+	for _, name := range names {
+		line("[port.%s]", name)
+		sometimes(2, "mac = \"52:54:00:00:00:0%v\"", 1, 2, 3, 4, 5, 6)
+		sometimes(8, "socket = \"$%v\"", "s1", "s2", "sub/s", "link/s", "sub/../s1", "nowhere/s", "file", "file/s", "sub")
+		sometimes(8, "queues = %v", 1, 2, 128)
+		sometimes(8, "mtu = %v", 0, 68, 65535)
+		sometimes(8, "mode = %q", "server", "client")
+		bridging()
+	}
+	if r.IntN(4) == 0 {
+		line("[uplink.lan]")
+		line("interface = %q", []string{"nic0", "nic0", "none", "lo"}[r.IntN(4)])
+		bridging()
+	}
+	for range r.IntN(4) {
+		line("[[fdb]]")
+		line("mac = \"52:54:00:00:00:0%d\"", 1+r.IntN(8))
+		line("port = %q", names[r.IntN(len(names))])
+		sometimes(2, "vlan = %v", tags...)
+	}
+	return b.String()
+}
