@@ -52,4 +52,6 @@ func (d *fullDevice) WriteConfig(offset int, data []byte, migration bool) error 
 	return nil
 }
 
+func (d *fullDevice) DriverEnded() { d.events.add("driver ended") }
+
 func (d *fullDevice) Sequential() bool { return d.sequential }

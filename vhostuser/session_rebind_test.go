@@ -64,6 +64,37 @@ func TestDisabledRingIsSetUpForAnotherDriver(t *testing.T) {
 	}
 }
 
+// A device that keeps something for a driver hears when that one has ended, if nothing but the
+// set-up of its rings for another one shows it: not while one of its rings is in use, and not when
+// the rings are stopped in order, after which the same driver may go on.
+func TestDeviceHearsOfTheEndOfADriver(t *testing.T) {
+	h := serveFull(t, newFullDevice(2))
+	mem := h.negotiate(allVirtio, plainProto)
+	a, b := h.ring(mem, 0), h.ring(mem, 1)
+	heard := func(when string, want int) {
+		t.Helper()
+		if n := strings.Count(h.dev.events.String(), "driver ended"); n != want {
+			t.Errorf("%s: the device has heard of %d ends, want %d", when, n, want)
+		}
+	}
+	h.must(h.fe.StartRing(a))
+	h.must(h.fe.StartRing(b))
+	base, err := h.fe.StopRing(a)
+	h.must(err)
+	h.must(h.fe.StartRingAt(a, base))
+	heard("after GET_VRING_BASE", 0)
+	h.must(h.fe.EnableRing(a, false))
+	h.must(h.fe.StartRing(a))
+	heard("while another ring is in use", 0)
+	h.must(h.fe.EnableRing(a, false))
+	h.must(h.fe.EnableRing(b, false))
+	heard("before another driver comes", 0)
+	h.must(h.fe.StartRing(a))
+	heard("when another driver comes", 1)
+	h.must(h.fe.StartRing(b))
+	heard("when that has a ring in use", 1)
+}
+
 // Each of the messages is enough for the device to let go of the ring and its eventfd.
 func TestDisabledRingIsStoppedByWhatSetsItUp(t *testing.T) {
 	for name, c := range map[string]struct {

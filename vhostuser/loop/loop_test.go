@@ -307,3 +307,31 @@ func openFiles(t *testing.T) int {
 	}
 	return len(files)
 }
+
+// Whoever looks at a ring sees it at rest, and never one that is not there.
+func TestLook(t *testing.T) {
+	dev := loop.New(loop.Config{Vrings: 2, Handle: echo})
+	l := serve(t, dev, version1|protocol, 1<<vhostuser.ProtocolFeatureReplyAck)
+	look := func() (is bool, used uint16) {
+		is = dev.Look(1, func(q *virtqueue.Queue, enabled bool) { used = q.UsedIdx() })
+		return is, used
+	}
+	if is, _ := look(); is {
+		t.Error("there is a ring before one was started")
+	}
+	r := l.ring(1)
+	l.must(l.fe.StartRing(r))
+	for i := range 5 {
+		l.request(r, "hello")
+		l.used(r)
+		if is, used := look(); !is || int(used) != i+1 {
+			t.Errorf("ring %v, used index %d after %d requests", is, used, i+1)
+		}
+	}
+	if _, err := l.fe.StopRing(r); err != nil {
+		t.Fatal(err)
+	}
+	if is, _ := look(); is {
+		t.Error("there is a ring after it was stopped")
+	}
+}
