@@ -59,6 +59,7 @@ type Session struct {
 	paceOf  *Pace                   // nil: messages are taken as they come
 	slowed  bool                    // a message has had to wait
 	end     context.CancelCauseFunc // ends the session
+	ending  func() bool             // tells whether that has happened
 
 	mu      sync.Mutex
 	state   State
@@ -125,6 +126,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 		account: opts.Account,
 		paceOf:  opts.Pace,
 		end:     end,
+		ending:  func() bool { return ctx.Err() != nil },
 		state:   newState(vrings),
 		queues:  make([]*virtqueue.Queue, vrings),
 		relays:  make([]*relay, vrings),

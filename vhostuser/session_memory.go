@@ -193,12 +193,16 @@ func (s *Session) replaceMemory(regions []Region, maps []mapping) error {
 	return nil
 }
 
-// startResting starts the rings that should run and can.
+// startResting starts the rings that should run and can. Each may be walked from end to end
+// first, so a session that is to end starts no more of them.
 func (s *Session) startResting() {
 	if s.wantsLog() && s.dirty == nil {
 		return
 	}
 	for i, v := range s.state.Vrings {
+		if s.ending() {
+			return
+		}
 		if !v.Started || s.queues[i] != nil {
 			continue
 		}

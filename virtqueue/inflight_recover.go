@@ -111,10 +111,11 @@ func (r packedRecord) clear(e uint16) {
 // chains returns the first entries of the chains in flight, in the order in which they were
 // popped.
 func (r packedRecord) chains() (again []uint16, err error) {
-	taken := make([]bool, r.size)
+	taken, lengths := make([]bool, r.size), r.lengths()
 	for i := range r.size {
 		if e := uint16(i); r.entries[4*i]&0xff != 0 {
-			if !r.complete(e) {
+			// The chain has to end where it says.
+			if _, n := r.links(e); n == 0 || n != lengths[i] {
 				continue // it was being recorded
 			}
 			if err := r.take(e, taken); err != nil {
@@ -134,19 +135,41 @@ func (r packedRecord) chains() (again []uint16, err error) {
 	return again, nil
 }
 
-// complete reports whether the chain that begins at entry e ends where it says.
-func (r packedRecord) complete(e uint16) bool {
-	_, n := r.links(e)
-	for ; n > 0 && int(e) < r.size; n-- {
-		if more := r.entries[4*int(e)+2]>>16&descNext != 0; more != (n > 1) {
-			return false
-		} else if !more {
-			return true
+// lengths returns how many entries there are from each one on up to one without a next flag;
+// endless: the links lead out of the record or around in it. Each link is followed once, so
+// that this takes a number of steps that is linear in the record's size whatever is in it.
+func (r packedRecord) lengths() []int {
+	lengths := make([]int, r.size)
+	path := make([]uint16, 0, r.size)
+	for i := range r.size {
+		e, n := uint16(i), 0
+		for path = path[:0]; ; {
+			if int(e) >= r.size {
+				n = endless
+				break
+			}
+			if n = lengths[e]; n != 0 {
+				break // known, or endless: also of those on the path, before their turn comes
+			}
+			lengths[e] = endless
+			path = append(path, e)
+			if r.entries[4*int(e)+2]>>16&descNext == 0 {
+				break
+			}
+			e = uint16(r.entries[4*int(e)] >> 16)
 		}
-		e = uint16(r.entries[4*int(e)] >> 16)
+		for _, e := range slices.Backward(path) {
+			if n != endless {
+				n++
+			}
+			lengths[e] = n
+		}
 	}
-	return false
+	return lengths
 }
+
+// endless is the length of a chain that does not end.
+const endless = -1
 
 // take makes private copies of what there is to know of the chain that begins at entry
 // head.

@@ -79,7 +79,7 @@ func (q *Queue) Resume() error {
 func (q *Queue) resumePacked() {
 	p := &q.packed
 	var s ringImage
-	for range resumeTries {
+	for range resumeTries(len(p.desc)) {
 		s = p.image(s)
 		// The driver may be adding chains at this very moment.
 		if end, ok := s.end(); ok {
@@ -91,9 +91,14 @@ func (q *Queue) resumePacked() {
 	}
 }
 
-// resumeTries is how many times a ring is looked at that a driver is just adding
-// something to. A driver that is always at it has no chains that wait.
-const resumeTries = 100
+// resumeTries returns how many times a ring of so many places is looked at that a driver is
+// just adding something to. A driver that is always at it has no chains that wait. One that
+// only wants to keep us here does not gain by a larger ring: that is looked at less often.
+func resumeTries(size int) int { return min(100, max(resumeSteps/size, 4)) }
+
+// resumeSteps is how many descriptors are looked at, in a ring of usual size, before Resume
+// gives up waiting for a moment at which the driver adds nothing.
+const resumeSteps = 4 * MaxSize
 
 // usedMark returns what used descriptors have in the place of the address, and so have
 // the other places of their chains: "In a used descriptor, Element Address is unused"
@@ -152,6 +157,42 @@ func (s ringImage) end() (end packedPos, ok bool) {
 	return end.add(n, len(s)), true
 }
 
+// A ringRests is what a ringImage says of the rest of a chain from each place on. It is worked
+// out once, so that looking for chains takes a number of steps that is linear in the ring's
+// size, whatever the driver has written there.
+type ringRests struct {
+	ringImage
+	rests []chainRest // by the place's index
+}
+
+// A chainRest is how many places there are from one on up to one without a next flag, and
+// the id there. 0: there is none before the end of what is available, or a used one is
+// among them.
+type chainRest struct {
+	places int
+	id     uint16
+}
+
+// restsBefore looks at the places before end, as many as are waiting (at most all).
+func (s ringImage) restsBefore(end packedPos, waiting int) ringRests {
+	r := ringRests{s, make([]chainRest, len(s))}
+	var behind chainRest
+	for at := end; waiting > 0; waiting-- {
+		at = at.sub(1, len(s))
+		d := s.at(at)
+		switch {
+		case d.isUsed():
+			behind = chainRest{}
+		case d.flags&descNext == 0:
+			behind = chainRest{1, d.id}
+		case behind.places > 0:
+			behind.places++
+		}
+		r.rests[at.idx] = behind
+	}
+	return r
+}
+
 // An edit is a descriptor to write without its address.
 type edit struct {
 	at    int
@@ -178,7 +219,7 @@ func (s ringImage) resume(end, base packedPos) (packedPos, []edit) {
 		}
 		return at, edits
 	}
-	return at, append(edits, s.repair(at, waiting)...)
+	return at, append(edits, s.restsBefore(end, waiting).repair(at, waiting)...)
 }
 
 // left returns the place behind the last mark.
@@ -199,7 +240,8 @@ func (s ringImage) left(end packedPos) (at packedPos, edits []edit, ok bool) {
 			// The driver has used the first place again already, or is going to.
 			return at.add(1, len(s)), nil, true
 		}
-		return s.finish(first, batch, batch+n-1)
+		waiting := batch + n - 1
+		return s.restsBefore(end, waiting).finish(first, batch, waiting)
 	}
 	// With no mark and nothing used, all of it is waiting.
 	return end.sub(len(s), len(s)), nil, !used
@@ -208,37 +250,36 @@ func (s ringImage) left(end packedPos) (at packedPos, edits []edit, ok bool) {
 // finish uses the chains of a batch that was being published when the device died: those
 // that begin in the first so many places, none of which the driver has seen used. Not even those
 // that we do know a length of keep it: they may be the rest of a frame.
-func (s ringImage) finish(first packedPos, places, waiting int) (at packedPos, edits []edit, ok bool) {
+func (s ringRests) finish(first packedPos, places, waiting int) (at packedPos, edits []edit, ok bool) {
 	done := 0
 	for done < places {
-		n, id := s.chain(first.add(done, len(s)), waiting-done)
+		n, id := s.chain(first.add(done, len(s.ringImage)), waiting-done)
 		if n == 0 {
 			return packedPos{}, nil, false
 		}
-		pos := first.add(done, len(s))
+		pos := first.add(done, len(s.ringImage))
 		edits = append(edits, edit{at: pos.idx, id: id, flags: pos.lap})
 		done += n
 	}
 	// The first one last.
 	edits = append(edits[1:], edits[0])
-	return first.add(done, len(s)), edits, true
+	return first.add(done, len(s.ringImage)), edits, true
 }
 
-// chain returns how many places, of so many at most, the chain at a place has, used or
-// not, and its id. 0: it makes no sense.
-func (s ringImage) chain(at packedPos, most int) (n int, id uint16) {
+// chain returns how many places the chain at a place has, used or not, and its id. most is how
+// many there are up to the end of what is available. 0: the chain makes no sense.
+func (s ringRests) chain(at packedPos, most int) (n int, id uint16) {
 	d := s.at(at)
 	if !d.isUsed() {
-		return s.rest(at, most)
+		rest := s.rests[at.idx]
+		return rest.places, rest.id
 	}
 	// Its next flag is gone. If it was longer, the rest is in the places behind
 	// it, is available, and ends with the same id.
 	if most > 1 {
-		next := at.add(1, len(s))
-		if !s.at(next).isUsed() {
-			if n, id := s.rest(next, most-1); n != 0 && id == d.id && s.goesWith(at, next) {
-				return n + 1, id
-			}
+		next := at.add(1, len(s.ringImage))
+		if rest := s.rests[next.idx]; rest.places != 0 && rest.id == d.id && s.goesWith(at, next) {
+			return rest.places + 1, rest.id
 		}
 	}
 	return 1, d.id
@@ -252,31 +293,15 @@ func (s ringImage) goesWith(at, next packedPos) bool {
 	return a == b
 }
 
-// rest returns how many places are at a place up to one without a next flag, and the id
-// there. 0: there is none.
-func (s ringImage) rest(at packedPos, most int) (n int, id uint16) {
-	for n < most {
-		d := s.at(at)
-		if d.isUsed() {
-			return 0, 0
-		}
-		if n++; d.flags&descNext == 0 {
-			return n, d.id
-		}
-		at = at.add(1, len(s))
-	}
-	return 0, 0
-}
-
 // repair makes chains available again that are used although chains before them are not, in
 // so many places. It is QEMU that does that: as long as it has no back-end it takes what
 // a guest transmits, and drops it, from the place that it believes in. The driver cannot
 // have seen that: it looks at these places only when all before them are used. What was
 // in such a chain is not known any more, so it is one without a length, which we are
 // going to drop.
-func (s ringImage) repair(at packedPos, waiting int) (edits []edit) {
+func (s ringRests) repair(at packedPos, waiting int) (edits []edit) {
 	for done := 0; done < waiting; {
-		pos := at.add(done, len(s))
+		pos := at.add(done, len(s.ringImage))
 		n, id := s.chain(pos, waiting-done)
 		switch {
 		case n == 0:
