@@ -22,11 +22,12 @@ const MaxIndirect = 1024
 
 // maxPopCost is how many descriptors, and pieces of them, Pop walks through before it
 // begins no other chain: long chains make short batches, and the other queues of
-// a worker get their turn.
-const maxPopCost = 2048
+// a worker get their turn. Each piece may lie in a page that is not there.
+const maxPopCost = 512
 
 // maxChainSegs is how many pieces one chain has at most. Without it a chain of
-// MaxSize descriptors over MaxRegions tiny regions would have their product.
+// MaxSize descriptors over MaxRegions tiny regions would have their product. A device may set
+// a lower limit, see [Queue.LimitPieces].
 const maxChainSegs = 1 << 16
 
 // A Chain is one buffer that the driver made available: a descriptor chain,

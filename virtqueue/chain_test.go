@@ -472,9 +472,9 @@ func TestPopIsBounded(t *testing.T) {
 				g.Offer(0)
 			}
 			g.Publish()
-			for range 32 {
+			for range 64 {
 				g.b.Reset()
-				if n, err := g.q.Pop(g.b, 64); n != 2 || err != nil {
+				if n, err := g.q.Pop(g.b, 64); n != 1 || err != nil {
 					t.Fatalf("%d chains, %v", n, err)
 				}
 			}

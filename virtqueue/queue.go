@@ -88,6 +88,8 @@ type Queue struct {
 
 	order order
 
+	maxPieces int // see LimitPieces
+
 	log      *DirtyLog
 	logHot   Region // the region that was written to last
 	usedAddr uint64 // guest-physical address of the device area
@@ -124,6 +126,7 @@ func New(mem *Memory, cfg Config) (*Queue, error) {
 		notifyOnEmpty: has(FeatureNotifyOnEmpty),
 		mustCall:      true,
 		callFD:        -1,
+		maxPieces:     maxChainSegs,
 		cfg:           cfg,
 		done:          make([]completion, 0, min(cfg.Size, 64)),
 	}
@@ -231,6 +234,11 @@ func (q *Queue) SetCall(fd int) { q.callFD = fd }
 // packed ring says of directions is ignored then: DPDK's virtio driver (22.11) leaves
 // WRITE flags on the entries of those that it transmits.
 func (q *Queue) DriverSends() { q.sends = true }
+
+// LimitPieces makes chains of more than n pieces bad ones, with ErrTooLong: a piece may be a
+// single byte, and each may cost its reader a cache miss, or a page fault. The limit stays across
+// SetMemory.
+func (q *Queue) LimitPieces(n int) { q.maxPieces = min(n, maxChainSegs) }
 
 // Err returns why the queue is broken, or nil.
 func (q *Queue) Err() error { return q.broken }

@@ -70,9 +70,9 @@ func (q *Queue) walkTable(b *Batch, table [][2]uint64, d desc) (segs [][]byte, r
 				return nil, 0, cost, err
 			}
 			cost += len(segs) - had - 1
-			if len(segs)-len(b.segs) > maxChainSegs {
-				return nil, 0, cost, ErrTooLong
-			}
+		}
+		if len(segs)-len(b.segs) > q.maxPieces {
+			return nil, 0, cost, ErrTooLong
 		}
 		if d.flags&descNext == 0 {
 			break

@@ -36,6 +36,7 @@ type group struct {
 	taken  int // chains of the batch that are completed
 	popped int // chains, all in all
 	bad    int // chains
+	pieces int // of memory that frames were copied to which took several
 	sent   int // frames
 	bytes  int // of those
 }
@@ -45,6 +46,7 @@ func (q *rxQueue) start(r vhostuser.Ring, features uint64) {
 	defer q.mu.Unlock()
 	q.vq, q.enabled = r.Queue, r.Enabled
 	q.hdrLen, q.size = headerLenFor(features), r.Queue.Config().Size
+	q.vq.LimitPieces(maxPieces)
 	q.mergeable = features&(1<<featureMrgRxbuf) != 0
 	q.batch = virtqueue.NewBatch(vswitch.MaxBatch)
 	// Buffers are looked for when there is a frame, never waited for. (A fault

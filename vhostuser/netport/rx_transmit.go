@@ -172,10 +172,16 @@ const (
 	bad    // a chain
 )
 
+// maxPieces is how many pieces of memory one chain has, from a guest or to it. Each may lie in a
+// page of its own that has to be found first. Linux has 19 at most, and DPDK's back-end
+// allows as many as this.
+const maxPieces = 256
+
 // Limits of what a driver can make us do for its own good.
 const (
-	maxBadChains = vswitch.MaxBatch // in a group of frames; after that the ring counts as full
-	maxPieces    = 2048             // of memory for one frame: 32 bytes each
+	maxBadChains   = vswitch.MaxBatch // in a group of frames; after that the ring counts as full
+	maxFramePieces = 2048             // of memory for one frame: 32 bytes each
+	maxGroupPieces = 4096             // for a group of frames: 64 KiB each, in buffers of an MTU's size
 )
 
 // longStep is how many chains are popped at a time for a frame that takes several:
@@ -245,6 +251,9 @@ func (q *rxQueue) putLong(f *vswitch.Frame, need int) outcome {
 	if q.taken > vswitch.MaxBatch {
 		q.trim()
 	}
+	if q.pieces >= maxGroupPieces {
+		return full
+	}
 	// First see that it fits, so that nothing has to be undone.
 	chains, pieces, room := 0, 0, 0
 	for room < need {
@@ -258,7 +267,7 @@ func (q *rxQueue) putLong(f *vswitch.Frame, need int) outcome {
 		chains++
 		pieces += len(c.Writable)
 		room += virtqueue.Len(c.Writable)
-		if room < need && (!q.mergeable || pieces > maxPieces) {
+		if room < need && (!q.mergeable || pieces > maxFramePieces) {
 			return q.tooSmall(f, room)
 		}
 	}
@@ -277,6 +286,7 @@ func (q *rxQueue) putLong(f *vswitch.Frame, need int) outcome {
 		left -= n
 	}
 	q.taken += chains
+	q.pieces += pieces
 	return put
 }
 

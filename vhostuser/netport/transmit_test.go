@@ -8,6 +8,7 @@ import (
 
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser/netport"
+	"vswitchd/virtqueue"
 )
 
 // sizesOfFrames are lengths of frames around everything that the code distinguishes.
@@ -207,6 +208,68 @@ func TestBadChainsInTransmitq(t *testing.T) {
 	b.gets(frame)
 	b.gets(frame)
 	b.getsNothing()
+}
+
+// A frame may be in 256 pieces, not in more: each piece may lie in a page of its own.
+func TestPiecesOfAFrame(t *testing.T) {
+	for name, features := range map[string]uint64{"split": modern, "packed": modern | 1<<virtqueue.FeatureRingPacked} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			a := l.newGuest(guestConfig{size: 4096, features: features})
+			b := l.newGuest(guestConfig{})
+			b.post(b.rx[0], 4, 2048)
+			frame := a.frameTo(b, 1000)
+			ones := func(n int) []int { return slices.Repeat([]int{1}, n) }
+			a.send(frame, ones(255)...)
+			a.send(frame, ones(256)...)
+			a.send(frame, ones(900)...)
+			a.send(frame)
+			a.poll()
+			if n := a.reclaim(); n != 4 {
+				t.Errorf("%d chains came back, want 4", n)
+			}
+			b.gets(frame)
+			b.gets(frame)
+			b.getsNothing()
+			a.dropped(map[vswitch.DropReason]uint64{vswitch.DropBadChain: 2})
+		})
+	}
+}
+
+// However many pieces a guest's frames are in, what is taken from it at a time is bounded.
+func TestPiecesOfABatch(t *testing.T) {
+	const pieces, atOnce = 200, 512
+	l := newLab(t)
+	a := l.newGuest(guestConfig{size: 32768, memory: 4 << 20})
+	frame := a.frameTo(a, 1000)
+	for range 64 {
+		a.send(frame, slices.Repeat([]int{1}, pieces-1)...)
+	}
+	for _, s := range a.transmitting() {
+		if n := s.Poll(); n == 0 || n*pieces > atOnce+pieces {
+			t.Errorf("%d frames of %d pieces at once", n, pieces)
+		}
+	}
+}
+
+// A driver whose receive buffers are tiny cannot have a group of frames cut into any number of
+// pieces.
+func TestPiecesOfReceivedFrames(t *testing.T) {
+	const size, most = 60, 4096
+	l := newLab(t)
+	a := l.newGuest(guestConfig{size: 64})
+	b := l.newGuest(guestConfig{size: 32768, memory: 4 << 20})
+	frame := a.frameTo(b, 1500)
+	b.post(b.rx[0], 32000, 12)
+	for range size {
+		a.send(frame)
+	}
+	a.poll()
+	pieces := (12 + 1500 + 11) / 12
+	full := b.counters.Drops(vswitch.DropRingFull)
+	if sent := b.counters.TxFrames.Load(); sent != uint64((most+pieces-1)/pieces) || sent+full != size {
+		t.Errorf("%d frames received in %d pieces each, %d dropped", sent, pieces, full)
+	}
 }
 
 // What a guest has sent before it disables the queue is not discarded.

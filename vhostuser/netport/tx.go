@@ -59,6 +59,7 @@ func (q *txQueue) start(r vhostuser.Ring, features uint64) error {
 	q.vq, q.enabled, q.kick = r.Queue, r.Enabled, r.Kick
 	q.hdrLen, q.mask = headerLenFor(features), offloadMask(features)
 	q.vq.DriverSends()
+	q.vq.LimitPieces(maxPieces)
 	q.bufs = newTxBuffers()
 	q.inlet = q.port.attachment.NewInlet()
 	q.mu.Unlock()
