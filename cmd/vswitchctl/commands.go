@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/nearest"
+	"vswitchd/internal/usage"
 	"vswitchd/internal/version"
 )
 
@@ -30,6 +31,8 @@ func newRoot(out io.Writer) *cobra.Command {
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage.FlagError(cmd.Flags(), err) })
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.check() }
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.socket, "control", "/run/vswitchd/control.sock", "control `socket` of vswitchd")
 	flags.BoolVarP(&c.json, "json", "j", false, "print one JSON value")
@@ -53,18 +56,51 @@ func group(use, short string) *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("unknown command %q", args[0])
+				var known []string
+				for _, sub := range cmd.Commands() {
+					known = append(known, sub.Name())
+				}
+				return fmt.Errorf("unknown command %q%s", args[0], nearest.Hint(args[0], known))
 			}
 			return errors.New("a command is missing")
 		},
 	}
 }
 
+// atMost lets up to n arguments through.
+func atMost(n int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > n {
+			return fmt.Errorf("unexpected argument %q", args[n])
+		}
+		for _, arg := range args {
+			if arg == "" {
+				return errors.New("the name is empty")
+			}
+		}
+		return nil
+	}
+}
+
+// check checks the flags that all commands have.
+func (c *client) check() error {
+	switch {
+	case c.socket == "":
+		return errors.New("--control: the path is empty")
+	case len(c.socket) > maxSocketPath:
+		return fmt.Errorf("--control: the path is %d bytes long, at most %d are possible", len(c.socket), maxSocketPath)
+	}
+	return nil
+}
+
+// maxSocketPath is the longest path of a unix socket in bytes (unix(7)).
+const maxSocketPath = 107
+
 func (c *client) show() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show",
 		Short: "Show the whole switch at a glance",
-		Args:  cobra.NoArgs,
+		Args:  atMost(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return get(cmd, c, "/v1/switch", printSwitch)
 		},
@@ -75,7 +111,7 @@ func (c *client) portShow() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show [NAME]",
 		Short: "Show all ports, or everything about one",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				return get(cmd, c, "/v1/ports/"+url.PathEscape(args[0]), printPort)
@@ -87,11 +123,11 @@ func (c *client) portShow() *cobra.Command {
 
 func (c *client) fdbShow() *cobra.Command {
 	var port string
-	var vlan uint16
+	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show the entries of the forwarding database",
-		Args:  cobra.NoArgs,
+		Args:  atMost(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			query := url.Values{}
 			if cmd.Flags().Changed("port") {
@@ -101,10 +137,7 @@ func (c *client) fdbShow() *cobra.Command {
 				query.Set("port", port)
 			}
 			if cmd.Flags().Changed("vlan") {
-				if vlan > 4095 {
-					return fmt.Errorf("--vlan: is %d, must be from 0 to 4095", vlan)
-				}
-				query.Set("vlan", strconv.Itoa(int(vlan)))
+				query.Set("vlan", vlan.String())
 			}
 			path := "/v1/fdb"
 			if len(query) > 0 {
@@ -117,7 +150,7 @@ func (c *client) fdbShow() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&port, "port", "", "only entries of this `port`")
-	cmd.Flags().Uint16Var(&vlan, "vlan", 0, "only entries of this `VLAN`")
+	cmd.Flags().Var(&vlan, "vlan", "only entries of this `VLAN`")
 	return cmd
 }
 
@@ -125,7 +158,7 @@ func (c *client) statsShow() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show [PORT]",
 		Short: "Show the counters of all ports, or of one, with drops by reason",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				return get(cmd, c, "/v1/stats/"+url.PathEscape(args[0]), func(w io.Writer, s control.PortStats) {
@@ -141,7 +174,7 @@ func (c *client) reload() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
 		Short: "Make vswitchd read its configuration again",
-		Args:  cobra.NoArgs,
+		Args:  atMost(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			body, err := control.NewClient(c.socket).Post(cmd.Context(), "/v1/reload")
 			return show(c, body, err, printReload)

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"vswitchd/internal/config"
+	"vswitchd/internal/usage"
 )
 
 // options are what the command line says.
@@ -42,7 +43,7 @@ func parseFlags(args []string) (*options, error) {
 	o := &options{}
 	fs := newFlagSet(o)
 	if err := fs.Parse(args); err != nil {
-		return nil, err
+		return nil, usage.FlagError(fs, err)
 	}
 	switch {
 	case fs.NArg() > 0:
@@ -68,7 +69,7 @@ func parseFlags(args []string) (*options, error) {
 	return o, nil
 }
 
-func usage() string {
+func help() string {
 	return "Usage: vswitchd [flags]\n\nSwitch Ethernet frames between QEMU guests and network interfaces.\n\n" +
 		newFlagSet(&options{}).FlagUsages()
 }

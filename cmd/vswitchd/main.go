@@ -45,7 +45,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	opts, err := parseFlags(args)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
-		fmt.Fprint(stdout, usage())
+		fmt.Fprint(stdout, help())
 		return exitOK
 	case err != nil:
 		fmt.Fprintf(stderr, "vswitchd: %v\nTry vswitchd --help.\n", err)

@@ -17,6 +17,7 @@ import (
 	"vswitchd/internal/control"
 	"vswitchd/internal/daemon"
 	"vswitchd/internal/metrics"
+	"vswitchd/internal/usage"
 	"vswitchd/internal/version"
 )
 
@@ -71,7 +72,7 @@ func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Log
 		var err error
 		var lc net.ListenConfig
 		if ml, err = lc.Listen(ctx, "tcp", cfg.Control.Metrics); err != nil {
-			return fmt.Errorf("metrics: %w", err)
+			return fmt.Errorf("metrics: cannot listen on %s: %w", cfg.Control.Metrics, usage.Reason(err))
 		}
 		defer ml.Close()
 	}

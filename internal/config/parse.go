@@ -131,6 +131,9 @@ func (p *parser) decode(data []byte) (doc map[string]any, err error) {
 // definedTwice is how the TOML library reports a second definition.
 var definedTwice = regexp.MustCompile(`^Key '(.*)' (has already been defined|was already created as a hash)\.$`)
 
+// outOfRange is how the TOML library ends an error about a number: with a type of Go.
+var outOfRange = regexp.MustCompile(` is out of range for (int|float)64$`)
+
 // syntaxError puts an error of the TOML library into our form.
 func syntaxError(file string, data []byte, err error) Error {
 	e := Error{Pos: Pos{File: file, Line: 1}, Msg: err.Error()}
@@ -147,6 +150,8 @@ func syntaxError(file string, data []byte, err error) Error {
 		}
 	}
 	e.Msg = strings.Join(strings.Fields(e.Msg), " ")
+	e.Msg = strings.TrimPrefix(e.Msg, "toml: ")
+	e.Msg = outOfRange.ReplaceAllString(e.Msg, " is too large or too small")
 	return e
 }
 

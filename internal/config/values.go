@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"vswitchd/internal/nearest"
 )
 
 // The functions here make the setters of keys: each checks a TOML value (a
@@ -115,13 +117,14 @@ func oneOf[T ~string](dst *T, allowed ...T) func(any) error {
 			return err
 		}
 		if !slices.Contains(allowed, T(s)) {
-			var names []string
+			var names, bare []string
 			for _, a := range allowed {
 				if a != "" {
+					bare = append(bare, string(a))
 					names = append(names, strconv.Quote(string(a)))
 				}
 			}
-			return fmt.Errorf("is %q, must be one of %s", s, strings.Join(names, ", "))
+			return fmt.Errorf("is %q, must be one of %s%s", s, strings.Join(names, ", "), nearest.Hint(s, bare))
 		}
 		*dst = T(s)
 		return nil

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"vswitchd/internal/usage"
 )
 
 // ErrNoDaemon says that nobody serves the control API on the socket.
@@ -84,7 +86,11 @@ func (c *Client) dialError(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s: permission denied", c.socket)
 	}
-	return fmt.Errorf("asking vswitchd on %s: %w", c.socket, err)
+	var timeout interface{ Timeout() bool }
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return fmt.Errorf("asking vswitchd on %s: no answer within %v", c.socket, c.http.Timeout)
+	}
+	return fmt.Errorf("asking vswitchd on %s: %w", c.socket, usage.Reason(err))
 }
 
 // answerError makes an error of an answer, one line for each that it has.

@@ -13,6 +13,7 @@ import (
 
 	"vswitchd/internal/lockfile"
 	"vswitchd/internal/rundir"
+	"vswitchd/internal/usage"
 )
 
 // ErrInUse says that another process listens on the socket.
@@ -56,7 +57,7 @@ func Listen(ctx context.Context, path string, access Access) (net.Listener, erro
 	}}
 	l, err := lc.Listen(ctx, "unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return nil, fmt.Errorf("control socket %s: %w", path, usage.Reason(err))
 	}
 	ul := l.(*net.UnixListener)
 	ul.SetUnlinkOnClose(false)

@@ -15,6 +15,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"vswitchd/internal/nearest"
+
 	"vswitchd/internal/connlimit"
 )
 
@@ -174,7 +176,11 @@ func (s *Server) getPort(r *http.Request) (any, error) {
 func (s *Server) port(name string) (PortDetail, error) {
 	p, err := s.backend.Port(name)
 	if err != nil {
-		return p, fmt.Errorf("%w: %q", err, name)
+		var names []string
+		for _, p := range s.backend.Ports() {
+			names = append(names, p.Name)
+		}
+		return p, fmt.Errorf("%w: %q%s", err, name, nearest.Hint(name, names))
 	}
 	return p, nil
 }
