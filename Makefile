@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools lab build demo test check unit race fuzz-short e2e e2e-long bench bench-peers bench-guests soak clean distclean
+.PHONY: help tools lab lab-long build demo test check unit race fuzz-short e2e e2e-long bench bench-peers bench-guests soak clean distclean
 
 # build/go is made where the machine has no Go of its own that will do. That, or any Go that is a little old, fetches the version
 # that go.mod asks for.
@@ -26,6 +26,11 @@ lab: tools ## Get what the end-to-end tests and the demo need: QEMU, a guest, Us
 	@scripts/install-lab.sh
 	@test/guest/build-image
 	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -o build/guestctl ./test/guest/guestctl
+
+lab-long: lab ## And what the long end-to-end tests need: other architectures, network boot (as root)
+	@scripts/install-lab-long.sh
+	@test/guest/build-image arm64
+	@test/guest/build-image s390x
 
 build: tools ## Build build/vswitchd and build/vswitchctl, static
 	CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) -o build/ ./cmd/...
@@ -57,7 +62,7 @@ fuzz-short: tools ## Each fuzz target for FUZZTIME (5000x)
 e2e: lab build ## End-to-end tests with guests in QEMU and User Mode Linux, and DPDK's virtio-user (as root)
 	go test -tags e2e -count=1 -p 1 -timeout 30m ./switch ./test/... ./bench/...
 
-e2e-long: lab build ## As e2e, with what takes long: every QEMU option, memory hot-plug, 50 kills, client mode (as root)
+e2e-long: lab-long build ## As e2e, with what takes long: every QEMU option, memory hot-plug, 50 kills, client mode (as root)
 	go test -tags e2e,long -count=1 -p 1 -timeout 60m ./test/e2e
 
 bench: tools ## Go benchmarks

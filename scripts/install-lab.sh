@@ -9,8 +9,6 @@
 
 . "$(dirname "$0")/lib.sh"
 
-LAB=$BUILD/lab
-
 # Each command and the package that has it.
 needed='
 	qemu-system-x86_64 qemu-system-x86
@@ -36,41 +34,6 @@ install_commands() {
 	# libvirt's driver for QEMU is no command, and not every release has it in the daemon's package.
 	compgen -G '/usr/lib/*-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so' >/dev/null || absent+=(libvirt-daemon-driver-qemu)
 	[ ${#absent[@]} = 0 ] || apt_install "${absent[@]}"
-}
-
-# wrap NAME COMMAND ARGUMENT...: makes build/lab/NAME run a command of an unpacked tree with that tree's libraries. The command
-# and the arguments may use $tree.
-wrap() {
-	local name=$1
-	shift
-	cat >"$LAB/$name" <<-EOF
-		#!/bin/sh
-		tree=\$(dirname "\$(readlink -f "\$0")")/tree/$name
-		export LD_LIBRARY_PATH="\$(echo "\$tree"/usr/lib/*-linux-gnu):\$(echo "\$tree"/lib/*-linux-gnu)"
-		exec $* "\$@"
-	EOF
-	chmod +x "$LAB/$name"
-}
-
-qemu_version() { "$1" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p'; }
-
-# link_qemu NAME PATTERN: makes build/lab/NAME run a QEMU whose version matches: the machine's own if it does, else
-# one from the private apt. Fails when there is none.
-link_qemu() {
-	local name=$1 pattern=$2 run=$LAB/$1 version
-	[[ $(qemu_version "$run") =~ ^($pattern) ]] && return
-	lock
-	rm -f "$run"
-	if [[ $(qemu_version qemu-system-x86_64) =~ ^($pattern) ]]; then
-		ln -s "$(command -v qemu-system-x86_64)" "$run"
-		return
-	fi
-	private_apt
-	version=$(private_version qemu-system-x86 "^([0-9]+:)?($pattern)")
-	[ -n "$version" ] || return 1
-	unpack "$LAB/tree/$name" "qemu-system-x86=$version" "qemu-system-common=$version"
-	wrap "$name" '$tree/usr/bin/qemu-system-x86_64' -L '$tree/usr/share/qemu' -L '$tree/usr/share/seabios' -L '$tree/usr/lib/ipxe/qemu'
-	[[ $(qemu_version "$run") =~ ^($pattern) ]] || die "the unpacked QEMU $version does not run: $("$run" --version 2>&1)"
 }
 
 # link_testpmd: Debian has dpdk-testpmd in the package of one release's development tools and hundreds of dependencies. Only the
@@ -141,9 +104,9 @@ unpack_kernel() {
 
 mkdir -p "$LAB/tree"
 install_commands
-link_qemu qemu-10 '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer, neither installed nor in Debian's sources"
+link_qemu qemu-10 x86_64 qemu-system-x86 '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer, neither installed nor in Debian's sources"
 # Only Debian 12 has QEMU 7.2; elsewhere tests run with the newer one alone.
-[ "$(. /etc/os-release && echo "${VERSION_ID:-}")" != 12 ] || link_qemu qemu-7.2 '7\.2' || die "no QEMU 7.2 in Debian's sources"
+[ "$(. /etc/os-release && echo "${VERSION_ID:-}")" != 12 ] || link_qemu qemu-7.2 x86_64 qemu-system-x86 '7\.2' || die "no QEMU 7.2 in Debian's sources"
 unpack_kernel
 link_testpmd
 # A port of Linux to its own system calls, which there is for this architecture.

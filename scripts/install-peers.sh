@@ -6,7 +6,6 @@
 
 . "$(dirname "$0")/lib.sh"
 
-LAB=$BUILD/lab
 OVS=$LAB/ovs
 COMMANDS='ovs-vswitchd ovsdb-server ovsdb-tool ovs-vsctl ovs-appctl ovs-ofctl'
 

@@ -10,6 +10,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$ROOT/build
 APT=$BUILD/apt
+LAB=$BUILD/lab
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -43,8 +44,17 @@ apt_install() {
 # machine gets its Debian release, with the release's backports added. It has its own lists, cache and
 # preferences, and runs none of the machine's hooks, so nothing outside build/ changes. Afterwards
 # $SUITE is the release and $NEWEST the suite to prefer: the backports where they exist.
+#
+# private_apt ARCHITECTURE is the same for packages of another architecture, such as arm64, below
+# build/apt-arm64. None of the machine's packages counts as installed then.
 private_apt() {
-	[ -z "${NEWEST:-}" ] || return 0
+	local architecture=${1:-} foreign=
+	[ "$APT" != "$BUILD/apt${architecture:+-$architecture}" ] || [ -z "${NEWEST:-}" ] || return 0
+	APT=$BUILD/apt${architecture:+-$architecture}
+	[ -z "$architecture" ] || foreign="
+		APT::Architecture \"$architecture\";
+		APT::Architectures { \"$architecture\"; };
+		Dir::State::status \"/dev/null\";"
 	have apt-get || die "not a Debian machine: cannot download packages"
 	SUITE=$(. /etc/os-release && echo "${VERSION_CODENAME:?}")
 	NEWEST=$SUITE
@@ -62,6 +72,7 @@ private_apt() {
 		#clear DPkg::Post-Invoke;
 		#clear Acquire::IndexTargets::deb::DEP-11;
 		#clear Acquire::IndexTargets::deb::DEP-11-icons;
+		#clear APT::Architectures;$foreign
 		Acquire::Languages "none";
 		APT::Sandbox::User "root";
 		APT::Get::List-Cleanup "false";
@@ -96,7 +107,7 @@ private_sources() {
 	case $file in
 	*.sources)
 		grep -v '^#' "$file" | awk -v RS= -v n="$n" 'NR == n' | awk '
-			/^[^ \t]/ { skip = tolower($1) ~ /^(types|suites|enabled):/ } # a field goes on in indented lines
+			/^[^ \t]/ { skip = tolower($1) ~ /^(types|suites|enabled|architectures):/ } # a field goes on in indented lines
 			!skip' >"$dir/private.sources"
 		printf 'Types: deb\nSuites: %s\n' "$suites" >>"$dir/private.sources"
 		;;
@@ -186,4 +197,39 @@ wrap_dpdk() {
 	EOF
 	chmod +x "$file.tmp"
 	mv "$file.tmp" "$file"
+}
+
+# wrap NAME COMMAND ARGUMENT...: makes build/lab/NAME run a command of an unpacked tree with that tree's libraries. The command
+# and the arguments may use $tree.
+wrap() {
+	local name=$1
+	shift
+	cat >"$LAB/$name" <<-EOF
+		#!/bin/sh
+		tree=\$(dirname "\$(readlink -f "\$0")")/tree/$name
+		export LD_LIBRARY_PATH="\$(echo "\$tree"/usr/lib/*-linux-gnu):\$(echo "\$tree"/lib/*-linux-gnu)"
+		exec $* "\$@"
+	EOF
+	chmod +x "$LAB/$name"
+}
+
+qemu_version() { "$1" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p'; }
+
+# link_qemu NAME CPU PACKAGE PATTERN: makes build/lab/NAME run a QEMU for a CPU whose version matches: the
+# machine's own if it does, else one from the private apt. Fails when there is none.
+link_qemu() {
+	local name=$1 program=qemu-system-$2 package=$3 pattern=$4 run=$LAB/$1 version
+	[[ $(qemu_version "$run") =~ ^($pattern) ]] && return
+	lock
+	rm -f "$run"
+	if [[ $(qemu_version "$program") =~ ^($pattern) ]]; then
+		ln -s "$(command -v "$program")" "$run"
+		return
+	fi
+	private_apt
+	version=$(private_version "$package" "^([0-9]+:)?($pattern)")
+	[ -n "$version" ] || return 1
+	unpack "$LAB/tree/$name" "$package=$version" "qemu-system-common=$version"
+	wrap "$name" '$tree/usr/bin/'"$program" -L '$tree/usr/share/qemu' -L '$tree/usr/share/seabios' -L '$tree/usr/lib/ipxe/qemu'
+	[[ $(qemu_version "$run") =~ ^($pattern) ]] || die "the unpacked QEMU $version does not run: $("$run" --version 2>&1)"
 }

@@ -9,7 +9,13 @@ const (
 	ParamMTU = "vs.mtu"
 	// ParamIperf set to 1 starts an iperf3 server.
 	ParamIperf = "vs.iperf"
+	// ParamAgent is the terminal on which the agent listens. The default is the second serial port,
+	// DefaultAgent.
+	ParamAgent = "vs.agent"
 )
+
+// DefaultAgent is where the agent listens without ParamAgent.
+const DefaultAgent = "/dev/ttyS1"
 
 // A Request asks the agent to run a command. Requests run at the same time; the answers come as they end.
 type Request struct {

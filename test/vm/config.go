@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"net"
@@ -24,6 +25,7 @@ const (
 type Config struct {
 	Name string // in file names, messages and, unless MAC is set, in the MAC address
 	QEMU QEMU   // default QEMU10
+	CPU  CPU    // default AMD64; a guest with another one is emulated, and has the tools of busybox alone
 
 	Socket    string        // path of the vhost-user socket
 	Role      Role          // of QEMU on it
@@ -32,9 +34,12 @@ type Config struct {
 	Netns     string        // name of the network namespace that QEMU runs in, for a Netdev that is there; default: ours
 	NoNIC     bool          // no network device at all; one can be plugged in later
 
+	NetworkBoot bool // leave it to the firmware to find a kernel, whose parameters should be KernelParams
+
 	Queues        int    // queue pairs; default 1
 	MAC           string // default: made from the name
-	DeviceOptions string // for -device virtio-net-pci: "packed=on,mrg_rxbuf=off"; they win over those that package vm sets
+	Device        string // QEMU's network device; default: the usual virtio device of the CPU, virtio-net-pci for AMD64
+	DeviceOptions string // for -device: "packed=on,mrg_rxbuf=off"; they win over those that package vm sets
 	More          []NIC  // further network devices: eth1 and so on, which the guest leaves down
 
 	IPs         []string // eth0's addresses with prefix lengths
@@ -43,6 +48,7 @@ type Config struct {
 
 	CPUs         int  // default 1
 	MemoryMiB    int  // default 256
+	HugePages    bool // of 2 MiB, for the memory
 	MaxMemoryMiB int  // room for memory plugged in later; default: none
 	Incoming     bool // wait for a migration instead of booting; Start returns once QMP answers
 
@@ -75,6 +81,14 @@ func (c *Config) setDefaults() {
 	}
 }
 
+// program is the path of QEMU.
+func (c *Config) program() (string, error) {
+	if board := c.CPU.board(); board.qemu != "" {
+		return Tool(board.qemu)
+	}
+	return c.QEMU.path()
+}
+
 // command is QEMU's, given the program. The files that QEMU makes are in dir.
 func (c *Config) command(program, dir, accel string, img image) *exec.Cmd {
 	args := c.args(dir, accel, img)
@@ -87,8 +101,13 @@ func (c *Config) command(program, dir, accel string, img image) *exec.Cmd {
 
 // args is QEMU's command line, without the program. The files that QEMU makes are in dir.
 func (c *Config) args(dir, accel string, img image) []string {
+	board := c.CPU.board()
 	memory := fmt.Sprintf("%dM", c.MemoryMiB)
 	ram := memory
+	backend := "memory-backend-memfd,id=m,share=on,size=" + memory
+	if c.HugePages {
+		backend += ",hugetlb=on,hugetlbsize=2M"
+	}
 	if c.MaxMemoryMiB != 0 {
 		ram += fmt.Sprintf(",slots=8,maxmem=%dM", c.MaxMemoryMiB)
 	}
@@ -97,12 +116,15 @@ func (c *Config) args(dir, accel string, img image) []string {
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-accel", accel, "-cpu", c.cpu(accel), "-smp", strconv.Itoa(c.CPUs),
 		"-m", ram,
-		"-object", "memory-backend-memfd,id=m,share=on,size=" + memory,
-		"-machine", "q35,memory-backend=m",
-		"-kernel", img.kernel, "-initrd", img.initramfs, "-append", c.KernelParams(),
+		"-object", backend,
+		"-machine", board.machine + ",memory-backend=m",
 		"-chardev", "file,id=console,path=" + dir + "/console", "-serial", "chardev:console",
-		"-chardev", "socket,id=agent,server=on,wait=off,path=" + dir + "/agent", "-serial", "chardev:agent",
+		"-chardev", "socket,id=agent,server=on,wait=off,path=" + dir + "/agent",
 		"-qmp", "unix:" + dir + "/qmp,server=on,wait=off",
+	}
+	args = append(args, board.channels...)
+	if !c.NetworkBoot {
+		args = append(args, "-kernel", img.kernel, "-initrd", img.initramfs, "-append", c.KernelParams())
 	}
 	if !c.NoNIC {
 		args = append(args, c.nicArgs(accel)...)
@@ -119,15 +141,18 @@ func (c *Config) cpu(accel string) string {
 	if c.QEMU == QEMU72 && accel == "tcg" {
 		return "qemu64,-cx16"
 	}
-	return "qemu64"
+	return c.CPU.board().cpu
 }
 
 // KernelParams is the kernel's command line. It has the guest boot fast under emulation: without the self-tests and the key rings that take it a second, and
 // without much to print. A name in the list that a kernel does not have is ignored.
 func (c Config) KernelParams() string {
 	params := []string{
-		"console=ttyS0", "quiet", "panic=-1", "mitigations=off", "cryptomgr.notests", "init_on_alloc=0",
+		"console=" + c.CPU.board().console, "quiet", "panic=-1", "mitigations=off", "cryptomgr.notests", "init_on_alloc=0",
 		"initcall_blacklist=jent_mod_init,crypto_kdf108_init,load_system_certificate_list,bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init",
+	}
+	if agent := c.CPU.board().agent; agent != "" {
+		params = append(params, guest.ParamAgent+"="+agent)
 	}
 	return strings.Join(append(params, c.guestParams()...), " ")
 }
@@ -149,6 +174,7 @@ func (c *Config) guestParams() []string {
 
 func (c *Config) nicArgs(accel string) []string {
 	var args []string
+	driver := cmp.Or(c.Device, c.CPU.board().nic)
 	for i, nic := range append([]NIC{{c.Socket, c.Queues, c.MAC, c.DeviceOptions}}, c.More...) {
 		id := strconv.Itoa(i)
 		queues := max(nic.Queues, 1)
@@ -157,17 +183,23 @@ func (c *Config) nicArgs(accel string) []string {
 			args = append(args, "-chardev", c.chardev("net"+id, nic.Socket))
 			netdev = fmt.Sprintf("vhost-user,id=net%s,chardev=net%s,queues=%d", id, id, queues)
 		}
-		// Without a ROM the firmware does not look for a network to boot from.
-		device := options{{"id", "nic" + id}, {"netdev", "net" + id}, {"mac", nic.MAC}, {"romfile", ""}}
+		device := options{{"id", "nic" + id}, {"netdev", "net" + id}, {"mac", nic.MAC}}
+		if driver == "virtio-net-pci" {
+			// Without a ROM the firmware does not look for a network to boot from.
+			device = device.set("romfile=")
+		}
 		if queues > 1 {
-			device = device.set("mq=on," + fmt.Sprintf("vectors=%d", 2*queues+2))
+			device = device.set("mq=on")
+			if driver == "virtio-net-pci" {
+				device = device.set(fmt.Sprintf("vectors=%d", 2*queues+2))
+			}
 		}
 		if c.QEMU == QEMU72 && accel == "tcg" {
 			// It crashes there with any vhost back-end once the guest enables MSI-X.
 			device = device.set("vectors=0")
 		}
 		device = device.set(nic.DeviceOptions)
-		args = append(args, "-netdev", netdev, "-device", "virtio-net-pci"+device.String())
+		args = append(args, "-netdev", netdev, "-device", driver+device.String())
 	}
 	return args
 }

@@ -81,20 +81,34 @@ func Root() (string, error) {
 type image struct{ kernel, initramfs, umlexec, umlInitramfs string }
 
 // buildImage builds the guest, once in this process; the script does nothing when it is up to date.
-var buildImage = sync.OnceValues(func() (image, error) {
+var buildImage = sync.OnceValues(func() (image, error) { return runBuildImage(AMD64) })
+
+func runBuildImage(cpu CPU) (image, error) {
 	root, err := Root()
 	if err != nil {
 		return image{}, err
 	}
-	if out, err := exec.Command(filepath.Join(root, "test/guest/build-image")).CombinedOutput(); err != nil {
+	script, dir := exec.Command(filepath.Join(root, "test/guest/build-image")), filepath.Join(root, "build/guest")
+	if cpu.foreign() {
+		script.Args = append(script.Args, string(cpu))
+		dir += "-" + string(cpu)
+	}
+	if out, err := script.CombinedOutput(); err != nil {
 		return image{}, fmt.Errorf("build the guest image: %w: %s", err, bytes.TrimSpace(out))
 	}
-	dir := filepath.Join(root, "build/guest")
 	return image{
 		kernel: filepath.Join(dir, "kernel"), initramfs: filepath.Join(dir, "initramfs"),
 		umlexec: filepath.Join(dir, "umlexec"), umlInitramfs: filepath.Join(dir, "uml-initramfs"),
 	}, nil
-})
+}
+
+// image is the guest's for the CPU.
+func (c CPU) image() (image, error) {
+	if c.foreign() {
+		return runBuildImage(c)
+	}
+	return buildImage()
+}
 
 // BuildImage builds the guest's kernel and initramfs, build/guest/kernel and build/guest/initramfs, for a guest that is started
 // otherwise than by this package.

@@ -74,6 +74,9 @@ func Launch(ctx context.Context, config Config) (*VM, error) {
 	if config.QEMU == UML {
 		return launch(ctx, config, "")
 	}
+	if config.CPU.foreign() {
+		return launch(ctx, config, "tcg")
+	}
 	accel, err := Accel(ctx)
 	if err != nil {
 		return nil, err
@@ -88,11 +91,11 @@ func launch(ctx context.Context, config Config, accel string) (vm *VM, err error
 			err = fmt.Errorf("guest %s: %w", config.Name, err)
 		}
 	}()
-	program, err := config.QEMU.path()
+	program, err := config.program()
 	if err != nil {
 		return nil, err
 	}
-	img, err := buildImage()
+	img, err := config.CPU.image()
 	if err != nil {
 		return nil, err
 	}

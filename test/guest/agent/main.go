@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -51,7 +52,7 @@ func run() error {
 		}
 	}
 
-	server, err := newServer("/dev/ttyS1")
+	server, err := newServer(cmp.Or(params[guest.ParamAgent], guest.DefaultAgent))
 	if err != nil {
 		return err
 	}

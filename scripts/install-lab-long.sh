@@ -1,0 +1,54 @@
+#!/bin/bash
+# Gets what make e2e-long needs besides what install-lab.sh has: other architectures, and what boots from the
+# network. Quick when it is there.
+#
+#   build/lab/qemu-aarch64, build/lab/qemu-s390x    run QEMU 10 or newer for those CPUs
+#   build/kernel-arm64, build/kernel-s390x          a Debian kernel for each, unpacked
+#   build/lab/tree/busybox-arm64, -s390x            a static busybox for each
+#   build/lab/tree/netboot                          UEFI firmware and iPXE, unpacked
+#   build/lab/dnsmasq                               runs dnsmasq, a DHCP and TFTP server
+
+. "$(dirname "$0")/lib.sh"
+
+# unpack_guest ARCHITECTURE KERNEL: what test/guest/build-image makes a guest of, from Debian's
+# newest packages for that architecture.
+unpack_guest() {
+	local architecture=$1 kernel=$2 package
+	compgen -G "$BUILD/kernel-$architecture/boot/vmlinuz-*" >/dev/null && [ -e "$LAB/tree/busybox-$architecture" ] && return
+	lock
+	private_apt "$architecture"
+	package=$(private_depends "$NEWEST" "$kernel" '^linux-image-[0-9]')
+	[ -n "$package" ] || die "Debian has no $kernel here"
+	unpack_only "$LAB/tree/busybox-$architecture" busybox-static
+	# Newer ones have the image and the modules in packages of their own.
+	unpack_only "$BUILD/kernel-$architecture" "$package" $(private_depends "$NEWEST" "$package" '^linux-(binary|modules)-[0-9]')
+	[ -e "$BUILD/kernel-$architecture/lib/modules" ] || ln -s usr/lib "$BUILD/kernel-$architecture/lib"
+	private_apt
+}
+
+# unpack_netboot: iPXE for QEMU's ROMs and as a program for UEFI, UEFI, and a server for them.
+unpack_netboot() {
+	if [ ! -e "$LAB/tree/netboot" ]; then
+		lock
+		private_apt
+		unpack_only "$LAB/tree/netboot" ovmf ipxe ipxe-qemu
+	fi
+	"$LAB/dnsmasq" --version >/dev/null 2>&1 && return
+	lock
+	rm -f "$LAB/dnsmasq"
+	if have dnsmasq; then
+		ln -s "$(command -v dnsmasq)" "$LAB/dnsmasq"
+		return
+	fi
+	private_apt
+	unpack "$LAB/tree/dnsmasq" dnsmasq-base
+	wrap dnsmasq '$tree/usr/sbin/dnsmasq'
+	"$LAB/dnsmasq" --version >/dev/null || die "the unpacked dnsmasq does not run"
+}
+
+mkdir -p "$LAB/tree"
+link_qemu qemu-aarch64 aarch64 qemu-system-arm '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer for aarch64 in Debian's sources"
+link_qemu qemu-s390x s390x qemu-system-s390x '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer for s390x in Debian's sources"
+unpack_guest arm64 linux-image-cloud-arm64
+unpack_guest s390x linux-image-s390x
+unpack_netboot
