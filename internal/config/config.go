@@ -201,11 +201,6 @@ func defaultBridging() Bridging {
 // At returns where a key of [control] was set, or where that table begins; see Port.At.
 func (c *Control) At(key string) Pos { return c.where.at(key) }
 
-// Equal reports whether the control API is served alike; see Port.Equal.
-func (c *Control) Equal(d *Control) bool {
-	return c.Socket == d.Socket && c.Access == d.Access && c.Metrics == d.Metrics
-}
-
 // At returns where a key of [switch] was set, or where that table begins; see Port.At.
 func (s *Switch) At(key string) Pos { return s.where.at(key) }
 

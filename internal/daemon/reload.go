@@ -63,20 +63,23 @@ func (d *Daemon) carryOut(c *change) error {
 	return err
 }
 
-// fixed refuses changes of what cannot change.
+// fixed refuses changes of what cannot change, all of them.
 func fixed(old, now *config.Config) error {
 	var errs []error
-	check := func(same bool, key string) {
+	check := func(same bool, pos config.Pos, key string) {
 		if !same {
-			errs = append(errs, fmt.Errorf("%s %w", key, ErrNeedsRestart))
+			errs = append(errs, fmt.Errorf("%s: %s: %w", pos, key, ErrNeedsRestart))
 		}
 	}
 	o, n := &old.Switch, &now.Switch
-	check(o.Workers == n.Workers, "switch.workers")
-	check(slices.Equal(o.CPUs, n.CPUs), "switch.cpus")
-	check(o.MACAging == n.MACAging, "switch.mac_aging_time")
-	check(o.MACTable == n.MACTable, "switch.mac_table_size")
-	check(old.Control.Equal(&now.Control), "control")
+	check(o.Workers == n.Workers, n.At("workers"), "switch.workers")
+	check(slices.Equal(o.CPUs, n.CPUs), n.At("cpus"), "switch.cpus")
+	check(o.MACAging == n.MACAging, n.At("mac_aging_time"), "switch.mac_aging_time")
+	check(o.MACTable == n.MACTable, n.At("mac_table_size"), "switch.mac_table_size")
+	c, d := &old.Control, &now.Control
+	check(c.Socket == d.Socket, d.At("socket"), "control.socket")
+	check(c.Access == d.Access, d.At("socket_mode"), "owner or mode of control.socket")
+	check(c.Metrics == d.Metrics, d.At("metrics"), "control.metrics")
 	return errors.Join(errs...)
 }
 

@@ -132,7 +132,7 @@ func TestRefusedReload(t *testing.T) {
 		{"an interface without Ethernet", ab + rest + "[uplink.x]\ninterface = \"lo\"\n", "uplink.x.interface: "},
 		{"a tag that is reserved", "[port.a]\n[port.b]\ntag = 4095\n", ".toml:8: port.b.tag: "},
 		{"more static entries than the table holds", "[port.a]\n[port.b]\n" + full.String(), "mac_table_size: "},
-		{"fixed setting", "workers = 2\n" + ab + rest, "switch.workers"},
+		{"fixed setting", "workers = 2\n" + ab + rest, ".toml:5: switch.workers: cannot change while vswitchd is running"},
 		{"two fixed settings", "mac_table_size = 100\nmac_aging_time = \"1s\"\n" + ab + rest, "switch.mac_table_size"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,0 +1,28 @@
+package daemon
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// Loggers that were made before a port was renamed say what it is called now.
+func TestLogOfARenamedPort(t *testing.T) {
+	var out bytes.Buffer
+	l := newPortLog(hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Trace}), "a")
+	for _, log := range []hclog.Logger{l, l.With("ring", 1), l.Named("x"), l.ResetNamed("y")} {
+		for _, name := range []string{"a", "b"} {
+			l.rename(name)
+			for _, say := range []func(string, ...any){log.Trace, log.Debug, log.Info, log.Warn, log.Error,
+				func(msg string, args ...any) { log.Log(hclog.Info, msg, args...) }} {
+				out.Reset()
+				say("hello", "n", 7)
+				if got := out.String(); strings.Count(got, "port=") != 1 || !strings.Contains(got, "port="+name) || !strings.Contains(got, "n=7") {
+					t.Errorf("called %s, it logs %s", name, got)
+				}
+			}
+		}
+	}
+}
