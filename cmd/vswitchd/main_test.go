@@ -107,7 +107,7 @@ func TestEndsThatNeedNoSwitch(t *testing.T) {
 		{"--fd", 2, "", "vswitchd: --fd: the value is missing\nTry vswitchd --help.\n"},
 		{"--check=maybe", 2, "", "vswitchd: --check: is \"maybe\", must be true or false\nTry vswitchd --help.\n"},
 		{"--log-level wran", 2, "", "--log-level wran: log.level: is \"wran\", must be one of \"trace\", \"debug\", \"info\", \"warn\", \"error\"; did you mean \"warn\"?\n"},
-		{"--socket-path /no-such/x", 2, "", "--socket-path /no-such/x: port.net0.socket: there is no directory /no-such\n"},
+		{"--check --socket-path /no-such/x", 1, "", "--socket-path /no-such/x: port.net0.socket: there is no directory /no-such\n"},
 		{"--check --control /no-such/x --port a=/tmp/a", 1, "", "--control /no-such/x: control.socket: there is no directory /no-such\n"},
 		{"--bogus", 2, "", "vswitchd: unknown flag: --bogus\nTry vswitchd --help.\n"},
 		{"extra", 2, "", "vswitchd: unexpected argument \"extra\"\nTry vswitchd --help.\n"},

@@ -22,7 +22,7 @@ import (
 //
 // The configuration may be what remains of a file with errors, as config.Examine returns it.
 func Check(cfg *config.Config) config.Errors {
-	errs := checkMachine(cfg)
+	errs := append(checkMachine(cfg), checkPlaces(cfg)...)
 	var x vswitch.Change
 	for _, s := range settings(cfg) {
 		x.Attach = append(x.Attach, vswitch.NewPort{Config: s.portConfig(nil)})
@@ -38,34 +38,47 @@ func switchConfig(cfg *config.Config) vswitch.Config {
 	return vswitch.Config{AgingTime: cfg.Switch.MACAging, TableSize: cfg.Switch.MACTable}
 }
 
-// checkMachine looks for what a configuration needs of the machine.
+// checkMachine looks for what a configuration needs of the machine and what no process can change:
+// it is the operator's to mend.
 func checkMachine(cfg *config.Config) (errs config.Errors) {
-	complain := func(pos config.Pos, key string, err error) {
-		if err != nil {
-			errs = append(errs, config.Error{Pos: pos, Key: key, Msg: err.Error()})
-		}
-	}
 	for _, cpu := range cfg.Switch.CPUs {
-		complain(cfg.Switch.At("cpus"), "switch.cpus", worker.CheckCPU(cpu))
+		errs = complain(errs, cfg.Switch.At("cpus"), "switch.cpus", worker.CheckCPU(cpu))
 	}
-	if s := cfg.Control.Socket; s != "" {
-		complain(cfg.Control.At("socket"), "control.socket", checkSocket(s))
-	}
-	complain(cfg.Control.At("metrics"), "control.metrics", checkAddress(cfg.Control.Metrics))
 	for _, s := range settings(cfg) {
 		if s.uplink != nil {
 			if s.uplink.Interface != "" {
-				complain(s.at("interface"), s.key("interface"), uplink.Check(s.uplink.Interface))
+				errs = complain(errs, s.at("interface"), s.key("interface"), uplink.Check(s.uplink.Interface))
 			}
 			continue
 		}
-		if s.guest.FD == 0 && s.guest.Mode == config.ModeServer {
-			complain(s.at("socket"), s.key("socket"), checkSocket(s.guest.Socket))
-		}
 		_, err := netport.New(netport.Config{Queues: s.guest.Queues, MTU: s.guest.MTU, Logger: hclog.NewNullLogger()})
-		complain(s.at("queues"), s.key("queues"), err)
+		errs = complain(errs, s.at("queues"), s.key("queues"), err)
 	}
 	return errs
+}
+
+// checkPlaces looks at the places of sockets, and at the address of metrics. Whoever makes these
+// finds the same, as an error of the machine.
+func checkPlaces(cfg *config.Config) (errs config.Errors) {
+	c := &cfg.Control
+	if c.Socket != "" {
+		errs = complain(errs, c.At("socket"), "control.socket", checkSocket(c.Socket))
+	}
+	errs = complain(errs, c.At("metrics"), "control.metrics", checkAddress(c.Metrics))
+	for _, s := range settings(cfg) {
+		if s.guest != nil && s.guest.FD == 0 && s.guest.Mode == config.ModeServer {
+			errs = complain(errs, s.at("socket"), s.key("socket"), checkSocket(s.guest.Socket))
+		}
+	}
+	return errs
+}
+
+// complain adds an error about a key, if there is one.
+func complain(errs config.Errors, pos config.Pos, key string, err error) config.Errors {
+	if err == nil {
+		return errs
+	}
+	return append(errs, config.Error{Pos: pos, Key: key, Msg: err.Error()})
 }
 
 // checkSocket checks that a socket can be made, unless somebody has it.
