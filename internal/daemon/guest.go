@@ -72,7 +72,7 @@ func (d *Daemon) newGuest(cfg *config.Port, conns vhostuser.Connector) (*guest, 
 		Port:     vswitch.PortConfig{Name: cfg.Name, Counters: g.counters},
 		Offloads: offloadFeatures(cfg.Offloads),
 		Logger:   g.log,
-		Start:    func(s netport.Source) error { return d.pool.Add(s) },
+		Start:    func(s netport.Source) error { return d.pool.AddTo(g, s) },
 		Stop:     func(s netport.Source) { d.pool.Remove(s) },
 		Blame:    d.blame,
 	})

@@ -117,10 +117,12 @@ func (p *Pool) move(src Source, from, to *worker) {
 	if err := from.do(command{remove: src}); err != nil {
 		return
 	}
-	if err := to.do(command{add: src}); err != nil {
+	port := p.ports[src]
+	if err := to.do(command{add: src, port: port}); err != nil {
 		// For want of memory in the kernel, say. Where it was there is room.
-		if from.do(command{add: src}) != nil {
+		if from.do(command{add: src, port: port}) != nil {
 			delete(p.where, src)
+			delete(p.ports, src)
 		}
 		return
 	}

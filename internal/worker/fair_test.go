@@ -43,7 +43,7 @@ func TestTimeIsShared(t *testing.T) {
 			for _, c := range costs {
 				m := &meter{clock: &clock, cost: c, batch: fullBatch}
 				meters = append(meters, m)
-				w.active = append(w.active, &entry{src: m, id: -1})
+				w.active = append(w.active, &entry{src: m, id: -1, port: new(portShare)})
 			}
 			rounds := 0
 			for ; clock < 1e9; rounds++ {
@@ -74,7 +74,7 @@ func TestStormDoesNotStarveUnicast(t *testing.T) {
 			m.cost = unicast
 		}
 		meters = append(meters, m)
-		w.active = append(w.active, &entry{src: m, id: -1})
+		w.active = append(w.active, &entry{src: m, id: -1, port: new(portShare)})
 	}
 	for clock < 10e9 {
 		w.round(clock)
@@ -95,11 +95,58 @@ func TestSmallBatchesAreNotRepeated(t *testing.T) {
 	var clock int64
 	w := &worker{clock: func() int64 { return clock }}
 	a, b := &meter{clock: &clock, cost: 100, batch: fullBatch - 1}, &meter{clock: &clock, cost: 100, batch: 1}
-	w.active = []*entry{{src: a, id: -1}, {src: b, id: -1}}
+	w.active = []*entry{{src: a, id: -1, port: new(portShare)}, {src: b, id: -1, port: new(portShare)}}
 	for range 1000 {
 		w.round(clock)
 	}
 	if a.spent != b.spent || a.spent != 100*1000 {
 		t.Errorf("%d and %d, want 100 for each of 1000 rounds", a.spent, b.spent)
+	}
+}
+
+// The time of a port with many sources is that of a port with one, and its sources share it.
+func TestTimeIsSharedByPort(t *testing.T) {
+	const many = 128
+	for name, c := range map[string]struct {
+		cost  int64 // of a batch of the port with many sources
+		batch int   // 0: its polls find nothing
+	}{
+		"small frames": {3_000, fullBatch},
+		"large frames": {400_000, fullBatch},
+		"few frames":   {300, 1},
+		"no frames":    {100, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var clock int64
+			w := &worker{clock: func() int64 { return clock }}
+			add := func(port *portShare, cost int64, batch int) *meter {
+				m := &meter{clock: &clock, cost: cost, batch: batch}
+				w.active = append(w.active, &entry{src: m, id: -1, port: port})
+				return m
+			}
+			var greedy []*meter
+			crowd := new(portShare)
+			for range many {
+				greedy = append(greedy, add(crowd, c.cost, c.batch))
+			}
+			modest := add(new(portShare), 3_000, fullBatch)
+			other := add(new(portShare), 3_000, fullBatch)
+			for clock < 1e9 {
+				if _, now := w.round(clock); now != clock {
+					t.Fatalf("%d is not the time, which is %d", now, clock)
+				}
+			}
+			var sum, least, most int64
+			least = clock
+			for _, m := range greedy {
+				sum, least, most = sum+m.spent, min(least, m.spent), max(most, m.spent)
+			}
+			if fair := clock / 3; modest.spent < fair*9/10 || other.spent < fair*9/10 {
+				t.Errorf("of %d, ports with one source had %d and %d, one with %d sources %d", clock, modest.spent, other.spent, many, sum)
+			}
+			if most-least > max(c.cost, share)*maxPolls {
+				t.Errorf("sources of one port had from %d to %d", least, most)
+			}
+		})
 	}
 }

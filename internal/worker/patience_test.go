@@ -43,7 +43,7 @@ func TestFutilePollingEnds(t *testing.T) {
 	var clock int64
 	w := &worker{clock: func() int64 { return clock }}
 	w.poll.Store(poll)
-	e := &entry{src: &ticker{}}
+	e := &entry{src: &ticker{}, port: new(portShare)}
 	var want, got []int64
 	for i := range 3 * probeSpells {
 		got = append(got, spell(w, e, &clock))
@@ -76,7 +76,7 @@ func TestLateWorkIsNoReasonToSleep(t *testing.T) {
 	var clock int64
 	w := &worker{clock: func() int64 { return clock }}
 	w.poll.Store(50_000)
-	e := &entry{src: &ticker{}}
+	e := &entry{src: &ticker{}, port: new(portShare)}
 	for range futileSpells + 1 {
 		spell(w, e, &clock)
 	}

@@ -30,6 +30,7 @@ type Pool struct {
 
 	mu       sync.Mutex
 	where    map[Source]*worker
+	ports    map[Source]any // of those that are in the pool
 	closed   bool
 	balancer balancer
 
@@ -45,7 +46,7 @@ func New(cfg Config) (*Pool, error) {
 	if cfg.Workers < 1 {
 		return nil, fmt.Errorf("worker pool: %d workers", cfg.Workers)
 	}
-	p := &Pool{where: make(map[Source]*worker), quit: make(chan struct{})}
+	p := &Pool{where: make(map[Source]*worker), ports: make(map[Source]any), quit: make(chan struct{})}
 	p.procs = runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(p.procs + cfg.Workers)
 	for i := range cfg.Workers {
@@ -70,7 +71,12 @@ func New(cfg Config) (*Pool, error) {
 // Add gives a source to the worker that has the fewest; it may be moved to another when it
 // is known how much work they have. The source is looked at
 // once right away, whether its FD is readable or not.
-func (p *Pool) Add(src Source) error {
+func (p *Pool) Add(src Source) error { return p.AddTo(src, src) }
+
+// AddTo is Add for a source of a port that may have several. Of the time of a busy worker each
+// port gets the same, however many sources the port has there. What stands for the port is the
+// same for all its sources, and can be a map's key.
+func (p *Pool) AddTo(port any, src Source) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -85,10 +91,10 @@ func (p *Pool) Add(src Source) error {
 			w = o
 		}
 	}
-	if err := w.do(command{add: src}); err != nil {
+	if err := w.do(command{add: src, port: port}); err != nil {
 		return err
 	}
-	p.where[src] = w
+	p.where[src], p.ports[src] = w, port
 	return nil
 }
 
@@ -103,6 +109,7 @@ func (p *Pool) Remove(src Source) {
 		return
 	}
 	delete(p.where, src)
+	delete(p.ports, src)
 	// A removal cannot fail: the worker knows the source.
 	_ = w.do(command{remove: src})
 }
@@ -128,6 +135,7 @@ func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.where)
+	clear(p.ports)
 	for _, w := range p.workers {
 		w.stop()
 	}

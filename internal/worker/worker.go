@@ -3,7 +3,6 @@ package worker
 import (
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -27,8 +26,8 @@ const (
 	// in milliseconds.
 	lookEvery = 1
 
-	// share is how long, in nanoseconds, a source may keep its worker before others
-	// have their turn: some batches of small frames.
+	// share is how long, in nanoseconds, a port's sources may keep their worker before other
+	// ports have their turn: some batches of small frames.
 	share = 10_000
 
 	// A source that had a full batch may have more. (A batch is switch.MaxBatch frames; less
@@ -60,7 +59,9 @@ type worker struct {
 	busy          atomic.Int64
 
 	epfd    int
-	entries []*entry // by epoll's name; nil: free
+	entries []*entry           // by epoll's name; nil: free
+	ports   map[any]*portShare // of those that have sources here
+	rounds  uint64             // so far
 	active  []*entry
 	mute    int // entries without FD, which are always active
 	events  [64]unix.EpollEvent
@@ -74,13 +75,15 @@ type entry struct {
 	idle     bool  // the last Poll found nothing
 	lastWork int64 // when it last had work, by worker.clock
 	work     uint64
-	debt     int64 // nanoseconds that it has had beyond its share
+	port     *portShare
+	lap      uint64 // of its port, in which it was last polled
 	patience
 }
 
 // A command changes what a worker serves. The worker answers on reply.
 type command struct {
 	add, remove Source
+	port        any // of add
 	report      *[]load
 	quit        bool
 	reply       chan error
@@ -193,48 +196,6 @@ func (w *worker) loop() {
 	}
 }
 
-// round polls the active sources. It returns how much work there was, and the time.
-//
-// What a batch costs depends on what is in it: one of broadcasts, to a hundred ports, or one of
-// frames of 64 KiB takes a thousand times as long as one of small frames. So what is shared out is
-// time, by deficit round robin: each round gives every source share, a source that has used
-// more sits out as many rounds as that was worth, and one that has used less, and has more to
-// do, goes on.
-func (w *worker) round(now int64) (worked int, after int64) {
-	if len(w.active) == 1 {
-		e := w.active[0]
-		e.debt = 0
-		if n := e.poll(now); n > 0 {
-			return n, w.clock()
-		}
-		return 0, now
-	}
-	least := int64(math.MaxInt64)
-	for _, e := range w.active {
-		least = min(least, e.debt-share)
-	}
-	turn := share + max(least, 0) // if nobody's turn is next, so many at once
-	for _, e := range w.active {
-		if e.debt -= turn; e.debt > 0 {
-			continue
-		}
-		e.debt = max(e.debt, -share) // nothing is saved up
-		for range maxPolls {
-			n := e.poll(now)
-			if n == 0 {
-				break
-			}
-			worked += n
-			was := now
-			now = w.clock()
-			if e.debt += now - was; e.debt >= 0 || n < fullBatch {
-				break
-			}
-		}
-	}
-	return worked, now
-}
-
 // poll polls a source once.
 func (e *entry) poll(now int64) int {
 	n := e.src.Poll()
@@ -316,7 +277,7 @@ func (w *worker) obey(now int64) (quit bool) {
 		var err error
 		switch {
 		case c.add != nil:
-			err = w.add(c.add)
+			err = w.add(c.port, c.add)
 		case c.remove != nil:
 			w.remove(c.remove)
 		case c.report != nil:
@@ -329,7 +290,7 @@ func (w *worker) obey(now int64) (quit bool) {
 	return quit
 }
 
-func (w *worker) add(src Source) error {
+func (w *worker) add(port any, src Source) error {
 	e := &entry{src: src, id: -1}
 	if fd := src.FD(); fd >= 0 {
 		id := 0
@@ -347,6 +308,7 @@ func (w *worker) add(src Source) error {
 	} else {
 		w.mute++
 	}
+	w.join(port, e)
 	w.sources.Add(1)
 	w.activate(e)
 	return nil
@@ -358,6 +320,7 @@ func (w *worker) remove(src Source) {
 			w.active = append(w.active[:i], w.active[i+1:]...)
 			if e.id < 0 {
 				w.mute--
+				w.leave(e)
 				w.sources.Add(-1)
 				return
 			}
@@ -370,6 +333,7 @@ func (w *worker) remove(src Source) {
 			// front-end has made it something else, epoll forgets it by itself.
 			_ = unix.EpollCtl(w.epfd, unix.EPOLL_CTL_DEL, src.FD(), nil)
 			w.entries[id] = nil
+			w.leave(e)
 			w.sources.Add(-1)
 			return
 		}
