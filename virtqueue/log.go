@@ -36,13 +36,14 @@ func (q *Queue) logPayload(c *Chain, n uint32) {
 
 func (q *Queue) logPiece(s []byte, n uint64) {
 	off, ok := q.logHot.offset(s)
-	for i := 0; !ok && i < len(q.mem.regions); i++ {
-		q.logHot = q.mem.regions[i]
-		off, ok = q.logHot.offset(s)
+	if !ok {
+		var r *Region
+		if r, off, ok = q.mem.regionOf(s); !ok {
+			return
+		}
+		q.logHot = *r
 	}
-	if ok {
-		q.log.Mark(q.logHot.GuestAddr+off, n)
-	}
+	q.log.Mark(q.logHot.GuestAddr+off, n)
 }
 
 // logUsedSplit marks count used entries from index was on, and the index.

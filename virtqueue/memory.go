@@ -30,6 +30,7 @@ type Region struct {
 // mapped until no Queue uses it any more.
 type Memory struct {
 	regions []Region // by GuestAddr, no overlaps
+	mapped  []Region // the same, by the address of Mem
 }
 
 // NewMemory returns the table of the given regions, in any order. It refuses
@@ -52,6 +53,7 @@ func NewMemory(regions []Region) (*Memory, error) {
 			}
 		}
 	}
+	m.mapped = byMapping(m.regions)
 	return m, nil
 }
 
