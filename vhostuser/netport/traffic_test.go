@@ -191,7 +191,7 @@ func (l *lab) work(n int) {
 // until waits for a condition, and gives up when it is clear that it will not come.
 func until(tb testing.TB, what string, cond func() bool) {
 	tb.Helper()
-	for end := time.Now().Add(30 * time.Second); !cond(); time.Sleep(100 * time.Microsecond) {
+	for end := time.Now().Add(2 * time.Minute); !cond(); time.Sleep(100 * time.Microsecond) {
 		if time.Now().After(end) {
 			tb.Fatalf("never happened: %s", what)
 		}
