@@ -10,7 +10,8 @@
 // The host's own stack does not talk through an uplink: what a guest sends to
 // the interface's own address goes out by the wire, as it would from another
 // machine. A host that wants to talk to its guests uses a veth pair or a tap as
-// the uplink.
+// the uplink. What comes in for the host's own addresses has reached the host; the switch is told
+// these addresses, so that nobody else gets it (local.go).
 //
 // # One frame's way
 //

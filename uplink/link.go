@@ -18,6 +18,7 @@ type link struct {
 	admin   bool // set up
 	carrier bool // and can pass frames
 	ether   bool
+	master  int // index of the bridge, bond or the like that it is in; 0: none
 }
 
 func (l *link) up() bool { return l.admin && l.carrier }
@@ -45,6 +46,7 @@ func findLink(name string, index int) (*link, error) {
 		admin:   a.RawFlags&unix.IFF_UP != 0,
 		carrier: a.RawFlags&unix.IFF_RUNNING != 0,
 		ether:   a.EncapType == "ether",
+		master:  a.MasterIndex,
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -47,9 +48,13 @@ type Config struct {
 	// each change.
 	SetUp func(up bool)
 
+	// SetLocal is told the addresses that the host has on the interface, each time they change:
+	// the interface's own, and others on top of it. An error is tried again. Nil: nobody asks.
+	SetLocal func(own, others []vswitch.MAC) error
+
 	// Start hands a Source over to the data plane. Stop takes it back, and
 	// returns when none of its methods runs or will run. Both are called, like
-	// SetUp, one at a time, by Begin, Close or a goroutine of the uplink, and
+	// SetUp and SetLocal, one at a time, by Begin, Close or a goroutine of the uplink, and
 	// must call none of the Uplink's methods but Transmit and Caps.
 	Start func(Source)
 	Stop  func(Source)
@@ -79,16 +84,19 @@ type Uplink struct {
 
 	// The control side: ctlMu is held for each look at the interface and for
 	// Begin, Close and Status. Ranks before sockMu.
-	ctlMu   sync.Mutex
-	begun   bool
-	closed  bool
-	link    *link // as last seen; nil: gone
-	told    bool  // SetUp's last argument
-	lastErr string
-	taken   bool // lastErr is that another uplink has the interface
-	logged  snapshot
-	packets uint64 // of sockets that are closed, and of the current one up to now
-	drops   uint64
+	ctlMu    sync.Mutex
+	begun    bool
+	closed   bool
+	link     *link // as last seen; nil: gone
+	told     bool  // SetUp's last argument
+	lastErr  string
+	held     localAddresses // SetLocal's last arguments
+	heldOnce bool           // SetLocal has been called
+	localErr string         // why not all of them are held
+	taken    bool           // lastErr is that another uplink has the interface
+	logged   snapshot
+	packets  uint64 // of sockets that are closed, and of the current one up to now
+	drops    uint64
 
 	quit      chan struct{}
 	wake      chan struct{} // an interface that was another uplink's may be free
@@ -154,6 +162,7 @@ func (u *Uplink) Begin() {
 		panic("uplink: Begin called twice or after Close")
 	}
 	u.begun = true
+	u.holdAddresses()
 	if u.sock != nil {
 		u.cfg.Start(u.sock.rx)
 	}
@@ -278,6 +287,7 @@ func (u *Uplink) follow() {
 	default:
 		u.note(u.attach(l))
 	}
+	u.holdAddresses()
 	u.tell(u.sock != nil && l.up())
 	u.logState()
 	if u.sock != nil && !l.up() {
@@ -394,7 +404,7 @@ func (u *Uplink) Status() Status {
 	st := Status{
 		Interface:   u.cfg.Interface,
 		State:       u.state(),
-		Err:         u.lastErr,
+		Err:         cmp.Or(u.lastErr, u.localErr),
 		Promiscuous: u.cfg.Promiscuous,
 	}
 	if l := u.link; l != nil {

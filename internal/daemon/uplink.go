@@ -46,6 +46,7 @@ func (d *Daemon) openUplink(cfg *config.Uplink, p *uplinkPort) (*uplink.Uplink, 
 		Interfaces:  &d.nics,
 		Deliver:     func(frames []vswitch.Frame) { p.inlet.Deliver(frames) },
 		SetUp:       func(up bool) { p.att.SetUp(up) },
+		SetLocal:    func(own, others []vswitch.MAC) error { return p.att.SetLocal(own, others) },
 		Start: func(s uplink.Source) {
 			if err := d.pool.Add(s); err != nil {
 				p.log.Error("uplink cannot receive", "error", err)

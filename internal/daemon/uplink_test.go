@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,13 +19,19 @@ import (
 // addVeth makes a pair of interfaces, both up. They are removed when the test ends.
 func (l *lab) addVeth(name, peer string) {
 	l.Helper()
+	l.makeVeth(name, peer)
+	for _, n := range []string{name, peer} {
+		l.must(netlink.LinkSetUp(l.link(n)))
+	}
+}
+
+// makeVeth is addVeth without setting the interfaces up.
+func (l *lab) makeVeth(name, peer string) {
+	l.Helper()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
 	l.must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: peer}))
 	l.Cleanup(func() { l.delLink(name) })
-	for _, n := range []string{name, peer} {
-		l.must(netlink.LinkSetUp(l.link(n)))
-	}
 }
 
 func (l *lab) link(name string) netlink.Link {
@@ -160,4 +167,62 @@ func TestReservedAddressesThroughUplinks(t *testing.T) {
 	if got := l.port("one").Counters.Drops["reserved-address"]; got != 3+1+3 {
 		t.Errorf("%d frames were dropped", got)
 	}
+}
+
+// What a far machine and the host send each other goes to no guest: not before and not after the
+// interface's address changes, and a guest that sends from the address does not get it either.
+func TestHostsTrafficStaysWithTheHost(t *testing.T) {
+	l := newLab(t, "[uplink.lan]\ninterface = \"nic0\"\n[uplink.guest]\ninterface = \"nic1\"\n")
+	far, guest := l.addWire("nic0", "far0"), l.addWire("nic1", "far1")
+	l.state("lan", control.StateRunning)
+	l.state("guest", control.StateRunning)
+	other := vswitch.MAC{2, 0, 0, 0, 0, 9}
+	end := frame(vswitch.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, other, etypeExperimental, "end")
+	check := func(what string) {
+		t.Helper()
+		host := vswitch.MAC(l.link("nic0").Attrs().HardwareAddr)
+		l.until("the address is held", func() bool { return slices.Contains(l.port("lan").HostMACs, host.String()) })
+		guest.send(frame(other, host, etypeExperimental, "theft"))
+		far.gets(frame(other, host, etypeExperimental, "theft"))
+		far.send(frame(host, other, etypeExperimental, "secret"))
+		far.send(end)
+		if got := guest.gets(end); len(got) != 0 {
+			t.Errorf("%s: the guest got %x", what, got)
+		}
+		toHost := frame(host, vswitch.MAC{2, 0, 0, 0, 0, 8}, etypeExperimental, "to the host")
+		guest.send(toHost) // out by the wire, as it would be from another machine
+		far.gets(toHost)
+	}
+	check("at first")
+	if n := l.port("lan").Counters.Drops["to-host"]; n != 1 {
+		t.Errorf("%d frames count as the host's", n)
+	}
+	l.must(netlink.LinkSetHardwareAddr(l.link("nic0"), net.HardwareAddr{2, 0, 0, 0, 0, 0x77}))
+	check("with another address")
+	l.reload("[uplink.lan]\ninterface = \"nic0\"\ntag = 5\n[uplink.guest]\ninterface = \"nic1\"\ntag = 5\n",
+		"port guest reconfigured", "port lan reconfigured")
+	check("in another VLAN")
+}
+
+// A guest cannot be given the address of the host.
+func TestGuestWithTheHostsAddress(t *testing.T) {
+	const lan = "[uplink.lan]\ninterface = \"nic0\"\n"
+	l := newLab(t, lan)
+	l.addVeth("nic0", "far0")
+	l.state("lan", control.StateRunning)
+	mac := l.link("nic0").Attrs().HardwareAddr.String()
+	l.until("the address is held", func() bool { return slices.Contains(l.port("lan").HostMACs, mac) })
+	l.refuses(lan+"[port.vm]\nmac = \""+mac+"\"\n", "address is pinned to another port: "+mac)
+
+	// One that has it before the interface does keeps it, and that is told.
+	l.reload(lan+"[port.vm]\nmac = \"02:00:00:00:00:78\"\n", "port vm added")
+	l.must(netlink.LinkSetHardwareAddr(l.link("nic0"), net.HardwareAddr{2, 0, 0, 0, 0, 0x78}))
+	l.until("it is told", func() bool {
+		return strings.Contains(l.port("lan").LastError, "02:00:00:00:00:78") && strings.Contains(l.log.String(), "cannot keep the host's traffic from guests")
+	})
+	if s := l.port("lan").State; s != control.StateRunning {
+		t.Errorf("the uplink is %s", s)
+	}
+	l.reload(lan, "port vm removed")
+	l.until("the address is held", func() bool { return l.port("lan").LastError == "" })
 }

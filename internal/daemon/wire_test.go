@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/packet"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	vswitch "vswitchd/switch"
@@ -22,8 +23,11 @@ type wire struct {
 // anything on it.
 func (l *lab) addWire(near, far string) *wire {
 	l.Helper()
-	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
-	l.addVeth(near, far)
+	l.makeVeth(near, far)
+	for _, n := range []string{near, far} {
+		_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+n+"/disable_ipv6", []byte("1"), 0)
+		l.must(netlink.LinkSetUp(l.link(n)))
+	}
 	return l.listen(far)
 }
 
@@ -59,7 +63,7 @@ func (w *wire) gets(frame []byte) (others [][]byte) {
 	for {
 		n, _, err := w.conn.ReadFrom(buf)
 		if err != nil {
-			w.Fatalf("waiting for a frame: %v", err)
+			w.Fatalf("waiting for frame %x: %v; others %x", frame, err, others)
 		}
 		if bytes.Equal(buf[:n], frame) {
 			return others
