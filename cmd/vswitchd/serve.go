@@ -103,7 +103,7 @@ func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Log
 			if ml == nil {
 				return nil
 			}
-			return metrics.Serve(ctx, ml, d.Backend())
+			return metrics.Serve(ctx, ml, d.Backend(), log.Named("metrics"))
 		},
 		func(ctx context.Context) error {
 			<-ctx.Done()

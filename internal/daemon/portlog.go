@@ -14,7 +14,7 @@ type portLog struct {
 }
 
 func newPortLog(l hclog.Logger, name string) portLog {
-	p := portLog{l, new(atomic.Pointer[string])}
+	p := portLog{loglimit.New(l), new(atomic.Pointer[string])}
 	p.rename(name)
 	return p
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -12,13 +13,15 @@ import (
 func TestLogOfARenamedPort(t *testing.T) {
 	var out bytes.Buffer
 	l := newPortLog(hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Trace}), "a")
+	said := 0 // so that each line is of another kind: lines of one kind are limited
 	for _, log := range []hclog.Logger{l, l.With("ring", 1), l.Named("x"), l.ResetNamed("y")} {
 		for _, name := range []string{"a", "b"} {
 			l.rename(name)
 			for _, say := range []func(string, ...any){log.Trace, log.Debug, log.Info, log.Warn, log.Error,
 				func(msg string, args ...any) { log.Log(hclog.Info, msg, args...) }} {
 				out.Reset()
-				say("hello", "n", 7)
+				said++
+				say(fmt.Sprint("hello ", said), "n", 7)
 				if got := out.String(); strings.Count(got, "port=") != 1 || !strings.Contains(got, "port="+name) || !strings.Contains(got, "n=7") {
 					t.Errorf("called %s, it logs %s", name, got)
 				}

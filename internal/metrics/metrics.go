@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -28,7 +29,9 @@ const maxConns = 16
 
 // Serve answers GET /metrics with what the backend tells until ctx is done;
 // then it closes l, gives requests under way a second, and returns nil.
-func Serve(ctx context.Context, l net.Listener, backend control.Backend) error {
+//
+// What clients do wrong is logged at level Debug, as there is no limit to it.
+func Serve(ctx context.Context, l net.Listener, backend control.Backend, log hclog.Logger) error {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(
 		collector{backend},
@@ -46,6 +49,7 @@ func Serve(ctx context.Context, l net.Listener, backend control.Backend) error {
 		WriteTimeout:      10 * time.Second,
 		IdleTimeout:       2 * time.Minute, // longer than the usual interval between scrapes
 		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}
 	stopped := make(chan struct{})
 	go func() {

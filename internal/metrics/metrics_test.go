@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
+
 	"vswitchd/internal/control/controltest"
 )
 
@@ -20,7 +22,7 @@ func TestServe(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- Serve(ctx, l, controltest.Sample()) }()
+	go func() { done <- Serve(ctx, l, controltest.Sample(), hclog.NewNullLogger()) }()
 
 	resp, err := http.Get("http://" + l.Addr().String() + "/metrics")
 	if err != nil {
