@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,8 +33,13 @@ import (
 // O_NONBLOCK flag at any time. Every system call says MSG_DONTWAIT; what waits is Go's poller.
 type Conn struct {
 	uc  *net.UnixConn
-	raw syscall.RawConn  // of uc
-	msg Message          // the one that Recv returns
+	raw syscall.RawConn // of uc
+	msg Message         // the one that Recv returns
+
+	made      time.Time
+	receiving atomic.Int64 // when the message that is being received began, in ns since made; 0: none is
+	sending   atomic.Int64 // likewise
+
 	hdr [HeaderSize]byte // scratch
 	buf [MaxPayload]byte // the payload of msg
 	oob []byte           // scratch: ancillary data
@@ -47,7 +54,7 @@ func NewConn(uc *net.UnixConn) *Conn {
 	if err != nil {
 		panic(err) // uc is nil
 	}
-	return &Conn{uc: uc, raw: raw, oob: make([]byte, unix.CmsgSpace(4*MaxFDs)), hanging: new(hanging)}
+	return &Conn{uc: uc, made: time.Now(), raw: raw, oob: make([]byte, unix.CmsgSpace(4*MaxFDs)), hanging: new(hanging)}
 }
 
 // Close closes the socket. Whatever waits in Recv or Send returns.
@@ -62,6 +69,7 @@ func (c *Conn) Close() error { return c.uc.Close() }
 func (c *Conn) Recv() (*Message, error) {
 	m := &c.msg
 	m.FDs = m.FDs[:0]
+	defer c.receiving.Store(0)
 	if err := c.recv(m); err != nil {
 		return nil, cmp.Or(c.discard(m), err)
 	}
@@ -153,6 +161,7 @@ func (c *Conn) recvHeader(m *Message) error {
 		got += n
 		switch {
 		case err == nil && n > 0:
+			c.receiving.CompareAndSwap(0, c.clock())
 		case got > 0:
 			return truncated(err)
 		case err == nil || errors.Is(err, unix.ECONNRESET):
@@ -210,6 +219,8 @@ func truncated(err error) error {
 // Send sends a message; fds stay the caller's. It waits while the peer does not
 // read.
 func (c *Conn) Send(r Request, flags Flags, payload []byte, fds ...int) error {
+	c.sending.Store(c.clock())
+	defer c.sending.Store(0)
 	if err := c.send(r, flags, payload, fds...); err != nil {
 		return fmt.Errorf("sending %v: %w", r, err)
 	}
@@ -231,6 +242,20 @@ func (c *Conn) send(r Request, flags Flags, payload []byte, fds ...int) error {
 		sent, rights = sent+n, nil
 	}
 	return nil
+}
+
+// clock returns the time since the Conn was made, in nanoseconds, at least 1.
+func (c *Conn) clock() int64 { return max(1, int64(time.Since(c.made))) }
+
+// stuck returns for how long the peer has been within a message, or has not read one.
+func (c *Conn) stuck() time.Duration {
+	var longest int64
+	for _, began := range []int64{c.receiving.Load(), c.sending.Load()} {
+		if began != 0 {
+			longest = max(longest, c.clock()-began)
+		}
+	}
+	return time.Duration(longest)
 }
 
 // closeFDs closes those of fds that are file descriptors.

@@ -42,6 +42,10 @@ type Options struct {
 
 	// Pace limits how fast the front-end's messages are taken. nil: nothing does.
 	Pace *Pace
+
+	// Begun is called with the session before it receives its first message. nil: nobody wants
+	// to know.
+	Begun func(*Session)
 }
 
 // Session is one front-end's connection, from its first message to its last. It
@@ -64,6 +68,7 @@ type Session struct {
 	mu      sync.Mutex
 	state   State
 	offered offer
+	course  Course
 	calls   calls
 
 	configOwed bool // the front-end has to be told of a change when a ring starts
@@ -131,7 +136,8 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 		queues:  make([]*virtqueue.Queue, vrings),
 		relays:  make([]*relay, vrings),
 
-		calls: calls{next: -1},
+		calls:  calls{next: -1},
+		course: Course{since: time.Now()},
 	}
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
@@ -149,6 +155,9 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 
 	dev.Attach(s)
 	s.noteOffer()
+	if opts.Begun != nil {
+		opts.Begun(s)
+	}
 	for {
 		err := s.serveOne(ctx)
 		if cause := context.Cause(ctx); cause != nil {
@@ -224,6 +233,7 @@ func (s *Session) serveOne(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.noteMessage(m.Request)
 	if err = s.pace(ctx, m); err == nil {
 		err = s.answer(m)
 	}
@@ -236,6 +246,7 @@ func (s *Session) answer(m *Message) error {
 	s.log.Trace("received", "message", m.Request, "flags", m.Flags, "size", m.Size, "fds", len(m.FDs))
 
 	r, err := s.handle(m)
+	s.noteOutcome(m.Request, err)
 	switch {
 	case errors.Is(err, ErrHung):
 		return &ProtocolError{m.Request, err}

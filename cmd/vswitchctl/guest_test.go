@@ -120,6 +120,7 @@ func TestShowGuest(t *testing.T) {
 				}
 				out := regexp.MustCompile(regexp.QuoteMeta(socket)).ReplaceAllString(stdout.String(), "SOCKET")
 				out = regexp.MustCompile(`(session +)\d+s`).ReplaceAllString(out, "${1}AGE")
+				out = regexp.MustCompile(`("peer_pid": |, process )\d+`).ReplaceAllString(out, "${1}1")
 				return regexp.MustCompile(`("age_s": )\d+`).ReplaceAllString(out, "${1}0")
 			}
 			golden(t, filepath.Join("testdata", "guest-"+name+".golden"), show())

@@ -19,6 +19,7 @@ func printPort(w io.Writer, p control.PortDetail) {
 		"kind", string(p.Kind),
 		"state", string(p.State),
 		"last error", p.LastError,
+		"hint", p.Hint,
 		"interface", p.Interface,
 		"socket", p.Socket,
 		"mode", p.Mode,
@@ -55,7 +56,7 @@ func printSession(w io.Writer, p *control.PortDetail) {
 	var pairs []string
 	if s := p.Session; s != nil {
 		pairs = append(pairs,
-			"session", fmt.Sprintf("%s, front-end %s of this port", seconds(s.AgeS), count(s.Number)),
+			"session", sessionText(s),
 			"device status", statusText(s.DeviceStatus),
 			"channel", s.BackendChannel,
 			"dirty log", dirtyLogText(s.DirtyLog),
@@ -78,6 +79,17 @@ func printSession(w io.Writer, p *control.PortDetail) {
 		fmt.Fprintln(w)
 		fields(w, pairs...)
 	}
+}
+
+func sessionText(s *control.Session) string {
+	text := fmt.Sprintf("%s, front-end %s of this port", seconds(s.AgeS), count(s.Number))
+	if s.PeerPID != 0 {
+		text += fmt.Sprintf(", process %d", s.PeerPID)
+	}
+	if s.OtherWaiting {
+		text += "; another front-end is waiting"
+	}
+	return text
 }
 
 func seconds(n int64) string { return (time.Duration(n) * time.Second).String() }

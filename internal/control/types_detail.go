@@ -11,8 +11,10 @@ type PortDetail struct {
 	FeaturesNotAcked         List[string]     `json:"features_not_acked"`
 	ProtocolFeaturesNotAcked List[string]     `json:"protocol_features_not_acked"`
 
-	Session        *Session `json:"session,omitempty"` // of a guest whose front-end is connected
-	SlowedMessages uint64   `json:"slowed_messages"`   // that a guest's front-ends sent faster than they are taken
+	Session *Session `json:"session,omitempty"` // of a guest whose front-end is connected
+	Hint    string   `json:"hint,omitempty"`    // what is likely wrong with a guest's front-end
+
+	SlowedMessages uint64 `json:"slowed_messages"` // that a guest's front-ends sent faster than they are taken
 
 	LastEnd *End         `json:"last_end,omitempty"` // of the session before
 	Memory  *Memory      `json:"memory,omitempty"`   // of a guest: what its front-end may map
@@ -36,9 +38,11 @@ type FeatureBit struct {
 
 // Session is a front-end's connection.
 type Session struct {
-	AgeS           int64        `json:"age_s"`  // whole seconds since it connected
-	Number         uint64       `json:"number"` // 1: the port's first
-	Owned          bool         `json:"owned"`  // SET_OWNER was received
+	AgeS           int64        `json:"age_s"`         // whole seconds since it connected
+	Number         uint64       `json:"number"`        // 1: the port's first
+	PeerPID        int          `json:"peer_pid"`      // process that is connected; 0: not known
+	OtherWaiting   bool         `json:"other_waiting"` // another front-end is waiting for this one to leave
+	Owned          bool         `json:"owned"`         // SET_OWNER was received
 	DeviceStatus   DeviceStatus `json:"device_status"`
 	BackendChannel string       `json:"backend_channel"` // for requests to the front-end: "none", "open" or "closed"
 	DirtyLog       DirtyLog     `json:"dirty_log"`

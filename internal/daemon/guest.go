@@ -9,12 +9,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
 	"vswitchd/internal/rundir"
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
 	"vswitchd/vhostuser/netport"
+	"vswitchd/virtqueue"
 )
 
 // errClosing is why sessions end when their port is closed.
@@ -34,13 +37,19 @@ type guest struct {
 	done     chan struct{}
 	penalty  penalty // used by serve alone
 
+	futile int // front-ends in a row that left before they set features; of the goroutine that serves them
+
 	mu        sync.Mutex
 	cfg       config.Port
 	conns     vhostuser.Connector
 	wired     context.Context // done when conns is replaced
 	unwire    context.CancelCauseFunc
+	haste     haste
 	connected bool
 	sessions  uint64    // front-ends that came
+	peer      int       // process that is connected, or was; 0: not known
+	waiting   bool      // another front-end is waiting for the port
+	likely    string    // what is likely wrong with the port's front-ends
 	since     time.Time // of the one that is connected
 	lastEnd   string    // how the session before ended, "": there was none
 	endedAt   time.Time
@@ -60,6 +69,7 @@ func (d *Daemon) newGuest(cfg *config.Port, conns vhostuser.Connector) (*guest, 
 		cfg:      *cfg,
 		conns:    conns,
 		resets:   make(control.Tally),
+		haste:    haste{first: firstWait, longest: longestWait},
 		done:     make(chan struct{}),
 	}
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
@@ -195,31 +205,81 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// session serves one front-end.
+// session serves one front-end, and waits after it as long as it has deserved.
 func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
-	g.note(func() { g.connected, g.since = true, time.Now(); g.sessions++ })
-	g.log.Info("front-end connected")
+	began := time.Now()
+	g.note(func() { g.connected, g.since, g.peer, g.waiting = true, began, peerOf(conn), false; g.sessions++ })
+	level := hclog.Info
+	if g.futile >= often {
+		level = hclog.Debug // it has been said that they come and go
+	}
+	g.log.Log(level, "front-end connected", "pid", g.peer)
+
 	g.dev.Renew()
 	g.account.SetVrings(g.dev.MaxVrings())
-	err := vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{Logger: g.log, Account: g.account, Pace: &g.pace})
+
+	var course func() vhostuser.Course
+	watching, stop := context.WithCancel(ctx)
+	var watched sync.WaitGroup
+	err := vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{
+		Logger: g.log, Account: g.account, Pace: &g.pace,
+		Begun: func(s *vhostuser.Session) {
+			course = s.Course
+			watched.Go(func() { g.supervise(watching, s) })
+		},
+	})
+	stop()
+	watched.Wait()
 	g.dev.SessionEnded()
 	g.note(func() {
-		g.connected, g.lastErr, g.lastEnd, g.endedAt = false, "", err.Error(), time.Now()
+		g.connected, g.waiting, g.lastErr, g.lastEnd, g.endedAt = false, false, "", err.Error(), time.Now()
 		if !left(err) {
 			g.lastErr = err.Error()
 			g.resets[resetReason(err)]++
 		}
 	})
-	if left(err) {
-		g.log.Info("front-end left")
+	if ctx.Err() != nil {
+		g.log.Info("front-end was disconnected", "reason", err)
 		return
 	}
-	g.log.Error("port was reset", "reason", err)
-	if errors.Is(err, vhostuser.ErrJammed) {
-		d := g.penalty.due(time.Now())
-		g.log.Warn("no front-end is taken for some time", "for", d)
-		pause(ctx, d)
+	var c vhostuser.Course
+	if course != nil {
+		c = course()
 	}
+	pause(ctx, g.judge(began, c, err))
+}
+
+// often is how many front-ends in a row come to nothing before that is said, and then no more.
+const often = 3
+
+// judge says how a session ended, and returns how long the port takes no front-end after it.
+func (g *guest) judge(began time.Time, c vhostuser.Course, err error) (wait time.Duration) {
+	g.note(func() { wait = g.haste.wait(began, time.Now(), left(err) && c.SetFeatures) })
+	hint := hintOf(c, err, int(g.dev.QueueNum()))
+	switch {
+	case c.SetFeatures:
+		g.futile = 0
+	case left(err):
+		g.futile++
+	}
+	switch {
+	case !left(err):
+		g.log.Error("port was reset", "reason", err, "pid", g.peer)
+	case g.futile > often:
+		g.log.Debug("front-end left")
+	default:
+		g.log.Info("front-end left")
+	}
+	if hint != "" && (!left(err) || errors.Is(c.Refused, virtqueue.ErrAddress) || g.futile >= often) {
+		g.hint(hint)
+	} else if hint == "" && time.Since(began) >= hasty {
+		g.hint("")
+	}
+	if errors.Is(err, vhostuser.ErrJammed) {
+		wait = max(wait, g.penalty.due(time.Now()))
+		g.log.Warn("no front-end is taken for some time", "for", wait)
+	}
+	return wait
 }
 
 // leaveForGood notes that there cannot be another front-end, for the given reason.

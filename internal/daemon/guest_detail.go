@@ -18,12 +18,17 @@ func (g *guest) detail() control.PortDetail {
 	if st.Connected && g.connected {
 		d.Session = sessionInfo(&st)
 		d.Session.ControlQueue = controlInfo(st.Control)
+		d.Session.PeerPID, d.Session.OtherWaiting = g.peer, g.waiting
 		d.Session.AgeS, d.Session.Number = int64(time.Since(g.since).Seconds()), g.sessions
 	}
+	d.Hint = g.likely
 	if g.lastEnd != "" {
 		d.LastEnd = &control.End{Reason: g.lastEnd, AgoS: int64(time.Since(g.endedAt).Seconds())}
 	}
 	g.mu.Unlock()
+	if hint := suspect(&st); hint != "" {
+		d.Hint = hint
+	}
 	d.FeatureBits, d.FeaturesNotAcked = featureBits(vhostuser.FeatureBits(st.Offered, netport.FeatureName), st.Features)
 	d.ProtocolFeatureBits, d.ProtocolFeaturesNotAcked = featureBits(vhostuser.ProtocolFeatureBits(st.OfferedProtocol), st.ProtocolFeatures)
 	use := g.account.Use()

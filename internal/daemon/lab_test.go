@@ -156,6 +156,15 @@ func (l *lab) talk(portA, portB string) (a, b *station.Station) {
 	return a, b
 }
 
+// unhurried has ports take front-ends however fast they come, for tests of something else.
+func (l *lab) unhurried() {
+	for _, p := range l.d.snapshot() {
+		if g, ok := p.(*guest); ok {
+			g.note(func() { g.haste = haste{} })
+		}
+	}
+}
+
 func (l *lab) must(err error) {
 	l.Helper()
 	if err != nil {

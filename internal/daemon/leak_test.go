@@ -15,6 +15,7 @@ import (
 // mapping, no goroutine.
 func TestReconnectsLeakNothing(t *testing.T) {
 	l := newLab(t, "[port.a]\nmac = \"52:54:00:00:00:01\"\n[port.b]\n")
+	l.unhurried()
 	peer := l.connect("b", 2)
 	peer.Start()
 	leave := []func(s *station.Station){

@@ -79,6 +79,7 @@ func TestJamIsPunished(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, "[port.a]\n[port.b]\n[port.bad]\n")
+			l.unhurried()
 			a, _ := l.talk("a", "b")
 			attacks := 0
 			for l.port("bad").Counters.Resets["jammed-eventfd"] == 0 {

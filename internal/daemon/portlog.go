@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
+
+	"vswitchd/internal/loglimit"
 )
 
 // A portLog puts the name of a port into every line, as it is at that moment: a port may be

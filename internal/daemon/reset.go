@@ -31,6 +31,7 @@ var resetReasons = []struct {
 	{vhostuser.ErrJammed, "jammed-eventfd"},
 	{vhostuser.ErrHung, "hung-call"},
 	{vhostuser.ErrLimit, "over-limit"},
+	{errSilent, "silent"},
 	{virtqueue.ErrAvailIndex, "bad-ring"},
 	{virtqueue.ErrHead, "bad-ring"},
 	{vhostuser.ErrTruncated, "truncated-message"},

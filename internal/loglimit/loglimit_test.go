@@ -58,7 +58,7 @@ func TestFlood(t *testing.T) {
 			t.Errorf("%d lines: %q", len(got), got)
 		}
 		time.Sleep(loglimit.Every)
-		if got, want := fmt.Sprint(lines(buf)), `[[WARN]  lines suppressed: port=a lines=990 each=refused]`; got != want {
+		if got, want := fmt.Sprint(lines(buf)), `[[WARN]  lines suppressed: port=a lines=990 each=refused n=999]`; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		time.Sleep(time.Hour)

@@ -38,6 +38,7 @@ type Ring struct {
 	InFlight  int    // taken and not used: chains, in a packed ring descriptors
 	Tracked   bool   // there is a record of that
 	Kicks     uint64 // times that the guest woke us
+	Woken     bool   // ... and did so after the ring had started, not just when it started
 	Calls     uint64 // times that we signalled the guest
 	Polling   bool   // we are polling, or look when there is something to send: the guest need not kick
 	EventIdx  bool
@@ -109,7 +110,7 @@ func (q *txQueue) status() (r Ring, ok bool) {
 		return Ring{}, false
 	}
 	r.Index, r.Enabled, r.Polling, r.BadChains = q.index, q.enabled, q.polling, q.badChains
-	r.Kicks = q.kicks
+	r.Kicks, r.Woken = q.kicks, q.woken
 	q.port.inspect(&r, q.vq)
 	return r, true
 }

@@ -2,6 +2,7 @@ package netport
 
 import (
 	"sync"
+	"time"
 
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
@@ -28,7 +29,9 @@ type txQueue struct {
 	bufs    *txBuffers
 	armed   bool // Arm has left the source to its eventfd: Disarm means that it was kicked
 	kicks   uint64
-	calls   uint64 // of queues before vq
+	woken   bool      // by a kick that did not belong to the start ...
+	started time.Time // ... of the ring
+	calls   uint64    // of queues before vq
 
 	badChains uint64
 }
@@ -60,6 +63,7 @@ func (q *txQueue) start(r vhostuser.Ring, features uint64) error {
 	q.hdrLen, q.mask = headerLenFor(features), offloadMask(features)
 	q.vq.DriverSends()
 	q.vq.LimitPieces(maxPieces)
+	q.woken, q.started = false, time.Now()
 	q.bufs = newTxBuffers()
 	q.inlet = q.port.attachment.NewInlet()
 	q.mu.Unlock()
@@ -139,11 +143,18 @@ func (q *txQueue) Disarm() {
 	if q.armed {
 		q.armed = false
 		q.kicks++
+		if !q.woken {
+			q.woken = time.Since(q.started) > startKick
+		}
 	}
 	if q.usable() {
 		q.vq.Disarm()
 	}
 }
+
+// startKick is how long after a ring's start a kick may be the front-end's, which "should" kick
+// a ring that it starts, rather than a driver's.
+const startKick = 100 * time.Millisecond
 
 // usable reports whether the ring may be touched.
 func (q *txQueue) usable() bool { return q.vq != nil && !q.port.failed.Load() }
