@@ -30,17 +30,18 @@ const pageSize = 4096
 // fsMagicZFS is not in package unix.
 const fsMagicZFS = 0x2fc12fc1
 
-// sharedMemoryFS are the file systems that guest memory may be a file of. A page
-// fault in the mapping of a file waits for the file's file system: one that
-// is served by a user's process or over a network could make us wait for ever.
-var sharedMemoryFS = map[uint32]bool{
-	unix.TMPFS_MAGIC:       true, // memfd and /dev/shm
-	unix.HUGETLBFS_MAGIC:   true,
-	unix.RAMFS_MAGIC:       true,
-	unix.EXT4_SUPER_MAGIC:  true,
-	unix.XFS_SUPER_MAGIC:   true,
-	unix.BTRFS_SUPER_MAGIC: true,
-	fsMagicZFS:             true,
+// memoryFS are the file systems that guest memory may be a file of, and whether they are on a
+// disk. A page fault in the mapping of a file waits for the file's file system: one that is
+// served by a user's process or over a network could make us wait for ever, and a disk makes a
+// worker wait, and with it the garbage collector and all whom the worker serves.
+var memoryFS = map[uint32]struct{ disk bool }{
+	unix.TMPFS_MAGIC:       {}, // memfd and /dev/shm
+	unix.HUGETLBFS_MAGIC:   {},
+	unix.RAMFS_MAGIC:       {},
+	unix.EXT4_SUPER_MAGIC:  {disk: true},
+	unix.XFS_SUPER_MAGIC:   {disk: true},
+	unix.BTRFS_SUPER_MAGIC: {disk: true},
+	fsMagicZFS:             {disk: true},
 }
 
 // checkRegion verifies a region's numbers by themselves.
@@ -85,7 +86,7 @@ func mapRegion(a *Account, held uint64, fd int, r MemRegion) (mapping, error) {
 	if uint64(st.Size) < r.MmapOffset+r.Size {
 		return mapping{}, refuse("memory file has %#x bytes, the region ends at %#x", st.Size, r.MmapOffset+r.Size)
 	}
-	align, err := mapAlignment(fd, &st)
+	align, err := mapAlignment(a, fd, &st)
 	if err != nil {
 		return mapping{}, err
 	}
@@ -123,7 +124,7 @@ func mapRegion(a *Account, held uint64, fd int, r MemRegion) (mapping, error) {
 
 // isLocal verifies that nobody but the kernel serves a file system.
 func isLocal(fs *unix.Statfs_t) error {
-	if !sharedMemoryFS[uint32(fs.Type)] {
+	if _, known := memoryFS[uint32(fs.Type)]; !known {
 		return refuse("guest memory in a file system of type %#x, which is not known to be local", fs.Type)
 	}
 	return nil
@@ -131,13 +132,18 @@ func isLocal(fs *unix.Statfs_t) error {
 
 // mapAlignment returns what offset and length of a mapping of the file must be
 // multiples of, and refuses files that must not be mapped.
-func mapAlignment(fd int, st *unix.Stat_t) (uint64, error) {
+func mapAlignment(a *Account, fd int, st *unix.Stat_t) (uint64, error) {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil {
 		return 0, fmt.Errorf("memory file: %w", err)
 	}
 	if err := isLocal(&fs); err != nil {
 		return 0, err
+	}
+	if memoryFS[uint32(fs.Type)].disk {
+		if err := a.disk(); err != nil {
+			return 0, err
+		}
 	}
 	if uint32(fs.Type) != unix.HUGETLBFS_MAGIC {
 		return pageSize, nil

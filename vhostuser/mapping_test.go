@@ -101,7 +101,7 @@ func TestMemoryOfSlowFileSystemsIsRefused(t *testing.T) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := mapAlignment(int(f.Fd()), &st); !errors.Is(err, ErrRefused) {
+	if _, err := mapAlignment(nil, int(f.Fd()), &st); !errors.Is(err, ErrRefused) {
 		t.Errorf("got %v, want a refusal", err)
 	}
 	dir, err := os.Open("/dev/shm")
@@ -133,4 +133,34 @@ func TestRegionsThatNoFileAndNoGuestCanHave(t *testing.T) {
 			t.Errorf("%s: got %v, want a refusal", name, err)
 		}
 	}
+}
+
+// Memory on a disk makes workers wait: it is taken where the operator allows that.
+func TestMemoryOnADisk(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "memory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
+		t.Fatal(err)
+	}
+	was := memoryFS
+	defer func() { memoryFS = was }()
+	memoryFS = map[uint32]struct{ disk bool }{uint32(fs.Type): {disk: true}} // whatever the test's directory is on
+	if err := f.Truncate(64 << 10); err != nil {
+		t.Fatal(err)
+	}
+	pool := NewPool(Capacity{AddressSpace: 1 << 40, Mappings: 1000, FileDescriptors: 1000})
+	limits := Limits{Memory: 1 << 30, DiskMemoryName: "disk_memory", Vrings: 2}
+	region := MemRegion{Size: 64 << 10}
+	_, err = mapRegion(pool.Open(limits), 0, int(f.Fd()), region)
+	refused(t, err, "disk_memory")
+	limits.DiskMemory = true
+	m, err := mapRegion(pool.Open(limits), 0, int(f.Fd()), region)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.unmap()
 }

@@ -90,6 +90,11 @@ type Limits struct {
 	// MemoryName is what the operator knows that limit by, for errors.
 	MemoryName string
 
+	// DiskMemory allows memory that is a file on a local disk. DiskMemoryName is what the
+	// operator knows that by, for errors.
+	DiskMemory     bool
+	DiskMemoryName string
+
 	// Vrings is Device.MaxVrings: each vring may have file descriptors.
 	Vrings int
 }
@@ -153,6 +158,19 @@ func (a *Account) Close() {
 	defer p.mu.Unlock()
 	p.accounts = slices.DeleteFunc(p.accounts, func(o *Account) bool { return o == a })
 	p.assure()
+}
+
+// disk refuses memory on a disk where that is not allowed.
+func (a *Account) disk() error {
+	if a == nil {
+		return nil
+	}
+	a.pool.mu.Lock()
+	defer a.pool.mu.Unlock()
+	if !a.limits.DiskMemory {
+		return refuse("%w: guest memory is a file on a disk, which %s = true allows", ErrLimit, a.limits.DiskMemoryName)
+	}
+	return nil
 }
 
 // SetMemory changes Limits.Memory. What is mapped stays mapped.

@@ -141,6 +141,9 @@ type Port struct {
 	// memory, the log of dirty pages and the record of descriptors in flight.
 	MaxMemory uint64
 
+	// DiskMemory allows memory that is a file on a disk, which workers may have to wait for.
+	DiskMemory bool
+
 	// Offloads are offered to the guest, in the order of the constants below; empty: none. A
 	// front-end keeps those that it was offered when it connected.
 	Offloads []Offload
@@ -219,7 +222,7 @@ func (e *FDBEntry) At(key string) Pos { return e.where.at(key) }
 func (p *Port) Equal(q *Port) bool {
 	return p.Name == q.Name && p.Mode == q.Mode && p.Socket == q.Socket && p.FD == q.FD &&
 		p.Access == q.Access && p.Queues == q.Queues && p.MTU == q.MTU && slices.Equal(p.MAC, q.MAC) &&
-		p.MaxMemory == q.MaxMemory && slices.Equal(p.Offloads, q.Offloads) &&
+		p.MaxMemory == q.MaxMemory && p.DiskMemory == q.DiskMemory && slices.Equal(p.Offloads, q.Offloads) &&
 		p.Bridging.Equal(&q.Bridging)
 }
 

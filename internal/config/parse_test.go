@@ -44,6 +44,7 @@ max_macs = 3
 group_fwd_mask = 0x4004
 offloads = ["tso", "csum", "tso"]
 max_memory = "24GiB"
+disk_memory = true
 
 [port.vm1]
 trunks = [30, 10, 30]
@@ -109,9 +110,9 @@ port = "lan"
 		Ports: []Port{{
 			Name: "vm2", Mode: ModeClient, Socket: "/tmp/vm2.sock", Access: Access{0, 0, 0o600}, Queues: 4,
 			MAC:       net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2},
-			MaxMemory: 24 << 30,
-			Offloads:  []Offload{OffloadCsum, OffloadTSO},
-			Bridging:  Bridging{VLANMode: VLANAccess, Tag: 7, Isolated: true, Hairpin: true, GroupFwd: 0x4004, MaxMACs: 3},
+			MaxMemory: 24 << 30, DiskMemory: true,
+			Offloads: []Offload{OffloadCsum, OffloadTSO},
+			Bridging: Bridging{VLANMode: VLANAccess, Tag: 7, Isolated: true, Hairpin: true, GroupFwd: 0x4004, MaxMACs: 3},
 		}, {
 			Name: "vm1", Mode: ModeServer, Socket: "/tmp/s/vm1.sock", Access: Access{0, 0, 0o777}, Queues: 1,
 			MaxMemory: 1 << 40,
@@ -133,7 +134,7 @@ port = "lan"
 	if at := got.Ports[0].At("mac").String(); at != "f:7" {
 		t.Errorf("port.vm2.mac is at %s", at)
 	}
-	if at := got.Ports[1].At("mac").String(); at != "f:20" {
+	if at := got.Ports[1].At("mac").String(); at != "f:21" {
 		t.Errorf("port.vm1 begins at %s", at)
 	}
 }

@@ -198,6 +198,7 @@ func (p *parser) port(t *table, twice bool) {
 		{"mac", orEmpty(&port.MAC, mac(&port.MAC))},
 		{"offloads", offloads(&port.Offloads)},
 		{"max_memory", size(&port.MaxMemory, minMaxMemory, maxMaxMemory)},
+		{"disk_memory", boolean(&port.DiskMemory)},
 	}, bridgingKeys(&port.Bridging), unsupported("port")), map[string]string{
 		"interface":   "belongs to [uplink.NAME], a port has a socket",
 		"promiscuous": "belongs to [uplink.NAME]",
@@ -240,8 +241,9 @@ func (p *parser) uplink(t *table, twice bool) {
 	}, bridgingKeys(&up.Bridging), unsupported("uplink")), map[string]string{
 		"socket": guestOnly, "socket_owner": guestOnly, "socket_group": guestOnly, "socket_mode": guestOnly,
 		"mode": guestOnly, "queues": guestOnly, "mac": guestOnly, "mtu": guestOnly,
-		"max_memory": "belongs to [port.NAME], an uplink has no memory of a guest",
-		"offloads":   "belongs to [port.NAME]; those of an uplink are its interface's, see ethtool(8)",
+		"max_memory":  "belongs to [port.NAME], an uplink has no memory of a guest",
+		"disk_memory": "belongs to [port.NAME], an uplink has no memory of a guest",
+		"offloads":    "belongs to [port.NAME]; those of an uplink are its interface's, see ethtool(8)",
 	}) {
 		t.resolveVLANs(&up.Bridging)
 	}

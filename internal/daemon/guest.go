@@ -89,7 +89,11 @@ func (d *Daemon) newGuest(cfg *config.Port, conns vhostuser.Connector) (*guest, 
 	if err != nil {
 		return nil, err
 	}
-	g.account = d.share.Open(vhostuser.Limits{Memory: cfg.MaxMemory, MemoryName: "max_memory", Vrings: g.dev.MaxVrings()})
+	g.account = d.share.Open(vhostuser.Limits{
+		Memory: cfg.MaxMemory, MemoryName: "max_memory",
+		DiskMemory: cfg.DiskMemory, DiskMemoryName: "disk_memory",
+		Vrings: g.dev.MaxVrings(),
+	})
 	return g, nil
 }
 
