@@ -72,6 +72,7 @@ const (
 	DropFault                        // out: the port's memory turned out to be bad
 	DropSendError                    // out: the kernel refused it
 	DropFiltered                     // out: the guest's driver has said that it does not want such frames
+	DropOtherHost                    // in: by an uplink that is not promiscuous, to an address that nobody here has
 	numDropReasons
 )
 
@@ -96,6 +97,7 @@ var dropNames = [numDropReasons]string{
 	DropFault:      "memory-fault",
 	DropSendError:  "send-error",
 	DropFiltered:   "guest-filter",
+	DropOtherHost:  "other-host",
 }
 
 // String returns the name under which the reason appears in counters, metrics

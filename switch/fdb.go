@@ -127,6 +127,8 @@ type fdb struct {
 	twins int                // entryTwin among these, which do not count
 	sweep int                // bucket at which ageing goes on
 
+	watchers []chan struct{} // see WatchFDB
+
 	stats [numFDBEvents]atomic.Uint64 // of all ports together
 }
 

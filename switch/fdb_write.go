@@ -102,6 +102,7 @@ func (t *fdb) move(s slot, p, q *fdbPort, now uint32) {
 	t.push(&q.dynamic, s)
 	t.counted(p)
 	t.counted(q)
+	t.changed()
 }
 
 // counted does what is due after the number of p's dynamic entries has
@@ -192,6 +193,7 @@ func (t *fdb) insert(k fdbKey, h hash, p *fdbPort, kind entryKind, stamp uint32)
 	if k.isEverywhere() {
 		t.holds.Add(1)
 	}
+	t.changed()
 	return s, true
 }
 
@@ -258,6 +260,7 @@ func (t *fdb) remove(s slot) {
 		t.holds.Add(-1)
 	}
 	t.used--
+	t.changed()
 }
 
 // flushList removes the entries on l that are of VLAN vlan, or all if that is

@@ -3,6 +3,7 @@ package uplink
 import (
 	"encoding/binary"
 	"math"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -35,6 +36,7 @@ const (
 type receiver struct {
 	fd       int
 	ring     *ring
+	only     atomic.Pointer[macSet] // whose frames are taken, of those not to the interface; nil: all
 	deliver  func([]vswitch.Frame)
 	counters *vswitch.Counters
 
@@ -121,6 +123,9 @@ func (r *receiver) take(s slot, status uint32, i int) bool {
 	case !s.wellFormed():
 		r.counters.Drop(vswitch.DropBadChain, 1)
 		return false
+	case s.pktType() == unix.PACKET_OTHERHOST && !r.takes(buf[start:]):
+		r.counters.Drop(vswitch.DropOtherHost, 1)
+		return false
 	}
 	o := decodeVnetHdr(buf[start-vnetHdrLen:])
 	if tpid, tci, ok := s.tag(status); ok && n >= 12 {
@@ -128,6 +133,12 @@ func (r *receiver) take(s slot, status uint32, i int) bool {
 		shiftOffload(&o, tagLen)
 	}
 	return r.build(i, buf, start, n, o)
+}
+
+// takes tells whether a frame that is not to the interface's own address is to be delivered.
+func (r *receiver) takes(frame []byte) bool {
+	only := r.only.Load()
+	return only == nil || len(frame) >= 6 && only.has(macKey(vswitch.MAC(frame[:6])))
 }
 
 // fetch reads the frame that did not fit into a slot from the socket's queue,

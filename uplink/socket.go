@@ -8,6 +8,8 @@ import (
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
+
+	vswitch "vswitchd/switch"
 )
 
 // Socket buffers, in bytes. They are limits, not memory: the kernel charges
@@ -35,6 +37,8 @@ type socket struct {
 	index int
 	ring  *ring
 	rx    *receiver
+
+	joined map[vswitch.MAC]struct{} // memberships of fd, see addresses.go
 
 	ignoresOutgoing bool
 }
@@ -68,6 +72,9 @@ func openSocket(cfg socketConfig) (_ *socket, err error) {
 	if err := s.setOptions(); err != nil {
 		return nil, err
 	}
+	if err := s.joinAll(cfg.promiscuous); err != nil {
+		return nil, err
+	}
 	if s.out, err = openSender(cfg.index); err != nil {
 		return nil, err
 	}
@@ -94,6 +101,10 @@ func openSocket(cfg socketConfig) (_ *socket, err error) {
 		return nil, fmt.Errorf("bind: %w", err)
 	}
 	s.rx = &receiver{fd: fd, ring: s.ring}
+	if !cfg.promiscuous {
+		s.joined = make(map[vswitch.MAC]struct{})
+		s.rx.only.Store(newMACSet(nil))
+	}
 	return s, nil
 }
 
@@ -109,11 +120,6 @@ func listen(cfg socketConfig) (fd int, err error) {
 		return -1, err
 	}
 	defer conn.Close()
-	if cfg.promiscuous {
-		if err := conn.SetPromiscuous(true); err != nil {
-			return -1, fmt.Errorf("joining promiscuous mode: %w", err)
-		}
-	}
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return -1, err

@@ -32,7 +32,7 @@ const DefaultRingSize = 2 << 20
 type Config struct {
 	Name        string // the port's, for errors and logs
 	Interface   string // the host interface's
-	Promiscuous bool   // receive frames to any address, not only the interface's own
+	Promiscuous bool   // receive frames to any address, not only those of SetAddresses and multicast
 	RingSize    int    // bytes of the receive ring, approximately; 0: DefaultRingSize
 	Counters    *vswitch.Counters
 	Logger      hclog.Logger // which says what port this is; nil: no logging
@@ -84,19 +84,26 @@ type Uplink struct {
 
 	// The control side: ctlMu is held for each look at the interface and for
 	// Begin, Close and Status. Ranks before sockMu.
-	ctlMu    sync.Mutex
-	begun    bool
-	closed   bool
-	link     *link // as last seen; nil: gone
-	told     bool  // SetUp's last argument
-	lastErr  string
+	ctlMu   sync.Mutex
+	begun   bool
+	closed  bool
+	link    *link // as last seen; nil: gone
+	told    bool  // SetUp's last argument
+	lastErr string
+
 	held     localAddresses // SetLocal's last arguments
 	heldOnce bool           // SetLocal has been called
 	localErr string         // why not all of them are held
-	taken    bool           // lastErr is that another uplink has the interface
-	logged   snapshot
-	packets  uint64 // of sockets that are closed, and of the current one up to now
-	drops    uint64
+
+	addresses  []vswitch.MAC // see SetAddresses
+	leftOut    int           // how many are missing there
+	addressErr bool          // that one cannot be joined has been logged
+
+	lro     bool // large receive offload is on, and stays on
+	taken   bool // lastErr is that another uplink has the interface
+	logged  snapshot
+	packets uint64 // of sockets that are closed, and of the current one up to now
+	drops   uint64
 
 	quit      chan struct{}
 	wake      chan struct{} // an interface that was another uplink's may be free
@@ -227,6 +234,7 @@ func (u *Uplink) attach(l *link) (err error) {
 	u.sockMu.Lock()
 	u.sock = s
 	u.sockMu.Unlock()
+	u.program() // what is left, by one of the next calls of SetAddresses
 	if u.begun {
 		u.cfg.Start(s.rx)
 	}
@@ -288,6 +296,7 @@ func (u *Uplink) follow() {
 		u.note(u.attach(l))
 	}
 	u.holdAddresses()
+	u.noLRO()
 	u.tell(u.sock != nil && l.up())
 	u.logState()
 	if u.sock != nil && !l.up() {
@@ -388,6 +397,9 @@ type Status struct {
 	MTU       int              // bytes behind the Ethernet header
 
 	Promiscuous     bool
+	Addresses       int  // of stations, that the interface has been told; 0 if Promiscuous
+	LeftOut         int  // of stations, over MaxAddresses
+	LRO             bool // the interface merges what it receives, and cannot be kept from that
 	IgnoresOutgoing bool // the kernel does it; else the uplink sorts its own frames out
 	RingSlots       int
 	RingSlotSize    int // bytes
@@ -413,8 +425,10 @@ func (u *Uplink) Status() Status {
 	if s := u.sock; s != nil {
 		u.addKernelStats(s)
 		st.IgnoresOutgoing = s.ignoresOutgoing
+		st.Addresses = len(s.joined)
 		st.RingSlots, st.RingSlotSize = s.ring.slots, s.ring.slotSize
 	}
+	st.LeftOut, st.LRO = u.leftOut, u.lro
 	st.KernelFrames, st.KernelDrops = u.packets, u.drops
 	return st
 }

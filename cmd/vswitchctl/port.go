@@ -21,6 +21,7 @@ func printPort(w io.Writer, p control.PortDetail) {
 		"last error", p.LastError,
 		"hint", p.Hint,
 		"interface", p.Interface,
+		"receives", receptionText(p.Reception),
 		"socket", p.Socket,
 		"mode", p.Mode,
 		"queues", strconv.Itoa(p.Queues),
@@ -42,6 +43,24 @@ func printPort(w io.Writer, p control.PortDetail) {
 	printRegions(w, p.Regions)
 	printBits(w, "FEATURE", p.FeatureBits)
 	printBits(w, "PROTOCOL FEATURE", p.ProtocolFeatureBits)
+}
+
+// receptionText says what an uplink's interface receives.
+func receptionText(r *control.Reception) string {
+	if r == nil {
+		return ""
+	}
+	s := "all frames"
+	if !r.Promiscuous {
+		s = fmt.Sprintf("frames to itself, to groups and to %d stations", r.Addresses)
+	}
+	if r.LeftOut > 0 {
+		s += fmt.Sprintf(", and not to %d more", r.LeftOut)
+	}
+	if r.LRO {
+		s += "; large receive offload is on and spoils some"
+	}
+	return s
 }
 
 // offloadText names the offloads that a guest is offered.

@@ -16,10 +16,11 @@ type PortDetail struct {
 
 	SlowedMessages uint64 `json:"slowed_messages"` // that a guest's front-ends sent faster than they are taken
 
-	LastEnd *End         `json:"last_end,omitempty"` // of the session before
-	Memory  *Memory      `json:"memory,omitempty"`   // of a guest: what its front-end may map
-	Rings   List[Ring]   `json:"rings"`
-	Regions List[Region] `json:"regions"`
+	LastEnd   *End         `json:"last_end,omitempty"`  // of the session before
+	Memory    *Memory      `json:"memory,omitempty"`    // of a guest: what its front-end may map
+	Reception *Reception   `json:"reception,omitempty"` // of an uplink
+	Rings     List[Ring]   `json:"rings"`
+	Regions   List[Region] `json:"regions"`
 }
 
 // Memory is how much of a front-end's memory is mapped, and how much may be.
@@ -27,6 +28,14 @@ type Memory struct {
 	Mapped uint64 `json:"mapped"` // bytes of address space: guest memory, log and record of descriptors in flight
 	Max    uint64 `json:"max"`    // bytes, as configured: max_memory
 	Slots  int    `json:"slots"`  // regions of guest memory
+}
+
+// Reception is what an uplink's interface has been told to receive, and how.
+type Reception struct {
+	Promiscuous bool `json:"promiscuous"` // everything; else frames to the interface, to stations and to groups
+	Addresses   int  `json:"addresses"`   // of stations, that the interface has been told
+	LeftOut     int  `json:"left_out"`    // of stations, that are too many for that
+	LRO         bool `json:"lro"`         // the interface merges frames and cannot be kept from that
 }
 
 // FeatureBit is a feature that is offered.

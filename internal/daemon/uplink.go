@@ -20,6 +20,8 @@ type uplinkPort struct {
 	counters *vswitch.Counters
 	att      *vswitch.Attachment
 	inlet    *vswitch.Inlet
+	sw       *vswitch.Switch
+	feed     *addressFeed
 
 	mu    sync.Mutex
 	cfg   config.Uplink
@@ -29,7 +31,7 @@ type uplinkPort struct {
 
 // newUplink makes an uplink's port. It is not part of the switch yet: start or discard it.
 func (d *Daemon) newUplink(cfg *config.Uplink) (*uplinkPort, error) {
-	p := &uplinkPort{log: newPortLog(d.log, cfg.Name), cfg: *cfg, counters: &vswitch.Counters{}}
+	p := &uplinkPort{log: newPortLog(d.log, cfg.Name), sw: d.sw, cfg: *cfg, counters: &vswitch.Counters{}}
 	var err error
 	p.up, err = d.openUplink(cfg, p)
 	return p, err
@@ -60,6 +62,16 @@ func (p *uplinkPort) start(a *vswitch.Attachment) {
 	p.att = a
 	p.inlet = a.NewInlet()
 	p.up.Begin()
+	p.feed = startFeed(p.sw, p.tellStations)
+}
+
+// tellStations tells the interface which stations are on the other ports. more is true if it is to
+// be called again for the rest.
+func (p *uplinkPort) tellStations() (more bool) {
+	p.mu.Lock()
+	up, name, promiscuous := p.up, p.cfg.Name, p.cfg.Promiscuous
+	p.mu.Unlock()
+	return !promiscuous && up.SetAddresses(stationsBeyond(p.sw.FDB("", vswitch.AnyVLAN), name))
 }
 
 // discard is close for a port that has not been started.
@@ -84,6 +96,7 @@ func (p *uplinkPort) adopt(s setting, r readied) {
 	p.mu.Unlock()
 	if r.up == nil {
 		old.Rename(s.name)
+		p.feed.again()
 		return
 	}
 	if err := old.Close(); err != nil {
@@ -95,9 +108,11 @@ func (p *uplinkPort) adopt(s setting, r readied) {
 	p.up = r.up
 	p.mu.Unlock()
 	r.up.Begin()
+	p.feed.again()
 }
 
 func (p *uplinkPort) close() {
+	p.feed.close()
 	if err := p.up.Close(); err != nil {
 		p.log.Warn("closing the uplink failed", "error", err)
 	}
@@ -140,4 +155,12 @@ func (p *uplinkPort) info() control.PortInfo {
 	return info
 }
 
-func (p *uplinkPort) detail() control.PortDetail { return control.PortDetail{PortInfo: p.info()} }
+func (p *uplinkPort) detail() control.PortDetail {
+	info := p.info()
+	p.mu.Lock()
+	st := p.up.Status()
+	p.mu.Unlock()
+	return control.PortDetail{PortInfo: info, Reception: &control.Reception{
+		Promiscuous: st.Promiscuous, Addresses: st.Addresses, LeftOut: st.LeftOut, LRO: st.LRO,
+	}}
+}

@@ -226,3 +226,29 @@ func TestGuestWithTheHostsAddress(t *testing.T) {
 	l.reload(lan, "port vm removed")
 	l.until("the address is held", func() bool { return l.port("lan").LastError == "" })
 }
+
+// An uplink that is not promiscuous tells its interface of guests as they come and go, and of no
+// stations on its own side.
+func TestUplinkNotPromiscuous(t *testing.T) {
+	l := newLab(t, "[port.a]\n[port.b]\n[uplink.lan]\ninterface = \"nic0\"\npromiscuous = false\n")
+	l.addVeth("nic0", "far0")
+	l.state("lan", control.StateRunning)
+	told := func() int { return l.port("lan").Reception.Addresses }
+	a, b := l.connect("a", 1), l.connect("b", 2)
+	a.Talk(b.MAC(), 16)
+	a.Start()
+	b.Start()
+	l.must(a.Await(100))
+	l.until("the interface knows both guests", func() bool { return told() == 2 })
+	l.must(a.Drain())
+	l.must(a.Leave())
+	l.until("the interface knows one guest", func() bool { return told() == 1 })
+	// A new interface is told again.
+	l.delLink("nic0")
+	l.waits("lan", "nic0")
+	l.addVeth("nic0", "far0")
+	l.until("the new interface knows one guest", func() bool { return told() == 1 })
+	l.must(b.Leave())
+	l.until("the interface knows no guest", func() bool { return told() == 0 })
+	l.reload("[port.a]\n[port.b]\n", "port lan removed")
+}

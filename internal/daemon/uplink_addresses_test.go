@@ -1,0 +1,90 @@
+package daemon
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	vswitch "vswitchd/switch"
+)
+
+func mac(b byte) vswitch.MAC { return vswitch.MAC{2, 0, 0, 0, 0, b} }
+
+// Static addresses come first, then those learned from each port by turns, and none of the
+// uplink's side.
+func TestStationsBeyond(t *testing.T) {
+	learned := func(port string, b byte) vswitch.FDBEntry { return vswitch.FDBEntry{MAC: mac(b), Port: port} }
+	static := func(port string, b byte) vswitch.FDBEntry {
+		return vswitch.FDBEntry{MAC: mac(b), Port: port, Static: true}
+	}
+	got := stationsBeyond([]vswitch.FDBEntry{
+		learned("greedy", 1), learned("greedy", 2), learned("up", 3), learned("greedy", 4),
+		static("up", 5), static("vm", 6), learned("vm", 7), learned("another", 8), learned("another", 9),
+	}, "up")
+	want := []vswitch.MAC{mac(6), mac(8), mac(1), mac(7), mac(9), mac(2), mac(4)}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// quietPort is a port that takes everything and says nothing.
+type quietPort struct{}
+
+func (quietPort) Transmit(frames []*vswitch.Frame) int { return len(frames) }
+func (quietPort) Caps() vswitch.Caps                   { return vswitch.Caps{} }
+
+// The uplink hears of each change, of the first one at once, and is asked again while it has work
+// left.
+func TestAddressFeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sw := vswitch.New(vswitch.Config{})
+		defer sw.Close()
+		if _, err := sw.Attach(vswitch.DefaultPortConfig("vm"), quietPort{}); err != nil {
+			t.Fatal(err)
+		}
+		var told [][]vswitch.MAC
+		left := 0
+		f := startFeed(sw, func() bool {
+			told = append(told, stationsBeyond(sw.FDB("", vswitch.AnyVLAN), "up"))
+			left--
+			return left > 0
+		})
+		check := func(when string, calls int, want ...vswitch.MAC) {
+			t.Helper()
+			synctest.Wait()
+			if len(told) != calls || !slices.Equal(told[len(told)-1], want) {
+				t.Errorf("%s: told %v", when, told)
+			}
+			told = nil
+		}
+		check("at start", 1)
+		sleep := func() { time.Sleep(2 * addressPause) }
+		sleep()
+		must := func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(sw.AddStatic(mac(1), 0, "vm"))
+		check("one more", 1, mac(1))
+		must(sw.AddStatic(mac(2), 0, "vm"))
+		must(sw.AddStatic(mac(3), 0, "vm"))
+		sleep()
+		check("two more", 1, mac(1), mac(2), mac(3))
+		left = 3
+		must(sw.DelFDB(mac(2), 0))
+		sleep()
+		sleep()
+		check("one less, in three steps", 3, mac(1), mac(3))
+		f.again()
+		sleep()
+		check("again", 1, mac(1), mac(3))
+		f.close()
+		must(sw.AddStatic(mac(4), 0, "vm"))
+		synctest.Wait()
+		if len(told) != 0 {
+			t.Errorf("told %v after close", told)
+		}
+	})
+}

@@ -1,0 +1,40 @@
+package uplink
+
+// Large receive offload: a NIC that merges what it receives, and forgets what it has merged. The
+// kernel cannot cut such frames again, nor describe all of them to a packet socket, and turns LRO off
+// on a NIC that becomes a bridge's port (dev_disable_lro). So does an uplink, and like the bridge it
+// leaves LRO off. GRO, in the kernel or in the NIC (rx-gro-hw), loses nothing and stays.
+
+// ethtoolFunc is ethtoolValue.
+type ethtoolFunc func(ifname string, cmd, value uint32) (uint32, error)
+
+// turnOffLRO turns off an interface's LRO, if it is on. changed is true if it was, and on if it still
+// is. An interface whose driver does not know the question has none.
+func turnOffLRO(ifname string, ethtool ethtoolFunc) (changed, on bool) {
+	flags, err := ethtool(ifname, ethtoolGFlags, 0)
+	if err != nil || flags&ethFlagLRO == 0 {
+		return false, false
+	}
+	_, err = ethtool(ifname, ethtoolSFlags, flags&^ethFlagLRO)
+	if err == nil {
+		flags, err = ethtool(ifname, ethtoolGFlags, 0)
+	}
+	on = err != nil || flags&ethFlagLRO != 0
+	return !on, on
+}
+
+// noLRO turns off the interface's LRO, and logs what came of it when that is news. ctlMu is held.
+func (u *Uplink) noLRO() {
+	if u.sock == nil || u.link == nil {
+		return
+	}
+	changed, on := turnOffLRO(u.link.name, ethtoolValue)
+	switch {
+	case changed:
+		u.log.Info("turned off large receive offload")
+	case on && !u.lro:
+		u.log.Warn("large receive offload is on and cannot be turned off: frames that the interface has merged " +
+			"are lost or have wrong sizes, and guests' connections will be slow")
+	}
+	u.lro = on
+}
