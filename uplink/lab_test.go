@@ -40,7 +40,15 @@ var (
 func newLab(t testing.TB) *lab {
 	t.Helper()
 	quietIPv6()
-	l := &lab{t: t}
+	l := &lab{t: t, farNS: newNamespace(t)}
+	l.addLink()
+	t.Cleanup(l.delLink)
+	return l
+}
+
+// newNamespace makes a network namespace that ends with the test.
+func newNamespace(t testing.TB) (fd int) {
+	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -50,21 +58,19 @@ func newLab(t testing.TB) *lab {
 			return
 		}
 		quietIPv6()
-		fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		ns, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		l.farNS = fd
+		fd = ns
 	}()
 	<-done
 	if t.Failed() {
 		t.FailNow()
 	}
-	t.Cleanup(func() { unix.Close(l.farNS) })
-	l.addLink()
-	t.Cleanup(l.delLink)
-	return l
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
 }
 
 // quietIPv6 keeps interfaces that are made from now on from sending frames by

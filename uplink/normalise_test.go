@@ -14,7 +14,7 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// A tapLab is a TAP device in the place of the veth's near end. What is written to the device
+// A tapLab is a TAP device, mostly in the place of the veth's near end. What is written to the device
 // comes in by the interface with the virtio_net_hdr that it was written with, and the kernel
 // does not look into it much: it is how GSO frames of tunnels can be had without the tunnels.
 type tapLab struct {
@@ -22,7 +22,7 @@ type tapLab struct {
 	fd int
 }
 
-func newTapLab(t testing.TB) *tapLab {
+func newTapLab(t testing.TB, name string) *tapLab {
 	t.Helper()
 	quietIPv6()
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -30,7 +30,7 @@ func newTapLab(t testing.TB) *tapLab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(fd) })
-	ifr, err := unix.NewIfreq(nearName)
+	ifr, err := unix.NewIfreq(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func newTapLab(t testing.TB) *tapLab {
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		t.Fatal(err)
 	}
-	link, err := netlink.LinkByName(nearName)
+	link, err := netlink.LinkByName(name)
 	if err == nil {
 		err = netlink.LinkSetUp(link)
 	}
@@ -59,7 +59,7 @@ func (l *tapLab) send(o vswitch.Offload, frame []byte) {
 // A GSO frame whose sender has not said that a checksum is due, as TAP devices, large receive
 // offload and GRO with a list of segments have them, arrives as one that says so.
 func TestGSOWithoutChecksumRequest(t *testing.T) {
-	l := newTapLab(t)
+	l := newTapLab(t, nearName)
 	r := begin(t, nil)
 	for _, v6 := range []bool{false, true} {
 		for _, n := range []int{1401, 3000, 60000} {
@@ -138,7 +138,7 @@ func TestGSOThatIsNone(t *testing.T) {
 
 // A checksum field deep in the frame, behind the options of a tunnel's header, is in Head.
 func TestDeepChecksumField(t *testing.T) {
-	l := newTapLab(t)
+	l := newTapLab(t, nearName)
 	r := begin(t, nil)
 	for _, start := range []int{100, 240, 400, 1200} {
 		data := ethernet(guestMAC, farMAC, ethExperimental, 1400, start)
@@ -174,7 +174,7 @@ func vxlanFrame(inner []byte, o vswitch.Offload, csum bool) ([]byte, vswitch.Off
 
 // A GSO frame inside VXLAN arrives whole, with the request for its inner headers.
 func TestEncapsulatedGSOArrives(t *testing.T) {
-	l := newTapLab(t)
+	l := newTapLab(t, nearName)
 	r := begin(t, nil)
 	for _, v6 := range []bool{false, true} {
 		for _, csum := range []bool{false, true} {
