@@ -106,7 +106,7 @@ func checkCsum(f *Frame) bool {
 	l3, ethertype := network(f.Head)
 	switch ethertype {
 	case etherIPv4, etherIPv6:
-		h, ok := parseHeaders(f.Head)
+		h, ok := parseHeadersAt(f.Head, l3, ethertype)
 		if !ok || h.fragment || start < h.l4 {
 			return false
 		}
