@@ -231,7 +231,7 @@ func TestGuestWithTheHostsAddress(t *testing.T) {
 // stations on its own side.
 func TestUplinkNotPromiscuous(t *testing.T) {
 	l := newLab(t, "[port.a]\n[port.b]\n[uplink.lan]\ninterface = \"nic0\"\npromiscuous = false\n")
-	l.addVeth("nic0", "far0")
+	l.addWire("nic0", "far0")
 	l.state("lan", control.StateRunning)
 	told := func() int { return l.port("lan").Reception.Addresses }
 	a, b := l.connect("a", 1), l.connect("b", 2)
@@ -246,7 +246,7 @@ func TestUplinkNotPromiscuous(t *testing.T) {
 	// A new interface is told again.
 	l.delLink("nic0")
 	l.waits("lan", "nic0")
-	l.addVeth("nic0", "far0")
+	l.addWire("nic0", "far0")
 	l.until("the new interface knows one guest", func() bool { return told() == 1 })
 	l.must(b.Leave())
 	l.until("the interface knows no guest", func() bool { return told() == 0 })
