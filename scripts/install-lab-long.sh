@@ -26,12 +26,12 @@ unpack_guest() {
 	private_apt
 }
 
-# unpack_netboot: iPXE for QEMU's ROMs and as a program for UEFI, UEFI, and a server for them.
+# unpack_netboot: UEFI, iPXE as a program for UEFI, and a server for them. QEMU has iPXE for a BIOS itself.
 unpack_netboot() {
 	if [ ! -e "$LAB/tree/netboot" ]; then
 		lock
 		private_apt
-		unpack_only "$LAB/tree/netboot" ovmf ipxe ipxe-qemu
+		unpack_only "$LAB/tree/netboot" ovmf ipxe
 	fi
 	"$LAB/dnsmasq" --version >/dev/null 2>&1 && return
 	lock

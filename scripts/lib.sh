@@ -126,7 +126,7 @@ private_packages() { apt-cache -c "$APT/apt.conf" pkgnames | grep -E "$1"; }
 
 # private_version PACKAGE REGEXP: the newest version of the package that matches, if there is one.
 private_version() {
-	apt-cache -c "$APT/apt.conf" madison "$1" | awk -F ' *[|] *' -v want="$2" '$2 ~ want { print $2; exit }'
+	apt-cache -c "$APT/apt.conf" madison "$1" | awk -F ' *[|] *' -v want="$2" '$2 ~ want && !seen++ { print $2 }'
 }
 
 # private_depends SUITE PACKAGE REGEXP: the names that match among what the suite's version of the package depends on.

@@ -184,7 +184,7 @@ func (c *Config) nicArgs(accel string) []string {
 			netdev = fmt.Sprintf("vhost-user,id=net%s,chardev=net%s,queues=%d", id, id, queues)
 		}
 		device := options{{"id", "nic" + id}, {"netdev", "net" + id}, {"mac", nic.MAC}}
-		if driver == "virtio-net-pci" {
+		if driver == "virtio-net-pci" && !c.NetworkBoot {
 			// Without a ROM the firmware does not look for a network to boot from.
 			device = device.set("romfile=")
 		}
