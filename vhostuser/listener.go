@@ -230,7 +230,11 @@ func (l *Listener) Wait(ctx context.Context) error {
 // the socket, and can be made blocking. Then accept would wait where ctx cannot end it. So do is
 // not called before somebody is there to be accepted.
 func (l *Listener) await(ctx context.Context, do func(fd int) error) (err error) {
-	stop := context.AfterFunc(ctx, func() { _ = l.file.SetReadDeadline(time.Unix(1, 0)) })
+	expired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = l.file.SetReadDeadline(time.Unix(1, 0))
+		close(expired)
+	})
 	werr := l.raw.Read(func(fd uintptr) bool {
 		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		if n, perr := unix.Poll(p, 0); perr != nil || n == 0 {
@@ -240,7 +244,8 @@ func (l *Listener) await(ctx context.Context, do func(fd int) error) (err error)
 		return err != unix.EAGAIN && err != unix.EINTR
 	})
 	if !stop() {
-		// ctx ended. Leave the socket usable for a later call.
+		// ctx ended. Leave the socket usable for a later call, once the deadline is set.
+		<-expired
 		_ = l.file.SetReadDeadline(time.Time{})
 		return context.Cause(ctx)
 	}

@@ -86,6 +86,11 @@ func (h *battle) connect(port string, n byte) *station.Station {
 func (h *battle) attack(a attack) {
 	before, from := h.s.Port(h, "c").Counters, len(h.s.Log())
 	a.run(h)
+	if a.reason != "" { // which may have to wait its turn, after the attack before
+		swtest.Until(h, "the port was reset", func() bool {
+			return h.s.Port(h, "c").Counters.Resets.Total() > before.Resets.Total()
+		})
+	}
 	h.s.WaitState(h, "c", control.StateListening)
 	p := h.s.Port(h, "c")
 	if a.reason != "" {

@@ -70,8 +70,10 @@ func TestLibvirt(t *testing.T) {
 			s.WaitState(t, port, control.StateRunning)
 		}
 		a.wait(t, ctx, "[ $(cat /sys/class/net/eth0/carrier) = 1 ]") // QEMU sets it up as it connects
-		a.ping(t, ctx, "10.0.0.2")
-		b.ping(t, ctx, "10.0.0.1")
+		for g, other := range map[*libvirtGuest]string{a: "10.0.0.2", b: "10.0.0.1"} {
+			g.wait(t, ctx, "ping -n -q -c 1 -W 1 "+other) // what was under way at the restart may be lost
+			g.ping(t, ctx, other)
+		}
 		if boots != [2]string{a.boot(t, ctx), b.boot(t, ctx)} {
 			t.Error("a guest has rebooted")
 		}
