@@ -20,7 +20,7 @@ type haste struct {
 const (
 	hasty       = time.Second            // a session that ends sooner is a short one
 	firstWait   = 100 * time.Millisecond // ... after which the port waits this long,
-	longestWait = 5 * time.Second        // and this long at most
+	longestWait = time.Second            // and this long at most
 	forgetHaste = time.Minute            // if nobody has come for this long, the next one is no repetition
 )
 

@@ -17,7 +17,7 @@ func TestHaste(t *testing.T) {
 	for name, sessions := range map[string][]short{
 		"bad": {
 			{0, 1 * ms, false, 100 * ms}, {0, 1 * ms, false, 200 * ms}, {0, 999 * ms, false, 400 * ms}, {0, ms, false, 800 * ms},
-			{0, ms, false, 1600 * ms}, {0, ms, false, 3200 * ms}, {30 * s, ms, false, 5 * s}, {30 * s, ms, false, 5 * s},
+			{0, ms, false, 1000 * ms}, {0, ms, false, 1000 * ms}, {30 * s, ms, false, 1 * s}, {30 * s, ms, false, 1 * s},
 			{61 * s, ms, false, 100 * ms}, // is no repetition
 		},
 		"good":             {{0, ms, true, 100 * ms}, {0, ms, true, 100 * ms}, {0, 2 * s, true, 0}},

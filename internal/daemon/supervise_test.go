@@ -159,7 +159,7 @@ func TestHastyFrontEnds(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, "[port.a]\n")
 			began := time.Now()
-			const attempts = 6
+			const attempts = 4
 			for i := range attempts {
 				f, err := vhostusertest.Dial(l.socket("a"))
 				if err != nil {
