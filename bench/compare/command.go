@@ -37,25 +37,17 @@ type options struct {
 
 // Command returns the command.
 func Command() *cobra.Command {
-	var (
-		o     options
-		build string
-	)
-	c := &cobra.Command{
+	var o options
+	c := peer.Command(&cobra.Command{
 		Use:   "compare",
 		Short: "Measure vswitchd side by side with OVS-DPDK, DPDK's vhost and a Linux bridge (as root)",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return peer.WithLab(c.Context(), build, backEndCPU, o.run)
-		},
-	}
+	}, backEndCPU, o.run)
 	f := c.Flags()
 	f.IntVar(&o.rounds, "rounds", 5, "how often every back-end takes its turn")
 	f.BoolVar(&o.quick, "quick", false, "two rounds of the main scenarios")
 	f.StringVar(&o.only, "only", "", `regular expression that scenarios' names match; "footprint" is one, too`)
 	f.StringVar(&o.before, "before", "", "another vswitchd program, to be compared as well")
 	f.StringVar(&o.peers, "peers", "", "regular expression that back-ends' names match")
-	f.StringVar(&build, "build", "build", "folder with vswitchd and what scripts/install-peers.sh gets")
 	f.StringVar(&o.doc, "doc", "", "document whose section of results is replaced")
 	return c
 }

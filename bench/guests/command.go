@@ -29,22 +29,14 @@ type options struct {
 
 // Command returns the command.
 func Command() *cobra.Command {
-	var (
-		o     options
-		build string
-	)
-	c := &cobra.Command{
+	var o options
+	c := peer.Command(&cobra.Command{
 		Use:   "guests",
 		Short: "Measure iperf3 between QEMU guests, next to a Linux bridge with taps (as root)",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return peer.WithLab(c.Context(), build, peer.AnyCPU, o.run)
-		},
-	}
+	}, peer.AnyCPU, o.run)
 	f := c.Flags()
 	f.IntVar(&o.rounds, "rounds", 5, "how often every pair of guests takes its turn")
 	f.DurationVar(&o.time, "time", 4*time.Second, "how long a pair talks each time, in whole seconds")
-	f.StringVar(&build, "build", "build", "folder with vswitchd")
 	f.StringVar(&o.doc, "doc", "", "document whose section of results is replaced")
 	return c
 }

@@ -23,23 +23,15 @@ type options struct {
 
 // Command returns the command.
 func Command() *cobra.Command {
-	var (
-		o     options
-		build string
-	)
-	c := &cobra.Command{
+	var o options
+	c := peer.Command(&cobra.Command{
 		Use:   "soak",
 		Short: "Run vswitchd under full load and check that nothing is lost and nothing grows",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return peer.WithLab(c.Context(), build, peer.AnyCPU, o.run)
-		},
-	}
+	}, peer.AnyCPU, o.run)
 	f := c.Flags()
 	f.DurationVar(&o.time, "time", 30*time.Minute, "how long")
 	f.DurationVar(&o.each, "each", 10*time.Second, "how long guests stay")
 	f.IntVar(&o.workers, "workers", 2, "of vswitchd")
-	f.StringVar(&build, "build", "build", "folder with vswitchd")
 	return c
 }
 
