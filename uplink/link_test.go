@@ -165,6 +165,38 @@ func TestInterfaceDeletedAndRecreated(t *testing.T) {
 	r.wantSetUps(true, false, true, false, true, false, true)
 }
 
+// The switch drops what it gets from a port that is down, so no socket is read before SetUp.
+func TestReceivesOnlyOnceThePortIsUp(t *testing.T) {
+	l := newLab(t)
+	r := newRig(t, nil)
+	var early int
+	setUp, start := r.u.cfg.SetUp, r.u.cfg.Start
+	up := false
+	r.u.cfg.SetUp = func(is bool) { up = is; setUp(is) }
+	r.u.cfg.Start = func(s Source) {
+		if !up {
+			early++
+		}
+		start(s)
+	}
+	r.u.Begin()
+	r.waitUp(true)
+	l.delLink()
+	r.waitState(StateAbsent)
+	l.addLink()
+	r.waitUp(true)
+	r.wantTraffic(l)
+	l.near(func(link netlink.Link) error { return netlink.LinkSetMTU(link, 9000) }) // another ring
+	waitFor(t, "the MTU", func() bool { return r.u.Status().MTU == 9000 })
+	r.wantTraffic(l)
+	if err := r.u.Close(); err != nil {
+		t.Error(err)
+	}
+	if early != 0 {
+		t.Errorf("%d sockets were handed to the data plane while the port was down", early)
+	}
+}
+
 // TestInterfaceReplacedUnseen: name and index are the same as before, and no
 // message told of the time between; only the socket knows that it is another
 // interface.
@@ -172,7 +204,7 @@ func TestInterfaceReplacedUnseen(t *testing.T) {
 	l := newLab(t)
 	r := newRig(t, nil)
 	r.u.begun = true // all but the watch: this test is the one that looks
-	r.u.cfg.Start(r.u.sock.rx)
+	r.u.receive()
 	close(r.u.watchDone)
 	r.u.follow()
 	r.wantTraffic(l)

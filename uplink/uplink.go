@@ -84,12 +84,13 @@ type Uplink struct {
 
 	// The control side: ctlMu is held for each look at the interface and for
 	// Begin, Close and Status. Ranks before sockMu.
-	ctlMu   sync.Mutex
-	begun   bool
-	closed  bool
-	link    *link // as last seen; nil: gone
-	told    bool  // SetUp's last argument
-	lastErr string
+	ctlMu     sync.Mutex
+	begun     bool
+	closed    bool
+	receiving bool  // cfg.Start has been called for sock
+	link      *link // as last seen; nil: gone
+	told      bool  // SetUp's last argument
+	lastErr   string
 
 	held     localAddresses // SetLocal's last arguments
 	heldOnce bool           // SetLocal has been called
@@ -160,7 +161,7 @@ func Check(name string) error {
 	return err
 }
 
-// Begin starts the traffic: it calls cfg.Start and cfg.SetUp, and from now on the
+// Begin starts the traffic: it calls cfg.SetUp and cfg.Start, and from now on the
 // uplink follows its interface.
 func (u *Uplink) Begin() {
 	u.ctlMu.Lock()
@@ -170,11 +171,9 @@ func (u *Uplink) Begin() {
 	}
 	u.begun = true
 	u.holdAddresses()
-	if u.sock != nil {
-		u.cfg.Start(u.sock.rx)
-	}
 	u.told = u.sock != nil && u.link.up()
 	u.cfg.SetUp(u.told)
+	u.receive()
 	u.logState()
 	go u.watch()
 }
@@ -235,10 +234,16 @@ func (u *Uplink) attach(l *link) (err error) {
 	u.sock = s
 	u.sockMu.Unlock()
 	u.program() // what is left, by one of the next calls of SetAddresses
-	if u.begun {
-		u.cfg.Start(s.rx)
-	}
 	return nil
+}
+
+// receive hands a new socket to the data plane once the port is up, and not before: the switch drops
+// what it gets from a port that is down. Frames wait in the ring meanwhile. ctlMu is held.
+func (u *Uplink) receive() {
+	if u.told && !u.receiving {
+		u.receiving = true
+		u.cfg.Start(u.sock.rx)
+	}
 }
 
 // detach closes the socket, if there is one, and lets go of the interface. ctlMu is held.
@@ -248,7 +253,8 @@ func (u *Uplink) detach() error {
 		return nil
 	}
 	defer u.cfg.Interfaces.release(u)
-	if u.begun {
+	if u.receiving {
+		u.receiving = false
 		u.cfg.Stop(s.rx)
 	}
 	u.sockMu.Lock() // waits for every Transmit
@@ -298,6 +304,7 @@ func (u *Uplink) follow() {
 	u.holdAddresses()
 	u.noLRO()
 	u.tell(u.sock != nil && l.up())
+	u.receive()
 	u.logState()
 	if u.sock != nil && !l.up() {
 		u.sock.clearError()
