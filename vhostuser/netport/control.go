@@ -97,7 +97,9 @@ func (p *Port) applyPairs() {
 	rx, _ := p.queues()
 	for i, q := range rx {
 		q.mu.Lock()
-		q.spare = pairs != 0 && i >= pairs
+		if q.spare = pairs != 0 && i >= pairs; q.spare {
+			q.filled = false
+		}
 		q.mu.Unlock()
 	}
 	p.ringsChanged()

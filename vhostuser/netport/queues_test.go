@@ -228,6 +228,76 @@ func TestFramesFollowTheQueuesThatAreLeft(t *testing.T) {
 	}
 }
 
+// Linux's driver gives buffers to the receiveqs that it adds some time after it has enabled them.
+// Their frames go to the first one until then.
+func TestQueueWithoutBuffersYet(t *testing.T) {
+	add := map[string]func(b *guest){
+		"enabled": func(b *guest) { b.port.RingEnabled(2, false); b.port.RingEnabled(2, true) },
+		"started": func(b *guest) {},
+	}
+	for name, enable := range add {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			a, b := l.newGuest(guestConfig{}), l.newGuest(guestConfig{queues: 2})
+			enable(b)
+			b.post(b.rx[0], 100, 300)
+			flow := func(i int) []byte { // many flows: some belong to the second queue
+				frame := append(a.frameTo(b, 14)[:12], ipv4(false, 17, 0)...)
+				binary.BigEndian.PutUint16(frame[34:], uint16(i))
+				return frame
+			}
+			exchange := func(n int) {
+				for i := range n {
+					a.send(flow(i))
+					a.poll()
+					a.reclaim()
+				}
+			}
+			exchange(20)
+			if n := b.countOn(0); n != 20 {
+				t.Errorf("%d of 20 frames on the queue that has buffers", n)
+			}
+			b.dropped(nil)
+
+			b.post(b.rx[1], 20, 300)
+			exchange(20)
+			first, second := b.countOn(0), b.countOn(1)
+			if first+second != 20 || second == 0 {
+				t.Errorf("%d and %d of 20 frames when both have buffers", first, second)
+			}
+			b.dropped(nil)
+
+			// A queue that has had buffers and has none now is full.
+			for range 20 {
+				exchange(20)
+				b.post(b.rx[0], b.countOn(0), 300)
+			}
+			if n := b.counters.Drops(vswitch.DropRingFull); n == 0 {
+				t.Error("nothing was dropped by a queue whose buffers are used up")
+			}
+		})
+	}
+}
+
+// A guest whose only receiveq has no buffers yet has a full ring.
+func TestNoBuffersAtAll(t *testing.T) {
+	l := newLab(t)
+	a, b := l.newGuest(guestConfig{}), l.newGuest(guestConfig{queues: 2})
+	a.send(a.frameTo(b, 60))
+	a.poll()
+	b.dropped(map[vswitch.DropReason]uint64{vswitch.DropRingFull: 1})
+}
+
+// countOn takes the frames that a receiveq has.
+func (g *guest) countOn(queue int) (n int) {
+	for {
+		if _, ok := g.receive(g.rx[queue]); !ok {
+			return n
+		}
+		n++
+	}
+}
+
 // A queue is no receiver any more when it is disabled or stopped: whoever finds it so can
 // look for another one.
 func TestQueueIsNoReceiverBeforeItIsDisabled(t *testing.T) {

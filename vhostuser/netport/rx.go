@@ -19,6 +19,7 @@ type rxQueue struct {
 	vq        *virtqueue.Queue // nil: not running
 	enabled   bool
 	spare     bool // the driver receives on fewer queues
+	filled    bool // there was a buffer since the queue became active
 	mergeable bool
 	hdrLen    int
 	size      int // of the ring
@@ -44,7 +45,7 @@ type group struct {
 func (q *rxQueue) start(r vhostuser.Ring, features uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.vq, q.enabled = r.Queue, r.Enabled
+	q.vq, q.enabled, q.filled = r.Queue, r.Enabled, false
 	q.hdrLen, q.size = headerLenFor(features), r.Queue.Config().Size
 	q.vq.LimitPieces(maxPieces)
 	q.mergeable = features&(1<<featureMrgRxbuf) != 0
@@ -62,7 +63,7 @@ func (q *rxQueue) start(r vhostuser.Ring, features uint64) {
 
 func (q *rxQueue) enable(on bool) {
 	q.mu.Lock()
-	q.enabled = on
+	q.enabled, q.filled = on, false
 	q.mu.Unlock()
 }
 

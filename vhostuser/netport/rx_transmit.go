@@ -64,30 +64,36 @@ func (p *Port) transmitSpread(set *[]*rxQueue, frames []*vswitch.Frame) (sent in
 	return sent
 }
 
-// transmitTo sends frames to a receiveq of a set of receivers. Another set has come instead if
-// the queue was disabled or stopped meanwhile: the frames go to the first of that one then.
-// A guest that changes its number of queues under traffic loses none. (A front-end that
-// does nothing but change it does not keep a worker for longer.)
+// transmitTo sends frames to a receiveq of a set of receivers, or to the first receiveq that there
+// is now, if the chosen one was disabled or stopped meanwhile or was never given a buffer. (A Linux
+// driver fills the receiveqs that it adds some time after it has enabled them.) So a guest that
+// changes its number of queues under traffic loses no frame. There is one other attempt, not more:
+// a front-end that does nothing but change its queues does not hold a worker.
 func (p *Port) transmitTo(q *rxQueue, set *[]*rxQueue, frames []*vswitch.Frame) (sent int) {
-	if n, ok := q.transmit(frames); ok {
+	n, why, ok := q.transmit(frames)
+	if ok {
 		return n
 	}
-	if now := p.receivers.Load(); now != set && len(*now) > 0 {
-		if n, ok := (*now)[0].transmit(frames); ok {
+	if now := p.receivers.Load(); len(*now) > 0 && (now != set || (*now)[0] != q) {
+		if n, why, ok = (*now)[0].transmit(frames); ok {
 			return n
 		}
 	}
-	p.counters.Drop(vswitch.DropDown, len(frames))
+	p.counters.Drop(why, len(frames))
 	return 0
 }
 
-// transmit copies frames into receive buffers, publishes them together and signals
-// the guest at most once. It is not ok if the queue is not one to receive.
-func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, ok bool) {
+// transmit copies frames into receive buffers, publishes them together and signals the guest at
+// most once. If it is not ok, nothing was done with the frames, and why says how they count unless
+// another receiveq takes them.
+func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, why vswitch.DropReason, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.active() || q.port.failed.Load() {
-		return 0, false
+		return 0, vswitch.DropDown, false
+	}
+	if !q.filled && !q.hasBuffers() {
+		return 0, vswitch.DropRingFull, false
 	}
 	q.batch.Reset()
 	q.group = group{frames: len(frames)}
@@ -102,7 +108,20 @@ func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, ok bool) {
 	q.finish()
 	q.port.counters.TxFrames.Add(uint64(q.sent))
 	q.port.counters.TxBytes.Add(uint64(q.bytes))
-	return q.sent, true
+	return q.sent, 0, true
+}
+
+// hasBuffers reports whether the driver has made a buffer available. Whatever is wrong with the
+// ring is left to be found by the attempt to use it.
+func (q *rxQueue) hasBuffers() (has bool) {
+	q.filled = true
+	defer func() {
+		_ = recover()
+		has = q.filled
+	}()
+	n, err := q.vq.Available()
+	q.filled = n > 0 || err != nil
+	return q.filled
 }
 
 // attempt transmits frames from q.next on. It returns true when it ran into a fault
