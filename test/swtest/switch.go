@@ -60,6 +60,9 @@ func newSwitch(t testing.TB, netns *Netns) *Switch {
 	s := &Switch{Dir: dir, netns: netns}
 	s.api = control.NewClient(s.ControlSocket())
 	t.Cleanup(func() {
+		if t.Failed() {
+			s.logCounters(t)
+		}
 		s.Kill()
 		if t.Failed() {
 			t.Logf("vswitchd's log:\n%s", s.Log())
@@ -67,6 +70,23 @@ func newSwitch(t testing.TB, netns *Netns) *Switch {
 		os.RemoveAll(dir)
 	})
 	return s
+}
+
+// logCounters logs what each port has counted, if the process can still say so.
+func (s *Switch) logCounters(t testing.TB) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	raw, err := s.api.Get(ctx, "/v1/ports")
+	if err != nil {
+		return
+	}
+	var ports []control.PortInfo
+	if err := json.Unmarshal(raw, &ports); err != nil {
+		t.Logf("ports: %v: %s", err, raw)
+	}
+	for _, p := range ports {
+		t.Logf("port %s is %s: %+v", p.Name, p.State, p.Counters)
+	}
 }
 
 // Configure writes the configuration file anew, as Start does. The process reads it at
