@@ -10,6 +10,31 @@ import (
 // This file reads the record of a packed ring ("When reconnecting"). Records of other
 // back-ends are read, too; they may take steps in another order, so the list of
 // free entries is not believed but made anew of those that are not in flight.
+//
+// For example, a device has popped two chains from a packed ring of 4 places: X with two
+// descriptors (places 0 and 1, id 7), then Y with one (place 2, id 3). The device has completed Y
+// first and has died while it was publishing Y. The used descriptor of Y belongs in place 0, where
+// it overwrites a descriptor of X, so that only the record still has all of X.
+//
+//	record   free_head 2, old_free_head 3    Y's entry is on the free list already
+//	         used_idx 1, old_used_idx 0      the next descriptor is used at place 1, or at 0
+//
+//	entry    0           1           2           3
+//	chain    X           X           Y           free
+//	inflight 1           0           1           0
+//	next     1           2           3           0
+//	last,num 1, 2        0, 0        2, 1        0, 0
+//	counter  0           -           1           -
+//	desc     X's first   X's second  Y's only    -
+//
+// Place 0 of the ring decides between used_idx and old_used_idx:
+//
+//	available: the driver has not got Y. The batch is undone: X and Y are popped again, in the order
+//	           of their counters, and the next descriptor is used at place 0.
+//	used:      the driver can have got Y. The batch is finished: entry 2, which free_head names, is
+//	           no longer in flight, X is popped again, and the next descriptor is used at place 1.
+//
+// In both cases the next new chain is popped at place 3.
 
 func (q *Queue) recoverPacked(words []uint64) (inflight, []uint16, error) {
 	t := newInflightPacked(words, q.cfg.Size)

@@ -6,6 +6,17 @@ package virtqueue
 // by the device completely": that can be said of chains that are only read, and not
 // of those with a length to tell, or bad ones.
 //
+// For example, a device has completed four chains of a ring of 8 entries, whose used index was 6.
+// Their heads are 3, 5, 0 and 6, and only 5 has a buffer that the device has written to (8 bytes).
+//
+//	used entry   6        7        0        1
+//	id           3        5        6        (as it was)      used index: 6 -> 10
+//	length       0        8        0
+//	stands for   3        5        0 and 6
+//
+// Up to chain 5 each chain has its own element (alone is 2); one element stands for the two behind
+// it. The driver knows the order, finds the last chain's id in entry 0, and skips entry 1.
+//
 // A packed ring has no use for that: all places of its chains are written to anyway,
 // next to each other (usedMark).
 type order struct {
