@@ -230,11 +230,10 @@ func TestSegmentEncapsulated(t *testing.T) {
 				}
 				before := stateOf(f)
 				port := &repairPort{caps: caps}
-				c := new(Counters)
-				r.transmit(port, []*Frame{f}, c)
+				lost := r.transmit(port, []*Frame{f})
 				before.check(t, f)
-				if drops := c.DropsByName(); len(drops) > 0 {
-					t.Fatalf("drops: %v", drops)
+				if lost != (losses{}) {
+					t.Fatalf("lost: %+v", lost)
 				}
 				compareFrames(t, port.frames, want, s)
 				for _, o := range port.offloads {
@@ -264,7 +263,7 @@ func TestSegmentEncapsulatedInOne(t *testing.T) {
 				t.Fatalf("refused: %+v", f.Offload)
 			}
 			port := &repairPort{caps: Caps{Csum: true, TSO4: true, TSO6: true, MTU: 1500}}
-			newRepairer().transmit(port, []*Frame{f}, new(Counters))
+			newRepairer().transmit(port, []*Frame{f})
 			b := slices.Clone(inner.data)
 			inner.fillIn(b)
 			compareFrames(t, port.frames, [][]byte{stack.put(b, tags, 0, false)}, s)
@@ -290,10 +289,13 @@ func TestSegmentEncapsulatedMTU(t *testing.T) {
 	}
 	for _, tt := range []struct{ mtu, frames int }{{longest, 9}, {longest - 1, 0}} {
 		port := &repairPort{caps: Caps{MTU: tt.mtu}}
-		c := new(Counters)
-		newRepairer().transmit(port, []*Frame{f}, c)
-		if len(port.frames) != tt.frames || (tt.frames == 0) != (c.Drops(DropTooBig) == 1) {
-			t.Errorf("MTU %d: %d frames, drops %v", tt.mtu, len(port.frames), c.DropsByName())
+		lost := newRepairer().transmit(port, []*Frame{f})
+		want := losses{}
+		if tt.frames == 0 {
+			want.tooBig = 1
+		}
+		if len(port.frames) != tt.frames || lost != want {
+			t.Errorf("MTU %d: %d frames, lost %+v; want %d, %+v", tt.mtu, len(port.frames), lost, tt.frames, want)
 		}
 	}
 }
@@ -414,7 +416,7 @@ func TestRequestChecksum(t *testing.T) {
 			t.Fatalf("refused: %+v, %x", f.Offload, f.Head)
 		}
 		port := new(repairPort)
-		newRepairer().transmit(port, []*Frame{f}, new(Counters))
+		newRepairer().transmit(port, []*Frame{f})
 		compareFrames(t, port.frames, want, s)
 	}
 	rnd := newTestRand(65)

@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"math/bits"
 	"testing"
 	"time"
 )
@@ -32,4 +33,31 @@ func (s *Switch) WithLockedFDB(f func()) {
 	s.fdb.mu.Lock()
 	defer s.fdb.mu.Unlock()
 	f()
+}
+
+// Dropped is frames of the last batch that a stage dropped.
+type Dropped struct {
+	Stage  string
+	Reason string // "" if Transmit did not take some or all of the frames
+	Port   string // the port at which the drop is counted; "" if that is detached
+	Frames []int  // places in the batch
+}
+
+// Dropped returns what was dropped of the last batch, if at most MaxBatch drops were.
+func (in *Inlet) Dropped() (list []Dropped) {
+	b := &in.batch
+	for _, d := range b.drops[:b.ndrops] {
+		e := Dropped{Stage: d.at.String()}
+		if d.why != countedByPort {
+			e.Reason = d.why.String()
+		}
+		if d.port != nil {
+			e.Port = d.port.cfg.Name
+		}
+		for m := d.frames; m != 0; m &= m - 1 {
+			e.Frames = append(e.Frames, bits.TrailingZeros64(m))
+		}
+		list = append(list, e)
+	}
+	return list
 }

@@ -22,24 +22,31 @@ type repairer struct {
 
 func newRepairer() *repairer { return &repairer{} }
 
-// transmit hands frames to p, in order, each in a form that p takes, in batches
-// of at most MaxBatch. The frames' offloads have passed checkOffload. A frame
-// that would have to be longer than p's MTU is dropped and counted in c. When
-// transmit returns, frames are as they were.
-func (r *repairer) transmit(p Port, frames []*Frame, c *Counters) {
+// losses are frames that a transmit did not send. Bit i is the i-th frame of those that it was
+// given, of which there are at most MaxBatch.
+type losses struct {
+	tooBig  uint64 // DropTooBig
+	bad     uint64 // DropBadOffload
+	untaken uint64 // countedByPort: among these are what the port did not take
+}
+
+// transmit hands frames to p, in order, each in a form that p takes, in batches of at most
+// MaxBatch. The frames' offloads have passed checkOffload. A frame that would have to be longer
+// than p's MTU is dropped. When transmit returns, frames are as they were.
+func (r *repairer) transmit(p Port, frames []*Frame) (lost losses) {
 	caps := p.Caps()
 	for i, f := range frames {
 		if !asIs(f, &caps) {
 			if r.work == nil {
 				r.work = new(workbench)
 			}
-			r.work.transmit(p, &caps, frames, i, c)
-			return
+			return r.work.transmit(p, &caps, frames, i)
 		}
 	}
-	if len(frames) > 0 {
-		p.Transmit(frames)
+	if len(frames) > 0 && p.Transmit(frames) < len(frames) {
+		lost.untaken = 1<<len(frames) - 1
 	}
+	return lost
 }
 
 // asIs reports whether f needs no work for a port with these caps. It may say
@@ -95,6 +102,9 @@ const segmentRoom = Headroom + HeadMax + 2*tagLen + fragmentLen
 type workbench struct {
 	port  Port
 	batch []*Frame // what goes into the next Transmit; at most MaxBatch
+	from  uint64   // the frames that the batch consists of, or segments of; see losses
+	now   uint64   // the frame that is being put into the batch
+	lost  losses
 
 	edits    [MaxBatch]edit // what to undo in frames of the batch
 	numEdits int
@@ -118,27 +128,27 @@ type edit struct {
 
 // transmit does what repairer.transmit does, knowing that the first n frames
 // need no work.
-func (w *workbench) transmit(p Port, caps *Caps, frames []*Frame, n int, c *Counters) {
+func (w *workbench) transmit(p Port, caps *Caps, frames []*Frame, n int) losses {
 	w.port = p
 	w.batch = w.batches[:0]
 	w.numEdits, w.numSegments = 0, 0 // a Transmit that panicked may have left some
-	tooBig, bad := 0, 0
+	w.from, w.lost = 0, losses{}
 	for i, f := range frames {
+		w.now = 1 << i
 		if i < n || asIs(f, caps) {
 			w.emit(f)
 			continue
 		}
 		switch w.put(f, caps) {
 		case putTooBig:
-			tooBig++
+			w.lost.tooBig |= w.now
 		case putBad:
-			bad++
+			w.lost.bad |= w.now
 		}
 	}
 	w.flush()
 	w.port = nil
-	c.Drop(DropTooBig, tooBig)
-	c.Drop(DropBadOffload, bad)
+	return w.lost
 }
 
 type putResult uint8
@@ -215,6 +225,7 @@ func (w *workbench) strip(f *Frame, csum []byte) {
 // emit puts f into the batch.
 func (w *workbench) emit(f *Frame) {
 	w.batch = append(w.batch, f)
+	w.from |= w.now
 	if len(w.batch) == MaxBatch {
 		w.flush()
 	}
@@ -223,9 +234,10 @@ func (w *workbench) emit(f *Frame) {
 // flush transmits the batch, takes back what was done to its frames, and makes
 // the workbench empty.
 func (w *workbench) flush() {
-	if len(w.batch) > 0 {
-		w.port.Transmit(w.batch)
+	if len(w.batch) > 0 && w.port.Transmit(w.batch) < len(w.batch) {
+		w.lost.untaken |= w.from
 	}
+	w.from = 0
 	for i := w.numEdits - 1; i >= 0; i-- {
 		e := &w.edits[i]
 		e.frame.Offload = e.offload

@@ -55,7 +55,7 @@ func TestRepairAgreesWithTheKernel(t *testing.T) {
 							t.Fatalf("refused: %+v", p.offload)
 						}
 						port := new(repairPort)
-						newRepairer().transmit(port, []*Frame{f}, new(Counters))
+						newRepairer().transmit(port, []*Frame{f})
 						var want [][]byte
 						for _, b := range l.kernel(t, p) {
 							b, _ = clearFragmentID(b)

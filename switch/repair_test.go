@@ -83,11 +83,10 @@ func TestRepairAgreesWithReference(t *testing.T) {
 				}
 				before := stateOf(f)
 				port := new(repairPort)
-				c := new(Counters)
-				r.transmit(port, []*Frame{f}, c)
+				lost := r.transmit(port, []*Frame{f})
 				before.check(t, f)
-				if drops := c.DropsByName(); len(drops) > 0 {
-					t.Fatalf("drops: %v", drops)
+				if lost != (losses{}) {
+					t.Fatalf("lost: %+v", lost)
 				}
 				compareFrames(t, port.frames, reference(p), s)
 				for i, b := range port.frames {
@@ -211,7 +210,7 @@ func TestRepairPassesThroughWhatThePortTakes(t *testing.T) {
 		before = append(before, stateOf(f))
 	})
 	port := &repairPort{caps: Caps{Csum: true, TSO4: true, TSO6: true, ECN: true, UFO: true, USO4: true, USO6: true}}
-	newRepairer().transmit(port, frames, new(Counters))
+	newRepairer().transmit(port, frames)
 	for i := range frames {
 		before[i].check(t, frames[i])
 		if !bytes.Equal(port.frames[i], before[i].bytes) || port.offloads[i] != before[i].offload {
@@ -258,13 +257,13 @@ func TestRepairFollowsEachCapability(t *testing.T) {
 				t.Fatal("refused")
 			}
 			with := &repairPort{caps: all}
-			newRepairer().transmit(with, []*Frame{f}, new(Counters))
+			newRepairer().transmit(with, []*Frame{f})
 			if len(with.frames) != 1 || with.offloads[0] != f.Offload {
 				t.Fatalf("repaired without need: %d frames, %+v", len(with.frames), with.offloads)
 			}
 			without := &repairPort{caps: all}
 			tt.off(&without.caps)
-			newRepairer().transmit(without, []*Frame{f}, new(Counters))
+			newRepairer().transmit(without, []*Frame{f})
 			compareFrames(t, without.frames, reference(p), tt.shape)
 		})
 	}
@@ -283,7 +282,7 @@ func TestRepairSegmentsUSOThatLinuxWouldDrop(t *testing.T) {
 			t.Fatal("refused")
 		}
 		port := &repairPort{caps: Caps{Csum: true, USO4: true}}
-		newRepairer().transmit(port, []*Frame{f}, new(Counters))
+		newRepairer().transmit(port, []*Frame{f})
 		if whole := len(port.frames) == 1; whole != (segments <= 128) {
 			t.Errorf("%d segments: %d frames", segments, len(port.frames))
 		}
@@ -315,10 +314,9 @@ func TestRepairKeepsOrderInAFlood(t *testing.T) {
 			}
 			frames, before = append(frames, f), append(before, stateOf(f))
 		}
-		c := new(Counters)
 		for range 2 {
 			none := new(repairPort)
-			r.transmit(none, frames, c)
+			lost := r.transmit(none, frames)
 			compareFrames(t, none.frames, want, packetShape{})
 			for i, n := range none.batches {
 				if n != MaxBatch && i < len(none.batches)-1 || n > MaxBatch || n == 0 {
@@ -329,13 +327,12 @@ func TestRepairKeepsOrderInAFlood(t *testing.T) {
 				before[i].check(t, f)
 			}
 			some := &repairPort{caps: Caps{Csum: true, TSO4: true, ECN: true}}
-			r.transmit(some, frames, c)
+			if more := r.transmit(some, frames); lost != (losses{}) || more != (losses{}) {
+				t.Fatalf("lost %+v and %+v", lost, more)
+			}
 			if len(some.frames) <= len(frames) || len(some.frames) >= len(none.frames) {
 				t.Fatalf("%d frames for %d, %d for a port that takes nothing", len(some.frames), len(frames), len(none.frames))
 			}
-		}
-		if drops := c.DropsByName(); len(drops) > 0 {
-			t.Fatalf("drops: %v", drops)
 		}
 	}
 }
@@ -346,7 +343,7 @@ func TestRepairTakesDataValidAway(t *testing.T) {
 	f := newTestFrame(rnd, randomBytes(rnd, 300), Offload{Flags: HdrDataValid}, 0)
 	for _, csum := range []bool{false, true} {
 		port := &repairPort{caps: Caps{Csum: csum}}
-		newRepairer().transmit(port, []*Frame{f}, new(Counters))
+		newRepairer().transmit(port, []*Frame{f})
 		if got := port.offloads[0].Flags != 0; got != csum {
 			t.Errorf("Csum %t: flags %d", csum, port.offloads[0].Flags)
 		}
@@ -371,19 +368,18 @@ func TestRepairNeverExceedsTheMTU(t *testing.T) {
 			}
 			for _, takes := range []bool{false, true} {
 				port := &repairPort{caps: Caps{Csum: takes, TSO4: takes, TSO6: takes, ECN: takes, UFO: takes, USO4: takes, USO6: takes, MTU: 1500}}
-				c := new(Counters)
-				r.transmit(port, []*Frame{f}, c)
+				lost := r.transmit(port, []*Frame{f})
 				longest := 0
 				for _, b := range reference(p) {
 					longest = max(longest, len(b)-p.l3)
 				}
-				switch n := c.Drops(DropTooBig); {
-				case n == 0 && len(port.frames) > 0 && longest <= 1500:
+				switch {
+				case lost == losses{} && len(port.frames) > 0 && longest <= 1500:
 					sent++
-				case n == 1 && len(port.frames) == 0 && longest > 1500:
+				case lost == losses{tooBig: 1} && len(port.frames) == 0 && longest > 1500:
 					dropped++
 				default:
-					t.Fatalf("%v: %d drops, %d frames, the longest %d bytes", s, n, len(port.frames), longest)
+					t.Fatalf("%v: lost %+v, %d frames, the longest %d bytes", s, lost, len(port.frames), longest)
 				}
 			}
 		})
@@ -403,10 +399,9 @@ func TestRepairCountsTheMTUBehindTheTags(t *testing.T) {
 			p.addEthernet(rnd, packetShape{tags: tags})
 			p.data = append(p.data, make([]byte, 1500+more)...)
 			port := &repairPort{caps: Caps{MTU: 1500}}
-			c := new(Counters)
-			newRepairer().transmit(port, []*Frame{newTestFrame(rnd, p.data, Offload{}, 0)}, c)
-			if len(port.frames) != 1-more || c.Drops(DropTooBig) != uint64(more) {
-				t.Errorf("%d tags, 1500+%d bytes: %d frames, %v", tags, more, len(port.frames), c.DropsByName())
+			lost := newRepairer().transmit(port, []*Frame{newTestFrame(rnd, p.data, Offload{}, 0)})
+			if len(port.frames) != 1-more || lost != (losses{tooBig: uint64(more)}) {
+				t.Errorf("%d tags, 1500+%d bytes: %d frames, lost %+v", tags, more, len(port.frames), lost)
 			}
 		}
 	}
@@ -432,7 +427,7 @@ func TestRepairAfterTagsHaveChanged(t *testing.T) {
 			f.Offload.HdrLen += 8
 		}
 		port := new(repairPort)
-		newRepairer().transmit(port, []*Frame{f}, new(Counters))
+		newRepairer().transmit(port, []*Frame{f})
 		want := reference(p)
 		for i := range want {
 			want[i] = slices.Insert(want[i], 12, tag...)
@@ -461,7 +456,7 @@ func TestRepairFragmentsBehindARoutingHeader(t *testing.T) {
 		t.Fatal("refused")
 	}
 	port := new(repairPort)
-	newRepairer().transmit(port, []*Frame{f}, new(Counters))
+	newRepairer().transmit(port, []*Frame{f})
 	compareFrames(t, port.frames, reference(p), packetShape{kind: kindUFO, v6: true})
 }
 
@@ -485,7 +480,7 @@ func TestRepairSendsNoZeroChecksum(t *testing.T) {
 			t.Fatal("refused")
 		}
 		port := new(repairPort)
-		newRepairer().transmit(port, []*Frame{f}, new(Counters))
+		newRepairer().transmit(port, []*Frame{f})
 		if got := binary.BigEndian.Uint16(port.frames[0][p.l4+6:]); got != 0xffff {
 			t.Errorf("%v: %#x", kind, got)
 		}
@@ -509,10 +504,10 @@ func TestRepairAfterAPanicInTransmit(t *testing.T) {
 				t.Fatal("no panic")
 			}
 		}()
-		r.transmit(panickingPort{}, []*Frame{f}, new(Counters))
+		r.transmit(panickingPort{}, []*Frame{f})
 	}()
 	port := new(repairPort)
-	r.transmit(port, []*Frame{f}, new(Counters))
+	r.transmit(port, []*Frame{f})
 	compareFrames(t, port.frames, reference(p), packetShape{})
 }
 
@@ -528,7 +523,7 @@ func TestRepairOfAPayloadThatChangesMeanwhile(t *testing.T) {
 			t.Fatal("refused")
 		}
 		port := &scribblingPort{body: f.Body}
-		newRepairer().transmit(port, []*Frame{f}, new(Counters))
+		newRepairer().transmit(port, []*Frame{f})
 		want := reference(p)
 		if len(port.frames) != len(want) || len(want) < 2*MaxBatch {
 			t.Fatalf("%v: %d frames, want %d", kind, len(port.frames), len(want))
@@ -590,10 +585,9 @@ func TestRepairDoesNotAllocate(t *testing.T) {
 		frames = append(frames, f)
 	})
 	r := newRepairer()
-	c := new(Counters)
 	for _, port := range []*discardPort{{}, {Caps{Csum: true, MTU: 1500}}} {
-		r.transmit(port, frames, c)
-		if n := testing.AllocsPerRun(20, func() { r.transmit(port, frames, c) }); n != 0 {
+		r.transmit(port, frames)
+		if n := testing.AllocsPerRun(20, func() { r.transmit(port, frames) }); n != 0 {
 			t.Errorf("%v allocations", n)
 		}
 	}
@@ -611,7 +605,7 @@ func TestRepairerIsSmallUntilItIsNeeded(t *testing.T) {
 	rnd := newTestRand(21)
 	r := newRepairer()
 	f := newTestFrame(rnd, randomBytes(rnd, 1514), Offload{}, 0)
-	r.transmit(&discardPort{Caps{MTU: 1500}}, []*Frame{f}, new(Counters))
+	r.transmit(&discardPort{Caps{MTU: 1500}}, []*Frame{f})
 	if r.work != nil {
 		t.Fatal("has a workbench")
 	}
@@ -654,15 +648,15 @@ func BenchmarkRepair(b *testing.B) {
 			}
 			r := newRepairer()
 			port := &discardPort{tt.caps}
-			c := new(Counters)
 			frames := []*Frame{f}
+			var lost losses
 			b.SetBytes(int64(f.Len))
 			b.ReportAllocs()
 			for b.Loop() {
-				r.transmit(port, frames, c)
+				lost = r.transmit(port, frames)
 			}
-			if drops := c.DropsByName(); len(drops) > 0 {
-				b.Fatal(drops)
+			if lost != (losses{}) {
+				b.Fatalf("lost %+v", lost)
 			}
 		})
 	}

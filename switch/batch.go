@@ -1,0 +1,65 @@
+package vswitch
+
+// batch is the scratch memory of one Deliver: what the stages tell one another.
+type batch struct {
+	src *portView // the port that the frames came from; nil: it is detached
+	set *portSet
+	now uint32
+
+	runs  [MaxBatch]run // frames that were not dropped
+	nruns int
+
+	unknown, mcast, bcast uint64 // those of them that are flooded, and why
+
+	offloads bool // something is left to be done to some of them
+	longest  int  // Len of the longest
+
+	groups  [MaxBatch]group // destinations of unicast frames
+	ngroups int
+	groupOf [maxPorts]uint8 // by port id: index into groups plus 1, or 0
+
+	vlans  [MaxBatch]vlanGroup // VLANs of flooded frames
+	nvlans int
+
+	drops   [maxDrops]drop
+	ndrops  int
+	shaped  bool // a tag was put on or taken off: shapes have to be checked
+	out     [MaxBatch]*Frame
+	touched uint64 // keeps touch from being optimised away
+}
+
+// A run is frames of a batch that are treated alike, because they have the same
+// addresses and are in the same VLAN.
+type run struct {
+	frames  uint64
+	first   int // the first of them
+	dst     addr
+	srcKey  fdbKey
+	srcHash hash
+	dstHash hash // if dst is one station's
+}
+
+// A group is the unicast frames that go to one port.
+type group struct {
+	to     *portView
+	frames uint64
+}
+
+// A vlanGroup is the flooded frames that are in one VLAN.
+type vlanGroup struct {
+	vlan   uint16
+	frames uint64
+}
+
+// reset clears what the last batch has left.
+func (b *batch) reset() {
+	for i := range b.groups[:b.ngroups] {
+		b.groupOf[b.groups[i].to.id] = 0
+	}
+	b.ngroups, b.nvlans, b.nruns, b.ndrops = 0, 0, 0, 0
+	b.unknown, b.mcast, b.bcast = 0, 0, 0
+	b.shaped = false
+}
+
+// flooded returns the frames that go to many ports.
+func (b *batch) flooded() uint64 { return b.unknown | b.mcast | b.bcast }

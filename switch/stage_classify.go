@@ -1,0 +1,114 @@
+package vswitch
+
+import "encoding/binary"
+
+// Stage classify: which frames are fit to be forwarded, and in which VLAN each is.
+
+// A beginning is what a frame begins with, the addresses and the type or that of a tag, in
+// two words that overlap by two bytes.
+type beginning [2]uint64
+
+// beginNone is no frame's beginning: the two bytes differ.
+var beginNone = beginning{0, ^uint64(0)}
+
+// classify drops what is not fit to be forwarded, finds out each frame's VLAN,
+// and prepares the look-ups of the others. Frames that follow one another often
+// have the same addresses. What has been worked out for the first of them holds
+// for the others as well, unless they have tags.
+func (in *Inlet) classify(frames []Frame) {
+	b := &in.batch
+	b.touched, b.offloads = 0, false
+	lastSrc, lastDst := noKey, noKey
+	var srcHash, dstHash hash
+	untagged, carried := b.src.vlan.untagged()
+	var r *run
+	same := beginNone // what frames of r begin with, if others may join it
+	bytes, longest := 0, 0
+	for i := range frames {
+		f := &frames[i]
+		bytes += f.Len
+		longest = max(longest, f.Len)
+		if len(f.Head) < MinFrameLen {
+			in.drop(stageClassify, DropTooShort, b.src, 1<<i)
+			continue
+		}
+		begin := beginning{binary.BigEndian.Uint64(f.Head), binary.BigEndian.Uint64(f.Head[6:])}
+		if begin == same && f.Len <= MaxFrameLen {
+			if !f.Offload.isZero() {
+				b.offloads = true
+				if !checkOffload(f) {
+					in.drop(stageClassify, DropBadOffload, b.src, 1<<i)
+					continue
+				}
+			}
+			f.verdict = untagged
+			r.frames |= 1 << i
+			continue
+		}
+		dst, src, etype := addr(begin[0]>>16), addr(begin[1]>>16), uint16(begin[1])
+		b.offloads = b.offloads || !f.Offload.isZero()
+		if why, ok := b.src.fit(f, dst, src); !ok {
+			in.drop(stageClassify, why, b.src, 1<<i)
+			continue
+		}
+		same = beginNone
+		if why, ok := b.inVLAN(f, etype, untagged, carried); !ok {
+			in.drop(stageClassify, why, b.src, 1<<i)
+			continue
+		}
+		if !isTag(etype) {
+			same = begin
+		}
+		if k := makeKey(src, f.verdict.vlan); k != lastSrc {
+			lastSrc, srcHash = k, in.hash(k)
+		}
+		if k := makeKey(dst, f.verdict.vlan); k != lastDst && dst&addrGroup == 0 {
+			lastDst, dstHash = k, in.hash(k)
+		}
+		r = &b.runs[b.nruns]
+		b.nruns++
+		r.frames, r.first, r.dst = 1<<i, i, dst
+		r.srcKey, r.srcHash, r.dstHash = lastSrc, srcHash, dstHash
+	}
+	b.longest = longest
+	b.src.counters.RxFrames.Add(uint64(len(frames)))
+	b.src.counters.RxBytes.Add(uint64(bytes))
+}
+
+// hash returns the hash of k and has the entry fetched that look-ups will want.
+func (in *Inlet) hash(k fdbKey) hash {
+	t := in.sw.fdb
+	h := t.perm.hash(k)
+	in.batch.touched += t.touch(h)
+	return h
+}
+
+// inVLAN finds out which VLAN a frame is in, whose addresses are followed by etype, and
+// whether the port that it came from is.
+func (b *batch) inVLAN(f *Frame, etype uint16, untagged verdict, carried bool) (DropReason, bool) {
+	if !isTag(etype) {
+		f.verdict = untagged
+		return DropVLAN, carried
+	}
+	ok, short := b.src.vlan.classify(f, etype)
+	if short {
+		return DropTooShort, false
+	}
+	return DropVLAN, ok
+}
+
+// fit reports whether a frame may be forwarded at all, as far as that can be
+// told without looking anything up.
+func (v *portView) fit(f *Frame, dst, src addr) (DropReason, bool) {
+	switch {
+	case f.Len > MaxFrameLen:
+		return DropTooLong, false
+	case dst&addrReservedMask == addrReserved && v.cfg.GroupFwdMask>>(dst&^addrReservedMask)&1 == 0:
+		return DropReserved, false
+	case src&addrGroup != 0 || src == 0:
+		return DropBadSource, false
+	case !f.Offload.isZero() && !checkOffload(f):
+		return DropBadOffload, false
+	}
+	return 0, true
+}

@@ -1,0 +1,67 @@
+package vswitch
+
+import "math/bits"
+
+// Stage flood: which ports get the frames that have no single destination.
+
+// flood transmits a batch in which some frames go to many ports. Each port gets
+// them together with its unicast frames, in order.
+func (in *Inlet) flood(frames []Frame) {
+	b := &in.batch
+	all := b.flooded()
+	b.sortByVLAN(all, frames)
+	var reached uint64
+	for _, v := range b.set.all {
+		m := b.floodsTo(v)
+		reached |= m
+		if g := b.groupOf[v.id]; g != 0 {
+			m |= b.groups[g-1].frames
+		}
+		if m != 0 {
+			in.send(v, m, frames)
+		}
+	}
+	if lost := all &^ reached; lost != 0 {
+		in.drop(stageFlood, DropNoDest, b.src, lost)
+	}
+}
+
+// sortByVLAN finds out which VLANs the flooded frames are in, mostly one.
+func (b *batch) sortByVLAN(flooded uint64, frames []Frame) {
+	for m := flooded; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros64(m)
+		vlan, g := frames[i].verdict.vlan, 0
+		for g < b.nvlans && b.vlans[g].vlan != vlan {
+			g++
+		}
+		if g == b.nvlans {
+			b.vlans[g] = vlanGroup{vlan: vlan}
+			b.nvlans++
+		}
+		b.vlans[g].frames |= 1 << i
+	}
+}
+
+// floodsTo returns which of the flooded frames port v gets.
+func (b *batch) floodsTo(v *portView) (m uint64) {
+	if !v.up || v == b.src && !v.cfg.Hairpin || v.cfg.Isolated && b.src.cfg.Isolated {
+		return 0
+	}
+	if v.cfg.Flood {
+		m |= b.unknown
+	}
+	if v.cfg.McastFlood {
+		m |= b.mcast
+	}
+	if v.cfg.BcastFlood {
+		m |= b.bcast
+	}
+	if v.vlan.trunk != nil {
+		for _, g := range b.vlans[:b.nvlans] {
+			if !v.vlan.carries(g.vlan) {
+				m &^= g.frames
+			}
+		}
+	}
+	return m
+}

@@ -1,0 +1,61 @@
+package vswitch
+
+import "math/bits"
+
+// Stage learn: the FDB learns behind which port source addresses are. Nothing is dropped here: a
+// frame whose address is not learned is forwarded all the same.
+
+// learn brings the FDB up to date with the batch's source addresses.
+func (in *Inlet) learn() {
+	b, t := &in.batch, in.sw.fdb
+	var fresh, moved, claims uint64 // frames
+	last, how := ^hash(0), seenHere
+	for i := range b.runs[:b.nruns] {
+		r := &b.runs[i]
+		if r.srcHash != last {
+			last, how = r.srcHash, t.seen(r.srcKey, r.srcHash, b.src.id, b.now)
+			switch how {
+			case seenNew:
+				fresh |= r.frames
+			case seenElsewhere:
+				moved |= r.frames
+			}
+		}
+		if how == seenStatic {
+			claims |= r.frames
+			b.src.fdb.claimed.Store(uint64(r.srcKey))
+		}
+	}
+	in.count(FDBStaticClaims, claims)
+	if fresh != 0 && !b.src.fdb.mayLearn(b.now) {
+		in.count(FDBLimited, fresh)
+		fresh = 0
+	}
+	if fresh|moved != 0 {
+		in.write(fresh | moved)
+	}
+}
+
+// count counts an event for each of some frames.
+func (in *Inlet) count(e FDBEvent, frames uint64) {
+	if n := uint64(bits.OnesCount64(frames)); n > 0 {
+		in.batch.src.counters.fdb[e].Add(n)
+		in.sw.fdb.stats[e].Add(n)
+	}
+}
+
+// write makes or moves the entries of the source addresses of some runs' frames, unless
+// someone else is writing: their next frames will do.
+func (in *Inlet) write(frames uint64) {
+	b, t := &in.batch, in.sw.fdb
+	if !t.mu.TryLock() {
+		in.count(FDBContended, frames)
+		return
+	}
+	for i := range b.runs[:b.nruns] {
+		if r := &b.runs[i]; r.frames&frames != 0 {
+			t.learn(r.srcKey, r.srcHash, b.src.fdb, b.now)
+		}
+	}
+	t.mu.Unlock()
+}

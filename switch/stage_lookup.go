@@ -1,0 +1,65 @@
+package vswitch
+
+// Stage lookup: to which port each frame goes, or that it is flooded.
+
+// lookup finds the destinations of all frames.
+func (in *Inlet) lookup(frames []Frame) {
+	b, t := &in.batch, in.sw.fdb
+	last := ^hash(0)
+	var to *portView
+	var why DropReason
+	var ok bool
+	for i := range b.runs[:b.nruns] {
+		r := &b.runs[i]
+		switch {
+		case r.dst == addrBroadcast:
+			b.bcast |= r.frames
+			continue
+		case r.dst&addrGroup != 0:
+			b.mcast |= r.frames
+			continue
+		}
+		if r.dstHash != last {
+			last = r.dstHash
+			to = b.set.get(t.destination(r.dst, r.dstHash, b.now))
+			if to != nil {
+				why, ok = b.src.reaches(to, r.dst, frames[r.first].verdict.vlan)
+			}
+		}
+		switch {
+		case to == nil:
+			b.unknown |= r.frames
+		case !ok:
+			in.drop(stageLookup, why, b.src, r.frames)
+		default:
+			b.assign(r.frames, to)
+		}
+	}
+}
+
+// reaches reports whether a frame from src to address dst, in a VLAN, may go to port to.
+func (src *portView) reaches(to *portView, dst addr, vlan uint16) (why DropReason, ok bool) {
+	switch {
+	case to == src && src.isLocal(dst):
+		return DropHost, false // sent back, it would reach the host twice
+	case to == src && !src.cfg.Hairpin:
+		return DropHairpin, false
+	case src.cfg.Isolated && to.cfg.Isolated:
+		return DropPolicy, false
+	case !to.vlan.carries(vlan):
+		return DropVLAN, false
+	}
+	return 0, true
+}
+
+// assign puts frames into the group of their destination.
+func (b *batch) assign(frames uint64, to *portView) {
+	g := b.groupOf[to.id]
+	if g == 0 {
+		b.groups[b.ngroups] = group{to: to}
+		b.ngroups++
+		g = uint8(b.ngroups)
+		b.groupOf[to.id] = g
+	}
+	b.groups[g-1].frames |= frames
+}
