@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vswitchd/internal/unixsock"
 )
 
 // Connector is where sessions come from: a Listener, a Dialer or an Inherited
@@ -115,7 +117,7 @@ func inherit(fd int) (_ Connector, err error) {
 		if err != nil {
 			return nil, nameFileLimit(err)
 		}
-		return newListener(own, "", fileID{}), nil
+		return &Listener{unixsock.Adopt(own)}, nil
 	}
 	conn, err := net.FileConn(f)
 	if err != nil {

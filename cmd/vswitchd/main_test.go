@@ -359,7 +359,7 @@ func TestASecondDaemonTouchesNothing(t *testing.T) {
 	port := "a=" + filepath.Join(dir, "a.sock")
 	first := begin(t, "--control", ctl, "--port", port)
 	code, _, stderr := finish(t, "--control", ctl, "--port", port)
-	if code != 1 || !strings.Contains(stderr, "another process is listening there") || strings.Count(stderr, "\n") != 1 {
+	if code != 1 || !strings.Contains(stderr, "socket is in use by another process") || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	if _, err := control.NewClient(ctl).Get(t.Context(), "/v1/switch"); err != nil {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vswitchd/internal/control"
-	"vswitchd/internal/lockfile"
+	"vswitchd/internal/unixsock"
 )
 
 // signal sends signals in this order.
@@ -39,7 +39,7 @@ func (p *process) rest() (log string, code int) {
 // hold has this process make a socket of that name, as far as others can tell.
 func hold(t *testing.T, path string) {
 	t.Helper()
-	unlock, err := lockfile.Lock(t.Context(), path)
+	unlock, err := unixsock.Lock(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestReloadsDoNotHoldUpTheEnd(t *testing.T) {
 	}
 	p.signal(syscall.SIGTERM)
 	log, code := p.rest()
-	if code != 0 || strings.Contains(log, lockfile.ErrHeld.Error()) {
+	if code != 0 || strings.Contains(log, unixsock.ErrHeld.Error()) {
 		t.Errorf("exit code %d:\n%s", code, log)
 	}
 	for _, name := range []string{"a.sock", "b.sock", "c"} {
@@ -168,7 +168,7 @@ func TestEndWhileStarting(t *testing.T) {
 		p := spawn(t, exec.Command(program, "--control", filepath.Join(dir, "c"),
 			"--port", "a="+filepath.Join(dir, "a.sock"), "--log-level", "debug"))
 		p.waitFor("starting")
-		if log, code := p.endWith(syscall.SIGTERM); code != 0 || strings.Contains(log, lockfile.ErrHeld.Error()) {
+		if log, code := p.endWith(syscall.SIGTERM); code != 0 || strings.Contains(log, unixsock.ErrHeld.Error()) {
 			t.Errorf("exit code %d:\n%s", code, log)
 		}
 		left, _ := filepath.Glob(filepath.Join(dir, "*[^k]"))

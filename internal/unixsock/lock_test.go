@@ -1,4 +1,4 @@
-package lockfile_test
+package unixsock_test
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"vswitchd/internal/lockfile"
+	"vswitchd/internal/unixsock"
 )
 
 // Of many who want the lock, each gets it, and no two have it at a time. Nothing is left.
@@ -23,7 +23,7 @@ func TestOneAtATime(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 100 {
-				unlock, err := lockfile.Lock(t.Context(), path)
+				unlock, err := unixsock.Lock(t.Context(), path)
 				if err != nil {
 					t.Error(err)
 					return
@@ -51,7 +51,7 @@ func TestLockOfADeadProcess(t *testing.T) {
 	if err := os.WriteFile(path+".lock", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := lockfile.Lock(t.Context(), path)
+	unlock, err := unixsock.Lock(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestLockIsNoLink(t *testing.T) {
 	if err := os.Symlink(filepath.Join(dir, "elsewhere"), path+".lock"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lockfile.Lock(t.Context(), path); !errors.Is(err, unix.ELOOP) {
+	if _, err := unixsock.Lock(t.Context(), path); !errors.Is(err, unix.ELOOP) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "elsewhere")); err == nil {
@@ -76,7 +76,7 @@ func TestLockIsNoLink(t *testing.T) {
 // Who waits for a lock can be called off.
 func TestWaitIsCalledOff(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sock")
-	unlock, err := lockfile.Lock(t.Context(), path)
+	unlock, err := unixsock.Lock(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestWaitIsCalledOff(t *testing.T) {
 	enough := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(enough)
-	if _, err := lockfile.Lock(ctx, path); !errors.Is(err, enough) {
+	if _, err := unixsock.Lock(ctx, path); !errors.Is(err, enough) {
 		t.Errorf("got %v", err)
 	}
 }

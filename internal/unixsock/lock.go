@@ -1,4 +1,4 @@
-package lockfile
+package unixsock
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 // ErrHeld: another process has held the lock for longer than anybody should.
 var ErrHeld = errors.New("is locked by another process")
 
-// suffix is what a lock's name has more than that of the file which it protects.
+// suffix is what a lock's name has more than that of the socket which it protects.
 const suffix = ".lock"
 
 const (
@@ -21,10 +21,11 @@ const (
 	every    = 5 * time.Millisecond
 )
 
-// Lock waits until no other process, and nobody else in this one, has the lock of the file
-// at path, which need not exist. The lock is a file beside it, that others may not open:
-// so they cannot keep us waiting. It ends with the process, however that comes to its end.
-// Lock stops waiting when ctx is done, and returns its cause.
+// Lock waits until no other process, and nobody else in this one, has the lock of the socket at
+// path, which need not exist. Listen has the lock while it makes a socket, so that nobody replaces
+// a socket that another process is just making. The lock is a file beside the socket that other
+// users may not open, so that they cannot keep us waiting. The lock ends with the process, however
+// that comes to its end. Lock stops waiting when ctx is done, and returns its cause.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	name := path + suffix
 	for end := time.Now().Add(patience); ; {
