@@ -1,0 +1,6 @@
+// Package rules has tests of rules for this repository that no compiler knows: which package may
+// import which, and that documents name what is there.
+//
+// They read the sources instead of asking the go command, so that go test knows which files a
+// result hangs on and runs them again when one of these changes.
+package rules

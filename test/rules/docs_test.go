@@ -1,0 +1,112 @@
+package rules_test
+
+import (
+	"os"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// tableRow finds what a row of docs/architecture.md's table of packages is about.
+var tableRow = regexp.MustCompile("(?m)^\\| (`[^|]*) \\|")
+
+// The table of packages in docs/architecture.md names every package, or the folder that it is in,
+// and nothing that is not there.
+func TestArchitectureNamesEveryPackage(t *testing.T) {
+	doc := read(t, "docs/architecture.md")
+	_, doc, _ = strings.Cut(doc, "\n## Packages\n")
+	doc, _, _ = strings.Cut(doc, "\n## ")
+	found := packages(t)
+	named := map[string]bool{}
+	for _, cell := range tableRow.FindAllStringSubmatch(doc, -1) {
+		for _, name := range quoted.FindAllStringSubmatch(cell[1], -1) {
+			if name[1] != "vswitch" { // what package switch/ is called
+				named[path.Clean(name[1])] = true
+			}
+		}
+	}
+	for name := range named {
+		if _, err := os.Stat(path.Join(root, name)); err != nil {
+			t.Errorf("the table of packages names %s, which is not there", name)
+		}
+	}
+	for dir := range found {
+		top, _, _ := strings.Cut(dir, "/")
+		if !named[dir] && !((top == "test" || top == "bench") && named[top]) {
+			t.Errorf("the table of packages in docs/architecture.md does not name %s", dir)
+		}
+	}
+}
+
+// quoted finds words in the type of code, and inRepository those among all words that are paths
+// within the repository.
+var (
+	quoted       = regexp.MustCompile("`([^`\\s]+)`")
+	inRepository = regexp.MustCompile(`(?m)(?:^|[\s` + "`" + `(\[|])((?:\.ci|bench|cmd|docs|examples|internal|qemu-examples|scripts|switch|test|uplink|vhostuser|virtqueue)/[\w.*/-]*)`)
+	link         = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+)
+
+// Documents name only files and folders that are there, in their text, their drawings and their
+// links.
+func TestDocumentsNameWhatIsThere(t *testing.T) {
+	walk(t, func(name string) {
+		if path.Ext(name) != ".md" {
+			return
+		}
+		text := read(t, name)
+		for _, m := range inRepository.FindAllStringSubmatch(text, -1) {
+			if !isThere(t, strings.TrimRight(m[1], ".,:")) {
+				t.Errorf("%s names %s, which is not there", name, m[1])
+			}
+		}
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, ":") {
+				continue // an address
+			}
+			file := path.Join(path.Dir(name), target)
+			if target == "" {
+				file = name
+			}
+			if !isThere(t, file) {
+				t.Errorf("%s links to %s, which is not there", name, m[1])
+			} else if anchor != "" && !hasHeading(read(t, file), anchor) {
+				t.Errorf("%s links to %s, which has no such heading", name, m[1])
+			}
+		}
+	})
+}
+
+// isThere reports whether there is a file or folder of that name, in which * may stand for anything.
+func isThere(t *testing.T, name string) bool {
+	t.Helper()
+	dir, base := path.Split(path.Clean(name))
+	entries, err := os.ReadDir(path.Join(root, dir))
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		if ok, err := path.Match(base, e.Name()); err != nil {
+			t.Fatal(err)
+		} else if ok {
+			return true
+		}
+	}
+	return false
+}
+
+// hasHeading reports whether one of a document's headings has that anchor.
+func hasHeading(text, anchor string) bool {
+	for line := range strings.Lines(text) {
+		if title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && line[0] == '#' {
+			if notInAnchors.ReplaceAllString(strings.ReplaceAll(strings.ToLower(strings.TrimSpace(title)), " ", "-"), "") == anchor {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// notInAnchors is what GitHub leaves out of headings for their anchors.
+var notInAnchors = regexp.MustCompile(`[^\w-]`)

@@ -1,0 +1,144 @@
+package rules_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A layer is packages of one kind, and what each of them imports of this module, tests left out.
+type layer struct {
+	name     string
+	packages []row
+}
+
+type row struct {
+	folder  string
+	imports string // separated by spaces
+}
+
+// layers is the table of all imports that there may be between packages of this module, the lowest
+// layer first. A package imports only packages that stand above it in the table, so that imports
+// run downwards, and whoever reads the packages in this order has read whatever a package is built
+// on.
+//
+// Packages of the lowest layer import nothing. The libraries import these and each other, so that
+// devices other than this switch can be built on them. docs/architecture.md says what the layers
+// are for.
+var layers = []layer{
+	{"leaves", []row{
+		{"internal/connlimit", ""},
+		{"internal/loglimit", ""},
+		{"internal/mmsg", ""},
+		{"internal/nearest", ""},
+		{"internal/unixsock", ""},
+		{"internal/version", ""},
+		{"internal/worker", ""},
+	}},
+	{"libraries", []row{
+		{"switch", ""},
+		{"virtqueue", ""},
+		{"vhostuser", "internal/unixsock virtqueue"},
+		{"vhostuser/loop", "vhostuser virtqueue"},
+	}},
+	{"ports", []row{
+		{"uplink", "internal/mmsg switch"},
+		{"vhostuser/netport", "switch vhostuser vhostuser/loop virtqueue"},
+	}},
+	{"service", []row{
+		{"internal/rundir", "internal/nearest"},
+		{"internal/usage", "internal/nearest"},
+		{"internal/config", "internal/nearest"},
+		{"internal/control", "internal/connlimit internal/nearest internal/rundir internal/unixsock internal/usage"},
+		{"internal/metrics", "internal/connlimit internal/control"},
+		{"internal/daemon", "internal/config internal/control internal/loglimit internal/rundir internal/version internal/worker " +
+			"switch uplink vhostuser vhostuser/loop vhostuser/netport virtqueue"},
+	}},
+	{"programs", []row{
+		{"cmd/vswitchctl", "internal/control internal/nearest internal/usage internal/version"},
+		{"cmd/vswitchd", "internal/config internal/control internal/daemon internal/metrics internal/usage internal/version"},
+		{"examples/rng", "vhostuser vhostuser/loop"},
+	}},
+	{"tests and measurement", []row{
+		{"internal/control/controltest", "internal/control"},
+		{"switch/vswitchtest", "switch"},
+		{"virtqueue/virtqueuetest", "virtqueue"},
+		{"vhostuser/vhostusertest", "vhostuser virtqueue virtqueue/virtqueuetest"},
+		{"vhostuser/sessionfuzz", "vhostuser vhostuser/vhostusertest virtqueue/virtqueuetest"},
+		{"test/bpf", ""},
+		{"test/child", ""},
+		{"test/guest", ""},
+		{"test/guest/agent", "test/guest"},
+		{"test/guest/flow", ""},
+		{"test/guest/umlexec", ""},
+		{"test/guest/xdppass", "test/bpf"},
+		{"test/rules", ""},
+		{"test/vm", "test/child test/guest"},
+		{"test/guest/guestctl", "test/vm"},
+		{"test/swtest", "internal/control test/bpf test/child test/vm"},
+		{"test/station", "vhostuser vhostuser/vhostusertest virtqueue virtqueue/virtqueuetest"},
+		{"test/e2e", ""},
+		{"bench/load", "internal/mmsg vhostuser vhostuser/vhostusertest virtqueue virtqueue/virtqueuetest"},
+		{"bench/peer", "bench/load internal/control test/child"},
+		{"bench/report", ""},
+		{"bench/compare", "bench/load bench/peer bench/report"},
+		{"bench/generate", "bench/load bench/peer"},
+		{"bench/guests", "bench/peer bench/report test/vm"},
+		{"bench/soak", "bench/load bench/peer"},
+		{"bench", "bench/compare bench/generate bench/guests bench/soak"},
+	}},
+}
+
+// Imports between packages are those of the table, no more and no fewer. A test may import what it
+// likes: nothing is built on tests.
+func TestImportsAreThoseOfTheTable(t *testing.T) {
+	found := packages(t)
+	listed := map[string]bool{}
+	for _, l := range layers {
+		for _, p := range l.packages {
+			listed[p.folder] = true
+			imports, ok := found[p.folder]
+			if !ok {
+				t.Errorf("%s is in the table, and there is no such package", p.folder)
+				continue
+			}
+			allowed := strings.Fields(p.imports)
+			for _, to := range imports {
+				if !slices.Contains(allowed, to) {
+					t.Errorf("%s imports %s: not in the table of imports (test/rules/imports_test.go)", p.folder, to)
+				}
+			}
+			for _, to := range allowed {
+				if !slices.Contains(imports, to) {
+					t.Errorf("%s does not import %s, which the table of imports says (test/rules/imports_test.go)", p.folder, to)
+				}
+			}
+		}
+	}
+	for folder := range found {
+		if !listed[folder] {
+			t.Errorf("%s has no row in the table of imports (test/rules/imports_test.go)", folder)
+		}
+	}
+}
+
+// The table allows only imports that run downwards.
+func TestImportsRunDownwards(t *testing.T) {
+	above := map[string]bool{}
+	for _, l := range layers {
+		for _, p := range l.packages {
+			for _, to := range strings.Fields(p.imports) {
+				if !above[to] {
+					t.Errorf("%s imports %s, which does not stand above it", p.folder, to)
+				}
+				if l.name == layers[0].name {
+					t.Errorf("%s imports %s: a package of the lowest layer imports nothing", p.folder, to)
+				}
+			}
+			if above[p.folder] {
+				t.Errorf("%s has two rows", p.folder)
+			}
+			above[p.folder] = true
+		}
+	}
+}
