@@ -113,38 +113,6 @@ func TestReconnectingFloodCannotEvictOthers(t *testing.T) {
 	}
 }
 
-// TestSpoofedBroadcastSource: an entry for the broadcast address would draw all
-// broadcasts to one port.
-func TestSpoofedBroadcastSource(t *testing.T) {
-	l := newLab(t, vswitch.Config{})
-	l.addAll("mallory", "a", "b")
-	l.send("mallory", ether(macA, broadcast, ""), ether(macA, multicast, ""))
-	l.send("a", ether(broadcast, macA, "1"), ether(multicast, macA, "2"))
-	l.want("group traffic", got{"mallory": "1 2", "b": "1 2"})
-}
-
-// TestDoubleTagHopping: an outer tag of the access VLAN must not be taken off
-// to let the inner one choose another VLAN.
-func TestDoubleTagHopping(t *testing.T) {
-	l := newLab(t, vswitch.Config{})
-	l.add("mallory", vlanPort(vswitch.VLANAccess, 5))
-	l.add("trunk", vlanPort(vswitch.VLANNativeUntagged, 5, 6))
-	l.add("acc6", vlanPort(vswitch.VLANAccess, 6))
-	l.send("mallory", ether(broadcast, macA, "x", tag(0, 5), tag(0, 6)), ether(broadcast, macA, "y", stag(0, 5), tag(0, 6)))
-	l.want("double tags on an access port", got{})
-	l.drops("mallory", drops{"vlan": 2})
-
-	// With a priority tag outside, the frame is in the access VLAN. Where that
-	// leaves without a tag, the inner one would stand first, and whoever is
-	// behind the trunk would take it for the frame's VLAN.
-	l.send("mallory", ether(broadcast, macA, "z", tag(0, 0), tag(0, 6)))
-	sent := l.ports["trunk"].Take()
-	if len(sent) != 1 || tags(sent[0].Bytes) != "8100:0.5 8100:0.6" {
-		t.Errorf("the trunk got %x, want one frame of VLAN 5", sent)
-	}
-	l.want("priority tag before another", got{})
-}
-
 // TestBusyTableDoesNotStopForwarding: who holds the FDB's lock holds up nobody's
 // frames, only what is learned from them.
 func TestBusyTableDoesNotStopForwarding(t *testing.T) {

@@ -1,0 +1,247 @@
+package vswitch_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/switch/vswitchtest"
+)
+
+// Frames of scenarios: built, and taken apart again, by gopacket.
+
+// experimental is the type of local experiments (IEEE Std 802, 88-B5).
+const experimental = 0x88b5
+
+// address reads an address: two hexadecimal digits, which stand for 02:00:00:00:00:XX, or all six
+// bytes, or "broadcast".
+func address(s string) vswitch.MAC {
+	switch {
+	case s == "broadcast":
+		return vswitchtest.Broadcast
+	case len(s) == 2:
+		return must(vswitch.ParseMAC("02:00:00:00:00:" + s))
+	}
+	return must(vswitch.ParseMAC(s))
+}
+
+// short is the inverse of address.
+func short(m vswitch.MAC) string {
+	s := m.String()
+	if last, ok := strings.CutPrefix(s, "02:00:00:00:00:"); ok {
+		return last
+	}
+	return s
+}
+
+// A testFrame is one frame of a "from" command.
+type testFrame struct {
+	bytes  []byte
+	csumAt int // if not 0: a checksum is asked for here
+}
+
+// parseFrames reads a line: SOURCE > DESTINATION, then options. It returns as many frames as the
+// line stands for, of which the first has number n in its batch.
+func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
+	if len(words) < 3 || words[1] != ">" {
+		s.t.Fatalf("no frame: %v", words)
+	}
+	src, dst := address(words[0]), address(words[2])
+	var tags []*layers.Dot1Q
+	var types []layers.EthernetType // of the tags, then of the payload
+	copies, length, cut, csumAt := 1, 0, -1, 0
+	for i := 3; i < len(words); i += 2 {
+		if i+1 == len(words) {
+			s.t.Fatalf("%q without a number", words[i])
+		}
+		v := must(strconv.Atoi(words[i+1]))
+		switch words[i] {
+		case "vlan", "s-vlan":
+			tags = append(tags, &layers.Dot1Q{VLANIdentifier: uint16(v)})
+			types = append(types, layers.EthernetTypeDot1Q)
+			if words[i] == "s-vlan" {
+				types[len(types)-1] = layers.EthernetTypeQinQ
+			}
+		case "pcp":
+			tags[len(tags)-1].Priority = uint8(v)
+		case "x":
+			copies = v
+		case "len":
+			length = v
+		case "cut":
+			cut = v
+		case "csum-at":
+			csumAt = v
+		default:
+			s.t.Fatalf("no option %q of a frame", words[i])
+		}
+	}
+	types = append(types, experimental)
+	for i, t := range tags {
+		t.Type = types[i+1]
+	}
+	for c := range copies {
+		all := []gopacket.SerializableLayer{&layers.Ethernet{SrcMAC: src[:], DstMAC: dst[:], EthernetType: types[0]}}
+		for _, t := range tags {
+			all = append(all, t)
+		}
+		body := s.body(n+c, max(length-14-4*len(tags), 300))
+		if length > 0 {
+			body = body[:length-14-4*len(tags)]
+		}
+		buf := gopacket.NewSerializeBuffer()
+		if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{}, append(all, gopacket.Payload(body))...); err != nil {
+			s.t.Fatal(err)
+		}
+		b := slices.Clone(buf.Bytes())
+		if cut >= 0 {
+			b = b[:cut]
+		}
+		frames = append(frames, testFrame{b, csumAt})
+	}
+	return frames
+}
+
+// body is the payload of the n-th frame of this batch: by default longer than a frame's Head.
+func (s *scenario) body(n, length int) []byte {
+	mark := binary.BigEndian.AppendUint32(nil, uint32(s.sent)<<16|uint32(n))
+	return bytes.Repeat(mark, (length+3)/4)[:length]
+}
+
+// from delivers a batch, and says for each frame of it what has become of it.
+func (s *scenario) from(d *datadriven.TestData) (string, error) {
+	s.sent++
+	var batch []testFrame
+	for _, words := range lines(d) {
+		batch = append(batch, s.parseFrames(words, len(batch))...)
+	}
+	if len(batch) > vswitch.MaxBatch {
+		s.t.Fatalf("%d frames are more than a batch", len(batch))
+	}
+	frames := make([]vswitch.Frame, len(batch))
+	for i, f := range batch {
+		frames[i] = vswitchtest.Frame(f.bytes)
+		if f.csumAt != 0 {
+			frames[i].Offload = vswitch.Offload{Flags: vswitch.HdrNeedsCsum, CsumStart: uint16(f.csumAt)}
+		}
+	}
+	in := s.port(args(d)[0]).in
+	in.Deliver(frames)
+
+	fates := make([][]string, len(batch))
+	arrived := s.noteArrivals(batch, fates)
+	for _, drop := range in.Dropped() {
+		note := "dropped by " + drop.Stage
+		if drop.Port != args(d)[0] && drop.Port != "" {
+			note += " to " + drop.Port
+		}
+		if drop.Reason != "" {
+			note += ": " + drop.Reason
+		}
+		for _, i := range drop.Frames {
+			// Transmit does not say which of these frames the port has not taken.
+			if drop.Reason != "" || !arrived[drop.Port][i] {
+				fates[i] = append(fates[i], note)
+			}
+		}
+	}
+	return merged(fates), nil
+}
+
+// noteArrivals adds to the fate of each frame the ports that were sent the frame, in order of their
+// names, and the tags with which the frame was sent. It returns which port was sent which frames.
+func (s *scenario) noteArrivals(batch []testFrame, fates [][]string) map[string]map[int]bool {
+	arrived := make(map[string]map[int]bool)
+	names := make([]string, 0, len(s.ports))
+	for name := range s.ports {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		last := -1
+		arrived[name] = make(map[int]bool)
+		for _, sent := range s.ports[name].Take() {
+			n, tags := s.recognise(sent.Bytes, batch)
+			if n <= last {
+				s.t.Errorf("%s got frame %d after frame %d", name, n+1, last+1)
+			}
+			last = n
+			arrived[name][n] = true
+			fates[n] = append(fates[n], name+tags)
+		}
+	}
+	return arrived
+}
+
+// recognise returns which frame of the batch a port was sent, and its tags. Addresses and payload
+// have to be as they were.
+func (s *scenario) recognise(b []byte, batch []testFrame) (n int, tags string) {
+	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.DecodeOptions{})
+	if e := p.ErrorLayer(); e != nil && p.Layer(layers.LayerTypeEthernet) == nil {
+		s.t.Fatalf("not a frame: %v, %x", e.Error(), b)
+	}
+	eth := p.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
+	body, etype := eth.Payload, eth.EthernetType
+	var list []string
+	for _, l := range p.Layers() {
+		t, ok := l.(*layers.Dot1Q)
+		if !ok {
+			continue
+		}
+		name := "vlan"
+		if etype == layers.EthernetTypeQinQ {
+			name = "s-vlan"
+		}
+		text := fmt.Sprintf("%s %d", name, t.VLANIdentifier)
+		if t.Priority != 0 {
+			text += fmt.Sprintf(" pcp %d", t.Priority)
+		}
+		list, body, etype = append(list, text), t.Payload, t.Type
+	}
+	if etype != experimental || len(body) < 4 {
+		s.t.Fatalf("not a frame of this scenario: %x", b)
+	}
+	mark := int(binary.BigEndian.Uint32(body))
+	n = mark & 0xffff
+	if mark>>16 != s.sent || n >= len(batch) {
+		s.t.Fatalf("not a frame of this batch: %x", b)
+	}
+	was := batch[n].bytes
+	if !bytes.Equal(b[:12], was[:12]) || !bytes.HasSuffix(was, body) || len(was)-len(body) > 14+8 {
+		s.t.Errorf("frame %d was\n%x, came as\n%x", n+1, was, b)
+	}
+	if len(list) > 0 {
+		tags = "[" + strings.Join(list, " ") + "]"
+	}
+	return n, tags
+}
+
+// merged writes the fates of frames, those that follow one another and are the same on one line.
+func merged(fates [][]string) string {
+	var out strings.Builder
+	for i := 0; i < len(fates); {
+		j := i + 1
+		for j < len(fates) && slices.Equal(fates[j], fates[i]) {
+			j++
+		}
+		numbers := fmt.Sprint(i + 1)
+		if j > i+1 {
+			numbers = fmt.Sprintf("%d-%d", i+1, j)
+		}
+		fate := strings.Join(fates[i], ", ")
+		if fate == "" {
+			fate = "lost without a trace" // a defect of the switch
+		}
+		fmt.Fprintf(&out, "%s: %s\n", numbers, fate)
+		i = j
+	}
+	return out.String()
+}

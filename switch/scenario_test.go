@@ -1,0 +1,391 @@
+package vswitch_test
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	vswitch "vswitchd/switch"
+	"vswitchd/switch/vswitchtest"
+)
+
+// TestScenarios plays the files in testdata/scenarios and compares what the switch does with what
+// they say. testdata/scenarios/README.md describes the commands; "go test -run Scenarios -rewrite"
+// writes what the switch does into the files.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/scenarios/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(string(text), "# ") {
+				t.Errorf("%s does not begin with what it shows", file)
+			}
+			s := &scenario{lab: newLab(t, vswitch.Config{}), room: make(map[string]*scenarioPort)}
+			datadriven.RunTest(t, file, s.run)
+		})
+	}
+}
+
+// A scenario is a file that is being played.
+type scenario struct {
+	*lab
+	room map[string]*scenarioPort
+	sent int // batches so far
+}
+
+// A scenarioPort is a port with room for a limited number of frames in each Transmit.
+type scenarioPort struct {
+	vswitchtest.Recorder
+	room int // -1: no limit
+}
+
+func (p *scenarioPort) Transmit(frames []*vswitch.Frame) int {
+	n := len(frames)
+	if p.room >= 0 {
+		n = min(n, p.room)
+	}
+	p.Counters.Drop(vswitch.DropRingFull, len(frames)-n)
+	return p.Recorder.Transmit(frames[:n])
+}
+
+// run carries out one command and returns what the file is to say about it.
+func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
+	commands := map[string]func(*datadriven.TestData) (string, error){
+		"switch": s.configure, "attach": s.attachPorts, "set": s.set, "detach": s.detach,
+		"up": s.setUp, "down": s.setUp, "takes": s.takes, "local": s.local,
+		"from": s.from, "advance": s.advanceClock,
+		"static": s.static, "delete": s.delete, "flush": s.flush,
+		"fdb": s.fdb, "drops": s.dropCounts, "events": s.eventCounts,
+	}
+	do := commands[d.Cmd]
+	if do == nil {
+		d.Fatalf(t, "no such command")
+	}
+	out, err := do(d)
+	if err != nil {
+		s.checkError(err)
+		out += err.Error() + "\n"
+	}
+	s.s.Check(t)
+	return out
+}
+
+// checkError checks that callers can tell an error apart.
+func (s *scenario) checkError(err error) {
+	known := []error{
+		vswitch.ErrPortExists, vswitch.ErrNoPort, vswitch.ErrTooManyPorts, vswitch.ErrDetached,
+		vswitch.ErrBadName, vswitch.ErrBadVLAN, vswitch.ErrBadMAC, vswitch.ErrAddressPinned,
+		vswitch.ErrNoEntry, vswitch.ErrTableFull,
+	}
+	i := slices.IndexFunc(known, func(k error) bool { return errors.Is(err, k) })
+	if i < 0 || !strings.Contains(err.Error(), known[i].Error()) {
+		s.t.Errorf("the error %q wraps none of the package's", err)
+	}
+}
+
+// lines returns the lines of a command's input, without comments, split into words.
+func lines(d *datadriven.TestData) (all [][]string) {
+	for line := range strings.Lines(d.Input) {
+		line, _, _ = strings.Cut(line, "#")
+		if words := strings.Fields(line); len(words) > 0 {
+			all = append(all, words)
+		}
+	}
+	return all
+}
+
+// args returns a command's arguments as words.
+func args(d *datadriven.TestData) (words []string) {
+	for _, a := range d.CmdArgs {
+		if len(a.Vals) > 0 {
+			words = append(words, a.Key+"="+a.Vals[0])
+		} else {
+			words = append(words, a.Key)
+		}
+	}
+	return words
+}
+
+// port returns the port of a name in the file. A name that is not known is a mistake of the file.
+func (s *scenario) port(name string) *labPort {
+	p := s.ports[name]
+	if p == nil {
+		s.t.Fatalf("the scenario has no port %q", name)
+	}
+	return p
+}
+
+// must stops at a mistake of the file.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func (s *scenario) configure(d *datadriven.TestData) (string, error) {
+	var cfg vswitch.Config
+	for _, w := range args(d) {
+		switch key, v, _ := strings.Cut(w, "="); key {
+		case "mac_aging_time":
+			cfg.AgingTime = must(time.ParseDuration(v))
+		case "mac_table_size":
+			cfg.TableSize = must(strconv.Atoi(v))
+		default:
+			s.t.Fatalf("no setting %q of the switch", key)
+		}
+	}
+	s.lab = newLab(s.t, cfg)
+	s.room = make(map[string]*scenarioPort)
+	return "", nil
+}
+
+func (s *scenario) attachPorts(d *datadriven.TestData) (string, error) {
+	for _, words := range lines(d) {
+		cfg := vswitch.DefaultPortConfig(words[0])
+		s.change(&cfg, words[1:])
+		cfg.Counters = new(vswitch.Counters)
+		p := &scenarioPort{room: -1}
+		p.Counters = cfg.Counters
+		a, err := s.s.Attach(cfg, p)
+		if err != nil {
+			return "", err
+		}
+		a.SetUp(true)
+		s.room[cfg.Name] = p
+		s.ports[cfg.Name] = &labPort{Attachment: a, Recorder: &p.Recorder, in: a.NewInlet(), counters: cfg.Counters}
+	}
+	return "", nil
+}
+
+func (s *scenario) set(d *datadriven.TestData) (string, error) {
+	for _, words := range lines(d) {
+		p := s.port(words[0])
+		cfg := p.Config()
+		s.change(&cfg, words[1:])
+		if err := p.Reconfigure(cfg); err != nil {
+			return "", err
+		}
+		if cfg.Name != words[0] {
+			s.ports[cfg.Name], s.room[cfg.Name] = p, s.room[words[0]]
+			delete(s.ports, words[0])
+			delete(s.room, words[0])
+		}
+	}
+	return "", nil
+}
+
+// change changes the settings of a port, which have the names that they have in vswitchd's
+// configuration.
+func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
+	for _, w := range settings {
+		key, v, _ := strings.Cut(w, "=")
+		switch key {
+		case "name":
+			cfg.Name = v
+		case "learning":
+			cfg.Learning = must(strconv.ParseBool(v))
+		case "flood":
+			cfg.Flood = must(strconv.ParseBool(v))
+		case "mcast_flood":
+			cfg.McastFlood = must(strconv.ParseBool(v))
+		case "bcast_flood":
+			cfg.BcastFlood = must(strconv.ParseBool(v))
+		case "isolated":
+			cfg.Isolated = must(strconv.ParseBool(v))
+		case "hairpin":
+			cfg.Hairpin = must(strconv.ParseBool(v))
+		case "group_fwd_mask":
+			cfg.GroupFwdMask = uint16(must(strconv.ParseUint(v, 0, 16)))
+		case "max_macs":
+			cfg.MaxMACs = must(strconv.Atoi(v))
+		case "mac":
+			cfg.MACs = s.addresses(v)
+		case "tag":
+			cfg.Tag = uint16(must(strconv.ParseUint(v, 10, 16)))
+		case "trunks":
+			cfg.Trunks = nil
+			for vlan := range strings.SplitSeq(v, ",") {
+				cfg.Trunks = append(cfg.Trunks, uint16(must(strconv.ParseUint(vlan, 10, 16))))
+			}
+		case "vlan_mode":
+			cfg.VLANMode = must(vswitch.ParseVLANMode(v))
+		default:
+			s.t.Fatalf("no setting %q of a port", key)
+		}
+	}
+}
+
+// addresses reads a list of addresses; an empty one is none.
+func (s *scenario) addresses(list string) (macs []vswitch.MAC) {
+	for m := range strings.SplitSeq(list, ",") {
+		if m != "" {
+			macs = append(macs, address(m))
+		}
+	}
+	return macs
+}
+
+func (s *scenario) detach(d *datadriven.TestData) (string, error) {
+	for _, name := range args(d) {
+		s.port(name).Detach() // frames may still be sent from it
+	}
+	return "", nil
+}
+
+func (s *scenario) setUp(d *datadriven.TestData) (string, error) {
+	for _, name := range args(d) {
+		s.port(name).SetUp(d.Cmd == "up")
+	}
+	return "", nil
+}
+
+func (s *scenario) takes(d *datadriven.TestData) (string, error) {
+	for _, words := range lines(d) {
+		p, caps := s.port(words[0]), vswitch.Caps{}
+		s.room[words[0]].room = -1
+		for _, w := range words[1:] {
+			switch key, v, _ := strings.Cut(w, "="); key {
+			case "csum":
+				caps.Csum = true
+			case "mtu":
+				caps.MTU = must(strconv.Atoi(v))
+			case "room":
+				s.room[words[0]].room = must(strconv.Atoi(v))
+			default:
+				s.t.Fatalf("nothing that a port takes is called %q", key)
+			}
+		}
+		p.SetCaps(caps)
+	}
+	return "", nil
+}
+
+func (s *scenario) local(d *datadriven.TestData) (string, error) {
+	words := args(d)
+	var own, others []vswitch.MAC
+	for _, w := range words[1:] {
+		switch key, v, _ := strings.Cut(w, "="); key {
+		case "own":
+			own = s.addresses(v)
+		case "others":
+			others = s.addresses(v)
+		default:
+			s.t.Fatalf("no local addresses are called %q", key)
+		}
+	}
+	return "", s.port(words[0]).SetLocal(own, others)
+}
+
+func (s *scenario) advanceClock(d *datadriven.TestData) (string, error) {
+	s.advance(must(time.ParseDuration(args(d)[0])))
+	return "", nil
+}
+
+// vlanOf returns the VLAN that words end with, as in "aa vlan 5", or the other one.
+func vlanOf(words []string, other int) int {
+	if i := slices.Index(words, "vlan"); i >= 0 {
+		return must(strconv.Atoi(words[i+1]))
+	}
+	return other
+}
+
+func (s *scenario) static(d *datadriven.TestData) (string, error) {
+	for _, words := range lines(d) { // ADDRESS at PORT [vlan N]
+		if err := s.s.AddStatic(address(words[0]), uint16(vlanOf(words, 0)), words[2]); err != nil {
+			return "", err
+		}
+	}
+	return "", nil
+}
+
+func (s *scenario) delete(d *datadriven.TestData) (string, error) {
+	words := args(d)
+	return "", s.s.DelFDB(address(words[0]), uint16(vlanOf(words, 0)))
+}
+
+func (s *scenario) flush(d *datadriven.TestData) (string, error) {
+	words, port := args(d), ""
+	if len(words) > 0 && words[0] != "vlan" {
+		port = words[0]
+	}
+	n, err := s.s.Flush(port, vlanOf(words, vswitch.AnyVLAN))
+	return fmt.Sprintf("%d removed\n", n), err
+}
+
+func (s *scenario) fdb(*datadriven.TestData) (string, error) {
+	var out strings.Builder
+	for _, e := range s.s.FDB("", vswitch.AnyVLAN) {
+		fmt.Fprint(&out, short(e.MAC))
+		switch {
+		case e.All:
+			fmt.Fprint(&out, " in every VLAN")
+		case e.VLAN != 0:
+			fmt.Fprintf(&out, " vlan %d", e.VLAN)
+		}
+		fmt.Fprint(&out, " at ", e.Port)
+		switch {
+		case e.Pinned:
+			fmt.Fprint(&out, ", pinned")
+		case e.Static:
+			fmt.Fprint(&out, ", static")
+		default:
+			fmt.Fprintf(&out, ", %d s ago", e.Age/time.Second)
+		}
+		fmt.Fprintln(&out)
+	}
+	if out.Len() == 0 {
+		return "empty\n", nil
+	}
+	return out.String(), nil
+}
+
+// counts writes what is counted at each port, without zeros.
+func (s *scenario) counts(of func(*labPort) map[string]uint64) string {
+	var out strings.Builder
+	names := make([]string, 0, len(s.ports))
+	for name := range s.ports {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		m := of(s.ports[name])
+		var list []string
+		for what, n := range m {
+			if n > 0 {
+				list = append(list, fmt.Sprintf("%s %d", what, n))
+			}
+		}
+		if len(list) > 0 {
+			slices.SortFunc(list, cmp.Compare[string])
+			fmt.Fprintf(&out, "%s: %s\n", name, strings.Join(list, ", "))
+		}
+	}
+	if out.Len() == 0 {
+		return "none\n"
+	}
+	return out.String()
+}
+
+func (s *scenario) dropCounts(*datadriven.TestData) (string, error) {
+	return s.counts(func(p *labPort) map[string]uint64 { return p.counters.DropsByName() }), nil
+}
+
+func (s *scenario) eventCounts(*datadriven.TestData) (string, error) {
+	return s.counts(func(p *labPort) map[string]uint64 { return p.counters.FDB().ByName() }), nil
+}
