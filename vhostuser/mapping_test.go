@@ -163,4 +163,11 @@ func TestMemoryOnADisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.unmap()
+	account := pool.Open(Limits{Memory: 1 << 30, Vrings: 2})
+	account.SetMemory(1<<30, true)
+	m, err = mapRegion(account, 0, int(f.Fd()), region)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.unmap()
 }

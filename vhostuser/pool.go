@@ -173,11 +173,11 @@ func (a *Account) disk() error {
 	return nil
 }
 
-// SetMemory changes Limits.Memory. What is mapped stays mapped.
-func (a *Account) SetMemory(bytes uint64) {
+// SetMemory changes Limits.Memory and Limits.DiskMemory. What is mapped stays mapped.
+func (a *Account) SetMemory(bytes uint64, disk bool) {
 	a.pool.mu.Lock()
 	defer a.pool.mu.Unlock()
-	a.limits.Memory = bytes
+	a.limits.Memory, a.limits.DiskMemory = bytes, disk
 	a.pool.assure()
 }
 

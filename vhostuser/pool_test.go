@@ -39,7 +39,7 @@ func TestAccountLimit(t *testing.T) {
 	refused(t, a.mapping(1, 10*gib), "max_memory is 10 GiB")
 	// A table that replaces those has room while they are there.
 	must(t, a.mapping(10*gib, 0))
-	a.SetMemory(20 * gib)
+	a.SetMemory(20*gib, false)
 	must(t, a.mapping(10*gib, 10*gib))
 	if u := a.Use(); u.Memory != 30*gib || u.MemoryLimit != 20*gib {
 		t.Errorf("uses %+v", u)

@@ -35,7 +35,7 @@ func runSwitch(t *testing.T, port string) (controlSocket, portSocket string) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, errs := config.Load(file, config.Flags{})
+	cfg, errs := daemon.Kinds().Load(file, config.Flags{})
 	if errs != nil {
 		t.Fatal(errs)
 	}

@@ -14,7 +14,7 @@ import (
 // This file is `port show NAME`: all there is to know of a port, in tables.
 
 func printPort(w io.Writer, p control.PortDetail) {
-	fields(w,
+	rows := []string{
 		"name", p.Name,
 		"kind", string(p.Kind),
 		"state", string(p.State),
@@ -34,7 +34,8 @@ func printPort(w io.Writer, p control.PortDetail) {
 		"offloads", offloadText(&p.PortInfo),
 		"features", strings.Join(p.Features, " "),
 		"protocol", strings.Join(p.ProtocolFeatures, " "),
-	)
+	}
+	fields(w, append(rows, otherSettings(&p.PortInfo)...)...)
 	printSession(w, &p)
 	fmt.Fprintln(w)
 	printCounters(w, p.Kind, p.Counters)
@@ -43,6 +44,23 @@ func printPort(w io.Writer, p control.PortDetail) {
 	printRegions(w, p.Regions)
 	printBits(w, "FEATURE", p.FeatureBits)
 	printBits(w, "PROTOCOL FEATURE", p.ProtocolFeatureBits)
+}
+
+// told are settings that the rows of printPort and printSession tell of, or which stand for
+// themselves in the file.
+var told = []string{
+	"interface", "promiscuous", "socket", "socket_owner", "socket_group", "socket_mode", "mode", "queues", "mtu", "mac", "offloads",
+	"max_memory", "disk_memory", "tag", "trunks", "vlan_mode",
+}
+
+// otherSettings are rows of the settings that no other row tells of.
+func otherSettings(p *control.PortInfo) (rows []string) {
+	for _, s := range p.Settings {
+		if !slices.Contains(told, s.Key) && !slices.ContainsFunc(p.Flags, func(f control.Setting) bool { return f.Key == s.Key }) {
+			rows = append(rows, strings.ReplaceAll(s.Key, "_", " "), fmt.Sprint(s.Value))
+		}
+	}
+	return rows
 }
 
 // receptionText says what an uplink's interface receives.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -125,29 +126,25 @@ func vlanText(v control.VLAN) string {
 	return s
 }
 
-// flagText names what is switched on, as the configuration does.
-func flagText(f control.Flags) string {
+// flagText names what is switched on, and limits with their values, as the configuration does.
+func flagText(flags control.Settings) string {
 	var on []string
-	for _, flag := range []struct {
-		name string
-		on   bool
-	}{
-		{"learning", f.Learning},
-		{"flood", f.Flood},
-		{"mcast_flood", f.McastFlood},
-		{"bcast_flood", f.BcastFlood},
-		{"isolated", f.Isolated},
-		{"hairpin", f.Hairpin},
-	} {
-		if flag.on {
-			on = append(on, flag.name)
+	for _, f := range flags {
+		switch v := f.Value.(type) {
+		case bool:
+			if v {
+				on = append(on, f.Key)
+			}
+		case json.Number:
+			n, err := v.Int64()
+			switch {
+			case err == nil && n == 0:
+			case err == nil && strings.HasSuffix(f.Key, "_mask"):
+				on = append(on, fmt.Sprintf("%s=%#x", f.Key, n))
+			default:
+				on = append(on, f.Key+"="+v.String())
+			}
 		}
-	}
-	if f.MaxMACs > 0 {
-		on = append(on, fmt.Sprintf("max_macs=%d", f.MaxMACs))
-	}
-	if f.GroupFwdMask > 0 {
-		on = append(on, fmt.Sprintf("group_fwd_mask=%#x", f.GroupFwdMask))
 	}
 	return strings.Join(on, " ")
 }

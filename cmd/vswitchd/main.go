@@ -19,7 +19,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"vswitchd/internal/config"
 	"vswitchd/internal/daemon"
 	"vswitchd/internal/version"
 )
@@ -57,7 +56,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return check(opts, stdout, stderr)
 	}
 	reloads := catchReloads()
-	cfg, errs := config.Load(opts.file, opts.flags)
+	cfg, errs := daemon.Kinds().Load(opts.file, opts.flags)
 	if len(errs) > 0 {
 		fmt.Fprintln(stderr, errs)
 		return exitUsage
@@ -71,7 +70,7 @@ const capabilities = `{"type":"net"}`
 
 // check prints what is wrong with the configuration.
 func check(opts *options, stdout, stderr io.Writer) int {
-	cfg, errs := config.Examine(opts.file, opts.flags)
+	cfg, errs := daemon.Kinds().Examine(opts.file, opts.flags)
 	if cfg != nil {
 		errs = errs.With(daemon.Check(cfg))
 	}

@@ -54,7 +54,7 @@ func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Log
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
-	if len(cfg.Ports)+len(cfg.Uplinks) == 0 {
+	if len(cfg.Ports) == 0 {
 		log.Warn("no ports are configured")
 	}
 	// The control socket comes first: if another vswitchd has it, nothing
@@ -81,7 +81,7 @@ func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Log
 		return err
 	}
 	log.Info("started", "version", version.String(), "config", opts.file,
-		"ports", len(cfg.Ports), "uplinks", len(cfg.Uplinks), "control", cfg.Control.Socket)
+		"ports", len(cfg.Ports), "control", cfg.Control.Socket)
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -158,12 +158,9 @@ func (r *reloader) reload() (changed []string, err error) {
 		}
 	}()
 
-	cfg, errs := config.Load(r.opts.file, r.opts.flags)
+	cfg, errs := daemon.Kinds().Load(r.opts.file, r.opts.flags)
 	if len(errs) > 0 {
 		return nil, errs
-	}
-	if cfg.Log.JSON != r.cfg.Log.JSON {
-		return nil, errors.New("log.format has changed, which takes a restart")
 	}
 	if changed, err = r.d.Reload(cfg); err != nil {
 		return nil, err
@@ -191,6 +188,6 @@ func newLogger(c config.Log, w io.Writer) hclog.Logger {
 		Name:       "vswitchd",
 		Level:      hclog.LevelFromString(c.Level),
 		Output:     w,
-		JSONFormat: c.JSON,
+		JSONFormat: c.JSON(),
 	})
 }

@@ -100,6 +100,20 @@ func (w *where) at(key string) Pos {
 	return w.pos
 }
 
+// has reports whether a key was set.
+func (w *where) has(key string) bool {
+	_, ok := w.keys[key]
+	return ok
+}
+
+// set notes where a key is set.
+func (w *where) set(key string, pos Pos) {
+	if w.keys == nil {
+		w.keys = make(map[string]Pos)
+	}
+	w.keys[key] = pos
+}
+
 // errorf makes an error about a key of the table.
 func (w *where) errorf(key, format string, args ...any) Error {
 	path := w.path

@@ -1,4 +1,4 @@
-package config
+package config_test
 
 import (
 	"strings"
@@ -33,7 +33,7 @@ func TestStaticEntriesVLAN(t *testing.T) {
 				"[port.a]\n" + tt.port + entry + tt.more,
 				entry + tt.more + "[uplink.a]\ninterface = \"x\"\n" + tt.port,
 			} {
-				cfg, errs := Parse("f", []byte(doc))
+				cfg, errs := kinds.Parse("f", []byte(doc))
 				if len(errs) > 0 {
 					t.Fatal(errs)
 				}
@@ -63,7 +63,7 @@ func TestAddressesTwice(t *testing.T) {
 		{"native and its VLAN", "trunks = [5]\ntag = 7\nvlan_mode = \"native-tagged\"\n", "tag = 7\n", "VLAN 7"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, errs := Parse("f", []byte("[port.a]\n"+tt.a+m+"[port.b]\n"+tt.b+m))
+			_, errs := kinds.Parse("f", []byte("[port.a]\n"+tt.a+m+"[port.b]\n"+tt.b+m))
 			if tt.err == "" && len(errs) > 0 || tt.err != "" && !strings.Contains(errs.Error(), "port.b.mac: 52:54:00:00:00:01 in "+tt.err) {
 				t.Errorf("two ports: %v, want %q", errs, tt.err)
 			}
@@ -77,7 +77,7 @@ func TestAddressesTwice(t *testing.T) {
 		{"list, another VLAN", "trunks = [5, 10]\n", "vlan = 11\n", ""},
 	} {
 		t.Run("static entry, "+tt.name, func(t *testing.T) {
-			_, errs := Parse("f", []byte("[port.a]\n"+tt.a+m+"[port.b]\n[[fdb]]\nport = \"a\"\n"+tt.vlan+m))
+			_, errs := kinds.Parse("f", []byte("[port.a]\n"+tt.a+m+"[port.b]\n[[fdb]]\nport = \"a\"\n"+tt.vlan+m))
 			if tt.err == "" && len(errs) > 0 || tt.err != "" && !strings.Contains(errs.Error(), "fdb[0].mac: 52:54:00:00:00:01 in "+tt.err) {
 				t.Errorf("%v, want %q", errs, tt.err)
 			}

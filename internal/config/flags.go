@@ -3,10 +3,12 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"vswitchd/internal/config/key"
 )
 
 // Flags are the command-line flags that say what the file could say. They
-// add to the file's ports and uplinks, and override its other values.
+// add to the file's ports, and override its other values.
 type Flags struct {
 	Ports      []string // NAME or NAME=SOCKET
 	Uplinks    []string // interfaces; the uplink has the same name
@@ -21,81 +23,76 @@ type Flags struct {
 // SinglePort is the name of the port that Flags.SocketPath or Flags.FD makes.
 const SinglePort = "net0"
 
+// Tables of the kinds of port that flags make.
+const (
+	guestTable  = "port"
+	uplinkTable = "uplink"
+)
+
 // flags adds flags to the configuration, and checks them as if they stood in
 // the file.
 func (p *parser) flags(f Flags) {
-	p.flag("--control", f.Control, "control.socket", socketPath(&p.cfg.Control.Socket))
-	p.flag("--metrics", f.Metrics, "control.metrics", hostPort(&p.cfg.Control.Metrics))
-	p.flag("--log-level", f.LogLevel, "log.level", oneOf(&p.cfg.Log.Level, logLevels...))
-	if f.LogFormat != "" {
-		format := ""
-		p.flag("--log-format", f.LogFormat, "log.format", oneOf(&format, logFormats...))
-		p.cfg.Log.JSON = format == "json"
-	}
-	for key, flag := range map[string][2]string{"socket": {"--control", f.Control}, "metrics": {"--metrics", f.Metrics}} {
-		if flag[1] != "" {
-			p.cfg.Control.where.keys[key] = Pos{File: flag[0] + " " + flag[1]}
+	p.flag("--control", f.Control, "control", "socket")
+	p.flag("--metrics", f.Metrics, "control", "metrics")
+	p.flag("--log-level", f.LogLevel, "log", "level")
+	p.flag("--log-format", f.LogFormat, "log", "format")
+	for _, arg := range f.Ports {
+		name, path, hasSocket := strings.Cut(arg, "=")
+		if hasSocket {
+			p.portFlag("--port "+arg, guestTable, name, "socket", path)
+		} else {
+			p.portFlag("--port "+arg, guestTable, name, "", nil)
 		}
 	}
-	for _, arg := range f.Ports {
-		p.portFlag(arg)
+	for _, name := range f.Uplinks {
+		p.portFlag("--uplink "+name, uplinkTable, name, "interface", name)
 	}
-	for _, arg := range f.Uplinks {
-		p.uplinkFlag(arg)
+	// The vhost-user convention for back-end programs, in which QEMU or libvirt starts one program
+	// for each device.
+	switch {
+	case f.FD != 0:
+		p.portFlag(fmt.Sprintf("--fd %d", f.FD), guestTable, SinglePort, "fd", int64(f.FD))
+	case f.SocketPath != "":
+		p.portFlag("--socket-path "+f.SocketPath, guestTable, SinglePort, "socket", f.SocketPath)
 	}
-	p.singlePort(f)
 }
 
-func (p *parser) flag(flag, value, key string, set func(any) error) {
+// flag sets a key of a table that there is once, if the flag is given.
+func (p *parser) flag(flag, value, table, name string) {
 	if value == "" {
 		return
 	}
-	if err := set(value); err != nil {
-		p.errs = append(p.errs, Error{Pos{File: flag + " " + value}, key, err.Error()})
+	for _, t := range p.cfg.tables() {
+		if t.name != table {
+			continue
+		}
+		t.where.set(name, Pos{File: flag + " " + value})
+		if err := key.Find(t.keys, name).Set(value); err != nil {
+			p.errs = append(p.errs, t.where.errorf(name, "%v", err))
+		}
 	}
 }
 
-func (p *parser) portFlag(arg string) {
-	name, socket, hasSocket := strings.Cut(arg, "=")
-	port := p.newPort(name)
-	port.VLANMode = VLANTrunk
-	port.where = where{path: "port." + name, pos: Pos{File: "--port " + arg}}
-	if hasSocket {
-		port.Socket = socket
-	}
-	p.addPort(port)
-}
-
-func (p *parser) uplinkFlag(arg string) {
-	up := Uplink{Name: arg, Promiscuous: true, Bridging: defaultBridging()}
-	up.VLANMode = VLANTrunk
-	up.where = where{path: "uplink." + arg, pos: Pos{File: "--uplink " + arg}}
-	if err := interfaceName(&up.Interface)(arg); err != nil {
-		p.errs = append(p.errs, up.where.errorf("interface", "%v", err))
+// portFlag adds a port, with one of its keys set.
+func (p *parser) portFlag(flag, table, port, name string, value any) {
+	kind := p.kinds.ofTable(table)
+	if kind == nil {
+		p.errs = append(p.errs, Error{Pos: Pos{File: flag}, Msg: "there are no such ports"})
 		return
 	}
-	p.addUplink(up)
+	q := newPort(kind, port, &p.cfg.Switch)
+	q.where = where{path: table + "." + port, pos: Pos{File: flag}}
+	p.resolveVLANs(q)
+	if name != "" {
+		q.where.set(name, q.where.pos)
+		if err := key.Find(q.Keys(), name).Set(value); err != nil {
+			p.errs = append(p.errs, q.Errorf(name, "%v", err))
+			return
+		}
+	}
+	p.addPort(q)
 }
 
 // single reports whether vswitchd was started for one device. Then nobody
 // expects a control socket, unless the file or Control names one.
 func (f Flags) single() bool { return f.SocketPath != "" || f.FD != 0 }
-
-// singlePort adds the port of the vhost-user convention for back-end programs,
-// in which QEMU or libvirt starts one program for each device.
-func (p *parser) singlePort(f Flags) {
-	if !f.single() {
-		return
-	}
-	port := p.newPort(SinglePort)
-	port.VLANMode = VLANTrunk
-	port.where = where{path: "port." + SinglePort}
-	if f.FD != 0 {
-		port.where.pos.File = fmt.Sprintf("--fd %d", f.FD)
-		port.Socket, port.FD = "", f.FD
-	} else {
-		port.where.pos.File = "--socket-path " + f.SocketPath
-		port.Socket = f.SocketPath
-	}
-	p.addPort(port)
-}

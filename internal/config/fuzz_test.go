@@ -1,4 +1,4 @@
-package config
+package config_test
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		cfg, errs := Parse("f", data)
+		cfg, errs := kinds.Parse("f", data)
 		if (cfg == nil) != (len(errs) > 0) {
 			t.Fatalf("config %v, errors %v", cfg, errs)
 		}

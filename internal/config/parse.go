@@ -12,13 +12,14 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"vswitchd/internal/config/key"
 	"vswitchd/internal/nearest"
 )
 
 // Load reads and checks a configuration file and adds what the flags say.
 // Without a path, only the flags count.
-func Load(path string, flags Flags) (*Config, Errors) {
-	cfg, errs := load(path, flags)
+func (ks Kinds) Load(path string, flags Flags) (*Config, Errors) {
+	cfg, errs := ks.load(path, flags)
 	if len(errs) > 0 {
 		return nil, errs
 	}
@@ -26,30 +27,21 @@ func Load(path string, flags Flags) (*Config, Errors) {
 }
 
 // Examine is Load, and returns what could be read of a file that has errors as well: values that
-// are not good are the defaults there. The configuration is nil if nothing could be read.
-func Examine(path string, flags Flags) (*Config, Errors) {
-	cfg, errs := load(path, flags)
+// are not good are the defaults there. The configuration is nil if nothing could be read. If there
+// are no errors, it looks also at what may change while vswitchd runs: an uplink whose interface
+// does not exist is in the Warnings.
+func (ks Kinds) Examine(path string, flags Flags) (*Config, Errors) {
+	cfg, errs := ks.load(path, flags)
 	if len(errs) == 0 {
-		cfg.Warnings = append(cfg.Warnings, cfg.checkHost()...).sorted()
+		cfg.Warnings = append(cfg.Warnings, ks.lookAtHost(cfg)...).sorted()
 	}
 	return cfg, errs
 }
 
-// Check is Load, and looks also at what may change while vswitchd runs: an uplink whose interface
-// does not exist is in the Warnings.
-func Check(path string, flags Flags) (*Config, Errors) {
-	cfg, errs := Load(path, flags)
-	if len(errs) > 0 {
-		return nil, errs
-	}
-	cfg.Warnings = append(cfg.Warnings, cfg.checkHost()...).sorted()
-	return cfg, nil
-}
-
 // load returns a configuration even where it has errors, if it could be read.
-func load(path string, flags Flags) (*Config, Errors) {
+func (ks Kinds) load(path string, flags Flags) (*Config, Errors) {
 	if path == "" {
-		return parse("", nil, flags)
+		return ks.parse("", nil, flags)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -59,14 +51,14 @@ func load(path string, flags Flags) (*Config, Errors) {
 		}
 		return nil, Errors{{Pos: Pos{File: path}, Msg: "cannot read the configuration: " + err.Error()}}
 	}
-	return parse(path, data, flags)
+	return ks.parse(path, data, flags)
 }
 
 // Parse checks the text of a configuration file; name stands for the file in
 // errors. It returns either a Config or all errors of the text, each
 // with a line of it.
-func Parse(name string, data []byte) (*Config, Errors) {
-	cfg, errs := parse(name, data, Flags{})
+func (ks Kinds) Parse(name string, data []byte) (*Config, Errors) {
+	cfg, errs := ks.parse(name, data, Flags{})
 	if len(errs) > 0 {
 		return nil, errs
 	}
@@ -74,10 +66,11 @@ func Parse(name string, data []byte) (*Config, Errors) {
 }
 
 // parse returns a configuration even where it has errors, unless they are of syntax.
-func parse(name string, data []byte, flags Flags) (*Config, Errors) {
-	p := parser{file: name, cfg: defaults()}
-	p.cfg.Switch.where = where{path: "switch", pos: Pos{File: name}}
-	p.cfg.Control.where = where{path: "control", pos: Pos{File: name}, keys: make(map[string]Pos)}
+func (ks Kinds) parse(name string, data []byte, flags Flags) (*Config, Errors) {
+	p := parser{kinds: ks, file: name, cfg: defaults()}
+	for _, t := range p.cfg.tables() {
+		*t.where = where{path: t.name, pos: Pos{File: name}}
+	}
 	doc, err := p.decode(data)
 	if err != nil {
 		return nil, Errors{syntaxError(name, data, err)}
@@ -88,6 +81,7 @@ func parse(name string, data []byte, flags Flags) (*Config, Errors) {
 	p.document(doc)
 	p.flags(flags)
 	p.crossCheck()
+	ks.sort(p.cfg.Ports)
 	if len(p.errs) > 0 {
 		return p.cfg, p.errs.sorted()
 	}
@@ -96,6 +90,7 @@ func parse(name string, data []byte, flags Flags) (*Config, Errors) {
 
 // parser walks a decoded document, fills in a Config and collects errors.
 type parser struct {
+	kinds   Kinds
 	file    string
 	cfg     *Config
 	layout  layout
@@ -161,13 +156,6 @@ type table struct {
 	path []string
 	node *node
 	m    map[string]any
-}
-
-// A key says how to check and store the value of one key of a table. An error
-// of set says what is wrong with the value, without naming the key.
-type key struct {
-	name string
-	set  func(v any) error
 }
 
 // keyString returns a path of keys as it is written in TOML, but for the
@@ -251,18 +239,18 @@ func (t *table) original(k string) (name string, twice bool) {
 	return k, false
 }
 
-// read checks all keys of the table, and returns whether they are all good.
-// Those in elsewhere are no keys of this table, but it is known what to
-// say about them.
-func (t *table) read(keys []key, elsewhere map[string]string) bool {
+// read checks all keys of the table, and returns whether they are all good. elsewhere, which may be
+// nil, returns what to say of a key that is none of this table, "" if nothing is known of it.
+func (t *table) read(keys []key.Key, elsewhere func(name string) string) bool {
+	keys = slices.DeleteFunc(keys, func(k key.Key) bool { return k.Flag })
 	before := len(t.p.errs)
 	for _, name := range t.names() {
-		i := slices.IndexFunc(keys, func(k key) bool { return k.name == name })
-		if i < 0 {
+		k := key.Find(keys, name)
+		if k == nil {
 			t.unknown(name, keys, elsewhere)
 			continue
 		}
-		if err := keys[i].set(t.m[name]); err != nil {
+		if err := k.Set(t.m[name]); err != nil {
 			t.errorf(name, "%v", err)
 		}
 	}
@@ -270,14 +258,16 @@ func (t *table) read(keys []key, elsewhere map[string]string) bool {
 }
 
 // unknown reports a key that the table does not have.
-func (t *table) unknown(name string, keys []key, elsewhere map[string]string) {
-	if hint, ok := elsewhere[name]; ok {
-		t.errorf(name, "%s", hint)
-		return
+func (t *table) unknown(name string, keys []key.Key, elsewhere func(name string) string) {
+	if elsewhere != nil {
+		if hint := elsewhere(name); hint != "" {
+			t.errorf(name, "%s", hint)
+			return
+		}
 	}
 	known := make([]string, len(keys))
 	for i, k := range keys {
-		known[i] = k.name
+		known[i] = k.Name
 	}
 	msg := "unknown key"
 	msg += nearest.Hint(name, known)
@@ -292,7 +282,7 @@ func (t *table) unknown(name string, keys []key, elsewhere map[string]string) {
 func (t *table) sub(k, want string) (*table, bool) {
 	m, ok := t.m[k].(map[string]any)
 	if !ok {
-		t.errorf(k, "is %s, must be a table %s", kindOf(t.m[k]), want)
+		t.errorf(k, "is %s, must be a table %s", key.KindOf(t.m[k]), want)
 		return nil, false
 	}
 	name, _ := t.original(k)

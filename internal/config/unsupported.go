@@ -3,37 +3,34 @@ package config
 import (
 	"errors"
 	"fmt"
+
+	"vswitchd/internal/config/key"
 )
 
-// unsupported returns the keys of a kind of table that this version knows and
-// does not implement: their default is accepted, anything else is
-// refused. This file is the whole list. Whoever builds one of these moves its
-// line to schema.go.
-func unsupported(kind string) []key {
-	switch kind {
-	case "switch":
-		return []key{{"mcast_snooping", mcastSnooping}}
-	case "port", "uplink":
-		return unsupportedPolicies()
-	}
-	return nil
-}
+// This file is about keys that this version knows and does not implement: their default is
+// accepted, anything else is refused. Whoever builds one of these moves its line to keys.go, where
+// mcast_snooping and the VLAN mode dot1q-tunnel are, too.
 
-// unsupportedPolicies are those of ports and uplinks alike.
-func unsupportedPolicies() []key {
-	return []key{
+// unsupportedPolicies are those of ports of all kinds.
+func unsupportedPolicies() []key.Key {
+	var keys []key.Key
+	for _, k := range []struct {
+		name string
+		set  func(any) error
+	}{
 		{"locked", only(false)},
 		{"neigh_suppress", only(false)},
 		{"allowed_macs", onlyEmpty},
 		{"allowed_ips", onlyEmpty},
-		{"ingress_policing_rate", onlyZero(parseRate)},
-		{"ingress_policing_burst", onlyZero(parseSize)},
-		{"egress_rate", onlyZero(parseRate)},
+		{"ingress_policing_rate", onlyZero(key.ParseRate)},
+		{"ingress_policing_burst", onlyZero(key.ParseSize)},
+		{"egress_rate", onlyZero(key.ParseRate)},
 		{"storm_control_pps", only(int64(0))},
+	} {
+		keys = append(keys, key.Key{Name: k.name, Value: key.Value{Set: k.set}, Unsupported: true})
 	}
+	return keys
 }
-
-var unsupportedVLANModes = []any{"dot1q-tunnel"}
 
 // unsupportedTable refuses a table as a whole.
 func unsupportedTable(t *table) {
@@ -48,14 +45,11 @@ var errUnsupported = errors.New("not supported by this version")
 // multicast away from ports that have not asked for it; without a querier and the exceptions for
 // neighbour discovery, that breaks IPv6 and mDNS.
 func mcastSnooping(v any) error {
-	var on bool
-	if err := boolean(&on)(v); err != nil {
-		return err
+	on, err := key.Boolean(v)
+	if err == nil && on {
+		err = errors.New("multicast snooping is not built yet: multicast goes to all ports; must be false")
 	}
-	if on {
-		return errors.New("multicast snooping is not built yet: multicast goes to all ports; must be false")
-	}
-	return nil
+	return err
 }
 
 // only accepts one value, and reports whether another one has the wrong
@@ -64,7 +58,7 @@ func only[T comparable](want T) func(any) error {
 	return func(v any) error {
 		switch got, ok := v.(T); {
 		case !ok:
-			return fmt.Errorf("is %s, must be %s", kindOf(v), kindOf(want))
+			return fmt.Errorf("is %s, must be %s", key.KindOf(v), key.KindOf(want))
 		case got != want:
 			return fmt.Errorf("%w, must be %#v", errUnsupported, want)
 		}
@@ -73,7 +67,7 @@ func only[T comparable](want T) func(any) error {
 }
 
 func onlyEmpty(v any) error {
-	list, err := asArray(v)
+	list, err := key.Array(v)
 	if err == nil && len(list) > 0 {
 		err = fmt.Errorf("%w, must be empty", errUnsupported)
 	}
@@ -82,7 +76,7 @@ func onlyEmpty(v any) error {
 
 func onlyZero(parse func(string) (uint64, error)) func(any) error {
 	return func(v any) error {
-		s, err := asString(v)
+		s, err := key.String(v)
 		if err != nil {
 			return err
 		}

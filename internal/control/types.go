@@ -68,7 +68,8 @@ type PortInfo struct {
 	MTU              int          `json:"mtu"`                 // bytes; 0: not known
 	MAC              string       `json:"mac,omitempty"`       // pinned address
 	VLAN             VLAN         `json:"vlan"`
-	Flags            Flags        `json:"flags"`
+	Flags            Settings     `json:"flags"`                // how the switch treats the port in any VLAN, as configured
+	Settings         Settings     `json:"settings"`             // all that is configured, and defaults
 	HostMACs         List[string] `json:"host_macs"`            // of an uplink: the host's own addresses on the interface, pinned too
 	FDB              FDBCount     `json:"fdb"`                  // entries that the port has now
 	LastError        string       `json:"last_error,omitempty"` // why the port was last reset, or does not work
@@ -86,20 +87,6 @@ type VLAN struct {
 	Mode   string       `json:"mode"`   // as vlan_mode in the configuration, never empty
 	Tag    uint16       `json:"tag"`    // 0: none
 	Trunks List[uint16] `json:"trunks"` // empty: all
-}
-
-// Flags are a port's switching policies, named as in the configuration.
-type Flags struct {
-	Learning   bool `json:"learning"`
-	Flood      bool `json:"flood"`
-	McastFlood bool `json:"mcast_flood"`
-	BcastFlood bool `json:"bcast_flood"`
-	Isolated   bool `json:"isolated"`
-	Hairpin    bool `json:"hairpin"`
-	MaxMACs    int  `json:"max_macs"` // 0: no limit but the table's
-
-	// GroupFwdMask has bit N set where frames to 01:80:C2:00:00:0N are forwarded.
-	GroupFwdMask uint16 `json:"group_fwd_mask"`
 }
 
 // Counters count since vswitchd started. Rx is what the switch received from

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"vswitchd/internal/config"
+	"vswitchd/internal/config/key"
 	"vswitchd/internal/control"
 	"vswitchd/internal/version"
 	vswitch "vswitchd/switch"
@@ -106,23 +107,27 @@ func countersInfo(c *vswitch.Counters) control.Counters {
 	}
 }
 
-// describe adds what the switch knows of a port.
-func describe(info *control.PortInfo, a *vswitch.Attachment) {
-	p := a.Info()
-	info.FDB = control.FDBCount{Dynamic: p.Dynamic, Static: p.Static}
-	for _, m := range p.Local {
+// describe adds what all ports have in common: what is configured, and what the switch knows.
+func describe(info *control.PortInfo, p *config.Port, a *vswitch.Attachment) {
+	info.VLAN = control.VLAN{Mode: p.VLANMode.String(), Tag: p.Tag, Trunks: p.Trunks}
+	info.Flags = settings(p.Policies())
+	info.Settings = settings(p.Keys())
+	for _, m := range p.MACs {
+		info.MAC = m.String()
+	}
+	sw := a.Info()
+	info.FDB = control.FDBCount{Dynamic: sw.Dynamic, Static: sw.Static}
+	for _, m := range sw.Local {
 		info.HostMACs = append(info.HostMACs, m.String())
 	}
 }
 
-func vlanInfo(b *config.Bridging) control.VLAN {
-	return control.VLAN{Mode: string(b.VLANMode), Tag: b.Tag, Trunks: b.Trunks}
-}
-
-func flagsInfo(b *config.Bridging) control.Flags {
-	return control.Flags{
-		Learning: b.Learning, Flood: b.Flood, McastFlood: b.McastFlood, BcastFlood: b.BcastFlood,
-		Isolated: b.Isolated, Hairpin: b.Hairpin, MaxMACs: b.MaxMACs,
-		GroupFwdMask: b.GroupFwd,
+// settings returns the values of keys that a file can have.
+func settings(keys []key.Key) (list control.Settings) {
+	for _, k := range keys {
+		if !k.Flag && !k.Unsupported {
+			list = append(list, control.Setting{Key: k.Name, Value: k.Get()})
+		}
 	}
+	return list
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"vswitchd/internal/config"
+	guestport "vswitchd/internal/port/guest"
 	vswitch "vswitchd/switch"
 	"vswitchd/uplink"
 	"vswitchd/vhostuser"
@@ -36,8 +37,8 @@ type change struct {
 
 // A step is one port of the new configuration.
 type step struct {
-	was  setting // of a port that is there
-	will setting
+	was  *config.Port // of a port that is there
+	will *config.Port
 	port port // nil: it is new, and not made yet
 	new  bool
 	readied
@@ -56,36 +57,34 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 	for _, p := range d.snapshot() {
 		ports[p.name()] = p
 	}
-	was := settings(old)
-	take := func(fits func(o setting) bool) (o setting) {
+	was := slices.Clone(old.Ports)
+	take := func(fits func(o *config.Port) bool) (o *config.Port) {
 		i := slices.IndexFunc(was, fits)
 		if i < 0 {
-			return setting{}
+			return nil
 		}
 		o = was[i]
 		was = slices.Delete(was, i, i+1)
 		return o
 	}
-	for _, s := range settings(now) {
-		place := s.place()
-		c.ports = append(c.ports, &step{will: s, was: take(func(o setting) bool { return o.place() == place })})
+	for _, s := range now.Ports {
+		place := s.Place().String()
+		c.ports = append(c.ports, &step{will: s, was: take(func(o *config.Port) bool { return o.Place().String() == place })})
 	}
 	for _, st := range c.ports {
-		if st.was.name == "" {
-			st.was = take(func(o setting) bool {
-				return o.name == st.will.name && (o.guest == nil) == (st.will.guest == nil)
-			})
+		if st.was == nil {
+			st.was = take(func(o *config.Port) bool { return o.Name == st.will.Name && o.Kind == st.will.Kind })
 		}
-		st.port, st.new = ports[st.was.name], st.was.name == ""
-		if st.new {
-			c.lines = append(c.lines, "port "+st.will.name+" added")
+		if st.new = st.was == nil; st.new {
+			c.lines = append(c.lines, "port "+st.will.Name+" added")
 		} else {
-			c.lines = append(c.lines, st.will.differences(st.was)...)
+			st.port = ports[st.was.Name]
+			c.lines = append(c.lines, differences(st.will, st.was)...)
 		}
 	}
 	for _, o := range was {
-		c.goes = append(c.goes, ports[o.name])
-		c.lines = append(c.lines, "port "+o.name+" removed")
+		c.goes = append(c.goes, ports[o.Name])
+		c.lines = append(c.lines, "port "+o.Name+" removed")
 	}
 	slices.Sort(c.lines)
 	c.lines = append(c.lines, compareFDB(old.FDB, now.FDB)...)
@@ -109,40 +108,38 @@ func (c *change) prepare(ctx context.Context) error {
 
 // key names the key of the configuration that a step depends on.
 func (st *step) key() string {
-	switch {
-	case st.will.uplink != nil:
-		return st.will.at("interface").String() + ": " + st.will.key("interface")
-	case st.will.guest.FD != 0:
-		return st.will.at("").String() + ": port." + st.will.name
+	place := st.will.Place()
+	if place.Key == "" {
+		return st.will.At("").String() + ": " + st.will.Path()
 	}
-	return st.will.at("socket").String() + ": " + st.will.key("socket")
+	return st.will.At(place.Key).String() + ": " + st.will.Path() + "." + place.Key
 }
 
 func (c *change) ready(ctx context.Context, st *step) (err error) {
 	switch {
-	case st.new && st.will.uplink != nil:
-		p, err := c.d.newUplink(st.will.uplink)
+	case st.new && uplinkOf(st.will) != nil:
+		p, err := c.d.newUplink(st.will)
 		if err != nil {
 			return err
 		}
 		st.port, c.undo = p, append(c.undo, p.discard)
 	case st.new:
-		conns, err := connector(ctx, st.will.guest)
+		conns, err := connector(ctx, guestOf(st.will))
 		if err != nil {
 			return err
 		}
-		p, err := c.d.newGuest(st.will.guest, conns)
+		p, err := c.d.newGuest(st.will, conns)
 		if err != nil {
 			_ = conns.Close()
 			return err
 		}
 		st.port, c.undo = p, append(c.undo, p.discard)
-	case st.will.uplink != nil:
-		u, was := st.will.uplink, st.was.uplink
+	case uplinkOf(st.will) != nil:
+		u, was := uplinkOf(st.will), uplinkOf(st.was)
 		if u.Interface == was.Interface && u.Promiscuous == was.Promiscuous {
 			return nil
 		}
-		if st.up, err = c.d.openUplink(u, st.port.(*uplinkPort)); err != nil {
+		if st.up, err = c.d.openUplink(st.will, st.port.(*uplinkPort)); err != nil {
 			return err
 		}
 		c.undo = append(c.undo, func() { _ = st.up.Close() })
@@ -154,9 +151,9 @@ func (c *change) ready(ctx context.Context, st *step) (err error) {
 
 // readySocket opens what a guest's port that is there is to take front-ends from.
 func (c *change) readySocket(ctx context.Context, st *step) (err error) {
-	g, was := st.will.guest, st.was.guest
-	if st.will.place() == st.was.place() && g.Mode == was.Mode {
-		if g.Mode == config.ModeClient || g.Access == was.Access {
+	g, was := guestOf(st.will), guestOf(st.was)
+	if g.Place().String() == was.Place().String() && g.Mode == was.Mode {
+		if g.Mode == guestport.ModeClient || g.Access == was.Access {
 			return nil
 		}
 		return c.readmit(st.port.(*guest), g)
@@ -168,7 +165,7 @@ func (c *change) readySocket(ctx context.Context, st *step) (err error) {
 }
 
 // readmit changes owner and mode of a socket that stays.
-func (c *change) readmit(g *guest, cfg *config.Port) error {
+func (c *change) readmit(g *guest, cfg *guestport.Settings) error {
 	l, ok := g.connector().(*vhostuser.Listener)
 	if !ok {
 		return nil
@@ -210,7 +207,7 @@ func (c *change) commit() error {
 			x.Attach = append(x.Attach, st.attach())
 			continue
 		}
-		r := vswitch.Reconfiguration{Attachment: st.port.attachment(), Config: st.will.portConfig(nil)}
+		r := vswitch.Reconfiguration{Attachment: st.port.attachment(), Config: portConfig(st.will, nil)}
 		if st.up != nil {
 			r.Port = st.up
 		}
@@ -238,18 +235,15 @@ func (c *change) commit() error {
 
 func (st *step) attach() vswitch.NewPort {
 	if p, ok := st.port.(*uplinkPort); ok {
-		return vswitch.NewPort{Config: st.will.portConfig(p.counters), Port: p.up}
+		return vswitch.NewPort{Config: portConfig(st.will, p.counters), Port: p.up}
 	}
 	g := st.port.(*guest)
-	return vswitch.NewPort{Config: st.will.portConfig(g.counters), Port: g.dev}
+	return vswitch.NewPort{Config: portConfig(st.will, g.counters), Port: g.dev}
 }
 
 func staticEntries(entries []config.FDBEntry) (list []vswitch.StaticEntry) {
 	for i := range entries {
-		e := &entries[i]
-		s := vswitch.StaticEntry{VLAN: e.VLAN, Port: e.Port}
-		copy(s.MAC[:], e.MAC)
-		list = append(list, s)
+		list = append(list, entries[i].StaticEntry)
 	}
 	return list
 }
@@ -266,7 +260,7 @@ func entryMap(entries []config.FDBEntry) map[entryKey]string {
 	m := make(map[entryKey]string)
 	for i := range entries {
 		e := &entries[i]
-		m[entryKey{vswitch.MAC(e.MAC), e.VLAN}] = e.Port
+		m[entryKey{e.MAC, e.VLAN}] = e.Port
 	}
 	return m
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"vswitchd/internal/config"
+	guestport "vswitchd/internal/port/guest"
 	"vswitchd/internal/rundir"
 	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
@@ -20,12 +21,12 @@ import (
 // that another process could notice, so that it may be called while a vswitchd runs with the same
 // configuration; whether sockets and addresses are in use is not looked at.
 //
-// The configuration may be what remains of a file with errors, as config.Examine returns it.
+// The configuration may be what remains of a file with errors, as config.Kinds.Examine returns it.
 func Check(cfg *config.Config) config.Errors {
 	errs := append(checkMachine(cfg), checkPlaces(cfg)...)
 	var x vswitch.Change
-	for _, s := range settings(cfg) {
-		x.Attach = append(x.Attach, vswitch.NewPort{Config: s.portConfig(nil)})
+	for _, p := range cfg.Ports {
+		x.Attach = append(x.Attach, vswitch.NewPort{Config: p.PortConfig})
 	}
 	x.Static = staticEntries(cfg.FDB)
 	if err := vswitch.Check(switchConfig(cfg), &x); err != nil {
@@ -44,15 +45,16 @@ func checkMachine(cfg *config.Config) (errs config.Errors) {
 	for _, cpu := range cfg.Switch.CPUs {
 		errs = complain(errs, cfg.Switch.At("cpus"), "switch.cpus", worker.CheckCPU(cpu))
 	}
-	for _, s := range settings(cfg) {
-		if s.uplink != nil {
-			if s.uplink.Interface != "" {
-				errs = complain(errs, s.at("interface"), s.key("interface"), uplink.Check(s.uplink.Interface))
+	for _, p := range cfg.Ports {
+		if u := uplinkOf(p); u != nil {
+			if u.Interface != "" {
+				errs = complainOf(errs, p, "interface", uplink.Check(u.Interface))
 			}
 			continue
 		}
-		_, err := netport.New(netport.Config{Queues: s.guest.Queues, MTU: s.guest.MTU, Logger: hclog.NewNullLogger()})
-		errs = complain(errs, s.at("queues"), s.key("queues"), err)
+		g := guestOf(p)
+		_, err := netport.New(netport.Config{Queues: g.Queues, MTU: g.MTU, Logger: hclog.NewNullLogger()})
+		errs = complainOf(errs, p, "queues", err)
 	}
 	return errs
 }
@@ -65,9 +67,9 @@ func checkPlaces(cfg *config.Config) (errs config.Errors) {
 		errs = complain(errs, c.At("socket"), "control.socket", checkSocket(c.Socket))
 	}
 	errs = complain(errs, c.At("metrics"), "control.metrics", checkAddress(c.Metrics))
-	for _, s := range settings(cfg) {
-		if s.guest != nil && s.guest.FD == 0 && s.guest.Mode == config.ModeServer {
-			errs = complain(errs, s.at("socket"), s.key("socket"), checkSocket(s.guest.Socket))
+	for _, p := range cfg.Ports {
+		if g := guestOf(p); g != nil && g.FD == 0 && g.Mode == guestport.ModeServer {
+			errs = complainOf(errs, p, "socket", checkSocket(g.Socket))
 		}
 	}
 	return errs
@@ -79,6 +81,14 @@ func complain(errs config.Errors, pos config.Pos, key string, err error) config.
 		return errs
 	}
 	return append(errs, config.Error{Pos: pos, Key: key, Msg: err.Error()})
+}
+
+// complainOf is complain for a key of a port.
+func complainOf(errs config.Errors, p *config.Port, key string, err error) config.Errors {
+	if err == nil {
+		return errs
+	}
+	return append(errs, p.Errorf(key, "%v", err))
 }
 
 // checkSocket checks that a socket can be made, unless somebody has it.

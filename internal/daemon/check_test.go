@@ -19,7 +19,7 @@ func (l *lab) examine(text string) (*config.Config, config.Errors) {
 	if err := os.WriteFile(file, []byte(head+strings.ReplaceAll(text, "$", l.dir+"/")), 0o600); err != nil {
 		l.Fatal(err)
 	}
-	cfg, errs := config.Examine(file, config.Flags{})
+	cfg, errs := Kinds().Examine(file, config.Flags{})
 	if cfg != nil {
 		errs = errs.With(Check(cfg))
 	}
@@ -89,7 +89,7 @@ func TestWhatPassesTheCheckStarts(t *testing.T) {
 			t.Fatalf("seed %d: %v\n%s", seed, errs, text)
 		}
 		var d *Daemon
-		cfg, wrong := config.Load(filepath.Join(l.dir, "vswitchd.toml"), config.Flags{})
+		cfg, wrong := Kinds().Load(filepath.Join(l.dir, "vswitchd.toml"), config.Flags{})
 		err := wrong.Err()
 		if err == nil {
 			if d, err = New(cfg, l.d.log); err == nil {

@@ -43,8 +43,8 @@ type Daemon struct {
 type port interface {
 	name() string
 	attachment() *vswitch.Attachment
-	start(a *vswitch.Attachment) // once, when it has its place in the switch
-	adopt(s setting, r readied)  // it is to be s from now on; its attachment is that already
+	start(a *vswitch.Attachment)     // once, when it has its place in the switch
+	adopt(p *config.Port, r readied) // it is to be p from now on; its attachment is that already
 	close()
 	info() control.PortInfo
 	detail() control.PortDetail
@@ -211,25 +211,4 @@ func (d *Daemon) snapshot() []port {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return append([]port(nil), d.ports...)
-}
-
-// bridging turns a port's settings into the switch's.
-func bridging(name string, mac []byte, b *config.Bridging, c *vswitch.Counters) vswitch.PortConfig {
-	pc := vswitch.DefaultPortConfig(name)
-	pc.Counters = c
-	pc.Learning, pc.Flood, pc.McastFlood, pc.BcastFlood = b.Learning, b.Flood, b.McastFlood, b.BcastFlood
-	pc.Isolated, pc.Hairpin, pc.MaxMACs = b.Isolated, b.Hairpin, b.MaxMACs
-	pc.GroupFwdMask = b.GroupFwd
-	pc.Tag, pc.Trunks, pc.VLANMode = b.Tag, b.Trunks, vlanModes[b.VLANMode]
-	if mac != nil {
-		pc.MACs = []vswitch.MAC{vswitch.MAC(mac)}
-	}
-	return pc
-}
-
-var vlanModes = map[config.VLANMode]vswitch.VLANMode{
-	config.VLANAccess:         vswitch.VLANAccess,
-	config.VLANTrunk:          vswitch.VLANTrunk,
-	config.VLANNativeTagged:   vswitch.VLANNativeTagged,
-	config.VLANNativeUntagged: vswitch.VLANNativeUntagged,
 }

@@ -13,6 +13,7 @@ import (
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
+	guestport "vswitchd/internal/port/guest"
 	"vswitchd/internal/rundir"
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
@@ -40,7 +41,8 @@ type guest struct {
 	futile int // front-ends in a row that left before they set features; of the goroutine that serves them
 
 	mu        sync.Mutex
-	cfg       config.Port
+	cfg       *config.Port
+	set       *guestport.Settings // of cfg
 	conns     vhostuser.Connector
 	wired     context.Context // done when conns is replaced
 	unwire    context.CancelCauseFunc
@@ -61,12 +63,14 @@ type guest struct {
 
 // newGuest makes a guest's port that takes front-ends from conns. It is not part of the switch
 // yet, and nothing can go wrong any more: start or discard it.
-func (d *Daemon) newGuest(cfg *config.Port, conns vhostuser.Connector) (*guest, error) {
+func (d *Daemon) newGuest(p *config.Port, conns vhostuser.Connector) (*guest, error) {
+	cfg := guestOf(p)
 	g := &guest{
-		log:      newPortLog(d.log, cfg.Name),
+		log:      newPortLog(d.log, p.Name),
 		counters: &vswitch.Counters{},
 		over:     d.over,
-		cfg:      *cfg,
+		cfg:      p,
+		set:      cfg,
 		conns:    conns,
 		resets:   make(control.Tally),
 		haste:    haste{first: firstWait, longest: longestWait},
@@ -78,9 +82,9 @@ func (d *Daemon) newGuest(cfg *config.Port, conns vhostuser.Connector) (*guest, 
 	g.dev, err = netport.New(netport.Config{
 		Queues:   cfg.Queues,
 		MTU:      cfg.MTU,
-		MAC:      toldMAC(cfg),
-		Port:     vswitch.PortConfig{Name: cfg.Name, Counters: g.counters},
-		Offloads: offloadFeatures(cfg.Offloads),
+		MAC:      toldMAC(p),
+		Port:     vswitch.PortConfig{Name: p.Name, Counters: g.counters},
+		Offloads: cfg.Offloads,
 		Logger:   g.log,
 		Start:    func(s netport.Source) error { return d.pool.AddTo(g, s) },
 		Stop:     func(s netport.Source) { d.pool.Remove(s) },
@@ -143,11 +147,11 @@ func (g *guest) connect(ctx context.Context) (*net.UnixConn, error) {
 
 // connector opens what front-ends come from. It waits while another process is making the
 // same socket, but not longer than until ctx is done.
-func connector(ctx context.Context, cfg *config.Port) (vhostuser.Connector, error) {
+func connector(ctx context.Context, cfg *guestport.Settings) (vhostuser.Connector, error) {
 	switch {
 	case cfg.FD != 0:
 		return vhostuser.Inherit(cfg.FD)
-	case cfg.Mode == config.ModeClient:
+	case cfg.Mode == guestport.ModeClient:
 		return &vhostuser.Dialer{Path: cfg.Socket}, nil
 	}
 	if err := rundir.Make(cfg.Socket); err != nil {
@@ -156,7 +160,7 @@ func connector(ctx context.Context, cfg *config.Port) (vhostuser.Connector, erro
 	return vhostuser.ListenContext(ctx, cfg.Socket, listenOptions(cfg))
 }
 
-func listenOptions(cfg *config.Port) vhostuser.ListenOptions {
+func listenOptions(cfg *guestport.Settings) vhostuser.ListenOptions {
 	a := cfg.Access
 	return vhostuser.ListenOptions{Mode: a.Mode, Chown: a.UID >= 0 || a.GID >= 0, UID: a.UID, GID: a.GID}
 }
@@ -313,41 +317,25 @@ func (g *guest) name() string {
 func (g *guest) attachment() *vswitch.Attachment { return g.dev.Attachment() }
 func (g *guest) blame(addr uintptr) bool         { return g.dev.Blame(addr) }
 
-func (g *guest) adopt(s setting, r readied) {
-	g.log.rename(s.name)
-	g.dev.SetOffloads(offloadFeatures(s.guest.Offloads))
-	g.dev.SetOffer(s.guest.Queues, s.guest.MTU)
-	g.account.SetMemory(s.guest.MaxMemory)
-	g.note(func() { g.cfg = *s.guest })
-	g.dev.SetMAC(toldMAC(s.guest))
+func (g *guest) adopt(p *config.Port, r readied) {
+	s := guestOf(p)
+	g.log.rename(p.Name)
+	g.dev.SetOffloads(s.Offloads)
+	g.dev.SetOffer(s.Queues, s.MTU)
+	g.account.SetMemory(s.MaxMemory, s.DiskMemory)
+	g.note(func() { g.cfg, g.set = p, s })
+	g.dev.SetMAC(toldMAC(p))
 	if r.conns != nil {
 		g.rewire(r.conns)
 	}
 }
 
-// offloadFeatures returns the virtio features that offloads stand for.
-func offloadFeatures(offloads []config.Offload) (features uint64) {
-	for _, o := range offloads {
-		switch o {
-		case config.OffloadCsum:
-			features |= netport.OffloadCsum
-		case config.OffloadTSO:
-			features |= netport.OffloadTSO
-		case config.OffloadUFO:
-			features |= netport.OffloadUFO
-		case config.OffloadUSO:
-			features |= netport.OffloadUSO
-		}
-	}
-	return features
-}
-
 // toldMAC is the address that a guest is told: that which is its own alone.
-func toldMAC(cfg *config.Port) vswitch.MAC {
-	if cfg.MAC == nil {
-		return vswitch.MAC{}
+func toldMAC(p *config.Port) (mac vswitch.MAC) {
+	if len(p.MACs) > 0 {
+		mac = p.MACs[0]
 	}
-	return vswitch.MAC(cfg.MAC)
+	return mac
 }
 
 func (g *guest) close() {
@@ -368,27 +356,20 @@ func (g *guest) info() control.PortInfo {
 		Name:             g.cfg.Name,
 		Kind:             control.KindGuest,
 		State:            g.state(),
-		Socket:           g.cfg.Socket,
-		Mode:             string(g.cfg.Mode),
-		Queues:           g.cfg.Queues,
+		Socket:           g.set.Socket,
+		Mode:             string(g.set.Mode),
+		Queues:           g.set.Queues,
 		Features:         vhostuser.FeatureNames(st.Features, netport.FeatureName),
 		ProtocolFeatures: vhostuser.ProtocolFeatureNames(st.ProtocolFeatures),
-		VLAN:             vlanInfo(&g.cfg.Bridging),
-		Flags:            flagsInfo(&g.cfg.Bridging),
 		LastError:        g.lastErr,
 		Counters:         countersInfo(g.counters),
-	}
-	if g.cfg.MAC != nil {
-		info.MAC = g.cfg.MAC.String()
 	}
 	if g.connected {
 		info.Queues = g.dev.Receiving()
 	}
-	for _, o := range g.cfg.Offloads {
-		info.Offloads = append(info.Offloads, string(o))
-	}
+	info.Offloads = guestport.OffloadNames(g.set.Offloads)
 	info.MTU = st.MTU
-	describe(&info, g.dev.Attachment())
+	describe(&info, g.cfg, g.dev.Attachment())
 	info.Counters.Kicks, info.Counters.Calls = g.dev.Notifications()
 	info.Counters.Resets = maps.Clone(g.resets)
 	if g.sessions > 1 {
@@ -406,7 +387,7 @@ func (g *guest) state() control.State {
 		return control.StateRunning
 	case g.connected:
 		return control.StateConnected
-	case g.cfg.Mode == config.ModeClient:
+	case g.set.Mode == guestport.ModeClient:
 		return control.StateConnecting
 	}
 	return control.StateListening

@@ -67,7 +67,7 @@ func (l *lab) load(text string) *config.Config {
 	if err := os.WriteFile(file, []byte(head+text), 0o600); err != nil {
 		l.Fatal(err)
 	}
-	cfg, errs := config.Load(file, config.Flags{})
+	cfg, errs := Kinds().Load(file, config.Flags{})
 	if errs != nil {
 		l.Fatal(errs)
 	}

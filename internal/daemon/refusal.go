@@ -2,10 +2,7 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
-	"net"
 	"slices"
-	"strings"
 
 	"vswitchd/internal/config"
 	vswitch "vswitchd/switch"
@@ -17,21 +14,19 @@ func refusals(cfg *config.Config, err error) (errs config.Errors) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		all = joined.Unwrap()
 	}
-	list := settings(cfg)
 	for _, e := range all {
-		errs = append(errs, refusal(cfg, list, e))
+		errs = append(errs, refusal(cfg, e))
 	}
 	return errs
 }
 
-func refusal(cfg *config.Config, list []setting, err error) config.Error {
+func refusal(cfg *config.Config, err error) config.Error {
 	var ce *vswitch.ChangeError
 	if !errors.As(err, &ce) {
 		return config.Error{Pos: cfg.Switch.At("mac_table_size"), Key: "switch.mac_table_size", Msg: err.Error()}
 	}
 	msg := ce.Err.Error()
 	if ce.Port == "" {
-		e := &cfg.FDB[ce.Static]
 		key := "mac"
 		switch {
 		case errors.Is(err, vswitch.ErrNoPort):
@@ -39,35 +34,30 @@ func refusal(cfg *config.Config, list []setting, err error) config.Error {
 		case errors.Is(err, vswitch.ErrBadVLAN):
 			key = "vlan"
 		}
-		return config.Error{Pos: e.At(key), Key: fmt.Sprintf("fdb[%d].%s", ce.Static, key), Msg: msg}
+		return cfg.FDB[ce.Static].Errorf(key, "%s", msg)
 	}
-	i := slices.IndexFunc(list, func(s setting) bool { return s.name == ce.Port })
-	s, key := list[i], ""
+	i := slices.IndexFunc(cfg.Ports, func(p *config.Port) bool { return p.Name == ce.Port })
+	p, key := cfg.Ports[i], ""
 	switch {
 	case errors.Is(err, vswitch.ErrBadVLAN):
-		key = vlanKey(s.bridging())
+		key = "trunks"
+		if p.Tag != 0 {
+			key = "tag"
+		}
 	case errors.Is(err, vswitch.ErrBadMAC), errors.Is(err, vswitch.ErrAddressPinned):
 		key = "mac"
-		if other := pinnedTo(list[:i], s.mac()); other != "" {
+		if other := pinnedTo(cfg.Ports[:i], p.MACs); other != "" {
 			msg += ", " + other
 		}
 	}
-	return config.Error{Pos: s.at(key), Key: strings.TrimSuffix(s.key(key), "."), Msg: msg}
+	return p.Errorf(key, "%s", msg)
 }
 
-// vlanKey guesses which of the VLAN settings the switch means.
-func vlanKey(b *config.Bridging) string {
-	if b.Tag != 0 {
-		return "tag"
-	}
-	return "trunks"
-}
-
-// pinnedTo names the first port that has the address as well.
-func pinnedTo(list []setting, mac net.HardwareAddr) string {
-	for _, s := range list {
-		if mac != nil && slices.Equal(s.mac(), mac) {
-			return strings.TrimSuffix(s.key(""), ".")
+// pinnedTo names the first port that has one of the addresses as well.
+func pinnedTo(ports []*config.Port, macs []vswitch.MAC) string {
+	for _, p := range ports {
+		if slices.ContainsFunc(macs, func(m vswitch.MAC) bool { return slices.Contains(p.MACs, m) }) {
+			return p.Path()
 		}
 	}
 	return ""

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"vswitchd/internal/config"
@@ -12,7 +11,7 @@ import (
 
 // ErrNeedsRestart is wrapped by Reload's error when a setting has changed that is
 // only read at start.
-var ErrNeedsRestart = errors.New("cannot change while vswitchd is running")
+var ErrNeedsRestart = errors.New("cannot change while vswitchd is running, restart it")
 
 // errStopped is Reload's when it comes too late.
 var errStopped = errors.New("vswitchd is stopping")
@@ -66,20 +65,9 @@ func (d *Daemon) carryOut(c *change) error {
 // fixed refuses changes of what cannot change, all of them.
 func fixed(old, now *config.Config) error {
 	var errs []error
-	check := func(same bool, pos config.Pos, key string) {
-		if !same {
-			errs = append(errs, fmt.Errorf("%s: %s: %w", pos, key, ErrNeedsRestart))
-		}
+	for _, s := range now.NeedRestart(old) {
+		errs = append(errs, fmt.Errorf("%s: %w", s, ErrNeedsRestart))
 	}
-	o, n := &old.Switch, &now.Switch
-	check(o.Workers == n.Workers, n.At("workers"), "switch.workers")
-	check(slices.Equal(o.CPUs, n.CPUs), n.At("cpus"), "switch.cpus")
-	check(o.MACAging == n.MACAging, n.At("mac_aging_time"), "switch.mac_aging_time")
-	check(o.MACTable == n.MACTable, n.At("mac_table_size"), "switch.mac_table_size")
-	c, d := &old.Control, &now.Control
-	check(c.Socket == d.Socket, d.At("socket"), "control.socket")
-	check(c.Access == d.Access, d.At("socket_mode"), "owner or mode of control.socket")
-	check(c.Metrics == d.Metrics, d.At("metrics"), "control.metrics")
 	return errors.Join(errs...)
 }
 

@@ -59,7 +59,7 @@ func TestReloadAppliesAll(t *testing.T) {
 	if got := l.names(); got != "c d b" {
 		t.Errorf("ports: %s", got)
 	}
-	if b := l.port("b"); b.VLAN.Tag != 6 || !b.Flags.Isolated || b.MAC != "52:54:00:00:00:02" {
+	if b := l.port("b"); b.VLAN.Tag != 6 || b.Flags.Get("isolated") != "true" || b.MAC != "52:54:00:00:00:02" {
 		t.Errorf("b: %+v", b)
 	}
 	if got := l.fdb(); got != "52:54:00:00:00:02/6 b" {

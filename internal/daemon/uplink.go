@@ -24,25 +24,25 @@ type uplinkPort struct {
 	feed     *addressFeed
 
 	mu    sync.Mutex
-	cfg   config.Uplink
+	cfg   *config.Port
 	up    *uplink.Uplink
 	drops uint64 // of the kernel, at uplinks that the port had before
 }
 
 // newUplink makes an uplink's port. It is not part of the switch yet: start or discard it.
-func (d *Daemon) newUplink(cfg *config.Uplink) (*uplinkPort, error) {
-	p := &uplinkPort{log: newPortLog(d.log, cfg.Name), sw: d.sw, cfg: *cfg, counters: &vswitch.Counters{}}
+func (d *Daemon) newUplink(cfg *config.Port) (*uplinkPort, error) {
+	p := &uplinkPort{log: newPortLog(d.log, cfg.Name), sw: d.sw, cfg: cfg, counters: &vswitch.Counters{}}
 	var err error
 	p.up, err = d.openUplink(cfg, p)
 	return p, err
 }
 
 // openUplink opens an interface for a port. It does not receive before it is begun.
-func (d *Daemon) openUplink(cfg *config.Uplink, p *uplinkPort) (*uplink.Uplink, error) {
+func (d *Daemon) openUplink(cfg *config.Port, p *uplinkPort) (*uplink.Uplink, error) {
 	return uplink.Open(uplink.Config{
 		Name:        cfg.Name,
-		Interface:   cfg.Interface,
-		Promiscuous: cfg.Promiscuous,
+		Interface:   uplinkOf(cfg).Interface,
+		Promiscuous: uplinkOf(cfg).Promiscuous,
 		Counters:    p.counters,
 		Logger:      p.log,
 		Interfaces:  &d.nics,
@@ -69,7 +69,7 @@ func (p *uplinkPort) start(a *vswitch.Attachment) {
 // be called again for the rest.
 func (p *uplinkPort) tellStations() (more bool) {
 	p.mu.Lock()
-	up, name, promiscuous := p.up, p.cfg.Name, p.cfg.Promiscuous
+	up, name, promiscuous := p.up, p.cfg.Name, uplinkOf(p.cfg).Promiscuous
 	p.mu.Unlock()
 	return !promiscuous && up.SetAddresses(stationsBeyond(p.sw.FDB("", vswitch.AnyVLAN), name))
 }
@@ -88,14 +88,14 @@ func (p *uplinkPort) blame(uintptr) bool              { return false } // its me
 
 // adopt takes over another configuration. If there is an uplink for it, that takes the place of
 // the one that the port has, whose interface has other stations.
-func (p *uplinkPort) adopt(s setting, r readied) {
-	p.log.rename(s.name)
+func (p *uplinkPort) adopt(cfg *config.Port, r readied) {
+	p.log.rename(cfg.Name)
 	p.mu.Lock()
 	old := p.up
-	p.cfg = *s.uplink
+	p.cfg = cfg
 	p.mu.Unlock()
 	if r.up == nil {
-		old.Rename(s.name)
+		old.Rename(cfg.Name)
 		p.feed.again()
 		return
 	}
@@ -131,17 +131,15 @@ func (p *uplinkPort) info() control.PortInfo {
 		Interface: st.Interface,
 		Queues:    1,
 		MTU:       st.MTU,
-		VLAN:      vlanInfo(&p.cfg.Bridging),
-		Flags:     flagsInfo(&p.cfg.Bridging),
 		LastError: st.Err,
 		Counters:  countersInfo(p.counters),
 	}
-	describe(&info, p.att)
+	describe(&info, p.cfg, p.att)
 	switch st.State {
 	case uplink.StateUp:
 		info.State = control.StateRunning
 	case uplink.StateAbsent:
-		info.State, info.LastError = control.StateWaiting, "there is no network interface "+strconv.Quote(p.cfg.Interface)
+		info.State, info.LastError = control.StateWaiting, "there is no network interface "+strconv.Quote(uplinkOf(p.cfg).Interface)
 	case uplink.StateDown:
 		info.State, info.LastError = control.StateWaiting, "the interface is set down"
 	case uplink.StateNoCarrier:

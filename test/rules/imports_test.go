@@ -48,10 +48,14 @@ var layers = []layer{
 	{"service", []row{
 		{"internal/rundir", "internal/nearest"},
 		{"internal/usage", "internal/nearest"},
-		{"internal/config", "internal/nearest"},
+		{"internal/config/key", "internal/nearest"},
+		{"internal/config", "internal/config/key internal/nearest switch"},
+		{"internal/port/guest", "internal/config internal/config/key switch vhostuser/netport"},
+		{"internal/port/uplinkport", "internal/config internal/config/key switch"},
 		{"internal/control", "internal/connlimit internal/nearest internal/rundir internal/unixsock internal/usage"},
 		{"internal/metrics", "internal/connlimit internal/control"},
-		{"internal/daemon", "internal/config internal/control internal/loglimit internal/rundir internal/version internal/worker " +
+		{"internal/daemon", "internal/config internal/config/key internal/control internal/loglimit internal/port/guest internal/port/uplinkport " +
+			"internal/rundir internal/version internal/worker " +
 			"switch uplink vhostuser vhostuser/loop vhostuser/netport virtqueue"},
 	}},
 	{"programs", []row{

@@ -2,7 +2,12 @@
 // values, for tests of its server and of its clients.
 package controltest
 
-import "vswitchd/internal/control"
+import (
+	"encoding/json"
+	"slices"
+
+	"vswitchd/internal/control"
+)
 
 // Backend is a control.Backend that answers with what it holds. It must not be
 // changed while it is served.
@@ -61,12 +66,27 @@ func events(learned, moved, flapped uint64) control.Tally {
 	}
 }
 
+// policies are flags, of which those that are named are set, numbers to 2.
+func policies(set ...string) (s control.Settings) {
+	for _, name := range []string{"learning", "flood", "mcast_flood", "bcast_flood", "isolated", "hairpin"} {
+		s = append(s, control.Setting{Key: name, Value: slices.Contains(set, name)})
+	}
+	for _, name := range []string{"max_macs", "group_fwd_mask"} {
+		n := json.Number("0")
+		if slices.Contains(set, name) {
+			n = "2"
+		}
+		s = append(s, control.Setting{Key: name, Value: n})
+	}
+	return s
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // Sample returns a switch with a running guest, one that has not come yet, one
 // that was thrown out, and an uplink.
 func Sample() *Backend {
-	flags := control.Flags{Learning: true, Flood: true, McastFlood: true, BcastFlood: true}
+	flags := policies("learning", "flood", "mcast_flood", "bcast_flood")
 	return &Backend{
 		Status: control.SwitchStatus{
 			Version: "1.2.3", UptimeS: 93784, FDBEntries: 3, FDBSize: 8192, MACAgingS: 300,
@@ -145,7 +165,7 @@ func Sample() *Backend {
 			{PortInfo: control.PortInfo{
 				Name: "vm2", Kind: control.KindGuest, State: control.StateListening,
 				Socket: "/run/vswitchd/vm2.sock", Mode: "server", Queues: 4,
-				VLAN: control.VLAN{Mode: "trunk"}, Flags: control.Flags{Isolated: true, MaxMACs: 2},
+				VLAN: control.VLAN{Mode: "trunk"}, Flags: policies("isolated", "max_macs"),
 			}},
 			{PortInfo: control.PortInfo{
 				Name: "vm3", Kind: control.KindGuest, State: control.StateConnecting,

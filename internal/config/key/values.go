@@ -1,0 +1,414 @@
+package key
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"vswitchd/internal/nearest"
+)
+
+// The functions here make the Values of keys; each is given the place of the value.
+
+// Text is any text.
+func Text(dst *string) Value { return Make("string", dst, String, asAny) }
+
+// Printable is a text of at most that many printable characters.
+func Printable(dst *string, longest int) Value {
+	return Make(fmt.Sprintf("string, at most %d printable characters", longest), dst, func(v any) (string, error) {
+		s, err := String(v)
+		if err != nil {
+			return "", err
+		}
+		if n := utf8.RuneCountInString(s); n > longest {
+			return "", fmt.Errorf("has %d characters, at most %d are possible", n, longest)
+		}
+		if i := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 {
+			return "", fmt.Errorf("contains %q, must consist of printable characters", []rune(s[i:])[0])
+		}
+		return s, nil
+	}, asAny)
+}
+
+// Bool is true or false.
+func Bool(dst *bool) Value {
+	return Make("boolean", dst, Boolean, func(b bool) any { return b })
+}
+
+// Int is an integer from lo to hi.
+func Int[T int | uint16](dst *T, lo, hi int64) Value {
+	return Make(fmt.Sprintf("integer, %d to %d", lo, hi), dst, integer[T](lo, hi), number)
+}
+
+// IntOrZero is 0 or an integer from lo to hi.
+func IntOrZero(dst *int, lo, hi int64) Value {
+	read := integer[int](0, hi)
+	return Make(fmt.Sprintf("integer, 0 or %d to %d", lo, hi), dst, func(v any) (int, error) {
+		n, err := read(v)
+		if err == nil && n > 0 && int64(n) < lo {
+			err = fmt.Errorf("is %d, must be 0 or from %d to %d", n, lo, hi)
+		}
+		return n, err
+	}, number)
+}
+
+// Ints is a list of integers from lo to hi.
+func Ints[T int | uint16](dst *[]T, lo, hi int64) Value {
+	return Make(fmt.Sprintf("list of integers, %d to %d", lo, hi), dst, integers[T](lo, hi), numbers)
+}
+
+// IntSet is a list of integers from lo to hi, kept in order and without repetitions.
+func IntSet[T int | uint16](dst *[]T, lo, hi int64) Value {
+	read := integers[T](lo, hi)
+	return Make(fmt.Sprintf("list of integers, %d to %d", lo, hi), dst, func(v any) ([]T, error) {
+		ns, err := read(v)
+		slices.Sort(ns)
+		return slices.Compact(ns), err
+	}, numbers)
+}
+
+// OneOf is one of several words.
+func OneOf[T ~string](dst *T, words ...T) Value {
+	return Make(Words(words), dst, func(v any) (T, error) { return Word(v, words...) }, func(t T) any { return string(t) })
+}
+
+// Duration is from lo to hi.
+func Duration(dst *time.Duration, lo, hi time.Duration) Value {
+	return Make(fmt.Sprintf("string, a duration from %s to %s", ShowDuration(lo), ShowDuration(hi)), dst,
+		func(v any) (time.Duration, error) { return ReadDuration(v, lo, hi) },
+		func(d time.Duration) any { return ShowDuration(d) })
+}
+
+// MAC is the address of one station: neither multicast nor zero.
+func MAC[M ~[6]byte](dst *M) Value {
+	return Make("string, a MAC address", dst, station[M], func(m M) any { return hardware(m) })
+}
+
+// OptionalMAC is a list of one address as MAC, or of none, written as "".
+func OptionalMAC[M ~[6]byte](dst *[]M) Value {
+	return Make(`string, a MAC address or ""`, dst, func(v any) ([]M, error) {
+		if v == "" {
+			return nil, nil
+		}
+		m, err := station[M](v)
+		return []M{m}, err
+	}, func(ms []M) any {
+		if len(ms) == 0 {
+			return ""
+		}
+		return hardware(ms[0])
+	})
+}
+
+// Socket is the path of a unix socket.
+func Socket(dst *string) Value { return Make("string, a path", dst, socketPath, asAny) }
+
+// OptionalSocket is the path of a unix socket, or "".
+func OptionalSocket(dst *string) Value {
+	return Make(`string, a path or ""`, dst, orEmpty(socketPath), asAny)
+}
+
+// Directory is the path of a directory.
+func Directory(dst *string) Value {
+	return Make("string, a path", dst, func(v any) (string, error) {
+		s, err := String(v)
+		if err != nil {
+			return "", err
+		}
+		if s == "" || strings.ContainsRune(s, 0) {
+			return "", fmt.Errorf("is %q, must be a directory", s)
+		}
+		return filepath.Clean(s), nil
+	}, asAny)
+}
+
+// MaxName is the longest name of a port and of an interface, in bytes: the kernel's IFNAMSIZ without
+// the final NUL.
+const MaxName = 15
+
+// Interface is the name of a network interface.
+func Interface(dst *string) Value {
+	return Make("string, an interface's name", dst, func(v any) (string, error) {
+		s, err := String(v)
+		if err != nil {
+			return "", err
+		}
+		// As dev_valid_name of Linux.
+		if s == "" || len(s) > MaxName || s == "." || s == ".." || strings.ContainsAny(s, "/: \t\n\v\f\r\x00") {
+			return "", fmt.Errorf("%q is no name of a network interface", s)
+		}
+		return s, nil
+	}, asAny)
+}
+
+// OptionalHostPort is an address and a port to listen on, or "". Without a host, it is all of this
+// machine's.
+func OptionalHostPort(dst *string) Value {
+	return Make(`string, "HOST:PORT" or ""`, dst, orEmpty(func(v any) (string, error) {
+		s, err := String(v)
+		if err != nil {
+			return "", err
+		}
+		_, port, err := net.SplitHostPort(s)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil {
+			return "", fmt.Errorf("is %q, must be an address and a port such as 127.0.0.1:9747", s)
+		}
+		return s, nil
+	}), asAny)
+}
+
+// FileMode is octal digits in a string. An integer would be ambiguous: people write 660 and mean
+// 0o660.
+func FileMode(dst *fs.FileMode) Value {
+	return Make("string, octal digits", dst, func(v any) (fs.FileMode, error) {
+		s, ok := v.(string)
+		n, err := strconv.ParseUint(s, 8, 32)
+		if !ok || err != nil || n > 0o777 {
+			return 0, fmt.Errorf(`is %s, must be octal digits in quotes such as "0660"`, show(v))
+		}
+		return fs.FileMode(n), nil
+	}, func(m fs.FileMode) any { return fmt.Sprintf("%04o", m) })
+}
+
+// User is the name or number of a user; "", stored as -1, means that of the process.
+func User(dst *int) Value {
+	return account(dst, "user", func(name string) (string, error) {
+		u, err := user.Lookup(name)
+		if err != nil {
+			return "", err
+		}
+		return u.Uid, nil
+	})
+}
+
+// Group is the name or number of a group; "", stored as -1, means that of the process.
+func Group(dst *int) Value {
+	return account(dst, "group", func(name string) (string, error) {
+		g, err := user.LookupGroup(name)
+		if err != nil {
+			return "", err
+		}
+		return g.Gid, nil
+	})
+}
+
+func account(dst *int, what string, lookup func(string) (string, error)) Value {
+	return Make("string, a "+what+`'s name or number, or ""`, dst, func(v any) (int, error) {
+		s, err := String(v)
+		if err != nil {
+			return 0, err
+		}
+		if s == "" {
+			return -1, nil
+		}
+		id := s
+		if strings.Trim(s, "0123456789") != "" {
+			if id, err = lookup(s); err != nil {
+				return 0, fmt.Errorf("there is no %s %q", what, s)
+			}
+		}
+		n, err := strconv.ParseInt(id, 10, 32)
+		if err != nil {
+			return 0, fmt.Errorf("there is no %s %q", what, s)
+		}
+		return int(n), nil
+	}, func(id int) any {
+		if id < 0 {
+			return ""
+		}
+		return strconv.Itoa(id)
+	})
+}
+
+// Size is bytes, in a string, from lo to hi.
+func Size(dst *uint64, lo, hi uint64) Value {
+	return Make(fmt.Sprintf("string, a size from %s to %s", showSize(lo), showSize(hi)), dst, func(v any) (uint64, error) {
+		s, err := String(v)
+		if err != nil {
+			return 0, fmt.Errorf(`%w such as "512MiB" or "1TiB"`, err)
+		}
+		n, err := ParseSize(s)
+		if err != nil {
+			return 0, err
+		}
+		if n < lo || n > hi {
+			return 0, fmt.Errorf("is %q, must be from %s to %s", s, showSize(lo), showSize(hi))
+		}
+		return n, nil
+	}, func(n uint64) any { return showSize(n) })
+}
+
+func asAny(s string) any { return s }
+
+func number[T int | uint16](n T) any { return int64(n) }
+
+func numbers[T int | uint16](ns []T) any {
+	all := make([]int64, len(ns))
+	for i, n := range ns {
+		all[i] = int64(n)
+	}
+	return all
+}
+
+// orEmpty lets "" through, and leaves all else to read.
+func orEmpty(read func(any) (string, error)) func(any) (string, error) {
+	return func(v any) (string, error) {
+		if v == "" {
+			return "", nil
+		}
+		return read(v)
+	}
+}
+
+func integer[T int | uint16](lo, hi int64) func(any) (T, error) {
+	return func(v any) (T, error) {
+		n, ok := v.(int64)
+		if !ok {
+			return 0, fmt.Errorf("is %s, must be an integer", KindOf(v))
+		}
+		if n < lo || n > hi {
+			return 0, fmt.Errorf("is %d, must be from %d to %d", n, lo, hi)
+		}
+		return T(n), nil
+	}
+}
+
+func integers[T int | uint16](lo, hi int64) func(any) ([]T, error) {
+	read := integer[T](lo, hi)
+	return func(v any) ([]T, error) {
+		list, err := Array(v)
+		if err != nil {
+			return nil, err
+		}
+		var ns []T
+		for i, e := range list {
+			n, err := read(e)
+			if err != nil {
+				return nil, fmt.Errorf("element %d %w", i, err)
+			}
+			ns = append(ns, n)
+		}
+		return ns, nil
+	}
+}
+
+func station[M ~[6]byte](v any) (none M, err error) {
+	s, err := String(v)
+	if err != nil {
+		return none, err
+	}
+	m, err := net.ParseMAC(s)
+	switch {
+	case err != nil || len(m) != 6:
+		return none, fmt.Errorf("is %q, must be a MAC address such as 52:54:00:12:34:56", s)
+	case m[0]&1 != 0:
+		return none, fmt.Errorf("%s is a multicast address, must be that of one station", m)
+	case M(m) == none:
+		return none, fmt.Errorf("%s is no address of a station", m)
+	}
+	return M(m), nil
+}
+
+func hardware[M ~[6]byte](m M) string { return net.HardwareAddr(m[:]).String() }
+
+// MaxSocketPath is the longest path of a unix socket in bytes: sun_path of unix(7) has 108, one of
+// them for the final NUL.
+const MaxSocketPath = 107
+
+func socketPath(v any) (string, error) {
+	s, err := String(v)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Clean(s), CheckSocketPath(s)
+}
+
+// CheckSocketPath returns why there cannot be a socket of that path, or nil.
+func CheckSocketPath(s string) error {
+	switch {
+	case s == "":
+		return errors.New("must not be empty")
+	case len(s) > MaxSocketPath:
+		return fmt.Errorf("the path of the socket is %d bytes long, at most %d are possible", len(s), MaxSocketPath)
+	case strings.ContainsRune(s, 0):
+		return errors.New("the path of the socket contains a NUL byte")
+	case strings.HasSuffix(s, "/"):
+		return fmt.Errorf("%q is a directory, must be the path of a socket", s)
+	}
+	return nil
+}
+
+// ReadDuration reads a string such as "5m", from lo to hi.
+func ReadDuration(v any, lo, hi time.Duration) (time.Duration, error) {
+	s, err := String(v)
+	if err != nil {
+		return 0, fmt.Errorf(`%w such as "300s"`, err)
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf(`is %q, must be a duration such as "300s" or "5m"`, s)
+	}
+	if d < lo || d > hi {
+		return 0, fmt.Errorf("is %v, must be from %v to %v", d, lo, hi)
+	}
+	return d, nil
+}
+
+// ShowDuration writes a duration as people would, without parts that are zero.
+func ShowDuration(d time.Duration) string {
+	s := d.String()
+	if rest, ok := strings.CutSuffix(s, "m0s"); ok {
+		s = rest + "m"
+	}
+	if rest, ok := strings.CutSuffix(s, "h0m"); ok {
+		s = rest + "h"
+	}
+	return strings.Replace(s, "µ", "u", 1)
+}
+
+// Word reads one of several words, each of which is itself no empty string but may be "".
+func Word[T ~string](v any, words ...T) (T, error) {
+	s, err := String(v)
+	if err != nil {
+		return "", err
+	}
+	if slices.Contains(words, T(s)) {
+		return T(s), nil
+	}
+	bare := make([]string, 0, len(words))
+	for _, w := range words {
+		if w != "" {
+			bare = append(bare, string(w))
+		}
+	}
+	return "", fmt.Errorf("is %q, must be one of %s%s", s, quoted(bare), nearest.Hint(s, bare))
+}
+
+// Words names several words, for Value.Type.
+func Words[T ~string](words []T) string {
+	all := make([]string, len(words))
+	for i, w := range words {
+		all[i] = string(w)
+	}
+	return "string, one of " + quoted(all)
+}
+
+func quoted(words []string) string {
+	names := make([]string, len(words))
+	for i, w := range words {
+		names[i] = strconv.Quote(w)
+	}
+	return strings.Join(names, ", ")
+}

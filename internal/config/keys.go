@@ -1,0 +1,157 @@
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"time"
+
+	"vswitchd/internal/config/key"
+	vswitch "vswitchd/switch"
+)
+
+// This file declares the keys of the tables that there are once, of static entries, and those that
+// ports of all kinds have. Those of a kind are declared in the kind's package.
+
+var (
+	logLevels  = []string{"trace", "debug", "info", "warn", "error"}
+	logFormats = []string{"text", "json"}
+)
+
+func (l *Log) keys() []key.Key {
+	return []key.Key{
+		{Name: "level", Value: key.OneOf(&l.Level, logLevels...), Doc: "how much is logged"},
+		{Name: "format", Value: key.OneOf(&l.Format, logFormats...), Live: key.Restart,
+			Doc: "`json`: one JSON object per line"},
+	}
+}
+
+func (c *Control) keys() []key.Key {
+	keys := []key.Key{
+		{Name: "socket", Value: key.OptionalSocket(&c.Socket), Live: key.Restart, Doc: `the unix socket of the control API; "": there is none`},
+		{Name: "metrics", Value: key.OptionalHostPort(&c.Metrics), Live: key.Restart,
+			Doc: `where Prometheus metrics are served, such as "127.0.0.1:9747"; "": nowhere`},
+	}
+	return append(keys, c.Access.Keys(key.Restart, "the socket")...)
+}
+
+func (s *Switch) keys() []key.Key {
+	keys := []key.Key{
+		{Name: "workers", Value: key.Int(&s.Workers, 1, 128), Live: key.Restart, Doc: "data-plane threads"},
+		{Name: "cpus", Value: key.Ints(&s.CPUs, 0, 1023), Live: key.Restart,
+			Doc: "the CPU that each worker is pinned to, as many as there are workers; empty: none is pinned"},
+		{Name: "poll", Value: pollValue(&s.Poll), Doc: "how long a worker polls after the last frame, where that pays, before it sleeps"},
+		{Name: "mac_aging_time", Value: key.Duration(&s.MACAging, time.Second, 24*time.Hour), Live: key.Restart,
+			Doc: "how long a learned address is remembered that is not seen again"},
+		{Name: "mac_table_size", Value: key.Int(&s.MACTable, 10, 1<<20), Live: key.Restart, Doc: "most FDB entries, learned and static"},
+		{Name: "socket_dir", Value: key.Directory(&s.SocketDir), Doc: "where the sockets of ports are that name none"},
+		{Name: "mcast_snooping", Value: key.Value{Set: mcastSnooping}, Unsupported: true},
+	}
+	return append(keys, s.PortSockets.Keys(key.Now, "sockets of ports that do not say it themselves")...)
+}
+
+func (e *FDBEntry) keys() []key.Key {
+	return []key.Key{
+		{Name: "mac", Value: key.MAC(&e.MAC), Required: true, Example: `"52:54:00:00:00:03"`, Doc: "the address"},
+		{Name: "vlan", Value: key.Int(&e.VLAN, 0, 4095), Default: "that of the port's untagged frames", Doc: "the VLAN in which it is"},
+		{Name: "port", Value: key.Text(&e.Port), Required: true, Example: `"vm1"`, Doc: "the name of the port that it is behind"},
+	}
+}
+
+// Keys declares who may open a socket, which the documentation calls by the given name.
+func (a *Access) Keys(live key.Live, socket string) []key.Key {
+	return []key.Key{
+		{Name: "socket_owner", Value: key.User(&a.UID), Live: live, Doc: "the owner of " + socket + `; "": who runs vswitchd`},
+		{Name: "socket_group", Value: key.Group(&a.GID), Live: live, Doc: "the group of " + socket + `; "": that of vswitchd`},
+		{Name: "socket_mode", Value: key.FileMode(&a.Mode), Live: live, Doc: "the permissions of " + socket},
+	}
+}
+
+// Access is who may open a socket file.
+type Access struct {
+	UID, GID int         // -1: as the process has it
+	Mode     fs.FileMode // permission bits only
+}
+
+// Poll is how long a worker without work polls before it sleeps.
+type Poll struct {
+	Always bool          // it never sleeps; For is 0
+	For    time.Duration // 0: it sleeps at once
+}
+
+func pollValue(dst *Poll) key.Value {
+	return key.Make(`string, a duration from 0s to 1s, or "always"`, dst, func(v any) (Poll, error) {
+		if v == "always" {
+			return Poll{Always: true}, nil
+		}
+		d, err := key.ReadDuration(v, 0, time.Second)
+		if err != nil {
+			err = fmt.Errorf(`%w, or "always"`, err)
+		}
+		return Poll{For: d}, err
+	}, func(p Poll) any {
+		if p.Always {
+			return "always"
+		}
+		return key.ShowDuration(p.For)
+	})
+}
+
+// defaults returns a configuration without ports.
+func defaults() *Config {
+	access := Access{UID: -1, GID: -1, Mode: 0o660}
+	return &Config{
+		Log:     Log{Level: "info", Format: "text"},
+		Control: Control{Socket: "/run/vswitchd/control.sock", Access: access},
+		Switch: Switch{
+			MACAging:    300 * time.Second,
+			MACTable:    8192,
+			Workers:     1,
+			Poll:        Poll{For: 50 * time.Microsecond},
+			SocketDir:   "/run/vswitchd",
+			PortSockets: access,
+		},
+	}
+}
+
+// vlanKeys say which VLANs a port is in.
+func vlanKeys(p *vswitch.PortConfig) []key.Key {
+	return []key.Key{
+		{Name: "tag", Value: key.Int(&p.Tag, 0, 4095), Doc: "the VLAN of the port's untagged frames, of an access port its only one; 0: none"},
+		{Name: "trunks", Value: key.IntSet(&p.Trunks, 0, 4095), Doc: "the VLANs that a trunk carries; empty: all"},
+		{Name: "vlan_mode", Value: vlanMode(&p.VLANMode), Default: `"access" with a tag, "trunk" without`,
+			Doc: "what the port does with tags, as Open vSwitch does"},
+	}
+}
+
+// policyKeys say how the switch treats a port in any VLAN.
+func policyKeys(p *vswitch.PortConfig) []key.Key {
+	keys := []key.Key{
+		{Name: "learning", Value: key.Bool(&p.Learning), Doc: "source addresses are learned"},
+		{Name: "flood", Value: key.Bool(&p.Flood), Doc: "unicast frames to unknown addresses go to the port"},
+		{Name: "mcast_flood", Value: key.Bool(&p.McastFlood), Doc: "multicast frames go to the port"},
+		{Name: "bcast_flood", Value: key.Bool(&p.BcastFlood), Doc: "broadcast frames go to the port"},
+		{Name: "isolated", Value: key.Bool(&p.Isolated), Doc: "nothing passes between isolated ports"},
+		{Name: "hairpin", Value: key.Bool(&p.Hairpin), Doc: "frames may leave by the port that they came in by"},
+		{Name: "max_macs", Value: key.Int(&p.MaxMACs, 0, 1<<20), Doc: "most addresses that are learned from the port; 0: no limit but the table's"},
+		{Name: "group_fwd_mask", Value: key.Int(&p.GroupFwdMask, 0, 0xffff),
+			Doc: "bit N: frames from the port to the reserved address 01:80:C2:00:00:0N are forwarded"},
+	}
+	return append(keys, unsupportedPolicies()...)
+}
+
+func vlanMode(dst *vswitch.VLANMode) key.Value {
+	words := []string{""}
+	for _, m := range []vswitch.VLANMode{vswitch.VLANAccess, vswitch.VLANTrunk, vswitch.VLANNativeTagged, vswitch.VLANNativeUntagged} {
+		words = append(words, m.String())
+	}
+	return key.Make(key.Words(words[1:]), dst, func(v any) (vswitch.VLANMode, error) {
+		if v == vswitch.VLANTunnel.String() {
+			return 0, fmt.Errorf("%q is not supported by this version", v)
+		}
+		s, err := key.Word(v, words...)
+		if err != nil {
+			return 0, err
+		}
+		return vswitch.ParseVLANMode(s)
+	}, func(m vswitch.VLANMode) any { return m.String() })
+}

@@ -1,0 +1,128 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"vswitchd/internal/config/key"
+	vswitch "vswitchd/switch"
+)
+
+// This file writes down what the declarations say: for people, and as a file to begin with.
+
+// A section is a table for the documentation, its keys bound to defaults.
+type section struct {
+	header  string // as in a file: [log], [port.NAME]
+	example string // the same for a sample
+	doc     string
+	keys    []key.Key
+	common  bool // the keys of all ports follow
+}
+
+func (ks Kinds) sections() (list []section) {
+	cfg := defaults()
+	for _, t := range cfg.tables() {
+		header := "[" + t.name + "]"
+		list = append(list, section{header: header, example: header, doc: t.doc, keys: t.keys})
+	}
+	for _, k := range ks {
+		p := newPort(k, k.Example, &cfg.Switch)
+		list = append(list, section{
+			header: "[" + k.Table + ".NAME]", example: "[" + k.Table + "." + k.Example + "]", doc: k.Doc,
+			keys: p.Settings.Keys(&p.PortConfig), common: true,
+		})
+	}
+	e := new(FDBEntry)
+	return append(list, section{header: "[[fdb]]", example: "[[fdb]]", doc: "A static FDB entry; there may be any number.", keys: e.keys()})
+}
+
+// commonKeys returns the keys of all ports.
+func commonKeys() []key.Key {
+	p := vswitch.DefaultPortConfig("")
+	return portKeys(&p)
+}
+
+const referenceHead = `# Configuration
+
+vswitchd reads ` + "`" + DefaultFile + "`" + `, or the file that ` + "`--config`" + ` names; it is
+[TOML](https://toml.io). ` + "`vswitchd --check --config FILE`" + ` tells everything that is wrong with a file.
+SIGHUP and ` + "`vswitchctl reload`" + ` apply a changed file: a change of a key takes effect *at once*, for the *next front-end*
+that connects to the port, or not before a *restart*, in which case the whole file is refused.
+
+This page and [a sample](../qemu-examples/vswitchd.toml) are made from the declarations of the keys:
+` + "`go test ./cmd/vswitchd -run Reference -update`" + ` writes both anew.
+`
+
+// Reference returns docs/configuration.md.
+func (ks Kinds) Reference() string {
+	var b strings.Builder
+	b.WriteString(referenceHead)
+	var unsupported []string
+	note := func(header string, keys []key.Key) {
+		for _, k := range keys {
+			if k.Unsupported {
+				unsupported = append(unsupported, "`"+k.Name+"` in "+header)
+			}
+		}
+	}
+	var tables []string
+	for _, s := range ks.sections() {
+		fmt.Fprintf(&b, "\n## %s\n\n%s", s.header, s.doc)
+		if s.common {
+			b.WriteString(" Besides these keys it has [those of all ports](#all-ports).")
+			tables = append(tables, "`"+s.header+"`")
+		}
+		b.WriteString("\n\n")
+		writeTable(&b, s.keys)
+		note("`"+s.header+"`", s.keys)
+	}
+	fmt.Fprintf(&b, "\n## All ports\n\nKeys of %s.\n\n", strings.Join(tables, ", "))
+	writeTable(&b, commonKeys())
+	note("ports", commonKeys())
+	fmt.Fprintf(&b, "\n## Not supported\n\nThese keys are known and not implemented. Only what they mean when they are left out is accepted: %s. "+
+		"Tables `[mirror.NAME]` are refused.\n", strings.Join(unsupported, ", "))
+	return b.String()
+}
+
+func writeTable(b *strings.Builder, keys []key.Key) {
+	b.WriteString("| key | type | default | a change takes effect | |\n|---|---|---|---|---|\n")
+	for _, k := range shown(keys) {
+		def := k.Default
+		switch {
+		case k.Required:
+			def = "none, it is required"
+		case def == "":
+			def = "`" + key.TOML(k.Get()) + "`"
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s |\n", k.Name, k.Type, def, k.Live, k.Doc)
+	}
+}
+
+// shown returns the keys that an operator can use.
+func shown(keys []key.Key) []key.Key {
+	return slices.DeleteFunc(slices.Clone(keys), func(k key.Key) bool { return k.Flag || k.Unsupported })
+}
+
+// Sample returns a file to begin with, in which everything is commented out: what is a comment for
+// people begins with "# ", what is TOML with "#". All values are the defaults, if there are any.
+func (ks Kinds) Sample() string {
+	var b strings.Builder
+	b.WriteString("# A configuration of vswitchd, to be " + DefaultFile + ". Every key is here, with its default.\n" +
+		"# docs/configuration.md says more.\n")
+	for _, s := range ks.sections() {
+		fmt.Fprintf(&b, "\n# %s\n#%s\n", s.doc, s.example)
+		keys := s.keys
+		if s.common {
+			keys = slices.Concat(keys, commonKeys())
+		}
+		for _, k := range shown(keys) {
+			value := k.Example
+			if value == "" {
+				value = key.TOML(k.Get())
+			}
+			fmt.Fprintf(&b, "#%s = %s # %s\n", k.Name, value, k.Doc)
+		}
+	}
+	return strings.ReplaceAll(b.String(), "[control API](control-api.md)", "control API")
+}

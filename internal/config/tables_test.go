@@ -1,0 +1,77 @@
+package config
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"vswitchd/internal/config/key"
+)
+
+// A reload sees a change of each field of the tables that there are once, if nothing else changes.
+func TestReloadSeesEveryFieldOfTables(t *testing.T) {
+	change := func(f reflect.Value) {
+		switch v := f.Addr().Interface().(type) {
+		case *string:
+			*v += "x"
+		case *int:
+			*v++
+		case *[]int:
+			*v = append(*v, 1)
+		case *time.Duration:
+			*v += time.Second
+		case *Access:
+			v.UID++
+		case *Poll:
+			v.For++
+		default:
+			t.Fatalf("how is a %T changed?", v)
+		}
+	}
+	fields := 0
+	for _, part := range []string{"Log", "Control", "Switch"} {
+		typ := reflect.TypeFor[Config]()
+		field, _ := typ.FieldByName(part)
+		for i := range field.Type.NumField() {
+			if !field.Type.Field(i).IsExported() {
+				continue
+			}
+			fields++
+			was, now := defaults(), defaults()
+			change(reflect.ValueOf(now).Elem().FieldByName(part).Field(i))
+			seen := 0
+			for j, table := range now.tables() {
+				seen += len(key.Differing(table.keys, was.tables()[j].keys))
+			}
+			if seen != 1 {
+				t.Errorf("a change of %s.%s is seen %d times", part, field.Type.Field(i).Name, seen)
+			}
+		}
+	}
+	if fields < 10 {
+		t.Errorf("there are only %d fields", fields)
+	}
+}
+
+// Every key can be set to what it is, as the file would say it.
+func TestKeysTakeWhatTheyShow(t *testing.T) {
+	for _, table := range defaults().tables() {
+		for _, k := range table.keys {
+			if k.Unsupported {
+				continue
+			}
+			was := key.TOML(k.Get())
+			value := k.Get()
+			if list, ok := value.([]int64); ok {
+				all := make([]any, len(list))
+				for i, n := range list {
+					all[i] = n
+				}
+				value = all
+			}
+			if err := k.Set(value); err != nil || key.TOML(k.Get()) != was {
+				t.Errorf("%s.%s: %v; was %s, is %s", table.name, k.Name, err, was, key.TOML(k.Get()))
+			}
+		}
+	}
+}

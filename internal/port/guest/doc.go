@@ -1,0 +1,2 @@
+// Package guest declares what a guest's port is set to.
+package guest

@@ -1,0 +1,202 @@
+package guest
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/config/key"
+	vswitch "vswitchd/switch"
+	"vswitchd/vhostuser/netport"
+)
+
+// Declaration says what the tables of guests' ports are called, and which keys they have.
+var Declaration = &config.Kind{
+	Name:    "guest",
+	Table:   "port",
+	Example: "vm1",
+	Doc:     "A port for a guest, whose front-end (QEMU) connects to the port's socket.",
+	Says:    "a port has a socket",
+	New:     func(name string, sw *config.Switch) config.Settings { return newSettings(name, sw) },
+}
+
+// Settings are what a guest's port is set to.
+type Settings struct {
+	Mode   Mode
+	Socket string        // path; "" where FD is set
+	FD     int           // an inherited socket, connected or listening, to use instead of Socket; 0: none
+	Access config.Access // of Socket, in server mode
+	Queues int           // most queue pairs offered
+	MTU    int           // the largest that the guest may be told, in bytes; 0: it is told none
+
+	// MaxMemory is how many bytes of address space the front-end's memory may take: guest
+	// memory, the log of dirty pages and the record of descriptors in flight.
+	MaxMemory uint64
+
+	// DiskMemory allows memory that is a file on a disk, which workers may have to wait for.
+	DiskMemory bool
+
+	// Offloads are offered to the guest, as netport.Port.SetOffloads takes them. A front-end keeps
+	// those that it was offered when it connected.
+	Offloads uint64
+}
+
+// Mode is which side of a port's socket vswitchd is.
+type Mode string
+
+// Values of Settings.Mode.
+const (
+	ModeServer Mode = "server" // vswitchd listens
+	ModeClient Mode = "client" // vswitchd connects, and tries again for ever
+)
+
+// Limits of Settings.MaxMemory, and its default: more than guests have, and little enough that the
+// address space of a process, 2^47 bytes on x86-64, has room for dozens of them.
+const (
+	minMaxMemory     = 1 << 20
+	defaultMaxMemory = 1 << 40
+	maxMaxMemory     = 64 << 40
+)
+
+func newSettings(name string, sw *config.Switch) *Settings {
+	return &Settings{
+		Mode:      ModeServer,
+		Socket:    filepath.Join(sw.SocketDir, name+".sock"),
+		Access:    sw.PortSockets,
+		Queues:    1,
+		MaxMemory: defaultMaxMemory,
+		Offloads:  allOffloads(),
+	}
+}
+
+// Place implements config.Settings.
+func (s *Settings) Place() config.Place {
+	if s.FD != 0 {
+		n := strconv.Itoa(s.FD)
+		return config.Place{Is: "file descriptor", Name: n, ID: n}
+	}
+	return config.SocketPlace("socket", s.Socket)
+}
+
+// Keys implements config.Settings.
+func (s *Settings) Keys(p *vswitch.PortConfig) []key.Key {
+	const noMemory = ", an uplink has no memory of a guest"
+	keys := []key.Key{
+		{Name: "socket", Value: key.Socket(&s.Socket), Live: key.Next, Default: "`NAME.sock` in `switch.socket_dir`",
+			Same: func() any { return s.Place().String() }, Changed: s.moved, Doc: "the unix socket"},
+		{Name: "mode", Value: key.OneOf(&s.Mode, ModeServer, ModeClient), Live: key.Next, Changed: s.moved,
+			Doc: "`server`: vswitchd listens on the socket; `client`: it connects to it, again and again"},
+		{Name: "fd", Value: inherited(s), Same: func() any { return s.FD }, Flag: true},
+		{Name: "queues", Value: key.Int(&s.Queues, 1, netport.MaxQueues), Live: key.Next,
+			Changed: func() string {
+				return fmt.Sprintf("will offer another number of queue pairs, %d, %s", s.Queues, toNext)
+			},
+			Doc: "most queue pairs that the guest is offered"},
+		{Name: "mtu", Value: key.IntOrZero(&s.MTU, 68, 65535), Live: key.Next, Changed: offers("another MTU"),
+			Doc: "the MTU that the guest is told; 0: none"},
+		{Name: "mac", Value: key.OptionalMAC(&p.MACs), Doc: `the guest's address, which nobody else can have; "": not known`},
+		{Name: "offloads", Value: offloads(&s.Offloads), Live: key.Next, Changed: offers("other offloads"),
+			Elsewhere: "; those of an uplink are its interface's, see ethtool(8)",
+			Doc:       "what the guest and vswitchd leave to each other; all the others need `csum`"},
+		{Name: "max_memory", Value: key.Size(&s.MaxMemory, minMaxMemory, maxMaxMemory), Elsewhere: noMemory,
+			Changed: func() string { return "has another max_memory, for what is mapped from now on" },
+			Doc:     "most memory of the guest that may be mapped"},
+		{Name: "disk_memory", Value: key.Bool(&s.DiskMemory), Elsewhere: noMemory,
+			Changed: func() string { return "has another disk_memory, for what is mapped from now on" },
+			Doc:     "the guest's memory may be a file on a disk, for which workers may have to wait"},
+	}
+	for _, k := range s.Access.Keys(key.Now, "the socket") {
+		k.Default = "that of `[switch]`"
+		k.Changed = func() string {
+			if s.Mode == ModeClient {
+				return ""
+			}
+			return "has another owner or mode of its socket"
+		}
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+const toNext = "to the next front-end that connects"
+
+func offers(what string) func() string {
+	return func() string { return "will offer " + what + " " + toNext }
+}
+
+// moved says where the next front-end comes from.
+func (s *Settings) moved() string {
+	if s.Mode == ModeClient {
+		return fmt.Sprintf("connects to %s for the next front-end", s.Socket)
+	}
+	return fmt.Sprintf("takes the next front-end from %s", s.Socket)
+}
+
+// inherited is the file descriptor of a socket that vswitchd was started with.
+func inherited(s *Settings) key.Value {
+	return key.Value{
+		Set: func(v any) error {
+			s.FD, s.Socket = int(v.(int64)), ""
+			return nil
+		},
+		Get: func() any { return int64(s.FD) },
+	}
+}
+
+// offloadNames are the kinds of work that guests and the switch can leave to each other, in the
+// order in which they are shown. Each stands for the virtio-net features that it takes in both
+// directions.
+var offloadNames = []struct {
+	name     string
+	features uint64
+}{
+	{"csum", netport.OffloadCsum}, // checksums of TCP and UDP
+	{"tso", netport.OffloadTSO},   // segmentation of TCP, over IPv4 and IPv6, with ECN
+	{"ufo", netport.OffloadUFO},   // fragmentation of UDP datagrams
+	{"uso", netport.OffloadUSO},   // segmentation of UDP: many datagrams as one frame
+}
+
+func allOffloads() (features uint64) {
+	for _, o := range offloadNames {
+		features |= o.features
+	}
+	return features
+}
+
+// OffloadNames names offloads.
+func OffloadNames(features uint64) []string {
+	names := []string{}
+	for _, o := range offloadNames {
+		if features&o.features == o.features {
+			names = append(names, o.name)
+		}
+	}
+	return names
+}
+
+func offloads(dst *uint64) key.Value {
+	words := OffloadNames(allOffloads())
+	return key.Make("list of strings, each one of "+key.TOML(words), dst, func(v any) (uint64, error) {
+		list, err := key.Array(v)
+		if err != nil {
+			return 0, err
+		}
+		var features uint64
+		for i, e := range list {
+			word, err := key.Word(e, words...)
+			if err != nil {
+				return 0, fmt.Errorf("element %d %w", i, err)
+			}
+			for _, o := range offloadNames {
+				if o.name == word {
+					features |= o.features
+				}
+			}
+		}
+		if named := OffloadNames(features); len(named) > 0 && named[0] != words[0] {
+			return 0, fmt.Errorf("has %q without %q, which it needs", named[0], words[0])
+		}
+		return features, nil
+	}, func(features uint64) any { return OffloadNames(features) })
+}

@@ -1,0 +1,2 @@
+// Package uplinkport declares what an uplink's port is set to.
+package uplinkport

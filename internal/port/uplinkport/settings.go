@@ -1,0 +1,71 @@
+package uplinkport
+
+import (
+	"errors"
+
+	"github.com/vishvananda/netlink"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/config/key"
+	vswitch "vswitchd/switch"
+)
+
+// Declaration says what the tables of uplinks are called, and which keys they have.
+var Declaration = &config.Kind{
+	Name:       "uplink",
+	Table:      "uplink",
+	Example:    "lan",
+	Doc:        "A port on a network interface of the host.",
+	Says:       "an uplink has an interface",
+	New:        func(string, *config.Switch) config.Settings { return &Settings{Promiscuous: true} },
+	LookAtHost: lookAtHost,
+}
+
+// Settings are what an uplink is set to.
+type Settings struct {
+	Interface   string
+	Promiscuous bool
+}
+
+// of returns the settings of an uplink.
+func of(p *config.Port) *Settings { return p.Settings.(*Settings) }
+
+// Place implements config.Settings.
+func (s *Settings) Place() config.Place {
+	return config.Place{Key: "interface", Is: "interface", Name: s.Interface, ID: s.Interface}
+}
+
+// Keys implements config.Settings.
+func (s *Settings) Keys(*vswitch.PortConfig) []key.Key {
+	return []key.Key{
+		{Name: "interface", Value: key.Interface(&s.Interface), Required: true, Example: `"eth1"`,
+			Changed: func() string { return "moved to interface " + s.Interface }, Doc: "the network interface"},
+		{Name: "promiscuous", Value: key.Bool(&s.Promiscuous),
+			Changed: func() string { return "opened again, as promiscuous has changed" },
+			Doc:     "`false`: the interface is told the guests' addresses, 256 at most, and receives no others"},
+	}
+}
+
+// lookAtHost looks for the uplinks' interfaces. Names are looked up in the kernel, since an interface
+// may have several.
+func lookAtHost(ports []*config.Port) (warnings config.Errors) {
+	users := map[int]string{} // by index
+	for _, p := range ports {
+		name := of(p).Interface
+		var missing netlink.LinkNotFoundError
+		l, err := netlink.LinkByName(name)
+		switch {
+		case errors.As(err, &missing):
+			warnings = append(warnings, p.Errorf("interface", "there is no network interface %q now, the uplink will wait for it", name))
+		case err != nil:
+			warnings = append(warnings, p.Errorf("interface", "cannot look at network interface %q: %v", name, err))
+		case users[l.Attrs().Index] != "":
+			warnings = append(warnings, p.Errorf("interface",
+				"%s is the interface of %s already, under another name; the uplink will wait until that lets go of it",
+				name, users[l.Attrs().Index]))
+		default:
+			users[l.Attrs().Index] = p.Path()
+		}
+	}
+	return warnings
+}
