@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	_ "vswitchd/internal/platform/linux"
 )
 
 // A Header is struct mmsghdr: one message.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vswitchd/internal/nearest"
+	_ "vswitchd/internal/platform/linux"
 )
 
 // Default is where sockets are unless the configuration says otherwise. It is made if it is

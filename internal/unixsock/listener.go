@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	_ "vswitchd/internal/platform/linux"
 )
 
 // MaxPath is the longest path of a unix socket in bytes (unix(7): 108 with the terminating zero).

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	_ "vswitchd/internal/platform/linux"
 )
 
 const (

@@ -1,7 +1,11 @@
 // Package bpf loads small eBPF programs for tests, on the host and in guests.
 package bpf
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	_ "vswitchd/internal/platform/linux"
+)
 
 // An Instruction is eBPF's (struct bpf_insn), for a processor that has the lower half of a byte first.
 type Instruction struct {

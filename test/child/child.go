@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	_ "vswitchd/internal/platform/linux"
 )
 
 // A Process has been started and is waited for. Its methods may be called from any goroutine.

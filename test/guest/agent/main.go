@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	_ "vswitchd/internal/platform/linux"
 	"vswitchd/test/guest"
 )
 

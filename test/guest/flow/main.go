@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+
+	_ "vswitchd/internal/platform/linux"
 )
 
 func main() {

@@ -18,6 +18,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	_ "vswitchd/internal/platform/linux"
 )
 
 func main() {
