@@ -110,3 +110,17 @@ func hasHeading(text, anchor string) bool {
 
 // notInAnchors is what GitHub leaves out of headings for their anchors.
 var notInAnchors = regexp.MustCompile(`[^\w-]`)
+
+// The index of documents has a line for each, and README.md leads there.
+func TestDocumentsHaveAnIndex(t *testing.T) {
+	index := read(t, "docs/README.md")
+	walk(t, func(name string) {
+		dir, base := path.Split(name)
+		if dir == "docs/" && path.Ext(base) == ".md" && base != "README.md" && !strings.Contains(index, "| ["+base+"]("+base+") |") {
+			t.Errorf("docs/README.md has no line for %s", base)
+		}
+	})
+	if !strings.Contains(read(t, "README.md"), "(docs/README.md)") {
+		t.Error("README.md has no link to docs/README.md")
+	}
+}
