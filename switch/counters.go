@@ -70,6 +70,7 @@ const (
 	DropTooBig                       // out: larger than the port's MTU
 	DropNoFit                        // out: larger than all the receive buffers that it may fill
 	DropFault                        // out: the port's memory turned out to be bad
+	DropPageAbsent                   // in, out: in a huge page of the port's memory that was absent
 	DropSendError                    // out: the kernel refused it
 	DropFiltered                     // out: the guest's driver has said that it does not want such frames
 	DropOtherHost                    // in: by an uplink that is not promiscuous, to an address that nobody here has
@@ -95,6 +96,7 @@ var dropNames = [numDropReasons]string{
 	DropTooBig:     "too-big",
 	DropNoFit:      "buffers-too-small",
 	DropFault:      "memory-fault",
+	DropPageAbsent: "page-absent",
 	DropSendError:  "send-error",
 	DropFiltered:   "guest-filter",
 	DropOtherHost:  "other-host",

@@ -15,3 +15,9 @@ func NewPaced(p *Pace) *Session {
 func (s *Session) Take(ctx context.Context, r Request) error {
 	return s.pace(ctx, &Message{Header: Header{Request: r}})
 }
+
+// Mapped returns a region of guest memory as it is mapped here. The session must be idle.
+func (s *Session) Mapped(region int) []byte { return s.maps[region].mem }
+
+// Address returns where mem is.
+func Address(mem []byte) uintptr { return address(mem) }

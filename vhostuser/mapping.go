@@ -17,6 +17,8 @@ type mapping struct {
 	pageSize uint64 // of the file, in bytes
 
 	account *Account // what all was taken from
+
+	provider *pageProvider // of pages that are absent; nil: the kernel provides them
 }
 
 // fileID identifies a file, whatever file descriptor it is seen through.
@@ -157,6 +159,9 @@ func mapAlignment(a *Account, fd int, st *unix.Stat_t) (uint64, error) {
 
 // unmap undoes mapRegion.
 func (m mapping) unmap() {
+	if m.provider != nil {
+		m.provider.close()
+	}
 	if m.all != nil {
 		_ = unix.Munmap(m.all)
 		m.account.unmapped(uint64(len(m.all)))

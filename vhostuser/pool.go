@@ -130,8 +130,9 @@ const (
 
 	// sessionDescriptors are the others of a session: its connection, the channel to the
 	// front-end, old and new, with two descriptors each, the log's eventfd, what came
-	// with the message that is being handled, and one that is being exchanged.
-	sessionDescriptors = 1 + 2*2 + 1 + MaxFDs + 1
+	// with the message that is being handled, one that is being exchanged, and three by which huge
+	// pages are watched.
+	sessionDescriptors = 1 + 2*2 + 1 + MaxFDs + 1 + 3
 
 	// waitingDescriptors are there while no front-end is connected: a socket that listens, and
 	// a connection that is about to be served.

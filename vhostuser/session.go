@@ -43,6 +43,11 @@ type Options struct {
 	// Pace limits how fast the front-end's messages are taken. nil: nothing does.
 	Pace *Pace
 
+	// WatchHugePages makes an access to an absent huge page of the front-end's memory a fault,
+	// instead of having the thread wait for the kernel to clear the page. The device is to ask
+	// Session.Absent about faults. Where the kernel does not support that, nothing is different.
+	WatchHugePages bool
+
 	// Begun is called with the session before it receives its first message. nil: nobody wants
 	// to know.
 	Begun func(*Session)
@@ -86,11 +91,16 @@ type Session struct {
 
 	inflightMap mapping // of state.Inflight
 
+	watchHugePages bool
+	fault          *userfault // by which huge pages are watched; nil: none are
+
 	// memory is the table of maps, and lent is the other memory of the
 	// front-end's that queues use. Other goroutines load them to learn whose a
 	// faulting address is. Never nil.
 	memory atomic.Pointer[virtqueue.Memory]
 	lent   atomic.Pointer[[][]byte]
+
+	providers atomic.Pointer[[]*pageProvider] // of maps; never nil
 }
 
 // Serve runs a session on a connected socket until it ends, and returns why:
@@ -131,10 +141,13 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 		account: opts.Account,
 		paceOf:  opts.Pace,
 		end:     end,
-		ending:  func() bool { return ctx.Err() != nil },
-		state:   newState(vrings),
-		queues:  make([]*virtqueue.Queue, vrings),
-		relays:  make([]*relay, vrings),
+
+		watchHugePages: opts.WatchHugePages,
+
+		ending: func() bool { return ctx.Err() != nil },
+		state:  newState(vrings),
+		queues: make([]*virtqueue.Queue, vrings),
+		relays: make([]*relay, vrings),
 
 		calls:  calls{next: -1},
 		course: Course{since: time.Now()},
@@ -144,6 +157,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 	}
 	s.memory.Store(emptyMemory())
 	s.lent.Store(new([][]byte))
+	s.providers.Store(new([]*pageProvider))
 
 	// A deadline in the past wakes the goroutine out of Recv and Send.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
@@ -459,8 +473,12 @@ func (s *Session) teardown() (jammed bool) {
 	}
 	s.memory.Store(emptyMemory())
 	s.lent.Store(new([][]byte))
+	s.providers.Store(new([]*pageProvider))
 	for _, m := range append(s.maps, s.logMap, s.inflightMap) {
 		m.unmap()
+	}
+	if s.fault != nil {
+		s.fault.close()
 	}
 	s.look()
 	old := s.state

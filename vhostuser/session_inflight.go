@@ -75,7 +75,7 @@ func (s *Session) setInflightFD(m *Message) error {
 	if i := s.inUse(); i >= 0 {
 		return refuse("memory for descriptors in flight while vring %d is in use", i)
 	}
-	mp, err := mapRegion(s.account, held(s.maps...)+held(s.logMap), m.FDs[0], MemRegion{Size: a.Size, MmapOffset: a.Offset})
+	mp, err := s.mapArea(held(s.maps...)+held(s.logMap), m.FDs[0], MemRegion{Size: a.Size, MmapOffset: a.Offset})
 	if err != nil {
 		return fmt.Errorf("memory for descriptors in flight: %w", err)
 	}

@@ -29,7 +29,7 @@ const logPage = 0x1000
 // empty, libvhost-user's is a number. Here it is what REPLY_ACK would want.
 func (s *Session) setLogBase(m *Message) (reply, error) {
 	base := decodeLogBase(m.Payload)
-	mp, err := mapRegion(s.account, held(s.maps...)+held(s.inflightMap), m.FDs[0], MemRegion{Size: base.Size, MmapOffset: base.Offset})
+	mp, err := s.mapArea(held(s.maps...)+held(s.inflightMap), m.FDs[0], MemRegion{Size: base.Size, MmapOffset: base.Offset})
 	if err != nil {
 		return reply{}, fmt.Errorf("log: %w", err)
 	}

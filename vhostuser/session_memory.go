@@ -52,7 +52,7 @@ func (s *Session) setMemTable(m *Message) error {
 			continue
 		}
 		held := held(maps...) + held(s.logMap, s.inflightMap)
-		if maps[i], err = mapRegion(s.account, held, m.FDs[i], r); err != nil {
+		if maps[i], err = s.mapMemory(held, m.FDs[i], r); err != nil {
 			break
 		}
 		regions[i] = r.region(m.FDs[i], maps[i])
@@ -100,7 +100,7 @@ func (s *Session) addMemReg(m *Message) error {
 	if n := s.account.Slots(); len(s.state.Regions) >= n {
 		return refuse("%w: %d memory regions are mapped, which are as many as GET_MAX_MEM_SLOTS said", ErrLimit, n)
 	}
-	mp, err := mapRegion(s.account, held(s.maps...)+held(s.logMap, s.inflightMap), m.FDs[0], r)
+	mp, err := s.mapMemory(held(s.maps...)+held(s.logMap, s.inflightMap), m.FDs[0], r)
 	if err != nil {
 		return err
 	}
@@ -186,6 +186,7 @@ func (s *Session) replaceMemory(regions []Region, maps []mapping) error {
 			}
 		}
 		s.memory.Store(table)
+		s.storeProviders(maps)
 		s.maps = maps
 		s.update(func(st *State) { st.Regions = regions })
 	})

@@ -340,6 +340,9 @@ func (s *Session) newQueue(i int) (*virtqueue.Queue, error) {
 		Features: s.state.Features &^ (1 << FeatureLogAll),
 		Base:     v.Base,
 	}
+	if err := s.provideRing(cfg); err != nil {
+		return nil, refuse("vring %d: %w", i, err)
+	}
 	q, err := virtqueue.New(s.memory.Load(), cfg)
 	if err != nil {
 		return nil, refuse("vring %d: %w", i, err)

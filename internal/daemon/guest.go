@@ -230,7 +230,7 @@ func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
 	watching, stop := context.WithCancel(ctx)
 	var watched sync.WaitGroup
 	err := vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{
-		Logger: g.log, Account: g.account, Pace: &g.pace,
+		Logger: g.log, Account: g.account, Pace: &g.pace, WatchHugePages: true,
 		Begun: func(s *vhostuser.Session) {
 			course = s.Course
 			watched.Go(func() { g.supervise(watching, s) })

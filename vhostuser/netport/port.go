@@ -152,9 +152,23 @@ func (p *Port) Close() { p.attachment.Detach() }
 // Attachment returns the port's place in the switch.
 func (p *Port) Attachment() *vswitch.Attachment { return p.attachment }
 
-// Blame ends the port's session if addr is in its guest's memory, and reports
-// whether it was. It may be called from anywhere and does not wait.
+// Blame reports whether addr, at which an access to a frame has faulted, is in the port's guest's
+// memory. If so, and if the memory is not just a huge page that is absent (which is provided then),
+// the port's session ends. It may be called from any goroutine and does not wait.
 func (p *Port) Blame(addr uintptr) bool {
+	s := p.session.Load()
+	if s == nil || !s.Contains(addr) {
+		return false
+	}
+	if !s.Absent(addr) {
+		p.fail(fmt.Errorf("%w (address %#x)", ErrFault, addr))
+	}
+	return true
+}
+
+// blameRing is Blame for a fault at an access to a ring, which leaves it unknown how far the access
+// has come.
+func (p *Port) blameRing(addr uintptr) bool {
 	s := p.session.Load()
 	if s == nil || !s.Contains(addr) {
 		return false

@@ -26,6 +26,7 @@ type rxQueue struct {
 	badChains uint64
 	batch     *virtqueue.Batch
 	calls     uint64 // of queues before vq
+	atRing    bool   // a ring is being accessed, not a frame: a fault ends the session
 
 	group // of frames that is being transmitted
 }
@@ -58,7 +59,9 @@ func (q *rxQueue) start(r vhostuser.Ring, features uint64) {
 		}
 	}()
 	defer setPanicOnFault()()
+	q.atRing = true
 	q.vq.Disarm()
+	q.atRing = false
 }
 
 func (q *rxQueue) enable(on bool) {

@@ -62,7 +62,10 @@ func (q *rxQueue) longest() (n int) {
 		}
 	}()
 	q.batch.Reset()
-	if _, err := q.vq.Pop(q.batch, 1); err != nil {
+	q.atRing = true
+	_, err := q.vq.Pop(q.batch, 1)
+	q.atRing = false
+	if err != nil {
 		q.port.fail(fmt.Errorf("ring %d: %w", q.index, err))
 		return 0
 	}

@@ -97,12 +97,10 @@ func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, why vswitch.DropR
 	}
 	q.batch.Reset()
 	q.group = group{frames: len(frames)}
-	for q.next < len(frames) {
-		if q.attempt(frames) {
-			// The fault was in the frame's Body: somebody else's memory. That
-			// frame is lost, the others are not.
-			q.port.counters.Drop(vswitch.DropFault, 1)
-			q.next++
+	for faults := 1; q.next < len(frames); faults++ {
+		if q.attempt(frames); faults == maxForeignFaults && q.next < len(frames) {
+			q.port.counters.Drop(vswitch.DropFault, len(frames)-q.next)
+			break
 		}
 	}
 	q.finish()
@@ -124,20 +122,30 @@ func (q *rxQueue) hasBuffers() (has bool) {
 	return q.filled
 }
 
-// attempt transmits frames from q.next on. It returns true when it ran into a fault
-// in somebody else's memory, with q.next at the frame that has it.
-func (q *rxQueue) attempt(frames []*vswitch.Frame) (foreign bool) {
+// maxForeignFaults is how many frames of a group may lie in memory that has gone, or is absent, before
+// the rest of the group is dropped as well. A fault takes some microseconds, and the sender chooses how
+// many frames lie so, and how many ports they are flooded to.
+const maxForeignFaults = 4
+
+// attempt transmits frames from q.next on. A frame whose Body faults is dropped, and the next attempt
+// goes on behind that frame. If the queue's own guest's memory faults, all of them are dropped.
+func (q *rxQueue) attempt(frames []*vswitch.Frame) {
 	defer func() {
 		r := recover()
 		if r == nil {
 			return
 		}
-		if q.fault(r) {
-			q.port.counters.Drop(vswitch.DropFault, len(frames)-q.next)
-			q.next = len(frames)
+		if !q.fault(r) {
+			q.port.counters.Drop(vswitch.DropFault, 1)
+			q.next++
 			return
 		}
-		foreign = true
+		why := vswitch.DropFault
+		if !q.port.failed.Load() {
+			why = vswitch.DropPageAbsent
+		}
+		q.port.counters.Drop(why, len(frames)-q.next)
+		q.next = len(frames)
 	}()
 	for ; q.next < len(frames); q.next++ {
 		if q.putDirect(frames); q.next == len(frames) {
@@ -155,10 +163,9 @@ func (q *rxQueue) attempt(frames []*vswitch.Frame) (foreign bool) {
 		case broken:
 			q.port.counters.Drop(vswitch.DropFault, len(frames)-q.next)
 			q.next = len(frames)
-			return false
+			return
 		}
 	}
-	return false
 }
 
 // finish gives back chains that were not needed and publishes those that were. If
@@ -175,8 +182,10 @@ func (q *rxQueue) finish() {
 		}
 	}()
 	if !lost {
+		q.atRing = true
 		q.vq.Unpop(q.batch, len(q.batch.Chains)-q.taken)
 		q.vq.Flush()
+		q.atRing = false
 	}
 }
 
@@ -200,7 +209,7 @@ const maxPieces = 256
 const (
 	maxBadChains   = vswitch.MaxBatch // in a group of frames; after that the ring counts as full
 	maxFramePieces = 2048             // of memory for one frame: 32 bytes each
-	maxGroupPieces = 4096             // for a group of frames: 64 KiB each, in buffers of an MTU's size
+	maxGroupPieces = 1024             // for a group of frames: a batch's bytes, in buffers of an MTU's size
 )
 
 // longStep is how many chains are popped at a time for a frame that takes several:
@@ -343,7 +352,9 @@ func (q *rxQueue) pop(has int) outcome {
 	if has > 0 {
 		n += longStep
 	}
+	q.atRing = true
 	n, err := q.vq.Pop(q.batch, min(n, vswitch.MaxBatch, q.size-q.popped))
+	q.atRing = false
 	if err != nil {
 		q.port.fail(fmt.Errorf("ring %d: %w", q.index, err))
 		return broken

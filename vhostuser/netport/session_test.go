@@ -40,7 +40,7 @@ func (g *guest) dial() {
 func (g *guest) serve(front *vhostusertest.FrontEnd, backend *net.UnixConn) {
 	g.front, g.ended = front, make(chan error, 1)
 	go func() {
-		err := vhostuser.Serve(context.Background(), backend, g.port, vhostuser.Options{})
+		err := vhostuser.Serve(context.Background(), backend, g.port, vhostuser.Options{WatchHugePages: true})
 		g.port.SessionEnded()
 		g.ended <- err
 	}()

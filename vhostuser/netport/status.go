@@ -131,7 +131,7 @@ func (p *Port) inspect(r *Ring, vq *virtqueue.Queue) {
 	}
 	defer func() {
 		if f := recover(); f != nil {
-			if addr, ok := faultAddr(f); !ok || !p.Blame(addr) {
+			if addr, ok := faultAddr(f); !ok || !p.blameRing(addr) {
 				panic(f) // a bug of ours
 			}
 		}

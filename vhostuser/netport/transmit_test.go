@@ -255,7 +255,7 @@ func TestPiecesOfABatch(t *testing.T) {
 // A driver whose receive buffers are tiny cannot have a group of frames cut into any number of
 // pieces.
 func TestPiecesOfReceivedFrames(t *testing.T) {
-	const size, most = 60, 4096
+	const size, most = 60, 1024
 	l := newLab(t)
 	a := l.newGuest(guestConfig{size: 64})
 	b := l.newGuest(guestConfig{size: 32768, memory: 4 << 20})

@@ -34,7 +34,19 @@ type txQueue struct {
 	calls   uint64    // of queues before vq
 
 	badChains uint64
+
+	step txStep
+	room int // bytes of frames that the batch may still have
 }
+
+// A txStep is what Poll is about to do, for when a fault interrupts it.
+type txStep uint8
+
+const (
+	atRing     txStep = iota // access the ring, or nothing
+	parsing                  // make frames of chains, none of which has been sent
+	delivering               // have the switch send the frames
+)
 
 // txBuffers is the private memory of one batch.
 type txBuffers struct {
@@ -159,18 +171,47 @@ const startKick = 100 * time.Millisecond
 // usable reports whether the ring may be touched.
 func (q *txQueue) usable() bool { return q.vq != nil && !q.port.failed.Load() }
 
-// leave ends a critical section, also one that was left by a fault in guest memory.
-// It has to be deferred itself.
+// leave ends a critical section, also one that was left by a fault in guest memory. It has to be
+// deferred itself.
 func (q *txQueue) leave() {
-	r := recover()
-	q.mu.Unlock()
-	if r == nil {
-		return
+	defer q.mu.Unlock()
+	if r := recover(); r != nil {
+		q.interrupted(r)
 	}
+}
+
+// interrupted deals with a fault. At an access to the ring, or to memory that has gone, the session
+// ends. If a huge page is absent, a batch of which nothing has been sent is taken again by the next
+// Poll.
+func (q *txQueue) interrupted(r any) {
 	addr, ok := faultAddr(r)
-	if !ok || !q.port.Blame(addr) {
-		panic(r) // a bug of ours
+	blame, step := q.port.Blame, q.step
+	if step == atRing {
+		blame = q.port.blameRing
 	}
+	q.step = atRing
+	switch {
+	case !ok || !blame(addr):
+		panic(r) // a bug of ours
+	case q.port.failed.Load():
+	case step == parsing:
+		q.vq.Unpop(q.bufs.batch, len(q.bufs.batch.Chains))
+	default:
+		q.giveUp(addr)
+	}
+}
+
+// giveUp drops a batch some of which may have been sent.
+func (q *txQueue) giveUp(addr uintptr) {
+	defer func() {
+		if recover() != nil {
+			q.port.blameRing(addr)
+		}
+	}()
+	b := q.bufs.batch
+	q.port.counters.Drop(vswitch.DropPageAbsent, len(b.Chains))
+	q.vq.CompleteAll(b)
+	q.vq.Flush()
 }
 
 // faultAddr returns the address of a memory fault that was recovered.

@@ -29,7 +29,8 @@ func (q *txQueue) Poll() int {
 		return 0
 	}
 	if q.enabled {
-		q.deliver(b.Chains)
+		n = q.deliver(b.Chains)
+		q.vq.Unpop(b, len(b.Chains)-n)
 	} else {
 		// "the back-end must process the ring without causing any side effects":
 		// take and discard.
@@ -40,19 +41,24 @@ func (q *txQueue) Poll() int {
 	return n
 }
 
-// deliver makes frames of chains and hands them to the switch.
-func (q *txQueue) deliver(chains []virtqueue.Chain) {
+// maxBatchBytes is how many bytes of frames a batch has, before the last frame: each page of them may
+// be one that has to be found first, and so may each page that they are copied to.
+const maxBatchBytes = 1 << 20
+
+// deliver makes frames of chains and hands them to the switch. It returns how many chains those are.
+func (q *txQueue) deliver(chains []virtqueue.Chain) (taken int) {
 	bufs := q.bufs
 	k := 0
 	var drops [3]int
-	for len(chains) > 0 {
-		n := q.parseDirect(bufs.frames[k:], bufs.heads[k:], chains)
+	q.step, q.room = parsing, maxBatchBytes
+	for taken < len(chains) && q.room > 0 {
+		n := q.parseDirect(bufs.frames[k:], bufs.heads[k:], chains[taken:])
 		k += n
-		if n == len(chains) {
+		if taken += n; taken == len(chains) || q.room <= 0 {
 			break
 		}
-		c := &chains[n]
-		chains = chains[n+1:]
+		c := &chains[taken]
+		taken++
 		if c.Err != nil || len(c.Writable) != 0 {
 			drops[0]++
 			continue
@@ -73,8 +79,11 @@ func (q *txQueue) deliver(chains []virtqueue.Chain) {
 		q.port.counters.Drop(vswitch.DropTooLong, drops[2])
 	}
 	if k > 0 {
+		q.step = delivering
 		q.inlet.Deliver(bufs.frames[:k])
 	}
+	q.step = atRing
+	return taken
 }
 
 // What can become of a chain.
@@ -87,20 +96,22 @@ const (
 )
 
 // parseDirect makes frames of chains, in order, as long as these consist of one piece
-// each and have a frame in it. It returns how many that are.
-func (q *txQueue) parseDirect(frames []vswitch.Frame, heads []headRoom, chains []virtqueue.Chain) int {
+// each and have a frame in it, and there is room for them. It returns how many that are.
+func (q *txQueue) parseDirect(frames []vswitch.Frame, heads []headRoom, chains []virtqueue.Chain) (n int) {
 	frames, heads = frames[:len(chains)], heads[:len(chains)]
-	hdrLen, mask := q.hdrLen, q.mask
+	hdrLen, mask, room := q.hdrLen, q.mask, q.room
 	for i := range chains {
 		c, f := &chains[i], &frames[i]
-		if len(c.Readable) != 1 || len(c.Writable) != 0 {
-			return i
+		if len(c.Readable) != 1 || len(c.Writable) != 0 || room <= 0 {
+			break
 		}
 		data := c.Readable[0]
 		size := len(data) - hdrLen
 		if size < vswitch.MinFrameLen || size > vswitch.MaxFrameLen {
-			return i
+			break
 		}
+		room -= size
+		n++
 		decodeOffload(&f.Offload, data, mask)
 		want := headLen(&f.Offload, size)
 		f.Head, f.Body, f.Len = heads[i].head(want), nil, size
@@ -110,7 +121,8 @@ func (q *txQueue) parseDirect(frames []vswitch.Frame, heads []headRoom, chains [
 			f.Body = c.Readable
 		}
 	}
-	return len(chains)
+	q.room = room
+	return n
 }
 
 // headLen returns how much of a frame of so many bytes goes into private memory.
@@ -159,6 +171,7 @@ func (q *txQueue) parse(f *vswitch.Frame, room *headRoom, segs [][]byte) verdict
 		segs = gather(head[n:], segs)
 	}
 	f.Head, f.Body, f.Len = head, segs, size
+	q.room -= size
 	return parsed
 }
 

@@ -1,0 +1,188 @@
+package vhostuser
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Huge pages that are absent.
+//
+// The first access to a huge page that nobody has touched yet, or that was given back (by a balloon,
+// or by a front-end that punches a hole), has the kernel clear the whole page: 0.1 ms and more for
+// 2 MiB. The thread that makes the access does nothing else meanwhile, and it cannot be stopped for
+// the garbage collector, which then waits with all other threads. A driver chooses how many absent
+// pages a batch of its frames touches. So the data plane must not be the one that provides pages.
+//
+// With Options.WatchHugePages, mappings of huge pages are registered with userfaultfd(2), so that an
+// access to an absent page is a fault, as an access beyond the end of the file is. Who meets the
+// fault asks Session.Absent whether it is of this kind, gives up what was to be done with the page,
+// and a goroutine of the mapping's provides the page.
+//
+// Another goroutine provides pages before they are needed, but only those that the kernel has reserved
+// for the file. Nobody else can have these, whereas to take pages that are not reserved could keep
+// another guest from starting.
+
+// A pageProvider provides the absent pages of one mapping.
+type pageProvider struct {
+	fault *userfault
+	mem   []byte
+	page  uint64      // bytes
+	zeros []byte      // as many, that take no memory
+	asked chan uint64 // the index of a page
+	fail  func(error)
+
+	quit chan struct{}
+	done sync.WaitGroup
+}
+
+// maxAsked is how many pages may be asked for at a time. What is asked for beyond is asked for again
+// by the next access.
+const maxAsked = 16
+
+// ErrNoHugePage is why a session ends whose guest uses a huge page that cannot be had.
+var ErrNoHugePage = errors.New("a huge page of guest memory cannot be provided")
+
+// provide starts to provide the pages of m, which u has registered. fail is told when a page that was
+// asked for cannot be provided.
+func (m *mapping) provide(u *userfault, fail func(error)) error {
+	zeros, err := unix.Mmap(-1, 0, int(m.pageSize), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return fmt.Errorf("mapping a page of zeros: %w", err)
+	}
+	p := &pageProvider{
+		fault: u, mem: m.all, page: m.pageSize, zeros: zeros, fail: fail,
+		asked: make(chan uint64, maxAsked),
+		quit:  make(chan struct{}),
+	}
+	p.done.Go(p.serve)
+	p.done.Go(p.ahead)
+	m.provider = p
+	return nil
+}
+
+// close returns when no page is provided any more.
+func (p *pageProvider) close() {
+	close(p.quit)
+	p.done.Wait()
+	_ = unix.Munmap(p.zeros)
+}
+
+// ask asks for the page that addr is in, and reports whether there is such a page.
+func (p *pageProvider) ask(addr uintptr) bool {
+	off := uint64(addr - address(p.mem))
+	if off >= uint64(len(p.mem)) {
+		return false
+	}
+	select {
+	case p.asked <- off / p.page:
+	default:
+	}
+	return true
+}
+
+// serve provides the pages that are asked for.
+func (p *pageProvider) serve() {
+	for {
+		select {
+		case <-p.quit:
+			return
+		case i := <-p.asked:
+			if err := p.one(i); err != nil {
+				p.fail(fmt.Errorf("%w: %w", ErrNoHugePage, err))
+				return
+			}
+		}
+	}
+}
+
+// one provides the page with index i, or finds that the page is there.
+func (p *pageProvider) one(i uint64) error {
+	page := p.mem[i*p.page : (i+1)*p.page]
+	for range 10 {
+		switch err := p.fault.provide(page, p.zeros); {
+		case errors.Is(err, unix.EAGAIN): // interrupted
+		case errors.Is(err, unix.EEXIST):
+			// The kernel says so, too, when it has no page left.
+			if present(page) {
+				return nil
+			}
+		default:
+			return err
+		}
+	}
+	return fmt.Errorf("none is free: %w", unix.ENOMEM)
+}
+
+// present reports whether a page can be read.
+func present(page []byte) (is bool) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { is = recover() == nil }()
+	_ = atomic.LoadUint32(firstWord(page))
+	return true
+}
+
+// within provides those pages now that have bytes from off on, up to end.
+func (p *pageProvider) within(off, end uint64) error {
+	for i := off / p.page; i*p.page < min(end, uint64(len(p.mem))); i++ {
+		if err := p.one(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ahead provides pages in order, as long as they come from what is reserved.
+func (p *pageProvider) ahead() {
+	reserved, err := openReserved(p.page)
+	if err != nil {
+		return
+	}
+	defer reserved.Close()
+	// Guests and workers come first. The thread is not used again.
+	runtime.LockOSThread()
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 19)
+	for i := range uint64(len(p.mem)) / p.page {
+		select {
+		case <-p.quit:
+			return
+		default:
+		}
+		before, err := readReserved(reserved)
+		if err != nil || before == 0 {
+			return
+		}
+		switch err := p.fault.provide(p.mem[i*p.page:(i+1)*p.page], p.zeros); {
+		case errors.Is(err, unix.EEXIST):
+			continue
+		case err != nil:
+			return // the next who needs the page finds out why
+		}
+		if after, err := readReserved(reserved); err != nil || after >= before {
+			return // that one was not reserved
+		}
+	}
+}
+
+// openReserved opens the file that says how many huge pages of a size, in bytes, are reserved and not
+// in use yet.
+func openReserved(size uint64) (*os.File, error) {
+	return os.Open(fmt.Sprintf("/sys/kernel/mm/hugepages/hugepages-%dkB/resv_hugepages", size>>10))
+}
+
+func readReserved(f *os.File) (int, error) {
+	var buf [32]byte
+	n, err := f.ReadAt(buf[:], 0)
+	if n == 0 {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(buf[:n])))
+}

@@ -1,0 +1,164 @@
+package vhostuser_test
+
+import (
+	"errors"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vswitchd/vhostuser"
+	"vswitchd/vhostuser/vhostusertest"
+)
+
+// touch writes to the first byte of mem, and returns the address of the fault, if there is one.
+func touch(mem []byte) (addr uintptr, faulted bool) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			addr, faulted = r.(interface{ Addr() uintptr }).Addr(), true
+		}
+	}()
+	mem[0]++
+	return 0, false
+}
+
+// hoardHugePages takes all huge pages of the machine that are free, until the test ends.
+func hoardHugePages(t *testing.T) {
+	t.Helper()
+	b, err := os.ReadFile("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.MemfdCreate("hoard", unix.MFD_CLOEXEC|unix.MFD_HUGETLB|unix.MFD_HUGE_2MB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Fallocate(fd, 0, 0, int64(n)*vhostusertest.HugePage); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serveHuge shares n absent huge pages, and returns them as the front-end and as the back-end has them.
+func serveHuge(t *testing.T, n int, reserve bool) (h *harness, mem *vhostusertest.Memory, mapped []byte) {
+	t.Helper()
+	dev := newDevice(2)
+	h = serveWith(t, dev, dev, vhostuser.Options{WatchHugePages: true})
+	h.must(h.fe.Handshake(allVirtio, plainProto))
+	mem, err := h.fe.NewHugeMemory(n, reserve)
+	h.must(err)
+	h.must(h.fe.ShareMemory())
+	return h, mem, h.dev.session.Load().Mapped(0)
+}
+
+func (h *harness) pages(m *vhostusertest.Memory) int {
+	h.t.Helper()
+	n, err := m.HugePages()
+	h.must(err)
+	return n
+}
+
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(vhostusertest.Timeout); !cond(); time.Sleep(100 * time.Microsecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+// An access to an absent page is a fault that does not provide the page. The session does that, when it
+// is asked, as often as the page goes away.
+func TestAbsentHugePageIsAFault(t *testing.T) {
+	vhostusertest.NeedHugePages(t, 8)
+	h, mem, mapped := serveHuge(t, 4, false)
+	s := h.dev.session.Load()
+	for range 3 {
+		addr, faulted := touch(mapped[2*vhostusertest.HugePage+5:])
+		if n := h.pages(mem); !faulted || n != 0 {
+			t.Fatalf("fault: %v, and %d pages are there", faulted, n)
+		}
+		if !s.Absent(addr) {
+			t.Fatal("the page is not said to be absent")
+		}
+		eventually(t, "the page is there", func() bool { _, faulted := touch(mapped[2*vhostusertest.HugePage+5:]); return !faulted })
+		if n := h.pages(mem); n != 1 {
+			t.Errorf("%d pages are there, of which one was asked for", n)
+		}
+		h.must(mem.Punch())
+	}
+	if s.Absent(vhostuser.Address(make([]byte, 1))) {
+		t.Error("memory that is not the front-end's is said to be absent")
+	}
+}
+
+// A page that cannot be had ends the session: its file has become shorter, or the machine has none left.
+func TestHugePageThatCannotBeHad(t *testing.T) {
+	for name, take := range map[string]func(h *harness, m *vhostusertest.Memory){
+		"behind the end of the file": func(h *harness, m *vhostusertest.Memory) { h.must(m.Truncate(0)) },
+		"none left": func(h *harness, m *vhostusertest.Memory) {
+			hoardHugePages(h.t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			vhostusertest.NeedHugePages(t, 8)
+			h, mem, mapped := serveHuge(t, 4, false)
+			take(h, mem)
+			addr, faulted := touch(mapped[vhostusertest.HugePage:])
+			if !faulted || !h.dev.session.Load().Absent(addr) {
+				t.Fatalf("fault: %v", faulted)
+			}
+			if err := h.wait(); !errors.Is(err, vhostuser.ErrNoHugePage) {
+				t.Errorf("the session ends with %v", err)
+			}
+		})
+	}
+}
+
+// What the kernel has reserved for the guest is there before it is used.
+func TestReservedHugePagesAreProvidedAhead(t *testing.T) {
+	vhostusertest.NeedHugePages(t, 16)
+	h, mem, mapped := serveHuge(t, 12, true)
+	eventually(t, "all pages are there", func() bool { return h.pages(mem) == 12 })
+	if _, faulted := touch(mapped[11*vhostusertest.HugePage:]); faulted {
+		t.Error("the last page is absent")
+	}
+}
+
+// A ring may be in huge pages that nobody has touched.
+func TestRingInAbsentHugePages(t *testing.T) {
+	vhostusertest.NeedHugePages(t, 8)
+	h, mem, _ := serveHuge(t, 4, false)
+	r := h.ring(mem, 0)
+	h.must(mem.Punch())
+	h.must(h.fe.StartRing(r))
+	if n := h.pages(mem); n != 1 || !h.dev.session.Load().Snapshot().Vrings[0].Running {
+		t.Errorf("%d pages are there, and vring 0 is %+v", n, h.vring(0))
+	}
+}
+
+// Without the option the kernel provides pages to whoever uses them, as for any other device.
+func TestHugePagesAreNotWatchedUnlessAskedFor(t *testing.T) {
+	vhostusertest.NeedHugePages(t, 8)
+	h := serve(t, newDevice(2))
+	h.must(h.fe.Handshake(allVirtio, plainProto))
+	mem, err := h.fe.NewHugeMemory(4, false)
+	h.must(err)
+	h.must(h.fe.ShareMemory())
+	s := h.dev.session.Load()
+	if addr, faulted := touch(s.Mapped(0)); faulted || s.Absent(addr) {
+		t.Errorf("fault: %v", faulted)
+	}
+	if n := h.pages(mem); n != 1 {
+		t.Errorf("%d pages are there", n)
+	}
+}
