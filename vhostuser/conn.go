@@ -216,12 +216,16 @@ func truncated(err error) error {
 	return fmt.Errorf("receiving: %w", err)
 }
 
-// Send sends a message; fds stay the caller's. It waits while the peer does not
-// read.
+// Send sends a message; fds stay the caller's. It waits while the peer does not read, and returns
+// ErrDisconnected when the peer has closed the connection.
 func (c *Conn) Send(r Request, flags Flags, payload []byte, fds ...int) error {
 	c.sending.Store(c.clock())
 	defer c.sending.Store(0)
-	if err := c.send(r, flags, payload, fds...); err != nil {
+	err := c.send(r, flags, payload, fds...)
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		return ErrDisconnected
+	}
+	if err != nil {
 		return fmt.Errorf("sending %v: %w", r, err)
 	}
 	return nil

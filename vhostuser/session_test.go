@@ -48,6 +48,19 @@ func TestDisconnect(t *testing.T) {
 	}
 }
 
+// A front-end that goes without waiting for a reply has left like any other.
+func TestDisconnectBeforeTheReply(t *testing.T) {
+	for range 20 {
+		h := serve(t, newDevice(2))
+		h.must(h.fe.Send(vhostuser.GetFeatures, 0, nil))
+		h.must(h.fe.Send(vhostuser.GetFeatures, 0, nil))
+		h.fe.Close()
+		if err := h.wait(); err != vhostuser.ErrDisconnected {
+			t.Fatalf("session ended with %v", err)
+		}
+	}
+}
+
 // leftNothing checks that nothing is left of a session that has ended.
 func (h *harness) leftNothing() {
 	t := h.t
