@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// area returns where the n bytes at the front-end's virtual address addr are. All of
-// them are in one mapping, and aligned there as well as for the front-end.
+// area returns a pointer to the n bytes at the front-end's virtual address addr. All of them lie in
+// one mapping. Both the virtual address and the mapped one are aligned.
 func area(mem *Memory, what string, addr, n, align uint64) (unsafe.Pointer, error) {
 	if addr%align != 0 {
 		return nil, fmt.Errorf("%w: %s at %#x is not aligned to %d bytes", ErrSetup, what, addr, align)

@@ -10,8 +10,8 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// Tests of what a single chain may be. Each is named after the attack, or the
-// mistake, that it stands for.
+// Tests of what a single chain may be. Each is named after the attack, or the mistake,
+// that it stands for.
 
 // pieces checks the lengths of a chain's pieces.
 func pieces(t *testing.T, what string, segs [][]byte, want ...int) {
@@ -79,8 +79,8 @@ func TestIndirectBehindDirect(t *testing.T) {
 	g.Write(table.Addr+16, desc{b.Addr, 4, flagWrite, 0}.Append(nil))
 	g.SetDesc(0, desc{b.Addr, 1, flagNext, 5})
 	g.SetDesc(5, desc{b.Addr, 2, flagNext, 6})
-	// "The device MUST ignore the write-only flag in the descriptor that
-	// refers to an indirect table."
+	// "The device MUST ignore the write-only flag in the descriptor that refers to an
+	// indirect table."
 	g.SetDesc(6, desc{table.Addr, 32, flagIndirect | flagWrite, 0})
 	c := g.offer(t, 0)
 	if c.Err != nil {
@@ -264,8 +264,8 @@ func TestIndirectTableSize(t *testing.T) {
 	}
 }
 
-// A link out of an indirect table is refused even though the queue's table, or
-// what lies behind the indirect one, has such a descriptor.
+// A link out of an indirect table is refused even though the queue's table, or what lies behind the
+// indirect one, has such a descriptor.
 func TestIndirectBoundByOwnCount(t *testing.T) {
 	g := newGuest(t, 256, indirect)
 	a := g.Alloc(64).Addr
@@ -381,9 +381,8 @@ func TestBufferStraddlesRegions(t *testing.T) {
 	}
 }
 
-// A chain's length must fit in the 32 bits of a used entry, whatever the sum of
-// its descriptors: "Drivers MUST NOT add a descriptor chain longer than 2^32
-// bytes in total" (2.7.5.2).
+// A chain's length must fit in the 32 bits of a used entry, whatever the sum of its descriptors:
+// "Drivers MUST NOT add a descriptor chain longer than 2^32 bytes in total" (2.7.5.2).
 func TestLengthOverflow(t *testing.T) {
 	// Nobody touches this memory; it has only got to have addresses.
 	mem, err := unix.Mmap(-1, 0, 1<<31, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
@@ -415,8 +414,8 @@ func TestLengthOverflow(t *testing.T) {
 	}
 }
 
-// Many tiny regions and a large table multiply: each descriptor may be cut into
-// as many pieces as there are regions. What one chain costs stays bounded.
+// Many tiny regions and a large table multiply: each descriptor may be cut into as many pieces as
+// there are regions. What one chain costs stays bounded.
 func TestPiecesMultiply(t *testing.T) {
 	const regions = virtqueue.MaxRegions - 1
 	var data []virtqueue.Region
@@ -436,8 +435,8 @@ func TestPiecesMultiply(t *testing.T) {
 	}
 }
 
-// Long chains, bad ones included, end a batch early: what one Pop costs is
-// bounded, and other queues get their turn.
+// Long chains, bad ones included, end a batch early: what one Pop costs is bounded, and other
+// queues get their turn.
 func TestPopIsBounded(t *testing.T) {
 	const size = 4096
 	for name, last := range map[string]desc{
@@ -510,8 +509,8 @@ func TestBadChainAmongGoodOnes(t *testing.T) {
 	}
 }
 
-// A batch is used again and again: nothing of what a chain was before may show in
-// the one that takes its place.
+// A batch is used again and again: nothing of what a chain was before may show in the one that
+// takes its place.
 func TestBatchReuse(t *testing.T) {
 	g := newGuest(t, 8, 0)
 	a := g.Alloc(64).Addr

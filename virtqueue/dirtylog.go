@@ -5,31 +5,30 @@ import (
 	"fmt"
 )
 
-// logPageSize is how much memory one bit of a dirty log stands for, whatever the
-// size of the guest's pages ("The log page size is 4K", docs/interop/vhost-user.rst).
+// logPageSize is the amount of memory in bytes that one bit of a dirty log covers, whatever the
+// guest's page size ("The log page size is 4K", docs/interop/vhost-user.rst).
 const logPageSize = 4096
 
 // ErrLog is wrapped by every error of NewDirtyLog.
 var ErrLog = errors.New("bad dirty log")
 
-// A DirtyLog is the bitmap in which the front-end of a guest that is being migrated
-// wants to find the pages that were written to: bit p%8 of byte p/8 is page p of
-// guest-physical memory. It is shared with the front-end, which clears bits while
-// they are set here, and with other queues. All methods may be called at any
+// A DirtyLog is the bitmap of written pages that the front-end of a migrating guest reads: bit
+// p%8 of byte p/8 is page p of guest-physical memory. It is shared with the front-end, which
+// clears bits while they are set here, and with other queues. All methods may be called at any
 // time from any goroutine.
 //
-// Like guest memory it can vanish; see [DirtyLog.Contains].
+// Like guest memory, the log can vanish; see [DirtyLog.Contains].
 type DirtyLog struct {
 	mem   []byte
-	words []uint32 // the same
+	words []uint32 // mem as words
 }
 
-// NewDirtyLog returns the log in mem, which is usually a mapping and must stay so until
-// no Queue uses the log any more. Bits are set 32 at a time, so mem must be
-// aligned to 4 bytes and its length a multiple of 4, as that of whole pages is.
+// NewDirtyLog returns the log in mem, which is usually a mapping and must stay mapped until no
+// Queue uses the log any more. Bits are set 32 at a time, so mem must be aligned to 4 bytes and its
+// length a multiple of 4, as that of whole pages is.
 //
-// What is beyond the log's end is not logged: that the log covers guest memory
-// is the caller's to see to ([DirtyLog.Covers]).
+// Writes beyond the end of the log are not logged: the caller has to check that the log covers
+// guest memory ([DirtyLog.Covers]).
 func NewDirtyLog(mem []byte) (*DirtyLog, error) {
 	words, ok := wordsOf(mem)
 	if !ok {
@@ -47,9 +46,9 @@ func (l *DirtyLog) Covers(m *Memory) bool {
 	return (last.GuestAddr+uint64(len(last.Mem))-1)/logPageSize < uint64(len(l.words))*32
 }
 
-// Mark notes that the n bytes from guest-physical address gpa have been written.
-// It has to come after the write: the page may be copied as soon as it is marked,
-// and not again. Pages that the log does not have are ignored.
+// Mark records that the n bytes from guest-physical address gpa have been written. It must be
+// called after the write: the page may be copied as soon as it is marked, and not again. Pages
+// beyond the end of the log are ignored.
 func (l *DirtyLog) Mark(gpa, n uint64) {
 	if n == 0 {
 		return
@@ -64,6 +63,6 @@ func (l *DirtyLog) Mark(gpa, n uint64) {
 	}
 }
 
-// Contains reports whether addr, an address in this process, is in the log's memory. It
-// tells whose fault a fault was.
+// Contains reports whether addr, an address in this process, is in the log's memory, which
+// attributes a fault to the log.
 func (l *DirtyLog) Contains(addr uintptr) bool { return Contains(l.mem, addr) }

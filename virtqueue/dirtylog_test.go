@@ -135,8 +135,8 @@ func TestDirtyLogIsAtomic(t *testing.T) {
 	}
 }
 
-// A mark that is there already may be taken away at the same time, by a front-end that
-// copies the page then: it finds what has been written, or the mark is there again.
+// A mark that is there already may be taken away at the same time, by a front-end that copies the
+// page then: it finds what has been written, or the mark is there again.
 func TestDirtyLogMarksAgain(t *testing.T) {
 	_, data := memfd(t, page)
 	_, log := memfd(t, page)
@@ -162,8 +162,8 @@ func TestDirtyLogMarksAgain(t *testing.T) {
 	}
 }
 
-// Used elements, indices and event suppression are marked after they have been written. The
-// log vanishes: at the fault they are there.
+// Used elements, indices and event suppression are marked after they have been written. The log
+// vanishes: at the fault they are there.
 func TestRingIsWrittenBeforeItIsMarked(t *testing.T) {
 	for features, name := range everyFormat() {
 		t.Run(name, func(t *testing.T) {
@@ -227,8 +227,8 @@ func TestDirtyLogVanishes(t *testing.T) {
 	}
 }
 
-// A logged guest has memory in several regions that are apart, some of them next to
-// each other for the guest and not here, and a copy of it.
+// A logged guest has memory in several regions that are apart, some of them next to each other for
+// the guest and not here, and a copy of it.
 type logged struct {
 	*guest
 	t    *testing.T
@@ -246,8 +246,8 @@ func newLogged(t *testing.T, features uint64, seed uint64) *logged {
 		base = uint32(rnd.IntN(size)) | uint32(rnd.IntN(2))<<15
 	}
 	const rings, user = 0x20_0000, 1 << 40
-	// Areas far apart. The used ring's head, entries and avail_event are in pages of their
-	// own, the descriptor ring begins in the middle of one.
+	// Areas far apart. The used ring's head, entries and avail_event are in pages of their own,
+	// the descriptor ring begins in the middle of one.
 	cfg := virtqueue.Config{Size: size, Desc: user + 0x0810, Avail: user + 0x5ffc, Used: user + 0x7ffc, Features: features, Base: base}
 	mem := make([]byte, 0x40000)
 	regions := []virtqueue.Region{{GuestAddr: rings, UserAddr: user, Mem: make([]byte, 0xb000)}}
@@ -305,9 +305,9 @@ func (l *logged) device(what string, do func()) {
 	}
 }
 
-// With a log every page that is written to is marked, and no other: payload, used
-// elements, index and event suppression, in all formats. The device writes
-// something new each time, so that what it writes is what changes.
+// With a log every page that is written to is marked, and no other: payload, used elements, index
+// and event suppression, in all formats. The device writes something new each time, so that what it
+// writes is what changes.
 func TestLogMarksWhatIsWritten(t *testing.T) {
 	for features, name := range everyFormat() {
 		for seed := range uint64(4) {
@@ -364,8 +364,8 @@ func (l *logged) round() {
 			l.q.Complete(c, uint32(wrote))
 		})
 	}
-	// The used index changes by less than 16 bits: its page is written to anyway, and so
-	// are those of elements that were the same before. Make them different first.
+	// The used index changes by less than 16 bits: its page is written to anyway, and so are
+	// those of elements that were the same before. Make them different first.
 	if l.Config().Features&packed == 0 {
 		_, idx := l.Used()
 		for i := range uint16(16) {

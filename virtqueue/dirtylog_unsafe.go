@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// wordsOf returns mem as words: all of its bytes and no others. It fails when mem is
-// not made of whole and aligned words.
+// wordsOf returns mem as a slice of words that covers exactly the same bytes. It fails when mem
+// does not consist of whole, aligned words.
 func wordsOf(mem []byte) (words []uint32, ok bool) {
 	p := unsafe.Pointer(unsafe.SliceData(mem))
 	if len(mem)%4 != 0 || uintptr(p)%4 != 0 {
@@ -15,12 +15,12 @@ func wordsOf(mem []byte) (words []uint32, ok bool) {
 	return unsafe.Slice((*uint32)(p), len(mem)/4), true
 }
 
-// set sets the bit of a page that the log has. In a little-endian word bit p%32 is bit
+// set sets the bit of a page that the log covers. In a little-endian word bit p%32 is bit
 // p%8 of byte p/8.
 //
-// The bit is set even if it is set already: only the locked instruction keeps the
-// write that it stands for from becoming visible after somebody has cleared
-// the bit and copied the page.
+// The bit is set even if it is set already: without the locked instruction, the guest-memory
+// write that the bit stands for could become visible after the front-end has cleared the bit and
+// copied the page.
 func (l *DirtyLog) set(page uint64) {
 	atomic.OrUint32(&l.words[page/32], 1<<(page%32))
 }

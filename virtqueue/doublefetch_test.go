@@ -11,14 +11,13 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A driver that changes what it wrote while we look at it. Whoever reads a word
-// twice checks the one value and uses the other.
+// A driver that changes what it wrote while we look at it. Whoever reads a word twice checks the
+// one value and uses the other.
 
-// flipping runs flip(false), flip(true), flip(false), ... in a goroutine, and look
-// in this one. Look reports how many of each it has seen. That ends when both have
-// been seen often, in as many looks as said: between two loads in a row there is a
-// nanosecond, and it takes many to hit it. The time limit only makes a failure of a
-// hang.
+// flipping runs flip(false), flip(true), flip(false), ... in a goroutine, and look in this one.
+// Look reports how many of each it has seen. That ends when both have been seen often, in as many
+// looks as said: between two loads in a row there is a nanosecond, and it takes many to hit it. The
+// time limit only makes a failure of a hang.
 func flipping(t *testing.T, looks int, flip func(hostile bool), look func() (good, hostile int)) {
 	t.Helper()
 	var stop atomic.Bool
@@ -42,8 +41,8 @@ func flipping(t *testing.T, looks int, flip func(hostile bool), look func() (goo
 	}
 }
 
-// mapped returns a guest in mapped memory, which the race detector does not watch:
-// here, racing is the point.
+// mapped returns a guest in mapped memory, which the race detector does not watch: here,
+// racing is the point.
 func mapped(t *testing.T, features uint64) *guest {
 	t.Helper()
 	_, rings := memfd(t, 0x2000)
@@ -68,8 +67,8 @@ func (g *guest) offerBatch() {
 	g.Publish()
 }
 
-// popBatch pops the batch, gives each chain to isGood, which fails the test for what is
-// neither good nor refused as it should be, and gives the batch back.
+// popBatch pops the batch, gives each chain to isGood, which fails the test for what is neither
+// good nor refused as it should be, and gives the batch back.
 func (g *guest) popBatch(t *testing.T, isGood func(c virtqueue.Chain) bool) (good, hostile int) {
 	t.Helper()
 	g.b.Reset()
@@ -138,8 +137,8 @@ func TestDoubleFetchOfAddress(t *testing.T) {
 	})
 }
 
-// A buffer that is checked as readable must not be handed out as writable, or
-// without a piece at all.
+// A buffer that is checked as readable must not be handed out as writable, or without a piece at
+// all.
 func TestDoubleFetchOfFlags(t *testing.T) {
 	g := mapped(t, 0)
 	g.SetDesc(0, desc{0x1800, 16, 0, 0})
@@ -163,8 +162,8 @@ func TestDoubleFetchOfFlags(t *testing.T) {
 	})
 }
 
-// popOne pops one chain of a copy of the queue, which may break. Nearly each of these looks
-// meets a change, other than those at a whole batch, and an eighth as many will do.
+// popOne pops one chain of a copy of the queue, which may break. Nearly each of these looks meets a
+// change, other than those at a whole batch, and an eighth as many will do.
 func (g *guest) popOne(t *testing.T, want error) (good, hostile int) {
 	t.Helper()
 	g.b.Reset()
@@ -207,8 +206,8 @@ func TestDoubleFetchOfAvailIndex(t *testing.T) {
 	}, func() (int, int) { return g.popOne(t, virtqueue.ErrAvailIndex) })
 }
 
-// In an indirect table all fields are ordinary memory, in any alignment. The
-// bytes of one field may be of both values; that, too, must stay in bounds.
+// In an indirect table all fields are ordinary memory, in any alignment. The bytes of one field may
+// be of both values; that, too, must stay in bounds.
 func TestDoubleFetchInIndirectTable(t *testing.T) {
 	g := mapped(t, indirect)
 	const table = 0x1100
@@ -242,8 +241,8 @@ func TestDoubleFetchInIndirectTable(t *testing.T) {
 	})
 }
 
-// In a packed ring length, id and flags share a word, and the address lies in another. All
-// of them that are used have to be of one load.
+// In a packed ring length, id and flags share a word, and the address lies in another. All of them
+// that are used have to be of one load.
 func TestDoubleFetchOfPackedDescriptor(t *testing.T) {
 	for name, good := range map[string][]pdesc{
 		"single":  {{0x1800, 16, 0, flagAvail}},

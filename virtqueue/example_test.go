@@ -15,8 +15,8 @@ type shout struct {
 	batch *virtqueue.Batch
 }
 
-// poll serves what is there. It returns false when there is nothing more and the
-// driver is going to kick: the time to sleep.
+// poll serves what is there. It returns false when there is nothing more and the driver is going to
+// kick: the time to sleep.
 func (s *shout) poll() (more bool, err error) {
 	s.batch.Reset()
 	n, err := s.queue.Pop(s.batch, 64)
@@ -24,8 +24,8 @@ func (s *shout) poll() (more bool, err error) {
 		return false, err // the driver broke the ring: stop serving it
 	}
 	for _, c := range s.batch.Chains {
-		// A bad chain has no pieces and completes with length 0 like any
-		// other that we cannot answer.
+		// A bad chain has no pieces and completes with length 0 like any other that
+		// we cannot answer.
 		s.queue.Complete(&c, uint32(answer(c)))
 	}
 	s.queue.Flush()
@@ -41,8 +41,8 @@ func answer(c virtqueue.Chain) (written int) {
 	return written
 }
 
-// A device that serves one queue. Here the driver is a double in the same memory;
-// package vhostuser connects a Queue to a real one.
+// A device that serves one queue. Here the driver is a double in the same memory; package vhostuser
+// connects a Queue to a real one.
 func Example() {
 	driver, err := virtqueuetest.NewLocal(256, 1<<virtqueue.FeatureEventIdx, 1<<16)
 	if err != nil {

@@ -10,9 +10,8 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// FuzzChain walks hostile descriptors in hostile memory layouts and compares the
-// result with a naive walk that follows the specification word by word. The
-// input is, in this order:
+// FuzzChain walks hostile descriptors in hostile memory layouts and compares the result with a
+// naive walk that follows the specification word by word. The input is, in this order:
 //
 //	1 byte   logarithm of the queue's size (0 to 5), and in bit 7 "no INDIRECT_DESC"
 //	1 byte   number of regions (1 to 8)
@@ -29,8 +28,8 @@ func FuzzChain(f *testing.F) {
 		for i, d := range c.table {
 			g.SetDesc(uint16(i), d)
 		}
-		// All heads in one batch, so that walks meet what others left behind,
-		// as far as the limit of a batch allows.
+		// All heads in one batch, so that walks meet what others left behind, as far as the
+		// limit of a batch allows.
 		for i := range c.table {
 			g.Offer(uint16(i))
 		}
@@ -115,8 +114,8 @@ func parseChainCase(in []byte) (c chainCase, ok bool) {
 	return c, true
 }
 
-// descriptor makes a descriptor of 8 bytes: le16 address, le16 length, flags (in
-// the high half: which fields are made extreme), le16 next, one unused.
+// descriptor makes a descriptor of 8 bytes: le16 address, le16 length, flags (in the high half:
+// which fields are made extreme), le16 next, one unused.
 func descriptor(in []byte) desc {
 	d := desc{
 		Addr:  uint64(binary.LittleEndian.Uint16(in)),

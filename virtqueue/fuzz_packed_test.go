@@ -11,13 +11,12 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// FuzzPackedRing is FuzzRing for packed rings: a hostile driver writes anywhere between
-// the operations of a device, which has to agree with a naive one that follows the
-// specification word by word, and may write to nothing but used descriptors and its
-// event suppression structure.
+// FuzzPackedRing is FuzzRing for packed rings: a hostile driver writes anywhere between the
+// operations of a device, which has to agree with a naive one that follows the specification word
+// by word, and may write to nothing but used descriptors and its event suppression structure.
 //
-// The input is a byte each for size, features, base and wrap counter, and then
-// operations of 4 bytes: what, and three arguments.
+// The input is a byte each for size, features, base and wrap counter, and then operations of 4
+// bytes: what, and three arguments.
 func FuzzPackedRing(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) < 4 {
@@ -148,8 +147,8 @@ func (r *packedCase) step(op, a byte, b uint16) {
 	}
 }
 
-// chainAt is the naive look at the place at which a chain begins: how many descriptors it
-// has (0: there is none), and those as a table.
+// chainAt is the naive look at the place at which a chain begins: how many descriptors it has (0:
+// there is none), and those as a table.
 func (r *packedCase) chainAt(at int) (descs []virtqueuetest.PackedDesc, endless bool) {
 	limit := r.used + r.size
 	if at == limit || r.flags(at%r.size)&flagEither != virtqueuetest.Avail(r.wrap(at)) {
@@ -281,8 +280,8 @@ func (r *packedCase) flush(may []bool) {
 	r.pending = nil
 }
 
-// published reports whether the used descriptors from a place on say that the given chains
-// are used.
+// published reports whether the used descriptors from a place on say that the given
+// chains are used.
 func (r *packedCase) published(at int, chains []heldChain) bool {
 	if len(chains) == 0 {
 		return true
@@ -330,8 +329,8 @@ func (r *packedCase) unpop(n int) {
 	}
 }
 
-// The same with operations that are random but not hostile for the most part, so that
-// rings go around many times.
+// The same with operations that are random but not hostile for the most part, so that rings go
+// around many times.
 func TestPackedRingAtRandom(t *testing.T) {
 	laps := 0
 	for seed := range uint64(200) {

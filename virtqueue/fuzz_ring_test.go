@@ -10,13 +10,12 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// FuzzRing lets a hostile driver write anywhere in the rings between the
-// operations of a device. Whatever it writes, the device gets slices of guest
-// memory and counts that add up, and writes to nothing but the used ring.
+// FuzzRing lets a hostile driver write anywhere in the rings between the operations of a device.
+// Whatever it writes, the device gets slices of guest memory and counts that add up, and writes to
+// nothing but the used ring.
 //
-// The input is a byte each for size, features, alignment of the available
-// ring and the index to begin with, and then operations of 4 bytes: what, and
-// three arguments.
+// The input is a byte each for size, features, alignment of the available ring and the index to
+// begin with, and then operations of 4 bytes: what, and three arguments.
 func FuzzRing(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) < 4 {

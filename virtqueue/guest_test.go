@@ -35,8 +35,7 @@ func (d desc) Append(b []byte) []byte { return virtqueuetest.Desc(d).Append(b) }
 
 func (g *guest) SetDesc(i uint16, d desc) { g.Driver.SetDesc(i, virtqueuetest.Desc(d)) }
 
-// A guest is both ends of a queue: a driver, well-behaved or not, and the device
-// side under test.
+// A guest is both ends of a queue: a driver, well-behaved or not, and the device side under test.
 type guest struct {
 	*virtqueuetest.Driver
 	q *virtqueue.Queue
@@ -53,12 +52,11 @@ func newGuest(t testing.TB, size int, features uint64) *guest {
 	return start(t, drv)
 }
 
-// ringsAt is where the region of newGuestWith that holds the rings begins, in
-// both kinds of addresses.
+// ringsAt is where the region of newGuestWith that holds the rings begins, in both kinds of
+// addresses.
 const ringsAt = 1 << 40
 
-// newGuestWith returns a guest whose rings are in a region of their own, beside
-// the given ones.
+// newGuestWith returns a guest whose rings are in a region of their own, beside the given ones.
 func newGuestWith(t testing.TB, size int, features uint64, data ...virtqueue.Region) *guest {
 	t.Helper()
 	cfg, end := virtqueuetest.Layout(size, ringsAt)
@@ -100,8 +98,8 @@ func (g *guest) offer(t testing.TB, head uint16) virtqueue.Chain {
 	return c
 }
 
-// refuses checks that the chain at head is handed out as bad for the given
-// reason, can be completed, and that a good chain passes afterwards.
+// refuses checks that the chain at head is handed out as bad for the given reason, can be
+// completed, and that a good chain passes afterwards.
 func (g *guest) refuses(t testing.TB, head uint16, want error) {
 	t.Helper()
 	c := g.offer(t, head)

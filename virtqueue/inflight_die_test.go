@@ -1,7 +1,7 @@
 //go:build !race
 
-// (The race detector has nothing to see here, and makes ten times as many instructions
-// of what is run one by one.)
+// (The race detector has nothing to see here, and makes ten times as many instructions of what is
+// run one by one.)
 
 package virtqueue_test
 
@@ -24,9 +24,9 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A device that dies, and one that comes after it. The first one is a process of its
-// own, which is run one machine instruction at a time: after each that has changed
-// the shared memory it could have died, and that memory is what the second one finds.
+// A device that dies, and one that comes after it. The first one is a process of its own, which is
+// run one machine instruction at a time: after each that has changed the shared memory it could
+// have died, and that memory is what the second one finds.
 
 // A dying device does one of these things.
 const (
@@ -41,8 +41,8 @@ type dying struct {
 	InOrder bool // uses chains in order, and keeps no record
 }
 
-// The file that is shared with a dying device: the guest's memory, the record, and a page
-// with two words to meet at.
+// The file that is shared with a dying device: the guest's memory, the record, and a page with two
+// words to meet at.
 const (
 	dyingRings  = 0x2000
 	dyingRecord = 0x2000
@@ -70,8 +70,8 @@ func dyingRegion(mem []byte) virtqueue.Region {
 	return virtqueue.Region{GuestAddr: 0, UserAddr: ringsAt, Mem: mem[:dyingRings]}
 }
 
-// meet returns the words in which a dying device tells its thread's number, and that it
-// has done what it does; and its tracer that it may begin.
+// meet returns the words in which a dying device tells its thread's number, and that it has done
+// what it does; and its tracer that it may begin.
 func meet(mem []byte) (tid, begin, done *uint32) {
 	p := unsafe.Pointer(&mem[dyingRings+dyingRecord])
 	return (*uint32)(p), (*uint32)(unsafe.Add(p, 4)), (*uint32)(unsafe.Add(p, 8))
@@ -151,8 +151,8 @@ func serveDying(q *virtqueue.Queue, b *virtqueue.Batch, ordered bool) {
 	q.Unpop(b, 2)
 }
 
-// states runs a dying device and returns all states of the shared memory, the first
-// one included. Which processor it runs on is the caller's to spread.
+// states runs a dying device and returns all states of the shared memory, the first one included.
+// Which processor it runs on is the caller's to spread.
 func states(t *testing.T, cpu, fd int, mem []byte, d dying) [][]byte {
 	t.Helper()
 	tid, begin, done := meet(mem)
@@ -215,10 +215,9 @@ func states(t *testing.T, cpu, fd int, mem []byte, d dying) [][]byte {
 	return all
 }
 
-// sameProcessor has this thread and another one run on the same processor, the n-th of those
-// that there are, until the function that it returns is called. They take turns at every
-// instruction, and waking up another processor takes many times as long as changing
-// between threads of one.
+// sameProcessor has this thread and another one run on the same processor, the n-th of those that
+// there are, until the function that it returns is called. They take turns at every instruction,
+// and waking up another processor takes many times as long as changing between threads of one.
 func sameProcessor(t *testing.T, n, thread int) (undo func()) {
 	t.Helper()
 	var all, one unix.CPUSet
@@ -247,8 +246,8 @@ func must2(fd int, err error) int {
 	return fd
 }
 
-// Wherever a device dies, no chain is lost, none is used twice, and what was in flight
-// is popped again in the order in which it was popped before.
+// Wherever a device dies, no chain is lost, none is used twice, and what was in flight is popped
+// again in the order in which it was popped before.
 func TestDieAnywhere(t *testing.T) {
 	for i, features := range []uint64{0, packed, inOrder, packed | inOrder} {
 		t.Run(fmt.Sprintf("features=%#x", features), func(t *testing.T) {
@@ -272,9 +271,9 @@ func TestDieAnywhere(t *testing.T) {
 	}
 }
 
-// A device that uses chains in order needs no record. Where it died, the ring says: what
-// comes after it takes all that is not used, and uses nothing but the rest of a batch that
-// was just being published.
+// A device that uses chains in order needs no record. Where it died, the ring says: what comes
+// after it takes all that is not used, and uses nothing but the rest of a batch that was just
+// being published.
 func TestDieAnywhereInOrder(t *testing.T) {
 	for i, features := range []uint64{0, inOrder, packed, packed | inOrder} {
 		t.Run(fmt.Sprintf("features=%#x", features), func(t *testing.T) {
@@ -306,8 +305,8 @@ func TestDieAnywhereInOrder(t *testing.T) {
 	}
 }
 
-// resumeInOrder goes on with the memory as it is, and returns how many chains were used by
-// that alone.
+// resumeInOrder goes on with the memory as it is, and returns how many chains were used by that
+// alone.
 func (c *dyingCase) resumeInOrder(t *testing.T) (finished int) {
 	t.Helper()
 	before := c.used(t)
@@ -352,8 +351,7 @@ type dyingCase struct {
 	sizes []int    // bytes that can be written
 }
 
-// newDyingCase makes a ring with eight chains, which pass the end of the ring or of
-// its index.
+// newDyingCase makes a ring with eight chains, which pass the end of the ring or of its index.
 func newDyingCase(t *testing.T, features uint64) *dyingCase {
 	fd, _ := memfd(t, dyingRings+dyingRecord+dyingMeet)
 	c := &dyingCase{fd: fd, mem: mapDying(fd)}
@@ -391,8 +389,8 @@ func newDyingCase(t *testing.T, features uint64) *dyingCase {
 	return c
 }
 
-// at returns a configuration as a front-end has it that has lost its back-end: of a
-// split ring it knows the used index, of a packed one only where it began.
+// at returns a configuration as a front-end has it that has lost its back-end: of a split ring it
+// knows the used index, of a packed one only where it began.
 func (c *dyingCase) at() virtqueue.Config {
 	cfg := c.cfg
 	if cfg.Features&packed == 0 {

@@ -6,13 +6,12 @@ import (
 	"sync/atomic"
 )
 
-// errID says that a chain has the id of one that is in flight: a record finds
-// them by it.
+// errID says that a chain has the buffer ID of one in flight. The record finds chains by their IDs.
 var errID = errors.New("available chain has the id of one that is in use")
 
-// inflightPacked is the record of a packed ring. Used descriptors overwrite others, so
-// it has copies of those in flight. In words of 64 bits, fields from the lowest bit
-// up:
+// inflightPacked is the record of a packed ring. Used descriptors overwrite available ones, so
+// the record contains copies of the descriptors in flight. In words of 64 bits, fields from
+// the lowest bit up:
 //
 //	0       features
 //	1       le16 version, le16 desc_num, le16 free_head, le16 old_free_head
@@ -23,8 +22,9 @@ var errID = errors.New("available chain has the id of one that is in use")
 //	6+4*i   le16 id, le16 flags, le32 len
 //	7+4*i   le64 addr
 //
-// i is any number. A chain is as many entries, linked by next; the first of them has
-// the fields of the first two words. Other entries are in a list from free_head on.
+// i is any number. A chain is a list of entries, one per descriptor, linked by next; in the first
+// entry all fields of the first two words are valid. The other entries are in a free list that
+// begins at free_head.
 type inflightPacked struct {
 	words   []uint64
 	size    int
@@ -33,10 +33,10 @@ type inflightPacked struct {
 	oldFree uint16
 	oldUsed packedPos
 
-	// Private copies of the links, and of what the first entry of a chain has.
+	// Private copies of the links, and of the fields of a chain's first entry.
 	next, last, num, id []uint16
 
-	first []uint16 // where the chain with an id begins, plus 1; 0: nowhere
+	first []uint16 // by buffer ID: the chain's first entry, plus 1; 0: not in flight
 	batch []uint16 // first entries of the chains that are being published
 }
 
@@ -53,14 +53,14 @@ func newInflightPacked(words []uint64, size int) *inflightPacked {
 	}
 }
 
-// lists returns the word that says where the free list is, now and before the batch that
-// is being published.
+// lists returns word 1, with the beginning of the free list, now and before the batch that is
+// being published.
 func (t *inflightPacked) lists() uint64 {
 	return inflightVersion | uint64(t.size)<<16 | uint64(t.free)<<32 | uint64(t.oldFree)<<48
 }
 
-// place returns the word that says where the next descriptor is used. If it has
-// two answers the descriptor at the old one tells which is right.
+// place returns word 2, with the place of the next descriptor to mark used. If the new and the old
+// place differ, the flags of the descriptor at the old place decide which is right.
 func (t *inflightPacked) place(used packedPos) uint64 {
 	return uint64(used.idx) | uint64(t.oldUsed.idx)<<16 | uint64(used.lap>>15)<<32 | uint64(t.oldUsed.lap>>15)<<40
 }
@@ -86,8 +86,8 @@ func (t *inflightPacked) popped(q *Queue, chains []Chain) error {
 	return nil
 }
 
-// record takes entries from the free list for a chain. It is in flight as soon as its
-// first word says so, and everything else is there by then.
+// record takes entries from the free list for a chain. The store of the first entry's first word
+// puts the chain in flight; all other words are written before.
 func (t *inflightPacked) record(id uint16, descs []packedDesc) {
 	head, last := t.free, t.free
 	for _, d := range descs {
@@ -116,15 +116,16 @@ func (t *inflightPacked) unpopped(_ *Queue, chains []Chain) {
 	}
 }
 
-// forget returns the first entry of the chain with an id, which is in flight.
+// forget removes the chain with the given ID, which is in flight, from first, and returns
+// its first entry.
 func (t *inflightPacked) forget(id uint16) uint16 {
 	e := t.first[id] - 1
 	t.first[id] = 0
 	return e
 }
 
-// release puts a chain's entries at the beginning of the free list. Its first entry is
-// marked as given.
+// release puts a chain's entries at the beginning of the free list. The inflight field of its first
+// entry is set as given.
 func (t *inflightPacked) release(e uint16, inflight uint64) {
 	last := t.last[e]
 	t.next[last] = t.free
@@ -152,12 +153,12 @@ func (t *inflightPacked) published(q *Queue, _ []completion) {
 	for _, e := range t.batch {
 		*t.word(e) = t.entry(e, 0)
 	}
-	t.settle(q.packed.used)
+	t.commit(q.packed.used)
 }
 
-// settle makes what is new old. Until the second store is done, what a batch was can be
-// told from the place.
-func (t *inflightPacked) settle(used packedPos) {
+// commit replaces the old values by the new ones. Until the second store is done, the words for the
+// place still describe the batch.
+func (t *inflightPacked) commit(used packedPos) {
 	t.oldFree = t.free
 	atomic.StoreUint64(&t.words[1], t.lists())
 	t.oldUsed = used
@@ -182,7 +183,7 @@ func (t *inflightPacked) resubmit(q *Queue, b *Batch, c *Chain, id uint16) (cost
 
 func (t *inflightPacked) descs(id uint16) int { return int(t.num[id]) }
 
-// load loads the descriptor in entry e.
+// load returns the descriptor in entry e.
 func (t *inflightPacked) load(e uint16) packedDesc {
 	w := atomic.LoadUint64(&t.words[6+4*int(e)])
 	return packedDesc{addr: atomic.LoadUint64(&t.words[7+4*int(e)]), len: uint32(w >> 32), id: uint16(w), flags: uint16(w >> 16)}

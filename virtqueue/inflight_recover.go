@@ -44,11 +44,11 @@ func (q *Queue) recoverPacked(words []uint64) (inflight, []uint16, error) {
 	}
 	if uint16(head) == 0 {
 		t.list(make([]bool, t.size))
-		t.settle(q.packed.used)
+		t.commit(q.packed.used)
 		return t, nil, nil
 	}
 	r := packedRecord{t, slices.Clone(t.words[4:])}
-	used, err := r.settle(q, uint16(head>>32), words[2])
+	used, err := r.lastBatch(q, uint16(head>>32), words[2])
 	if err != nil {
 		return nil, nil, err
 	}
@@ -65,7 +65,7 @@ func (q *Queue) recoverPacked(words []uint64) (inflight, []uint16, error) {
 	return t, again, nil
 }
 
-// list makes the list of free entries.
+// list builds the list of free entries.
 func (t *inflightPacked) list(taken []bool) {
 	t.free = 0
 	for i := t.size - 1; i >= 0; i-- {
@@ -83,9 +83,9 @@ type packedRecord struct {
 	entries []uint64
 }
 
-// settle finds out how far the one before us came with the last batch, finishes or undoes
-// it, and returns the place where the next descriptor is used.
-func (r packedRecord) settle(q *Queue, free uint16, place uint64) (packedPos, error) {
+// lastBatch determines how far the previous device came with its last batch, finishes or undoes the
+// batch, and returns the place of the next descriptor to mark used.
+func (r packedRecord) lastBatch(q *Queue, free uint16, place uint64) (packedPos, error) {
 	pos := func(idx uint64, wrap uint64) packedPos {
 		return packedPosOf(uint16(idx)&^(1<<15) | uint16(wrap)<<15)
 	}
@@ -94,7 +94,7 @@ func (r packedRecord) settle(q *Queue, free uint16, place uint64) (packedPos, er
 		return used, fmt.Errorf("%w: descriptors %d and %d of %d are used next", ErrInflight, used.idx, old.idx, r.size)
 	}
 	if used != old && loadPacked(&q.packed.desc[old.idx]).flags&descEither == old.avail() {
-		used = old // the driver has not got it
+		used = old // the driver has not seen the batch
 	}
 	left := used.distance(old, r.size)
 	if left > r.size {
@@ -110,12 +110,12 @@ func (r packedRecord) settle(q *Queue, free uint16, place uint64) (packedPos, er
 		e = uint16(r.entries[4*int(last)] >> 16)
 	}
 	r.free, r.oldFree, r.oldUsed = free, free, old
-	r.inflightPacked.settle(used)
+	r.inflightPacked.commit(used)
 	return used, nil
 }
 
-// links returns the last entry of the chain that begins at entry e, and how many there
-// are; 0 if there is no such thing.
+// links returns the last entry of the chain that begins at entry e, and the number of its entries;
+// 0 if no valid chain begins there.
 func (r packedRecord) links(e uint16) (last uint16, n int) {
 	if int(e) >= r.size {
 		return 0, 0
@@ -127,21 +127,21 @@ func (r packedRecord) links(e uint16) (last uint16, n int) {
 	return last, n
 }
 
-// clear notes that the chain that begins at entry e is not in flight.
+// clear marks the chain that begins at entry e as not in flight.
 func (r packedRecord) clear(e uint16) {
 	r.entries[4*int(e)] &^= 0xff
 	*r.word(e) = r.entries[4*int(e)]
 }
 
-// chains returns the first entries of the chains in flight, in the order in which they were
-// popped.
+// chains returns the first entries of the chains in flight, in the order in which they were popped.
 func (r packedRecord) chains() (again []uint16, err error) {
 	taken, lengths := make([]bool, r.size), r.lengths()
 	for i := range r.size {
 		if e := uint16(i); r.entries[4*i]&0xff != 0 {
-			// The chain has to end where it says.
+			// The links have to end after the number of entries that the
+			// first one contains.
 			if _, n := r.links(e); n == 0 || n != lengths[i] {
-				continue // it was being recorded
+				continue // the previous device died while recording the chain
 			}
 			if err := r.take(e, taken); err != nil {
 				return nil, err
@@ -160,9 +160,9 @@ func (r packedRecord) chains() (again []uint16, err error) {
 	return again, nil
 }
 
-// lengths returns how many entries there are from each one on up to one without a next flag;
-// endless: the links lead out of the record or around in it. Each link is followed once, so
-// that this takes a number of steps that is linear in the record's size whatever is in it.
+// lengths returns for each entry how many entries there are up to the first one without a next
+// flag, or endless if the links leave the record or form a loop. Each link is followed once, so
+// that the number of steps is linear in the record's size whatever the record contains.
 func (r packedRecord) lengths() []int {
 	lengths := make([]int, r.size)
 	path := make([]uint16, 0, r.size)
@@ -174,7 +174,7 @@ func (r packedRecord) lengths() []int {
 				break
 			}
 			if n = lengths[e]; n != 0 {
-				break // known, or endless: also of those on the path, before their turn comes
+				break // known; entries on the path are marked endless, which ends loops
 			}
 			lengths[e] = endless
 			path = append(path, e)
@@ -196,8 +196,7 @@ func (r packedRecord) lengths() []int {
 // endless is the length of a chain that does not end.
 const endless = -1
 
-// take makes private copies of what there is to know of the chain that begins at entry
-// head.
+// take makes private copies of the links and fields of the chain that begins at entry head.
 func (r packedRecord) take(head uint16, taken []bool) error {
 	_, n := r.links(head)
 	e := head

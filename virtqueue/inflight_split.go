@@ -7,28 +7,26 @@ import (
 	"sync/atomic"
 )
 
-// inflightSplit is the record of a split ring. In words of 64 bits, fields from the
-// lowest bit up:
+// inflightSplit is the record of a split ring. In words of 64 bits, fields from the lowest bit up:
 //
 //	0       features
 //	1       le16 version, le16 desc_num, le16 last_batch_head, le16 used_idx
 //	2+2*i   u8 inflight, u8 padding[5], le16 next
 //	3+2*i   le64 counter
 //
-// i is a chain's head. The chains of the batch that is being published are a list
-// from last_batch_head on, by next.
+// i is a chain's head. The chains of the batch that is being published are a list, linked by next,
+// that begins at last_batch_head.
 type inflightSplit struct {
 	words   []uint64
 	size    int
 	counter uint64 // of the next chain
 	used    uint16 // used_idx
 	last    uint16 // last_batch_head ...
-	before  uint16 // ... and before the batch that is being published
+	before  uint16 // ... and its value before the batch that is being published
 }
 
-// head returns the word that says which chains are not in flight whatever else the
-// record says: those at the list's beginning, as many as used_idx is behind the
-// used ring's index.
+// head returns word 1. It says which chains are not in flight whatever the rest of the record says:
+// those at the beginning of the list, as many as the used ring's index is ahead of used_idx.
 func (t *inflightSplit) head() uint64 {
 	return inflightVersion | uint64(t.size)<<16 | uint64(t.last)<<32 | uint64(t.used)<<48
 }
@@ -43,8 +41,8 @@ func (t *inflightSplit) popped(_ *Queue, chains []Chain) error {
 	return nil
 }
 
-// unpopped begins at the end, so that what is in flight is at any time what came
-// first.
+// unpopped starts with the last chain, so that the chains in flight are at any time those that
+// were popped first.
 func (t *inflightSplit) unpopped(_ *Queue, chains []Chain) {
 	for i := range slices.Backward(chains) {
 		atomic.StoreUint64(&t.words[2+2*int(chains[i].Head())], 0)
@@ -65,7 +63,7 @@ func (t *inflightSplit) published(q *Queue, done []completion) {
 	next := t.before
 	for i := range done {
 		id := uint16(done[i].name)
-		t.words[2+2*int(id)] = uint64(next) << 48 // still in the list
+		t.words[2+2*int(id)] = uint64(next) << 48 // not in flight, but still in the list
 		next = id
 	}
 	t.used = q.usedIdx
@@ -107,7 +105,7 @@ func (q *Queue) recoverSplit(words []uint64) (inflight, []uint16, error) {
 		return t, nil, nil
 	}
 	t.last = uint16(head >> 32)
-	batch := t.used - uint16(head>>48) // published, and perhaps not cleared
+	batch := t.used - uint16(head>>48) // chains published, and perhaps not cleared
 	if int(batch) > size {
 		return nil, nil, fmt.Errorf("%w: %d chains have been used since", ErrInflight, batch)
 	}
@@ -134,7 +132,7 @@ func (q *Queue) recoverSplit(words []uint64) (inflight, []uint16, error) {
 	if n := len(again); n > 0 {
 		t.counter = entries[2*int(again[n-1])+1] + 1
 	}
-	// What was taken is what was used and what is in flight.
+	// The chains that were popped are those used and those in flight.
 	q.lastAvail = q.usedIdx + uint16(len(again))
 	return t, again, nil
 }

@@ -11,8 +11,8 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// Tests of the in-flight record. What happens when a device dies is in
-// inflight_die_test.go and, in the long run, in the model test.
+// Tests of the in-flight record. What happens when a device dies is in inflight_die_test.go and, in
+// the long run, in the model test.
 
 func TestInflightSize(t *testing.T) {
 	for _, c := range []struct {
@@ -194,8 +194,8 @@ func TestInflightRecordWithChainsInOne(t *testing.T) {
 	}
 }
 
-// What was in flight comes first, counts as available, keeps the device awake, can
-// be given back, and is where the base is.
+// What was in flight comes first, counts as available, keeps the device awake, can be given back,
+// and is where the base is.
 func TestResubmission(t *testing.T) {
 	for _, features := range []uint64{0, packed, inOrder, packed | inOrder} {
 		g := newGuest(t, 8, features)
@@ -305,8 +305,7 @@ func TestInflightIDTwice(t *testing.T) {
 	}
 }
 
-// A ring that was set up anew has nothing to do with a record in which nothing is
-// marked.
+// A ring that was set up anew has nothing to do with a record in which nothing is marked.
 func TestInflightRecordOfFormerRing(t *testing.T) {
 	g := newGuest(t, 4, 0)
 	rec := make([]byte, virtqueue.InflightSize(4, false))
@@ -351,9 +350,8 @@ func TestInflightRecordVanishes(t *testing.T) {
 	}
 }
 
-// FuzzInflight goes on with records that nobody has left. Whatever is in them, it is
-// refused or leads to chains of guest memory, no more of them than there are
-// descriptors.
+// FuzzInflight goes on with records that nobody has left. Whatever is in them, it is refused or
+// leads to chains of guest memory, no more of them than there are descriptors.
 func FuzzInflight(f *testing.F) {
 	f.Fuzz(func(t *testing.T, size byte, isPacked bool, content []byte) {
 		features, n := uint64(indirect), 1<<(size%4)

@@ -20,34 +20,34 @@ package virtqueue
 // A packed ring has no use for that: all places of its chains are written to anyway,
 // next to each other (usedMark).
 type order struct {
-	popped int          // chains that are not published
-	alone  int          // so many of them, the oldest ones, get used elements of their own
-	merged []completion // scratch
+	popped   int          // chains that are not published
+	separate int          // the oldest of these, which get used elements to themselves
+	merged   []completion // scratch
 }
 
-// pop takes note of chains that were popped.
+// pop records chains that were popped.
 func (o *order) pop(chains []Chain) {
 	for i := range chains {
 		o.popped++
 		if c := &chains[i]; len(c.Writable) != 0 || c.Err != nil {
-			o.alone = o.popped
+			o.separate = o.popped
 		}
 	}
 }
 
-// unpop takes note that the last n were given back. They are going to be popped again,
+// unpop records that the last n chains were returned. They are going to be popped again,
 // at the same place.
 func (o *order) unpop(n int) { o.popped = max(0, o.popped-n) }
 
-// merge returns used elements for completed chains, and how many chains the last of
-// them stands for besides its own.
+// merge returns used elements for completed chains, and the number of chains that the last element
+// stands for besides its own.
 func (o *order) merge(done []completion) (elements []completion, more int) {
-	alone := min(o.alone, len(done))
-	o.alone -= alone
+	separate := min(o.separate, len(done))
+	o.separate -= separate
 	o.popped = max(0, o.popped-len(done))
-	if len(done)-alone < 2 {
+	if len(done)-separate < 2 {
 		return done, 0
 	}
-	o.merged = append(append(o.merged[:0], done[:alone]...), done[len(done)-1])
-	return o.merged, len(done) - alone - 1
+	o.merged = append(append(o.merged[:0], done[:separate]...), done[len(done)-1])
+	return o.merged, len(done) - separate - 1
 }

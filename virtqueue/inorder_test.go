@@ -9,8 +9,8 @@ import (
 
 // Tests of VIRTIO_F_IN_ORDER (virtio 1.2, sections 2.7.9 and 2.8.8).
 
-// usesInOrder makes chains (readable and writable pieces of each) and has them used in
-// one batch, with as many bytes written as there is room for.
+// usesInOrder makes chains (readable and writable pieces of each) and has them used in one batch,
+// with as many bytes written as there is room for.
 func (g *guest) usesInOrder(t *testing.T, chains ...[2]int) (heads []uint16) {
 	t.Helper()
 	for _, n := range chains {
@@ -45,10 +45,9 @@ func (g *guest) takes(t *testing.T, heads []uint16, lengths ...uint32) {
 	}
 }
 
-// "only writing out a single used ring entry with the id corresponding to the head entry
-// of the descriptor chain describing the last buffer in the batch. The device then skips
-// forward in the ring according to the size of the batch": the entry is where that of
-// the first chain would be.
+// "only writing out a single used ring entry with the id corresponding to the head entry of the
+// descriptor chain describing the last buffer in the batch. The device then skips forward in the
+// ring according to the size of the batch": the entry is where that of the first chain would be.
 func TestInOrderSplit(t *testing.T) {
 	g := newGuest(t, 8, inOrder)
 	g.Abandon(6)
@@ -119,8 +118,7 @@ func TestInOrderWithLengths(t *testing.T) {
 	}
 }
 
-// A bad chain may have had room to write to. It gets an element of its own, with length
-// 0.
+// A bad chain may have had room to write to. It gets an element of its own, with length 0.
 func TestInOrderBadChain(t *testing.T) {
 	for _, features := range []uint64{inOrder, packed | inOrder} {
 		g := newGuest(t, 8, features)

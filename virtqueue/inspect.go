@@ -2,38 +2,37 @@ package virtqueue
 
 import "sync/atomic"
 
-// This file is for people who want to see how a queue stands. Nothing here changes
-// anything, in the queue or in guest memory, and nothing that is read from guest memory
-// is used for more than to be shown.
+// This file shows the state of a queue to people. Nothing here changes the queue or guest memory,
+// and what is read from guest memory is only displayed.
 
-// When says when one side of a queue wants to be notified by the other.
+// When says when one side of a queue asks to be notified by the other.
 type When int
 
 // Values of When.
 const (
 	Always  When = iota
-	Never        // it is polling, or has no use for it
+	Never        // the side is polling, or does not need notifications
 	AtEvent      // when a certain place in the ring has been passed (VIRTIO_F_EVENT_IDX)
 )
 
-// A Notify says when, and for AtEvent where. Of a split ring Event is an index as in
-// the available and used rings (virtio 1.2, sections 2.7.7 and 2.7.10), of a packed ring
-// a place with the wrap counter in bit 15 (2.8.10).
+// A Notify says when, and for AtEvent where. In a split ring Event is an index in the available or
+// used ring (virtio 1.2, sections 2.7.7 and 2.7.10), in a packed ring the index of a descriptor
+// with the wrap counter in bit 15 (2.8.10).
 type Notify struct {
 	When  When
 	Event uint16
 }
 
-// An Inspection is what guest memory says of a queue at one moment.
+// An Inspection is the state of a queue in guest memory at one moment.
 type Inspection struct {
-	AvailIdx uint16 // of a split ring: the available index that the driver has published
-	Waiting  int    // chains that are available and were not taken; more than the size: the driver breaks the rules
-	Signals  Notify // when the driver wants to be signalled
-	Kicks    Notify // when we have asked to be kicked
+	AvailIdx uint16 // split ring only: the available index that the driver has published
+	Waiting  int    // chains available and not popped; more than Size: the driver broke the rules
+	Signals  Notify // when the driver asks to be signalled
+	Kicks    Notify // when we ask to be kicked
 }
 
-// Inspect looks at a queue's memory. ok is false for a queue whose rings are not in its
-// memory table. Of a packed ring it reads the descriptors that are available.
+// Inspect reads the state of a queue from guest memory. ok is false for a queue whose rings are not
+// in its memory table. In a packed ring Inspect reads all descriptors that are available.
 func (q *Queue) Inspect() (i Inspection, ok bool) {
 	switch {
 	case q.absent:
@@ -44,8 +43,8 @@ func (q *Queue) Inspect() (i Inspection, ok bool) {
 	return q.inspectSplit(), true
 }
 
-// InFlight returns how many chains of a split ring, or descriptors of a packed one, were
-// taken and are not used yet, be it that one before us took them.
+// InFlight returns the number of chains of a split ring, or of descriptors of a packed ring, that
+// were popped, by this queue or a previous device, and are not used yet.
 func (q *Queue) InFlight() int {
 	if q.isPacked {
 		return q.packed.inUse
@@ -53,7 +52,7 @@ func (q *Queue) InFlight() int {
 	return int(q.lastAvail - q.usedIdx)
 }
 
-// Tracked tells whether there is a record of what is in flight.
+// Tracked reports whether the queue keeps an in-flight record.
 func (q *Queue) Tracked() bool { return q.inflight != nil }
 
 func (q *Queue) inspectSplit() Inspection {
@@ -83,8 +82,8 @@ func (q *Queue) inspectPacked() Inspection {
 	}
 }
 
-// notifyPacked decodes an event suppression structure. What the specification reserves
-// means the same as no suppression.
+// notifyPacked decodes an event suppression structure. Reserved values mean that notifications
+// are not suppressed.
 func (q *Queue) notifyPacked(event uint32) Notify {
 	switch event & eventFlags {
 	case eventDisable:
@@ -97,7 +96,7 @@ func (q *Queue) notifyPacked(event uint32) Notify {
 	return Notify{}
 }
 
-// waitingPacked counts the chains in the places that may be the driver's.
+// waitingPacked counts the available chains in the places that are not in use.
 func (q *Queue) waitingPacked() (n int) {
 	p := &q.packed
 	pos, head := p.next, true

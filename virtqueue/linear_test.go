@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// growth returns how many times as long f takes for a ring of MaxSize as for one of a sixteenth
-// of that. It takes the shortest of several runs, so that other load hardly counts, and measures
-// again where the result seems quadratic: on a busy machine linear work may seem so now and then,
-// while quadratic work always does.
+// growth returns how many times as long f takes for a ring of MaxSize as for one of a sixteenth of
+// that. It takes the shortest of several runs, so that other load hardly counts, and measures again
+// where the result seems quadratic: on a busy machine linear work may seem so now and then, while
+// quadratic work always does.
 func growth(f func(size int)) (g float64) {
 	for range 10 {
 		if g = growthOnce(f); g <= quadratic {
@@ -57,7 +57,7 @@ func TestResumeIsLinear(t *testing.T) {
 				if !ok {
 					t.Fatal("the ring has no end")
 				}
-				s.restsBefore(end, size).repair(end.sub(size, size), size)
+				s.tailsBefore(end, size).repair(end.sub(size, size), size)
 			})
 			if g > quadratic {
 				t.Errorf("a ring of 16 times the size takes %.0f times as long", g)
@@ -98,20 +98,20 @@ func TestChainsFoundAtOnce(t *testing.T) {
 		}
 		end := packedPos{idx: rnd.IntN(size), lap: descEither}
 		waiting := rnd.IntN(size + 1)
-		r := s.restsBefore(end, waiting)
+		r := s.tailsBefore(end, waiting)
 		for left := 1; left <= waiting; left++ {
-			at, want := end.sub(left, size), chainRest{}
+			at, want := end.sub(left, size), chainTail{}
 			for i := range left {
 				d := s.at(at.add(i, size))
 				if d.isUsed() {
 					break
 				}
 				if d.flags&descNext == 0 {
-					want = chainRest{i + 1, d.id}
+					want = chainTail{i + 1, d.id}
 					break
 				}
 			}
-			if got := r.rests[at.idx]; got != want {
+			if got := r.tails[at.idx]; got != want {
 				t.Fatalf("%v, %d before %v: %v, want %v", s, left, end, got, want)
 			}
 		}

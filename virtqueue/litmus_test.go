@@ -7,13 +7,12 @@ import (
 	"testing"
 )
 
-// Each side announces something and then looks at what the other one announced.
-// If both do so at the same time, at least one has to see the other. Without a
-// full fence between the two steps a processor may look before its announcement
-// can be seen ("store buffering"), and both miss.
+// Each side announces something and then looks at what the other one announced. If both do so at
+// the same time, at least one has to see the other. Without a full fence between the two steps a
+// processor may look before its announcement can be seen ("store buffering"), and both miss.
 
-// together runs a and b at the same time, as exactly as spinning gets it, and then
-// check, again and again.
+// together runs a and b at the same time, as exactly as spinning gets it, and then check,
+// again and again.
 func together(a, b, check func()) {
 	var started, ended atomic.Int64
 	meet := func(at *atomic.Int64, n int64) {
@@ -24,8 +23,8 @@ func together(a, b, check func()) {
 			}
 		}
 	}
-	// One of the two has more to do before its announcement: by how much changes from round
-	// to round, so that in some of them both are in the middle at the same time.
+	// One of the two has more to do before its announcement: by how much changes from round to
+	// round, so that in some of them both are in the middle at the same time.
 	const skews = 128
 	wait := func(n int64) {
 		for range n {
@@ -52,8 +51,8 @@ func together(a, b, check func()) {
 	wg.Wait()
 }
 
-// The device goes to sleep while the driver makes a chain available: it finds
-// the chain, or gets a kick.
+// The device goes to sleep while the driver makes a chain available: it finds the chain, or gets a
+// kick.
 func TestArmAgainstPublish(t *testing.T) {
 	for name, features := range map[string]uint64{"flag": 0, "event": eventIdx, "packed": packed, "packed event": packed | eventIdx} {
 		t.Run(name, func(t *testing.T) {
@@ -84,8 +83,8 @@ func TestArmAgainstPublish(t *testing.T) {
 	}
 }
 
-// The driver goes to sleep while the device publishes a used chain: it finds the
-// chain, or gets a signal.
+// The driver goes to sleep while the device publishes a used chain: it finds the chain,
+// or gets a signal.
 func TestFlushAgainstDriverArm(t *testing.T) {
 	for name, features := range map[string]uint64{"flag": 0, "event": eventIdx, "packed": packed, "packed event": packed | eventIdx} {
 		t.Run(name, func(t *testing.T) {

@@ -1,17 +1,17 @@
 package virtqueue
 
-// This file marks in a dirty log what a queue writes. Without a log none of it runs,
-// and nothing is kept for it: where a piece of a chain lies for the guest is found
-// in the memory table, from the piece itself.
+// This file marks in a dirty log the memory that a queue writes to. Without a log none of it runs,
+// and no state is kept for it: the guest-physical address of a piece is looked up in the memory
+// table from the piece itself.
 
-// SetLog makes the queue mark what it writes from now on in l: the payload of chains
-// that are completed, and, if logUsed, its own used ring, at guest-physical address
-// usedAddr ("log guest address" of SET_VRING_ADDR). With nil it marks nothing.
+// SetLog makes the queue mark its writes in l from now on: the payload of chains that are
+// completed, and, if logUsed, its own used ring, at guest-physical address usedAddr ("log guest
+// address" of SET_VRING_ADDR). With a nil log it marks nothing.
 //
-// For a packed ring that address is the device event suppression structure's; the
-// descriptor ring, which is written to as well, is where the memory table says.
+// In a packed ring usedAddr is the address of the device event suppression structure; the
+// descriptor ring, which is also written to, is located with the memory table.
 //
-// Nobody else may be using the queue. Chains that were popped before must not be
+// The queue must not be in use by another goroutine. Chains that were popped before must not be
 // completed after.
 func (q *Queue) SetLog(l *DirtyLog, usedAddr uint64, logUsed bool) {
 	q.log, q.logging, q.logUsed = l, l != nil, l != nil && logUsed
@@ -46,7 +46,7 @@ func (q *Queue) logPiece(s []byte, n uint64) {
 	q.log.Mark(q.logHot.GuestAddr+off, n)
 }
 
-// logUsedSplit marks count used entries from index was on, and the index.
+// logUsedSplit marks count used entries from index was on, and the used index.
 func (q *Queue) logUsedSplit(was uint16, count int) {
 	const first, each = 4, 8
 	size := uint64(q.mask) + 1
@@ -57,7 +57,7 @@ func (q *Queue) logUsedSplit(was uint16, count int) {
 	q.log.Mark(q.usedAddr, first)
 }
 
-// logEventSplit marks the used ring's flags, or what is behind its entries.
+// logEventSplit marks the used ring's flags and, with EVENT_IDX, avail_event behind its entries.
 func (q *Queue) logEventSplit() {
 	q.log.Mark(q.usedAddr, 4)
 	if q.eventIdx {

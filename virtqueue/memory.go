@@ -7,35 +7,34 @@ import (
 	"slices"
 )
 
-// MaxRegions is how many regions a Memory has at most. The protocol that shares
-// memory with us cannot name more.
+// MaxRegions is the largest number of regions in a Memory. The protocol that shares memory with us
+// cannot name more.
 const MaxRegions = 509
 
 // ErrMemory is wrapped by every error of NewMemory.
 var ErrMemory = errors.New("bad memory table")
 
-// ErrAddress says that an address, or a range that starts there, is not in any
-// region.
+// ErrAddress says that an address, or a range that starts there, is not in any region.
 var ErrAddress = errors.New("address outside guest memory")
 
 // A Region is one piece of guest memory that is mapped here.
 type Region struct {
-	GuestAddr uint64 // guest-physical address of its first byte: what descriptors contain
-	UserAddr  uint64 // the front-end's virtual address of it: what vhost-user gives ring addresses in
+	GuestAddr uint64 // guest-physical address of the first byte, as in descriptors
+	UserAddr  uint64 // the front-end's virtual address of it, as in vhost-user's ring addresses
 	Mem       []byte // the mapping; its length is the region's
 }
 
-// A Memory is an immutable table of regions. A change of guest memory makes a
-// new one. The mappings belong to whoever made the table, and must stay
-// mapped until no Queue uses it any more.
+// A Memory is an immutable table of regions. A change of guest memory makes a new table.
+// The mappings belong to whoever made the table, and must stay mapped until no Queue uses
+// the table any more.
 type Memory struct {
-	regions []Region // by GuestAddr, no overlaps
-	mapped  []Region // the same, by the address of Mem
+	regions []Region // sorted by GuestAddr, without overlaps
+	mapped  []Region // the same, sorted by the address of Mem
 }
 
-// NewMemory returns the table of the given regions, in any order. It refuses
-// regions that are empty, that wrap around the address space or that overlap
-// in guest-physical addresses. (Overlaps of UserAddr harm only their maker.)
+// NewMemory returns the table of the given regions, in any order. It refuses regions that are
+// empty, that wrap around the address space or that overlap in guest-physical addresses. (Overlaps
+// of UserAddr harm only the front-end that made them.)
 func NewMemory(regions []Region) (*Memory, error) {
 	if len(regions) > MaxRegions {
 		return nil, fmt.Errorf("%w: %d regions, at most %d", ErrMemory, len(regions), MaxRegions)
@@ -57,11 +56,10 @@ func NewMemory(regions []Region) (*Memory, error) {
 	return m, nil
 }
 
-// Regions returns the table, ordered by guest-physical address. It must not be
-// changed.
+// Regions returns the table, sorted by guest-physical address. The caller must not change it.
 func (m *Memory) Regions() []Region { return m.regions }
 
-// find returns the region that addr is in, or nil.
+// find returns the region that contains addr, or nil.
 func (m *Memory) find(addr uint64) *Region {
 	lo, hi := 0, len(m.regions)
 	for lo < hi {
@@ -77,9 +75,9 @@ func (m *Memory) find(addr uint64) *Region {
 	return nil
 }
 
-// appendRange appends to segs the n bytes from guest-physical address addr, in
-// as many pieces as it takes: what is contiguous for the guest need not be so
-// here. On an error segs comes back as it was.
+// appendRange appends to segs the n bytes from guest-physical address addr, in as many pieces as
+// there are regions: a range that is contiguous for the guest need not be contiguous here. On an
+// error segs is returned unchanged.
 func (m *Memory) appendRange(segs [][]byte, addr, n uint64) ([][]byte, error) {
 	had := len(segs)
 	for n > 0 {
@@ -98,8 +96,7 @@ func (m *Memory) appendRange(segs [][]byte, addr, n uint64) ([][]byte, error) {
 	return segs, nil
 }
 
-// user returns the n bytes at the front-end's virtual address addr, which must
-// lie in one region.
+// user returns the n bytes at the front-end's virtual address addr, which must lie in one region.
 func (m *Memory) user(addr, n uint64) ([]byte, error) {
 	for i := range m.regions {
 		r := &m.regions[i]

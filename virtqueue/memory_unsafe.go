@@ -6,14 +6,14 @@ import (
 	"unsafe"
 )
 
-// Contains reports whether addr, an address in this process, lies in mem. Only
-// the number of the address is used, nothing is read through it.
+// Contains reports whether addr, an address in this process, lies in mem. It only compares
+// addresses and reads nothing through them.
 func Contains(mem []byte, addr uintptr) bool {
 	return addr-uintptr(unsafe.Pointer(unsafe.SliceData(mem))) < uintptr(len(mem))
 }
 
-// Contains reports whether addr, an address in this process, lies in one of
-// the mappings. It tells whose memory a fault was in.
+// Contains reports whether addr, an address in this process, lies in one of the mappings, which
+// attributes a fault to a guest's memory.
 func (m *Memory) Contains(addr uintptr) bool {
 	for i := range m.regions {
 		if Contains(m.regions[i].Mem, addr) {
@@ -23,16 +23,15 @@ func (m *Memory) Contains(addr uintptr) bool {
 	return false
 }
 
-// byMapping returns regions in the order of where they are mapped. Only the numbers of the addresses
-// are used.
+// byMapping returns regions sorted by the addresses of their mappings. It only compares addresses.
 func byMapping(regions []Region) []Region {
 	at := func(r Region) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(r.Mem))) }
 	return slices.SortedFunc(slices.Values(regions), func(a, b Region) int { return cmp.Compare(at(a), at(b)) })
 }
 
-// regionOf returns the region that piece, which is not empty, is in, and where in it. It takes steps as
-// the logarithm of the number of regions: a driver can have the next piece be in another region each
-// time.
+// regionOf returns the region that contains piece, which is not empty, and the offset of piece in
+// the region. The number of steps is logarithmic in the number of regions: a driver can put each
+// piece into another region than the last one.
 func (m *Memory) regionOf(piece []byte) (r *Region, off uint64, ok bool) {
 	lo, hi := 0, len(m.mapped)
 	for lo < hi {
@@ -49,16 +48,16 @@ func (m *Memory) regionOf(piece []byte) (r *Region, off uint64, ok bool) {
 	return nil, 0, false
 }
 
-// offset returns where piece, which is not empty, begins in the region. It lies
-// within it or not at all.
+// offset returns the offset of piece, which is not empty, in the region. A piece lies in a region
+// as a whole or not at all.
 func (r *Region) offset(piece []byte) (off uint64, ok bool) {
 	p := uintptr(unsafe.Pointer(unsafe.SliceData(piece)))
 	return uint64(p - uintptr(unsafe.Pointer(unsafe.SliceData(r.Mem)))), Contains(r.Mem, p)
 }
 
-// slice returns mem[off : off+n], which the caller knows to be there: n bytes from off on lie
-// within mem. To have the language check that again would make popping chains, of which
-// this is the better part, a tenth dearer.
+// slice returns mem[off : off+n]. The caller has checked that these bytes lie within mem; having
+// the language check that again would make popping chains, where this accounts for most of the
+// time, a tenth slower.
 func slice(mem []byte, off uint64, n uint32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(mem)), off)), n)
 }

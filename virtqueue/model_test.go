@@ -11,9 +11,9 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A model is a queue as one would like it to be: lists in ordinary memory. Random
-// operations go to the real one and to the model; both must agree on which
-// chains come in which order, and on every byte.
+// A model is a queue as one would like it to be: lists in ordinary memory. Random operations
+// go to the real one and to the model; both must agree on which chains come in which order,
+// and on every byte.
 type model struct {
 	*guest
 	t   *testing.T
@@ -51,8 +51,8 @@ func TestAgainstModel(t *testing.T) {
 	}
 }
 
-// newModel makes a queue that begins shortly before its indices wrap, and memory in
-// which buffers straddle regions that are apart and in another order here.
+// newModel makes a queue that begins shortly before its indices wrap, and memory in which buffers
+// straddle regions that are apart and in another order here.
 func newModel(t *testing.T, features, seed uint64) *model {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	n, base := 1<<rnd.IntN(9), 0xff00+uint32(rnd.IntN(256))
@@ -243,8 +243,8 @@ func (m *model) complete(n int) {
 	m.checkPending()
 }
 
-// rollback takes completions back. The model's device completes the same chains
-// again at once, in reverse.
+// rollback takes completions back. The model's device completes the same chains again at
+// once, in reverse.
 func (m *model) rollback() {
 	keep := m.rnd.IntN(len(m.completed) + 1)
 	m.q.Rollback(keep)

@@ -9,8 +9,8 @@ import (
 
 // Tests of event suppression in packed rings (virtio 1.2, section 2.8.10).
 
-// publishes makes the device use chains of the given numbers of descriptors in one
-// batch, and reports whether it signalled.
+// publishes makes the device use chains of the given numbers of descriptors in one batch, and
+// reports whether it signalled.
 func (g *guest) publishes(t testing.TB, lengths ...int) (signalled bool) {
 	t.Helper()
 	var heads []uint16
@@ -69,8 +69,8 @@ func TestDriverEventFlags(t *testing.T) {
 			t.Error("signalled for nothing")
 		}
 	}
-	// "Only valid if VIRTIO_F_RING_EVENT_IDX has been negotiated": else a position does
-	// not keep us from a signal.
+	// "Only valid if VIRTIO_F_RING_EVENT_IDX has been negotiated": else a position does not
+	// keep us from a signal.
 	g := newGuest(t, 8, packed)
 	g.q.SetCall(eventfd(t))
 	g.q.Signal()
@@ -80,8 +80,8 @@ func TestDriverEventFlags(t *testing.T) {
 	}
 }
 
-// The driver wants a signal when the descriptor that its event names becomes used: when
-// that is one of the places of the batch, those that have no used descriptor included.
+// The driver wants a signal when the descriptor that its event names becomes used: when that is one
+// of the places of the batch, those that have no used descriptor included.
 func TestDriverEventPosition(t *testing.T) {
 	call := eventfd(t)
 	for size := 1; size <= 7; size++ {
@@ -205,9 +205,9 @@ func TestDisarmTwiceWritesOnce(t *testing.T) {
 	}
 }
 
-// VIRTIO_F_NOTIFY_ON_EMPTY: a legacy driver is signalled when the device has run out of
-// chains, even though it asked for no signals. That has no meaning in packed rings,
-// which legacy drivers do not have.
+// VIRTIO_F_NOTIFY_ON_EMPTY: a legacy driver is signalled when the device has run out of chains,
+// even though it asked for no signals. That has no meaning in packed rings, which legacy
+// drivers do not have.
 func TestNotifyOnEmpty(t *testing.T) {
 	const onEmpty = 1 << virtqueue.FeatureNotifyOnEmpty
 	for _, c := range []struct {

@@ -15,8 +15,8 @@ import (
 
 // Tests of who notifies whom, and when.
 
-// After a start the driver is signalled once, whatever it says: it may have
-// waited for a device that was not there.
+// After a start the driver is signalled once, whatever it says: it may have waited for a device
+// that was not there.
 func TestSignalOnceAfterStart(t *testing.T) {
 	for _, features := range []uint64{0, eventIdx, packed, packed | eventIdx} {
 		g := newGuest(t, 8, features)
@@ -115,8 +115,8 @@ func TestNoInterruptFlag(t *testing.T) {
 	}
 }
 
-// With EVENT_IDX the driver wants a signal when the entry that used_event names
-// becomes used, and the flags do not matter (2.7.7.2).
+// With EVENT_IDX the driver wants a signal when the entry that used_event names becomes used, and
+// the flags do not matter (2.7.7.2).
 func TestUsedEvent(t *testing.T) {
 	const size = 256
 	fd := eventfd(t)
@@ -154,8 +154,8 @@ func TestUsedEvent(t *testing.T) {
 	}
 }
 
-// One queue through more than all of 16 bits, in batches of all sizes: each
-// event is signalled once, by the flush that publishes its entry.
+// One queue through more than all of 16 bits, in batches of all sizes: each event is signalled
+// once, by the flush that publishes its entry.
 func TestUsedEventOverManyBatches(t *testing.T) {
 	g := newGuest(t, 256, eventIdx)
 	g.q.SetCall(eventfd(t))
@@ -197,8 +197,8 @@ func TestArmAndDisarm(t *testing.T) {
 				}
 				take()
 				g.q.Disarm()
-				// Chains come in while nobody wants to hear of them: Arm has
-				// to find them.
+				// Chains come in while nobody wants to hear of them: Arm
+				// has to find them.
 				g.Offer(0)
 				g.Publish()
 				g.Offer(0)
@@ -292,8 +292,8 @@ func TestFlagAndIndexShareAWord(t *testing.T) {
 	}
 }
 
-// Both sides sleep whenever they can, in goroutines of their own: a single lost
-// notification in either direction, and they sleep for ever.
+// Both sides sleep whenever they can, in goroutines of their own: a single lost notification in
+// either direction, and they sleep for ever.
 func TestNoLostWakeup(t *testing.T) {
 	for _, size := range []int{1, 2, 64} {
 		for features, name := range everyFormat() {

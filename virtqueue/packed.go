@@ -4,42 +4,42 @@ import "fmt"
 
 // packed is the private state of a packed ring.
 //
-// The ring has one place for each descriptor, and both sides go around it: the
-// driver makes descriptors available, behind it we take them (next), and behind
-// that we use them (used). What lies between used and next is ours: inUse
-// places. A driver that keeps the rules cannot make those available again; with one
-// that does not, we look at no place before we have given it back, so that what it
-// can have us hold is bounded.
+// The ring has one place for each descriptor, and both sides go around it: the driver makes
+// descriptors available, the device pops them (next) behind the driver, and marks them used (used)
+// behind next. The inUse places from used to next belong to the device. A driver that keeps the
+// rules cannot make them available again; if a driver breaks the rules, the device still looks at
+// no place before it has marked that place used, which bounds the number of descriptors that a
+// driver can make it hold.
 //
-// Buffer IDs are the driver's. They are handed back as they are and mean nothing
-// here, so that no rule for them can be broken.
+// Buffer IDs belong to the driver. They are returned unchanged and not interpreted here, so there
+// are no rules for them that a driver could break.
 type packed struct {
 	packedRing
-	next  packedPos // the next place to take a descriptor from
+	next  packedPos // the next place to pop a descriptor from
 	used  packedPos // the next place to write a used descriptor to
 	inUse int       // places from used to next
 
-	moved int    // places that used has moved by the last batch
+	moved int    // places by which the last batch advanced used
 	event uint32 // device event suppression, as last written
 }
 
-// A packedPos is a place in the ring, and on which lap.
+// A packedPos is a place in the ring, and the lap around the ring.
 type packedPos struct {
 	idx int
-	// lap is the flags of a descriptor that is used on this lap: both set where the
-	// wrap counter is 1, and neither where it is 0 (2.8.1).
+	// lap is the flags of a descriptor that is used on this lap: both set when the wrap counter
+	// is 1, neither when it is 0 (2.8.1).
 	lap uint16
 }
 
-// avail returns the flags of a descriptor that is available here: descAvail is the
-// wrap counter, descUsed the inverse of it.
+// avail returns the availability flags of a descriptor that is available at this position:
+// descAvail is the wrap counter, descUsed its inverse.
 func (p packedPos) avail() uint16 { return p.lap ^ descUsed }
 
-// base returns the position as SET_VRING_BASE and the event suppression structures have
-// it: the wrap counter in bit 15.
+// base returns the position in the format of SET_VRING_BASE and the event suppression structures,
+// with the wrap counter in bit 15.
 func (p packedPos) base() uint16 { return uint16(p.idx) | p.lap&descUsed }
 
-// packedPosOf is the opposite of base.
+// packedPosOf is the inverse of base.
 func packedPosOf(base uint16) packedPos {
 	p := packedPos{idx: int(base &^ (1 << 15))}
 	if base>>15 != 0 {
@@ -48,8 +48,7 @@ func packedPosOf(base uint16) packedPos {
 	return p
 }
 
-// add returns the position n places, at most one lap, further on in a ring of size
-// places.
+// add returns the position n places ahead, at most one lap, in a ring of size places.
 func (p packedPos) add(n, size int) packedPos {
 	if p.idx += n; p.idx >= size {
 		p.idx -= size
@@ -67,7 +66,7 @@ func (p packedPos) sub(n, size int) packedPos {
 	return p
 }
 
-// distance returns how many places, less than two laps, p is ahead of q.
+// distance returns by how many places, less than two laps, p is ahead of q.
 func (p packedPos) distance(q packedPos, size int) int {
 	n := p.idx - q.idx
 	if p.lap != q.lap {
@@ -79,9 +78,9 @@ func (p packedPos) distance(q packedPos, size int) int {
 	return n
 }
 
-// startPacked sets the positions that the base has. A device that works in order goes
-// on with the first descriptor that was not used, so that what was taken by one
-// that died is not lost. Some front-ends do not know where that is, and leave it 0.
+// startPacked sets the positions from Config.Base. A device that works in order continues with the
+// first descriptor that was not used, so that descriptors that a crashed device popped are not
+// lost. Some front-ends do not know that position, and leave it 0.
 func (q *Queue) startPacked() error {
 	p, base := &q.packed, q.cfg.Base
 	at := uint16(base >> 16)

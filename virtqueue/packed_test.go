@@ -13,8 +13,8 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// Tests of what is different in a packed ring. What a chain may be is tested in
-// chain_test.go: both formats are walked by the same code.
+// Tests of what is different in a packed ring. What a chain may be is tested in chain_test.go: both
+// formats are walked by the same code.
 
 // A pdesc is a virtqueuetest.PackedDesc that may be written without field names.
 type pdesc struct {
@@ -79,8 +79,7 @@ func TestPackedRingPlaces(t *testing.T) {
 			t.Errorf("device event at +%d: %v", off, err)
 		}
 	}
-	// All of each area has to be in one region: here they are at its end, and a
-	// little beyond.
+	// All of each area has to be in one region: here they are at its end, and a little beyond.
 	for what, at := range map[string]func(c *virtqueue.Config, beyond uint64){
 		"descriptor ring": func(c *virtqueue.Config, beyond uint64) { c.Desc = 0x1000 + 16*beyond },
 		"driver event":    func(c *virtqueue.Config, beyond uint64) { c.Avail = 0x104c + 4*beyond },
@@ -95,8 +94,8 @@ func TestPackedRingPlaces(t *testing.T) {
 	}
 }
 
-// Bit 15 of each half of the base is a wrap counter. A device that works in order goes on
-// where descriptors have not been used; who does not know where that is says 0.
+// Bit 15 of each half of the base is a wrap counter. A device that works in order goes on where
+// descriptors have not been used; who does not know where that is says 0.
 func TestPackedBase(t *testing.T) {
 	for _, c := range []struct {
 		base, want uint32
@@ -127,8 +126,8 @@ func TestPackedBase(t *testing.T) {
 	}
 }
 
-// Around the ring many times, with chains of all lengths that fit, from every place
-// and with both wrap counters.
+// Around the ring many times, with chains of all lengths that fit, from every place and with
+// both wrap counters.
 func TestPackedLaps(t *testing.T) {
 	for size := 1; size <= 7; size++ {
 		for length := 1; length <= size; length++ {
@@ -192,9 +191,8 @@ func TestPackedAvailability(t *testing.T) {
 	}
 }
 
-// "Buffer ID is included in the last descriptor in the list" (2.8.6), and it is any
-// number: IDs that no driver uses come back as they are, and so do those that are
-// used twice at the same time.
+// "Buffer ID is included in the last descriptor in the list" (2.8.6), and it is any number: IDs
+// that no driver uses come back as they are, and so do those that are used twice at the same time.
 func TestPackedBufferIDs(t *testing.T) {
 	g := newGuest(t, 8, packed)
 	a := g.Alloc(8).Addr
@@ -221,8 +219,8 @@ func TestPackedBufferIDs(t *testing.T) {
 }
 
 // A used element is in the place of the first descriptor of as many as its chain has,
-// whatever order chains come back in. The others are left as they were, but for the mark
-// that all of them get.
+// whatever order chains come back in. The others are left as they were, but for the mark that
+// all of them get.
 func TestPackedUsedPlaces(t *testing.T) {
 	g := newGuest(t, 8, packed)
 	for i, n := range []int{3, 1, 2} {
@@ -264,9 +262,9 @@ func TestPackedUsedPlaces(t *testing.T) {
 	}
 }
 
-// "These devices always mark the descriptor corresponding to the first buffer in the
-// request used after the rest of the descriptors" (2.8.9). Here the first place of the
-// batch is in memory that vanishes, so that nothing is written after it.
+// "These devices always mark the descriptor corresponding to the first buffer in the request used
+// after the rest of the descriptors" (2.8.9). Here the first place of the batch is in memory that
+// vanishes, so that nothing is written after it.
 func TestPackedBatchIsPublishedAtOnce(t *testing.T) {
 	fd, mem := memfd(t, 0x2000)
 	data, rings := region(0x1000, 0x1000), region(ringsAt+0x10000, 0x1000)
@@ -296,8 +294,8 @@ func TestPackedBatchIsPublishedAtOnce(t *testing.T) {
 	}
 }
 
-// The whole ring may be one chain. One that is longer has no end, so that not even its
-// ID is known: that is a broken ring.
+// The whole ring may be one chain. One that is longer has no end, so that not even its ID is known:
+// that is a broken ring.
 func TestPackedChainTooLong(t *testing.T) {
 	for _, size := range []int{1, 2, 5, 256, virtqueue.MaxSize} {
 		g := newGuest(t, size, packed)
@@ -335,8 +333,8 @@ func TestPackedChainTooLong(t *testing.T) {
 	}
 }
 
-// What is in use cannot be made available: a chain must not run into it, and a driver
-// that goes around as if it had been used gets nothing.
+// What is in use cannot be made available: a chain must not run into it, and a driver that goes
+// around as if it had been used gets nothing.
 func TestPackedRunsIntoWhatIsInUse(t *testing.T) {
 	g := newGuest(t, 4, packed)
 	a := g.Alloc(8).Addr
@@ -362,8 +360,7 @@ func TestPackedRunsIntoWhatIsInUse(t *testing.T) {
 	}
 }
 
-// A chain that is bad at its beginning has its ID, and its length in the ring, at its
-// end.
+// A chain that is bad at its beginning has its ID, and its length in the ring, at its end.
 func TestPackedBadChains(t *testing.T) {
 	for name, c := range map[string]struct {
 		bad  []pdesc
@@ -413,8 +410,8 @@ func TestPackedBadChains(t *testing.T) {
 	}
 }
 
-// "Others are reserved and are ignored by the device. Buffer ID is also reserved and is
-// ignored by the device" (2.8.7): all descriptors of a table are used, in their order.
+// "Others are reserved and are ignored by the device. Buffer ID is also reserved and is ignored by
+// the device" (2.8.7): all descriptors of a table are used, in their order.
 func TestPackedIndirect(t *testing.T) {
 	g := newGuestWith(t, 4, packed|indirect, region(0x1000, 0x1000))
 	var table []byte

@@ -1,10 +1,10 @@
 package virtqueue
 
-// Pop appends up to limit available chains to b and returns how many: at least
-// one if there is one, fewer than there are if they are long. (Those that are
-// popped again after a crash come first, and by themselves.) Bad chains are among
-// them, with Err set; they, too, have to be completed. An error is the queue's,
-// which is then broken; nothing was popped.
+// Pop appends up to limit available chains to b and returns their number. It returns at least one
+// if any is available, and fewer than are available if they are long. (Chains that are resubmitted
+// after a crash come first, in batches that contain no others.) Invalid chains are included, with
+// Err set; they have to be completed like the others. An error means that the queue is broken and
+// that nothing was popped.
 func (q *Queue) Pop(b *Batch, limit int) (int, error) {
 	if q.tracked {
 		return q.popTracked(b, limit)
@@ -19,8 +19,8 @@ func (q *Queue) popRing(b *Batch, limit int) (int, error) {
 	return q.popSplit(b, limit)
 }
 
-// Unpop gives the last n popped chains back, as if they had not been popped, and
-// removes them from b. None of them may have been completed.
+// Unpop returns the last n popped chains to the ring, as if they had not been popped, and removes
+// them from b. None of them may have been completed.
 func (q *Queue) Unpop(b *Batch, n int) {
 	keep := len(b.Chains) - n
 	if q.tracked {
@@ -39,8 +39,8 @@ func (q *Queue) unpopRing(chains []Chain) {
 	}
 }
 
-// Available returns how many chains the driver has made available and Pop has
-// not taken.
+// Available returns the number of chains that the driver has made available and that have
+// not been popped.
 func (q *Queue) Available() (int, error) {
 	if q.broken != nil {
 		return 0, q.broken

@@ -2,7 +2,7 @@ package virtqueue
 
 import "slices"
 
-// This file is pop_split.go for packed rings.
+// This file is the counterpart of pop_split.go for packed rings.
 
 // availablePacked counts chains by walking them.
 func (q *Queue) availablePacked() (n int, err error) {
@@ -27,10 +27,9 @@ func (q *Queue) availablePacked() (n int, err error) {
 	return n, nil
 }
 
-// popPacked is Pop.
 func (q *Queue) popPacked(b *Batch, limit int) (int, error) {
 	p := &q.packed
-	left := len(p.desc) - p.inUse // places that may have something for us
+	left := len(p.desc) - p.inUse // places that the driver may have filled
 	limit = min(limit, left)
 	if q.broken != nil || limit <= 0 {
 		return 0, q.broken
@@ -50,7 +49,7 @@ pop:
 		if k == n {
 			continue
 		}
-		// Another kind of chain: those that follow are probably like it.
+		// Not a direct chain: the following ones are probably like it.
 		for alike := true; alike; {
 			if d.flags&descEither != pos.avail() {
 				break pop
@@ -76,13 +75,13 @@ pop:
 	return i - had, nil
 }
 
-// popDirectPacked is popDirect for packed rings: it fills chains from the descriptors in
-// ring that have the flags of availability in avail, and returns the one that has not
-// or that is not of this kind.
+// popDirectPacked is the counterpart of popDirect for packed rings: it fills chains from the
+// descriptors in ring whose availability flags equal avail, and returns the first descriptor that
+// is not available or not a direct chain.
 func (q *Queue) popDirectPacked(chains []Chain, pieces [][]byte, ring [][2]uint64, avail uint16) (n int, d packedDesc) {
 	hot, hotAddr := q.hot.Mem, q.hot.GuestAddr
 	if q.recording {
-		hot = nil // all of them go through walkPacked, which keeps what it loads
+		hot = nil // send every chain through walkPacked, which records descriptors
 	}
 	ring, pieces = ring[:len(chains)], pieces[:len(chains)]
 	for i := range chains {
@@ -97,7 +96,7 @@ func (q *Queue) popDirectPacked(chains []Chain, pieces [][]byte, ring [][2]uint6
 	return len(chains), packedDesc{}
 }
 
-// unpopPacked takes back the popping of the given chains, the last that were popped.
+// unpopPacked undoes the popping of the given chains, the last that were popped.
 func (q *Queue) unpopPacked(chains []Chain) {
 	p, n := &q.packed, 0
 	for i := range chains {
@@ -107,19 +106,19 @@ func (q *Queue) unpopPacked(chains []Chain) {
 	p.inUse -= n
 }
 
-// walkPacked fills c with the chain whose first descriptor, d, is at idx, and returns
-// what that cost. A chain of more descriptors than are left breaks the queue.
+// walkPacked fills c with the chain whose first descriptor, d, is at idx, and returns the cost. A
+// chain of more than left descriptors breaks the queue.
 //
-// All descriptors are loaded into a private table first, those of bad chains, too:
-// the last one has the chain's id.
+// All descriptors are first loaded into a private table, even those of invalid chains: the last one
+// has the chain's buffer ID.
 func (q *Queue) walkPacked(b *Batch, c *Chain, d packedDesc, idx, left int) (cost int) {
 	desc := q.packed.desc
 	table := append(b.table[:0], d.link(0))
 	q.record(d)
 	for d.flags&descNext != 0 {
 		if len(table) == left {
-			// "A driver MUST NOT create a descriptor list longer than the Queue
-			// Size" (2.8.17), nor one that runs into what is in use.
+			// "A driver MUST NOT create a descriptor list longer than the Queue Size"
+			// (2.8.17), nor one that runs into descriptors in use.
 			_ = q.fail(ErrLoop)
 			return 0
 		}
@@ -141,26 +140,26 @@ func (q *Queue) record(d packedDesc) {
 	}
 }
 
-// link returns the i-th descriptor of a chain as it would be in a split ring's table in
-// which the next one is i+1.
+// link returns the i-th descriptor of a chain in the format of a split ring's table, in which the
+// next descriptor is i+1.
 func (d packedDesc) link(i int) [2]uint64 {
 	flags := d.flags & (descNext | descWrite | descIndirect)
 	if i != 0 && flags&descIndirect != 0 {
 		// "A driver MUST NOT write direct descriptors with DESC_F_INDIRECT set in a
-		// scatter-gather list linked by VIRTQ_DESC_F_NEXT" (2.8.19). In a split
-		// ring it is only these two together that are forbidden.
+		// scatter-gather list linked by VIRTQ_DESC_F_NEXT" (2.8.19). In a split ring only
+		// the combination of the two flags is forbidden.
 		flags |= descNext
 	}
 	return [2]uint64{d.addr, uint64(d.len) | uint64(flags)<<32 | uint64(i+1)<<48}
 }
 
-// sequence does the same with a packed ring's indirect table: all its descriptors are
-// used, one after another. "The VIRTQ_DESC_F_WRITE flags bit is the only valid flag
-// for descriptors in the indirect table. Others are reserved and are ignored by
-// the device. Buffer ID is also reserved and is ignored by the device" (2.8.7).
+// sequence converts a packed ring's indirect table to the format of a split ring's: all its
+// descriptors are used, in order. "The VIRTQ_DESC_F_WRITE flags bit is the only valid flag for
+// descriptors in the indirect table. Others are reserved and are ignored by the device. Buffer ID
+// is also reserved and is ignored by the device" (2.8.7).
 func (q *Queue) sequence(table [][2]uint64) {
 	valid := uint16(descWrite)
-	if q.sends {
+	if q.driverSends {
 		valid = 0
 	}
 	for i := range table {

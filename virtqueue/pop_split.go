@@ -2,12 +2,12 @@ package virtqueue
 
 import "slices"
 
-// This file is the hot path on the way in, from available descriptors to slices,
-// for split rings.
+// This file is the receiving half of the hot path for split rings: from available
+// descriptors to slices.
 //
-// It allocates only to grow a Batch. The loops over heads come first and touch
-// nothing but rings and descriptors, so that the cache misses of a whole batch
-// overlap; buffers are touched by whoever uses the chains.
+// The code allocates only to grow a Batch. The loops over heads come first and touch only rings and
+// descriptors, so that the cache misses of a whole batch overlap; buffers are first touched by the
+// user of the chains.
 
 func (q *Queue) availableSplit() (int, error) {
 	n := int(q.ring.loadAvailIdx() - q.lastAvail)
@@ -17,7 +17,6 @@ func (q *Queue) availableSplit() (int, error) {
 	return n, nil
 }
 
-// popSplit is Pop.
 func (q *Queue) popSplit(b *Batch, limit int) (int, error) {
 	if q.broken != nil {
 		return 0, q.broken
@@ -38,7 +37,7 @@ func (q *Queue) popSplit(b *Batch, limit int) (int, error) {
 		if k == room {
 			continue
 		}
-		// Another kind of chain: those that follow are probably like it.
+		// Not a direct chain: the following ones are probably like it.
 		for alike := true; alike; {
 			if head > q.mask {
 				return 0, q.fail(ErrHead)
@@ -62,14 +61,14 @@ func (q *Queue) popSplit(b *Batch, limit int) (int, error) {
 	return i - had, nil
 }
 
-// popDirect fills chains, in order, with those that heads name, as long as they are of
-// one descriptor in the region where the last one was: nearly all of them, with
-// drivers that put header and data into one. It returns how many these are, and what it
-// has loaded of the one that is not: its head, which may be out of range, and the
-// descriptor. Each chain's piece goes into pieces.
+// popDirect fills chains, in order, with the chains that heads names, as long as each is one
+// descriptor in the region that the last one was in: nearly all chains of drivers that put header
+// and data into one buffer. It returns their number, and what was loaded of the first chain of
+// another kind: its head, which may be out of range, and its first descriptor. Each chain's piece
+// is stored in pieces.
 //
-// It calls nothing and has few variables, so that most of them stay in registers. That
-// makes it twice as fast as when it was part of popSplit.
+// The function calls nothing and has few variables, so that most of them stay in registers. That
+// makes it twice as fast as the same code inside popSplit.
 func (q *Queue) popDirect(chains []Chain, pieces [][]byte, heads []uint16) (n int, head uint16, d desc) {
 	table, hot, hotAddr := q.ring.desc, q.hot.Mem, q.hot.GuestAddr
 	heads, pieces = heads[:len(chains)], pieces[:len(chains)]

@@ -19,69 +19,68 @@ const (
 	FeatureInOrder       = 35 // VIRTIO_F_IN_ORDER
 )
 
-// Errors of a queue as a whole: it is broken until it is set up again.
+// Errors of a queue as a whole: the queue is broken until it is set up again.
 var (
 	ErrSetup      = errors.New("bad virtqueue")
 	ErrAvailIndex = errors.New("available index is ahead by more than the queue's size")
 	ErrHead       = errors.New("available ring names a descriptor outside the table")
 )
 
-// Config says what a queue is. Addresses are the front-end's virtual addresses.
+// Config describes a queue. Addresses are the front-end's virtual addresses.
 type Config struct {
-	Size     int    // number of descriptors, from 1 to MaxSize; of a split ring a power of two
-	Desc     uint64 // descriptor table (split) or ring (packed), 16-byte aligned
-	Avail    uint64 // driver area: available ring, 2-byte aligned; or driver event suppression, 4
+	Size     int    // number of descriptors, from 1 to MaxSize; in a split ring a power of two
+	Desc     uint64 // descriptor table (split) or descriptor ring (packed), 16-byte aligned
+	Avail    uint64 // driver area: available ring (2-byte aligned) or event suppression (4-byte)
 	Used     uint64 // device area: used ring or device event suppression, 4-byte aligned
 	Features uint64 // feature bits that were negotiated
 
-	// Base is where to go on, as SET_VRING_BASE of vhost-user has it.
+	// Base is the position at which the queue continues, in the format of
+	// vhost-user's SET_VRING_BASE.
 	//
-	// Of a split ring it is the index in the available ring of the next chain to
-	// take. (The index in the used ring is taken from guest memory: after a crash
-	// of the device that is the only place that knows it.)
+	// In a split ring it is the available-ring index of the next chain to pop. (The used index
+	// is read from guest memory: after a crash of the device no other copy exists.)
 	//
-	// Of a packed ring bits 0 to 14 are the place in the ring of the next descriptor
-	// to take, bit 15 is its wrap counter, and bits 16 to 31 are the same for the
-	// next descriptor to use. Where they differ, the queue goes on with what was
-	// taken and not used. If bits 16 to 31 are 0 they are taken for unknown, and
-	// the same as the others. A ring that is new begins at [PackedStart].
+	// In a packed ring bits 0 to 14 are the index of the next descriptor to pop and bit 15 is
+	// its wrap counter; bits 16 to 31 are the same for the next descriptor to mark used. Where
+	// the two differ, the queue continues with the descriptors that were popped and not used.
+	// If bits 16 to 31 are 0 they are taken as unknown, and as equal to the lower half. A new
+	// ring begins at [PackedStart].
 	Base uint32
 }
 
-// PackedStart is the Base of a packed ring that nobody has used: the first place, with
-// wrap counters of 1 (2.8.1).
+// PackedStart is the Base of an unused packed ring: index 0, with both wrap counters 1 (2.8.1).
 const PackedStart = 1<<15 | 1<<31
 
-// A Queue is a virtqueue, split or packed, seen from the device. The zero value is no
-// queue; New makes one. See the package's documentation for who may call it.
+// A Queue is a virtqueue, split or packed, seen from the device. The zero value is not usable; New
+// returns a Queue. The package documentation says who may call its methods.
 type Queue struct {
-	mem  *Memory      // what descriptors are translated with
-	hot  Region       // the region that the last descriptor was in
-	done []completion // not yet published
+	mem  *Memory      // translates the addresses in descriptors
+	hot  Region       // the region that contained the last translated address
+	done []completion // completed and not yet published
 
 	// publishing is true while done is being written to the ring, and stays true when a memory
-	// fault has ended that halfway.
+	// fault has aborted that.
 	publishing bool
 
-	isPacked      bool // which of the two formats, below, it is
+	isPacked      bool // the format of the ring
 	eventIdx      bool
 	indirect      bool
-	notifyOnEmpty bool // of a split ring
-	mustCall      bool // signal at the next Flush whatever the driver says
+	notifyOnEmpty bool // split ring only
+	mustCall      bool // signal at the next Flush whatever the driver asks for
 	logging       bool // log != nil
-	logUsed       bool // as well as payload
+	logUsed       bool // log the device area, too, not only payload
 	tracked       bool // inOrder, or inflight != nil
-	inOrder       bool // of a split ring
+	inOrder       bool // split ring only
 	absent        bool // the rings are not in mem
-	sends         bool // see DriverSends
+	driverSends   bool // see DriverSends
 	broken        error
 
 	// A split ring.
 	ring      splitRing // the three areas, in guest memory
 	mask      uint16
-	lastAvail uint16 // next entry of the available ring to take
+	lastAvail uint16 // index of the next entry of the available ring to pop
 	usedIdx   uint16 // as published
-	signalled uint16 // usedIdx when the driver was last considered for a signal
+	signalled uint16 // usedIdx when wantsSignal was last called
 	usedFlags uint16 // flags as last written to the used ring
 
 	packed packed
@@ -91,16 +90,16 @@ type Queue struct {
 	maxPieces int // see LimitPieces
 
 	log      *DirtyLog
-	logHot   Region // the region that was written to last
+	logHot   Region // the region that was last written to
 	usedAddr uint64 // guest-physical address of the device area
 
 	inflight    inflight
-	resubmits   []uint16 // chains that one before us had popped, by their names in inflight
-	resubmitted int      // so many of them have been popped again
-	resubmit    []uint16 // the others
-	fresh       int      // chains popped after those
+	resubmits   []uint16 // chains that a previous device popped, by their ids in inflight
+	resubmitted int      // how many of resubmits have been popped again
+	resubmit    []uint16 // the rest of resubmits
+	fresh       int      // chains popped after resubmits and not published or unpopped
 
-	recording bool         // popPacked keeps what it loads ...
+	recording bool         // popPacked keeps the descriptors that it loads ...
 	raw       []packedDesc // ... here
 
 	callFD int
@@ -108,9 +107,9 @@ type Queue struct {
 	cfg    Config
 }
 
-// New sets a queue up: it translates and checks the addresses of its rings. The
-// driver is going to be signalled once, whatever it asks for: it may have waited
-// for a device that was not there.
+// New sets up a queue: it translates and checks the addresses of its rings. The first Flush
+// signals the driver whatever the driver asks for: it may have been waiting for a device
+// that was not there.
 func New(mem *Memory, cfg Config) (*Queue, error) {
 	isPacked := cfg.Features&(1<<FeatureRingPacked) != 0
 	if cfg.Size < 1 || cfg.Size > MaxSize || cfg.Size&(cfg.Size-1) != 0 && !isPacked {
@@ -153,20 +152,19 @@ func (q *Queue) startSplit() error {
 	return nil
 }
 
-// SetMemory makes the queue use another memory table, in which its rings are at
-// the same addresses. When the rings are not in the table the queue touches
-// no memory any more and is broken, until it is given a table that has them.
-// Other reasons to be broken remain.
+// SetMemory makes the queue use another memory table, in which its rings are at the same front-end
+// addresses. If the rings are not in the table, the queue is broken and touches no memory until it
+// is given a table that contains them. Other reasons to be broken persist.
 //
-// What becomes of chains that were popped before:
+// Effect on chains that were popped before:
 //
-//   - Those completed and not yet published stay recorded: the next Flush publishes them. (Unless
-//     a memory fault has interrupted a Flush. Which of its completions the driver has seen is not
-//     known then, and all of them are forgotten.)
-//   - The pieces of those not completed point into memory that may be unmapped when SetMemory
-//     returns, and must not be touched any more. The chains may still be completed, or given back
-//     with Unpop. Where a dirty log is kept, what was written to them is not logged any more if
-//     its region has gone: complete chains that were written to before SetMemory.
+//   - Chains that are completed and not yet published stay recorded: the next Flush publishes them.
+//     (Unless a memory fault has aborted a Flush. It is then unknown which of its completions the
+//     driver has seen, and all of them are discarded.)
+//   - The pieces of chains that are not completed point into memory that may be unmapped when
+//     SetMemory returns, and must not be touched any more. The chains may still be completed, or
+//     returned with Unpop. With a dirty log, writes to a region that is not in the new table can no
+//     longer be logged: chains that were written to have to be completed before SetMemory.
 func (q *Queue) SetMemory(mem *Memory) error {
 	q.mem, q.hot, q.logHot = mem, Region{}, Region{}
 	if q.publishing {
@@ -187,17 +185,17 @@ func (q *Queue) SetMemory(mem *Memory) error {
 	return nil
 }
 
-// Memory returns the table that the queue uses.
+// Memory returns the table that the queue translates addresses with.
 func (q *Queue) Memory() *Memory { return q.mem }
 
-// Config returns what the queue was made from.
+// Config returns the Config that was passed to New.
 func (q *Queue) Config() Config { return q.cfg }
 
-// Base returns where to go on with a queue in the place of this one, in the form of
+// Base returns the position at which a successor of this queue has to continue, in the format of
 // Config.Base (GET_VRING_BASE of vhost-user).
 //
-// Chains that are to be taken again after a crash (SetInflight), and were not, are still
-// in their places if the device works in order: the base is at the first of them.
+// Chains that were to be resubmitted after a crash (SetInflight) and have not been popped yet are
+// still in their places if the device works in order: the base is at the first of them.
 func (q *Queue) Base() uint32 {
 	back := 0
 	for _, id := range q.resubmit {
@@ -209,13 +207,13 @@ func (q *Queue) Base() uint32 {
 	return uint32(q.lastAvail - uint16(back))
 }
 
-// LastAvail returns the index in the available ring of the first chain that has not
-// been popped. Of a packed ring it is the place of the first descriptor that was
-// not taken, with the wrap counter in bit 15.
+// LastAvail returns the available-ring index of the first chain that has not been popped. In a
+// packed ring it is the index of the first descriptor that has not been popped, with the wrap
+// counter in bit 15.
 func (q *Queue) LastAvail() uint16 { return uint16(q.Base()) }
 
-// UsedIdx returns the used index, as last published. Of a packed ring it is the
-// place of the next descriptor to use, with the wrap counter in bit 15.
+// UsedIdx returns the used index as last published. In a packed ring it is the index of the next
+// descriptor to mark used, with the wrap counter in bit 15.
 func (q *Queue) UsedIdx() uint16 {
 	if q.isPacked {
 		return q.packed.used.base()
@@ -223,27 +221,26 @@ func (q *Queue) UsedIdx() uint16 {
 	return q.usedIdx
 }
 
-// Calls returns how often the driver has been signalled.
+// Calls returns how many times the driver has been signalled.
 func (q *Queue) Calls() uint64 { return q.calls }
 
-// SetCall sets the eventfd that signals the driver; -1: none. The queue does not
-// own it.
+// SetCall sets the eventfd that signals the driver; -1 means none. The queue does not take
+// ownership of the eventfd.
 func (q *Queue) SetCall(fd int) { q.callFD = fd }
 
-// DriverSends tells the queue that its driver only sends. What an indirect table of a
-// packed ring says of directions is ignored then: DPDK's virtio driver (22.11) leaves
-// WRITE flags on the entries of those that it transmits.
-func (q *Queue) DriverSends() { q.sends = true }
+// DriverSends declares that all buffers of the queue are device-readable. The WRITE flags in
+// indirect tables of a packed ring are then ignored: DPDK's virtio driver (22.11) leaves them set
+// in entries of frames that it transmits.
+func (q *Queue) DriverSends() { q.driverSends = true }
 
-// LimitPieces makes chains of more than n pieces bad ones, with ErrTooLong: a piece may be a
-// single byte, and each may cost its reader a cache miss, or a page fault. The limit stays across
-// SetMemory.
+// LimitPieces makes chains of more than n pieces invalid, with ErrTooLong: a piece may be a single
+// byte, and each may cost its reader a cache miss, or a page fault. SetMemory keeps the limit.
 func (q *Queue) LimitPieces(n int) { q.maxPieces = min(n, maxChainSegs) }
 
 // Err returns why the queue is broken, or nil.
 func (q *Queue) Err() error { return q.broken }
 
-// fail marks the queue broken; the first reason stays.
+// fail marks the queue broken; the first reason is kept.
 func (q *Queue) fail(err error) error {
 	if q.broken == nil {
 		q.broken = err

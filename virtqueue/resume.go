@@ -25,10 +25,10 @@ import "fmt"
 // length 0, and goes on at place 5. If place 2 were used, the batch would be complete and Resume
 // would write nothing.
 
-// BeginUnused makes a queue that was just made begin at PackedStart if its ring is a packed one
-// that nobody has used, whatever Config.Base says: of such a ring the wrap counters are 1 (virtio
-// 1.2, section 2.8.1). There are front-ends that know of no other base than 0, which is
-// the first place with wrap counters of 0 (User Mode Linux).
+// BeginUnused makes a new queue begin at PackedStart, whatever Config.Base says, if its ring is a
+// packed ring that no device has used: the wrap counters of such a ring are 1 (virtio 1.2, section
+// 2.8.1). Some front-ends (User Mode Linux) know no other base than 0, which is the first place
+// with wrap counters of 0.
 func (q *Queue) BeginUnused() error {
 	if !q.isPacked {
 		return nil
@@ -41,13 +41,13 @@ func (q *Queue) BeginUnused() error {
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("%w: looking whether the ring was ever used: %w", ErrSetup, err)
+		return fmt.Errorf("%w: checking whether the ring was ever used: %w", ErrSetup, err)
 	}
 	return nil
 }
 
-// Unused reports whether the ring was never used by a device: the driver may have made chains
-// available for the first time, and none has come back.
+// Unused reports whether no device ever used the ring: the driver may have made chains available
+// for the first time, and none has been returned as used.
 func (q *Queue) Unused() (unused bool, err error) {
 	err = guard(func() {
 		if q.isPacked {
@@ -59,10 +59,11 @@ func (q *Queue) Unused() (unused bool, err error) {
 	return unused, err
 }
 
-// unused reports whether neither side has gone around the ring yet, and the device has used
-// nothing: each place is as the driver cleared it, or available with a wrap counter of 1. (A ring
-// that is full of those on a later lap is no exception: what comes next is its first place, with a
-// wrap counter of 1.) The walk ends at the first place that is neither.
+// unused reports whether neither side has gone around the ring yet and the device has used nothing:
+// each place is either as the driver cleared it, or available with a wrap counter of 1. (A ring
+// that is full of available descriptors on a later lap with that wrap counter is no exception: the
+// next descriptor is in the first place, with a wrap counter of 1.) The walk ends at the first
+// place that is neither.
 func (p *packed) unused() bool {
 	for i := range p.desc {
 		d := loadPacked(&p.desc[i])
@@ -73,25 +74,24 @@ func (p *packed) unused() bool {
 	return true
 }
 
-// Resume makes a queue that was just made go on where a device before it stopped, however
-// that came to its end, from what the ring itself says. Of Config.Base it makes use only
-// where the ring says nothing. It is for devices that complete all chains in the order
-// in which they were available: what was used is done, and nothing behind it.
+// Resume makes a new queue continue where a previous device stopped, for whatever reason, according
+// to the state of the ring itself. Config.Base is used only where the ring does not show the
+// position. Resume is for devices that complete all chains in the order in which they were made
+// available: everything before a certain position is used, and nothing after it.
 //
-// In a split ring the used index says it all. In a packed ring nothing does, so our used
-// descriptors have a mark (usedMark), and the last of these is where we were. Front-ends
-// do not know: after a crash, QEMU names the place where the ring began.
+// In a split ring the used index is that position. A packed ring does not store it, so our used
+// descriptors carry a mark (usedMark), and the position is after the last mark. Front-ends do not
+// know the position: after a crash, QEMU passes the place at which the ring began.
 //
-// It may write to the ring: to finish a batch that was being published, and to repair
-// what a front-end has done to chains out of their turn (see repair). So the log has to
-// have been set before.
+// Resume may write to the ring: to finish a batch that was being published, and to repair chains
+// that the front-end used out of turn (see repair). So the log has to be set before Resume.
 func (q *Queue) Resume() error {
 	if !q.isPacked {
 		q.lastAvail = q.usedIdx
 		return nil
 	}
 	if err := guard(q.resumePacked); err != nil {
-		return fmt.Errorf("%w: looking for where the ring was left: %w", ErrSetup, err)
+		return fmt.Errorf("%w: finding where the previous device stopped: %w", ErrSetup, err)
 	}
 	return nil
 }
@@ -111,41 +111,42 @@ func (q *Queue) resumePacked() {
 	}
 }
 
-// resumeTries returns how many times a ring of so many places is looked at that a driver is
-// just adding something to. A driver that is always at it has no chains that wait. One that
-// only wants to keep us here does not gain by a larger ring: that is looked at less often.
+// resumeTries returns how many times Resume looks at a ring of the given size while the driver
+// keeps adding chains. A driver that never stops adding chains has none that wait for a
+// device. A driver that wants to keep Resume busy gains nothing by a larger ring, which is
+// looked at fewer times.
 func resumeTries(size int) int { return min(100, max(resumeSteps/size, 4)) }
 
-// resumeSteps is how many descriptors are looked at, in a ring of usual size, before Resume
+// resumeSteps is the number of descriptors, in a ring of usual size, that Resume looks at before it
 // gives up waiting for a moment at which the driver adds nothing.
 const resumeSteps = 4 * MaxSize
 
-// usedMark returns what used descriptors have in the place of the address, and so have
-// the other places of their chains: "In a used descriptor, Element Address is unused"
-// (2.8.2), and drivers write it anew each time. It is no address that guests have (of
-// more than 52 bits), and says where the batch began that was published with it.
+// usedMark returns the address field of our used descriptors and of the other places of their
+// chains: "In a used descriptor, Element Address is unused" (2.8.2), and drivers write the field
+// anew each time. The mark is no address that guests have (it needs more than 52 bits), and
+// contains the position at which the batch began that was published with it.
 //
-// All places of a batch are marked before the first used descriptor of it is
-// written, and that is written last. So up to the last mark in the ring everything is used
-// if the first descriptor of that batch is; else we died in between.
+// All places of a batch are marked before its first used descriptor is written, and that descriptor
+// is written last. So everything up to the last mark in the ring is used if the first descriptor of
+// that batch is used; otherwise the device died while publishing the batch.
 func usedMark(first packedPos) uint64 { return markMagic | uint64(first.base()) }
 
 const markMagic = 0xb5c1_7a11_d0e5 << 16
 
-// batchOf returns which batch a place was used in, if it is marked.
+// batchOf returns the first place of the batch in which a place was marked, if it is marked.
 func (d *packedDesc) batchOf() (first packedPos, ok bool) {
 	return packedPosOf(uint16(d.addr)), d.addr&^0xffff == markMagic
 }
 
-// isUsed reports whether a descriptor is used, on some lap. The place of one that is not
-// is available, or the rest of a chain that is used.
+// isUsed reports whether a descriptor is used, on either lap. The place of a descriptor that is not
+// used is available, or belongs to the rest of a used chain.
 func (d *packedDesc) isUsed() bool {
 	f := d.flags & descEither
 	return f == 0 || f == descEither
 }
 
-// A ringImage is a private copy of a packed descriptor ring. All of it was written by the
-// driver, or by a device in answer to it, between one lap ago and now.
+// A ringImage is a private copy of a packed descriptor ring. The driver, or a device responding to
+// the driver, wrote each place between one lap ago and now.
 type ringImage []packedDesc
 
 func (p *packed) image(s ringImage) ringImage {
@@ -158,9 +159,10 @@ func (p *packed) image(s ringImage) ringImage {
 
 func (s ringImage) at(pos packedPos) *packedDesc { return &s[pos.idx] }
 
-// end returns the place behind the last available descriptor. Whether one was written on
-// this lap or the one before, its avail flag says, and still does when it is used. A ring
-// where that changes at more than one place was being written to meanwhile.
+// end returns the place after the last available descriptor. The avail flag of a descriptor says
+// whether it was made available on this lap or the one before, and keeps saying so when the
+// descriptor is used. If the flag changes at more than one place, the ring was being written to
+// during the copy, and ok is false.
 func (s ringImage) end() (end packedPos, ok bool) {
 	first, n := s[0].flags&descAvail, 1
 	for n < len(s) && s[n].flags&descAvail == first {
@@ -177,43 +179,43 @@ func (s ringImage) end() (end packedPos, ok bool) {
 	return end.add(n, len(s)), true
 }
 
-// A ringRests is what a ringImage says of the rest of a chain from each place on. It is worked
-// out once, so that looking for chains takes a number of steps that is linear in the ring's
-// size, whatever the driver has written there.
-type ringRests struct {
+// A ringTails holds, for each place of a ringImage, the part of a chain from that place to the
+// chain's end. It is computed once, so that the number of steps to find chains is linear in the
+// ring's size, whatever the driver has written to the ring.
+type ringTails struct {
 	ringImage
-	rests []chainRest // by the place's index
+	tails []chainTail // indexed by place
 }
 
-// A chainRest is how many places there are from one on up to one without a next flag, and
-// the id there. 0: there is none before the end of what is available, or a used one is
-// among them.
-type chainRest struct {
+// A chainTail is the number of places from one place to the next one without a next flag,
+// inclusive, and the buffer ID there. 0 means that no such place comes before the end of the
+// available descriptors, or that one of the places in between is used.
+type chainTail struct {
 	places int
 	id     uint16
 }
 
-// restsBefore looks at the places before end, as many as are waiting (at most all).
-func (s ringImage) restsBefore(end packedPos, waiting int) ringRests {
-	r := ringRests{s, make([]chainRest, len(s))}
-	var behind chainRest
+// tailsBefore computes the tails of the last waiting places (at most all) before end.
+func (s ringImage) tailsBefore(end packedPos, waiting int) ringTails {
+	r := ringTails{s, make([]chainTail, len(s))}
+	var behind chainTail
 	for at := end; waiting > 0; waiting-- {
 		at = at.sub(1, len(s))
 		d := s.at(at)
 		switch {
 		case d.isUsed():
-			behind = chainRest{}
+			behind = chainTail{}
 		case d.flags&descNext == 0:
-			behind = chainRest{1, d.id}
+			behind = chainTail{1, d.id}
 		case behind.places > 0:
 			behind.places++
 		}
-		r.rests[at.idx] = behind
+		r.tails[at.idx] = behind
 	}
 	return r
 }
 
-// An edit is a descriptor to write without its address.
+// An edit is a change to a descriptor in the ring, which leaves the address as it is.
 type edit struct {
 	at    int
 	len   uint32
@@ -221,10 +223,10 @@ type edit struct {
 	flags uint16
 }
 
-// resume returns where to go on, given the end of what is available and the base that the
-// front-end says, and what to write to the ring before, in this order.
+// resume returns the position at which to continue, given the end of the available descriptors and
+// the base from the front-end, and the edits to apply to the ring before, in this order.
 func (s ringImage) resume(end, base packedPos) (packedPos, []edit) {
-	at, edits, ok := s.left(end)
+	at, edits, ok := s.afterLastMark(end)
 	if !ok {
 		return base, nil
 	}
@@ -233,17 +235,19 @@ func (s ringImage) resume(end, base packedPos) (packedPos, []edit) {
 		return at, edits
 	}
 	if s.at(at).isUsed() {
-		// By the front-end, in its turn: that one knows how far it is.
+		// The front-end used this chain in its proper turn, so the front-end
+		// knows the position.
 		if ahead := base.distance(at, len(s)); ahead <= waiting {
 			at = base
 		}
 		return at, edits
 	}
-	return at, append(edits, s.restsBefore(end, waiting).repair(at, waiting)...)
+	return at, append(edits, s.tailsBefore(end, waiting).repair(at, waiting)...)
 }
 
-// left returns the place behind the last mark.
-func (s ringImage) left(end packedPos) (at packedPos, edits []edit, ok bool) {
+// afterLastMark returns the place after the last mark, and the edits that finish the batch that the
+// mark belongs to. ok is false if the ring does not show the position.
+func (s ringImage) afterLastMark(end packedPos) (at packedPos, edits []edit, ok bool) {
 	used := false
 	for n := 1; n <= len(s); n++ {
 		at := end.sub(n, len(s))
@@ -253,24 +257,25 @@ func (s ringImage) left(end packedPos) (at packedPos, edits []edit, ok bool) {
 			continue
 		}
 		if first.idx >= len(s) {
-			return packedPos{}, nil, false // not our mark
+			return packedPos{}, nil, false // not one of our marks
 		}
 		batch := at.distance(first, len(s)) + 1
 		if batch > len(s)-n+1 || s.at(first).isUsed() {
-			// The driver has used the first place again already, or is going to.
+			// The driver has made the first place available again already, or may do
+			// so.
 			return at.add(1, len(s)), nil, true
 		}
 		waiting := batch + n - 1
-		return s.restsBefore(end, waiting).finish(first, batch, waiting)
+		return s.tailsBefore(end, waiting).finish(first, batch, waiting)
 	}
-	// With no mark and nothing used, all of it is waiting.
+	// No mark and nothing used: all places are waiting.
 	return end.sub(len(s), len(s)), nil, !used
 }
 
-// finish uses the chains of a batch that was being published when the device died: those
-// that begin in the first so many places, none of which the driver has seen used. Not even those
-// that we do know a length of keep it: they may be the rest of a frame.
-func (s ringRests) finish(first packedPos, places, waiting int) (at packedPos, edits []edit, ok bool) {
+// finish marks the chains of a batch used that was being published when the device died: those that
+// begin in the given number of places from first on. The driver has seen none of them used. All of
+// them get length 0, even those whose length is known: they may be parts of one frame.
+func (s ringTails) finish(first packedPos, places, waiting int) (at packedPos, edits []edit, ok bool) {
 	done := 0
 	for done < places {
 		n, id := s.chain(first.add(done, len(s.ringImage)), waiting-done)
@@ -281,53 +286,53 @@ func (s ringRests) finish(first packedPos, places, waiting int) (at packedPos, e
 		edits = append(edits, edit{at: pos.idx, id: id, flags: pos.lap})
 		done += n
 	}
-	// The first one last.
+	// The first used descriptor is written last: it makes the batch visible.
 	edits = append(edits[1:], edits[0])
 	return first.add(done, len(s.ringImage)), edits, true
 }
 
-// chain returns how many places the chain at a place has, used or not, and its id. most is how
-// many there are up to the end of what is available. 0: the chain makes no sense.
-func (s ringRests) chain(at packedPos, most int) (n int, id uint16) {
+// chain returns the number of places and the buffer ID of the chain that begins at a place. The
+// chain may be used or not. It has at most most places: those up to the end of the available
+// descriptors. 0 means that no valid chain begins there.
+func (s ringTails) chain(at packedPos, most int) (n int, id uint16) {
 	d := s.at(at)
 	if !d.isUsed() {
-		rest := s.rests[at.idx]
-		return rest.places, rest.id
+		tail := s.tails[at.idx]
+		return tail.places, tail.id
 	}
-	// Its next flag is gone. If it was longer, the rest is in the places behind
-	// it, is available, and ends with the same id.
+	// A used descriptor has lost its next flag. If the chain had more descriptors, the others
+	// follow, are still available, and end with the same buffer ID.
 	if most > 1 {
 		next := at.add(1, len(s.ringImage))
-		if rest := s.rests[next.idx]; rest.places != 0 && rest.id == d.id && s.goesWith(at, next) {
-			return rest.places + 1, rest.id
+		if tail := s.tails[next.idx]; tail.places != 0 && tail.id == d.id && s.sameMarking(at, next) {
+			return tail.places + 1, tail.id
 		}
 	}
 	return 1, d.id
 }
 
-// goesWith reports whether what is available at next may be the rest of the chain that is
-// used at: not if one of the two is marked and the other is not.
-func (s ringImage) goesWith(at, next packedPos) bool {
+// sameMarking reports whether both places are marked or neither is. Only then can the available
+// descriptors at next be the rest of the chain that is used at at.
+func (s ringImage) sameMarking(at, next packedPos) bool {
 	_, a := s.at(at).batchOf()
 	_, b := s.at(next).batchOf()
 	return a == b
 }
 
-// repair makes chains available again that are used although chains before them are not, in
-// so many places. It is QEMU that does that: as long as it has no back-end it takes what
-// a guest transmits, and drops it, from the place that it believes in. The driver cannot
-// have seen that: it looks at these places only when all before them are used. What was
-// in such a chain is not known any more, so it is one without a length, which we are
-// going to drop.
-func (s ringRests) repair(at packedPos, waiting int) (edits []edit) {
+// repair makes those of the waiting chains available again that are used although a chain before
+// them is not. QEMU causes this: as long as it has no back-end it takes the frames that a guest
+// transmits, and drops them, beginning at the place that it takes for the base. The driver
+// cannot have seen these used descriptors: it looks at a place only when all places before it
+// are used. The length of such a chain is lost, so the descriptor gets length 0, and the device
+// is going to drop the frame.
+func (s ringTails) repair(at packedPos, waiting int) (edits []edit) {
 	for done := 0; done < waiting; {
 		pos := at.add(done, len(s.ringImage))
 		n, id := s.chain(pos, waiting-done)
 		switch {
 		case n == 0:
-			// A chain that goes on to where one is used, of which it is the
-			// first part: the place that QEMU believes in need not be where
-			// a chain begins.
+			// The front part of a chain whose later part is used: the place that QEMU
+			// takes for the base need not be the beginning of a chain.
 			n = 1
 		case s.at(pos).isUsed():
 			e := edit{at: pos.idx, id: id, flags: pos.avail()}

@@ -10,8 +10,8 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A resumeCase is a driver whose device dies again and again, and a front-end that knows
-// nothing of where the device was.
+// A resumeCase is a driver whose device dies again and again, and a front-end that knows nothing of
+// where the device was.
 type resumeCase struct {
 	*guest
 	t    *testing.T
@@ -120,8 +120,8 @@ func (c *resumeCase) collect(n int) {
 	}
 }
 
-// drop is what QEMU does with a transmit queue while it has no back-end: it uses what is
-// available where it believes to be.
+// drop is what QEMU does with a transmit queue while it has no back-end: it uses what is available
+// where it believes to be.
 func (c *resumeCase) drop() {
 	size := c.Config().Size
 	for {
@@ -184,8 +184,8 @@ func (c *resumeCase) drain() {
 	}
 }
 
-// Where a device was is known to the one that comes after it, whatever has happened and
-// whatever base the front-end says.
+// Where a device was is known to the one that comes after it, whatever has happened and whatever
+// base the front-end says.
 func TestResume(t *testing.T) {
 	for features, name := range everyFormat() {
 		for seed := range uint64(60) {
@@ -207,15 +207,14 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// QEMU's own device takes what the guest sends as long as there is no back-end, at a place
-// where it believes to be, and names that as the base.
+// QEMU's own device takes what the guest sends as long as there is no back-end, at a place where it
+// believes to be, and names that as the base.
 func TestResumeAfterFrontEndDropped(t *testing.T) {
 	dropped := 0
 	for seed := range uint64(600) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			c := newResumeCase(t, packed|indirect, seed)
-			// Drivers keep some descriptors free, for the longest chain that
-			// there is.
+			// Drivers keep some descriptors free, for the longest chain that there is.
 			c.most = c.Config().Size - 3
 			for range 20 {
 				for range c.rnd.IntN(30) {
@@ -256,8 +255,7 @@ func TestResumeWithoutMarks(t *testing.T) {
 	}
 }
 
-// Any content of a ring is something to go on from, or is not, and nothing else is
-// touched.
+// Any content of a ring is something to go on from, or is not, and nothing else is touched.
 func FuzzResume(f *testing.F) {
 	f.Fuzz(func(t *testing.T, size uint8, base uint32, ring []byte) {
 		n := 1 + int(size%12)

@@ -5,24 +5,23 @@ import (
 	"unsafe"
 )
 
-// A splitRing is the three areas of a split virtqueue (virtio 1.2, sections 2.7.5,
-// 2.7.6, 2.7.8), in guest memory:
+// A splitRing is the three areas of a split virtqueue (virtio 1.2, sections 2.7.5, 2.7.6, 2.7.8),
+// in guest memory:
 //
 //	descriptor table   Size * 16 bytes
 //	available ring     le16 flags, le16 idx, le16 ring[Size], le16 used_event
 //	used ring          le16 flags, le16 idx, {le32 id, le32 len}[Size], le16 avail_event
 //
-// newSplitRing has checked that all of each area, event fields included, lies within
-// one mapping and is aligned; the slices carry their lengths, so that indexing
-// them is checked by the language; the single words are inside the areas by the
-// layout above.
+// newSplitRing has checked that each area, event fields included, lies within one mapping and is
+// aligned. The slices carry their lengths, so that the language checks indices; the single words
+// are inside the areas by the layout above.
 //
-// Go has no atomic access to 16 bits. The driver's {flags, idx} are loaded as the
-// aligned 32-bit words they lie in, and ours are stored as one. (An available
-// ring need only be aligned to 2; then flags and idx are in different words,
-// the first of which may begin 2 bytes before the area but not before the page.)
-// The plain 16-bit accesses that remain are single instructions on every machine
-// that Go runs on; where they have to be ordered, an atomic access stands between.
+// Go has no atomic access to 16 bits. The driver's {flags, idx} are loaded as the aligned 32-bit
+// words that contain them, and ours are stored as one word. (An available ring need only be
+// aligned to 2; flags and idx are then in different words, the first of which may begin 2 bytes
+// before the area but not before the page.) The plain 16-bit accesses that remain are single
+// instructions on every machine that Go runs on; where they have to be ordered, an atomic access
+// stands between them.
 //
 // Rings are little-endian, and so are the machines that this runs on.
 type splitRing struct {
@@ -33,8 +32,8 @@ type splitRing struct {
 	availFlags, availIdx           *uint32
 	availFlagsShift, availIdxShift uint8
 	usedHead                       *uint32 // flags, idx
-	usedEvent                      *uint16 // written by the driver: signal me when used.idx passes this
-	availEvent                     *uint16 // written by us: kick me when avail.idx passes this
+	usedEvent                      *uint16 // written by the driver: signal when used.idx passes it
+	availEvent                     *uint16 // written by us: kick when avail.idx passes it
 }
 
 // Flags of a descriptor.
@@ -45,7 +44,7 @@ const (
 	descSize     = 16
 )
 
-// Flags of the rings: the other side need not be notified.
+// Flags of the rings, with which one side asks the other not to notify it.
 const (
 	availNoInterrupt = 1
 	usedNoNotify     = 1
@@ -78,8 +77,9 @@ func newSplitRing(mem *Memory, cfg Config) (splitRing, error) {
 	return r, nil
 }
 
-// wordOf returns the aligned 32-bit word that the 16 bits at p, aligned to 2, are
-// part of, and how far to shift it. Both are in one page, so the word is mapped.
+// wordOf returns the aligned 32-bit word that contains the 16 bits at p, which is aligned to
+// 2, and by how many bits to shift it right. The word does not cross a page boundary, so all
+// of it is mapped.
 func wordOf(p unsafe.Pointer) (*uint32, uint8) {
 	odd := uintptr(p) & 3
 	return (*uint32)(unsafe.Add(p, -int(odd))), uint8(8 * odd)
@@ -95,7 +95,8 @@ func (r *splitRing) loadAvailFlags() uint16 {
 
 func (r *splitRing) loadUsedIdx() uint16 { return uint16(atomic.LoadUint32(r.usedHead) >> 16) }
 
-// unused reports whether no used element was ever published. (The index alone may have come around.)
+// unused reports whether no used element was ever published. (The index alone may have
+// wrapped around to 0.)
 func (r *splitRing) unused() bool {
 	if r.loadUsedIdx() != 0 {
 		return false
@@ -113,8 +114,8 @@ func (r *splitRing) storeUsed(flags, idx uint16) {
 	exchange32(r.usedHead, uint32(flags)|uint32(idx)<<16)
 }
 
-// entriesOf returns completions as the entries of the used ring that they are: in a
-// split ring a chain's name is its head.
+// entriesOf returns completions as the entries of the used ring that they are: in a split ring a
+// chain's name is its head.
 func entriesOf(done []completion) [][2]uint32 {
 	return unsafe.Slice((*[2]uint32)(unsafe.Pointer(unsafe.SliceData(done))), len(done))
 }

@@ -11,8 +11,7 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// Tests of what a ring as a whole may be: where it may lie, and what the driver
-// may say in it.
+// Tests of what a ring as a whole may be: where it may lie, and what the driver may say in it.
 
 func TestSizes(t *testing.T) {
 	for size := 1; size <= virtqueue.MaxSize; size *= 2 {
@@ -30,8 +29,8 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// 16, 2 and 4 bytes (2.7). What is aligned in the front-end's addresses need not
-// be so in our mapping; both have to be.
+// 16, 2 and 4 bytes (2.7). What is aligned in the front-end's addresses need not be so in our
+// mapping; both have to be.
 func TestMisalignedRings(t *testing.T) {
 	mem := make([]byte, 1<<16)
 	try := func(shift uint64, change func(c *virtqueue.Config)) error {
@@ -87,8 +86,8 @@ func TestMisalignedRings(t *testing.T) {
 	}
 }
 
-// An available ring that is aligned to 2 bytes only, as it may be, has its flags
-// and its index in different words.
+// An available ring that is aligned to 2 bytes only, as it may be, has its flags and its index in
+// different words.
 func TestAvailRingAlignedTo2(t *testing.T) {
 	for off := uint64(0); off < 8; off += 2 {
 		for _, features := range []uint64{0, eventIdx} {
@@ -339,8 +338,8 @@ func TestCompletionsWrap(t *testing.T) {
 	}
 }
 
-// CompleteAll is Complete for all chains of a batch, behind what has been completed before,
-// with nothing written.
+// CompleteAll is Complete for all chains of a batch, behind what has been completed before, with
+// nothing written.
 func TestCompleteAll(t *testing.T) {
 	for features, name := range everyFormat() {
 		t.Run(name, func(t *testing.T) {
@@ -516,8 +515,8 @@ func TestSetMemoryAfterInterruptedFlush(t *testing.T) {
 	}
 }
 
-// A front-end may take the memory of the rings away and bring it back: until
-// then the queue touches nothing, in particular not where the rings were.
+// A front-end may take the memory of the rings away and bring it back: until then the queue touches
+// nothing, in particular not where the rings were.
 func TestSetMemoryWithoutRings(t *testing.T) {
 	old, err := unix.Mmap(-1, 0, 0x1000, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {

@@ -6,19 +6,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// one is what is added to an eventfd to signal it.
+// one is the value that is added to an eventfd to signal it.
 var one = [8]byte{0: 1}
 
-// Signal signals the driver, whether it wants that or not.
+// Signal signals the driver, whether or not the driver asked for that.
 //
-// The eventfd should be non-blocking: with a full counter the write fails, and a
-// signal is pending anyway. But its file description is the front-end's, too, which
-// can make it block: whoever set the descriptor has to watch for that and read
-// the counter then. So the scheduler hears of the system call, which costs some
-// nanoseconds, and a write that blocks does not keep the world from stopping.
+// The eventfd should be non-blocking: when its counter is full the write fails, and a signal is
+// pending anyway. But its file description is shared with the front-end, which can make it block:
+// whoever set the descriptor has to watch for that and then read the counter. For this reason the
+// system call is announced to the scheduler, at a cost of some nanoseconds: a write that blocks
+// then cannot delay stopping the world.
 func (q *Queue) Signal() {
 	if q.callFD < 0 {
-		return // what is owed after a start stays owed
+		return // mustCall stays set until there is an eventfd
 	}
 	q.mustCall = false
 	q.calls++

@@ -3,18 +3,18 @@ package virtqueue
 import "io"
 
 // A Reader reads the device-readable pieces of a chain one after another, as if they were one
-// buffer. It implements io.Reader. Every byte is copied out of guest memory once: what has been
-// read is private, and the driver cannot change it any more.
+// buffer. It implements io.Reader. Every byte is copied out of guest memory once: the bytes that
+// have been read are private, and the driver cannot change them any more.
 //
 // A memory fault panics, as any access to guest memory does. A Reader is valid until the
 // chain's Batch is reset.
 type Reader struct{ cursor }
 
-// Reader returns a Reader that begins at the first byte of the chain's Readable pieces. The
-// chain does not change.
+// Reader returns a Reader that begins at the first byte of the chain's Readable pieces. It does not
+// change the chain.
 func (c *Chain) Reader() Reader { return Reader{cursor{pieces: c.Readable}} }
 
-// Read copies to p as many bytes as it has room for, or as are left. It returns io.EOF when
+// Read copies the next bytes to p, up to len(p) or the end of the chain. It returns io.EOF when
 // nothing is left.
 func (r *Reader) Read(p []byte) (n int, err error) {
 	for n < len(p) {
@@ -32,8 +32,8 @@ func (r *Reader) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Skip passes over n bytes, or as many as are left, without reading them, and returns how many
-// bytes it has passed over.
+// Skip skips n bytes, or as many as are left, without reading them, and returns the number
+// of bytes skipped.
 func (r *Reader) Skip(n int) (skipped int) {
 	for skipped < n {
 		piece := r.piece()
@@ -47,8 +47,8 @@ func (r *Reader) Skip(n int) (skipped int) {
 	return skipped
 }
 
-// A Writer writes to the device-writable pieces of a chain one after another, as if they were
-// one buffer. It implements io.Writer.
+// A Writer writes to the device-writable pieces of a chain one after another, as if they were one
+// buffer. It implements io.Writer.
 //
 // A memory fault panics, as any access to guest memory does. A Writer is valid until the
 // chain's Batch is reset.
@@ -57,14 +57,15 @@ type Writer struct {
 	written int
 }
 
-// Writer returns a Writer that begins at the first byte of the chain's Writable pieces. The
-// chain does not change.
+// Writer returns a Writer that begins at the first byte of the chain's Writable pieces. It does not
+// change the chain.
 func (c *Chain) Writer() Writer { return Writer{cursor: cursor{pieces: c.Writable}} }
 
-// Written returns how many bytes have been written: what [Queue.Complete] has to be told.
+// Written returns the number of bytes that have been written, which is the length to pass to
+// [Queue.Complete].
 func (w *Writer) Written() uint32 { return uint32(w.written) }
 
-// Write copies p to the chain. Without room for all of p it writes what there is room for and
+// Write copies p to the chain. If the chain has less room than len(p), Write fills the room and
 // returns io.ErrShortWrite.
 func (w *Writer) Write(p []byte) (n int, err error) {
 	for n < len(p) {
@@ -83,13 +84,13 @@ func (w *Writer) Write(p []byte) (n int, err error) {
 // A cursor is a place in a list of pieces.
 type cursor struct {
 	pieces [][]byte
-	at     int // bytes of pieces[0] that are behind it
+	at     int // bytes of pieces[0] before the cursor
 }
 
-// Len returns how many bytes there are from here to the end.
+// Len returns the number of bytes from the cursor to the end.
 func (c *cursor) Len() int { return Len(c.pieces) - c.at }
 
-// piece returns the rest of the piece that the cursor is in; empty: this is the end.
+// piece returns the rest of the piece at the cursor, or an empty slice at the end.
 func (c *cursor) piece() []byte {
 	for len(c.pieces) > 0 {
 		if rest := c.pieces[0][c.at:]; len(rest) > 0 {

@@ -1,22 +1,21 @@
 package virtqueue
 
-// This file is what a queue does besides when it keeps track of the chains that it
-// has: because they are used in order (inorder.go), or because somebody is to go on
-// with them if we die (inflight.go). It comes once for each batch.
+// This file is the additional work of a queue that keeps track of its chains in flight: because
+// they are used in order (inorder.go), or because a successor has to resubmit them after a crash
+// (inflight.go). It runs once for each batch.
 
-// An inflight is a record, in shared memory, of the chains that were popped and not
-// yet published.
+// An inflight is a record, in shared memory, of the chains that were popped and not yet published.
 type inflight interface {
-	// popped adds chains to the record, in order. An error is the queue's.
+	// popped adds chains to the record, in order. An error breaks the queue.
 	popped(q *Queue, chains []Chain) error
-	// unpopped removes chains from it, the last ones.
+	// unpopped removes chains, the last ones, from the record.
 	unpopped(q *Queue, chains []Chain)
-	// publishing and published surround the publication of chains, which
+	// publishing and published are called before and after the publication of chains, which
 	// removes them from the record.
 	publishing(q *Queue, done []completion)
 	published(q *Queue, done []completion)
-	// resubmit walks the chain that is called id in the record, which has so many
-	// descs. The cost is walk's.
+	// resubmit fills c with the chain that has the given id in the record, and returns the cost
+	// as walk does. descs returns the chain's number of descriptors.
 	resubmit(q *Queue, b *Batch, c *Chain, id uint16) (cost int)
 	descs(id uint16) int
 }
@@ -44,7 +43,7 @@ func (q *Queue) popTracked(b *Batch, limit int) (n int, err error) {
 	return n, nil
 }
 
-// popResubmit pops chains that one before us had popped when it died.
+// popResubmit pops chains that a previous device had popped when it died.
 func (q *Queue) popResubmit(b *Batch, limit int) (n int) {
 	for cost := 0; n < limit && len(q.resubmit) != 0 && cost < maxPopCost; n++ {
 		b.Chains = append(b.Chains, Chain{})

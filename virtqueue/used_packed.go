@@ -1,9 +1,9 @@
 package virtqueue
 
-// This file is used.go for packed rings.
+// This file holds the parts of used.go that are specific to packed rings.
 
-// used returns length, id and flags of the used descriptor on the given lap, as
-// they are in memory. The write flag says whether there is a length (2.8.3).
+// used returns length, id and flags of the used descriptor on the given lap, in their format in
+// memory. The write flag says that the length is valid (2.8.3).
 func (c *completion) used(lap uint16) uint64 {
 	flags := lap
 	if c.n != 0 {
@@ -12,11 +12,11 @@ func (c *completion) used(lap uint16) uint64 {
 	return uint64(c.n) | uint64(uint16(c.name))<<32 | uint64(flags)<<48
 }
 
-// publishPacked writes used descriptors. The driver looks at no other place before
-// it has found the first one used; that is written last, and shows all of them at
-// once, so that no request is seen in part (2.8.9).
+// publishPacked writes used descriptors. The driver looks at no other descriptor before it has
+// found the first one used. So the first one is written last and makes all of them visible at once,
+// so that the driver sees no request in part (2.8.9).
 //
-// The places of each chain are marked before it is used; see usedMark.
+// All places of a batch are marked before its first descriptor is written; see usedMark.
 func (q *Queue) publishPacked(done []completion) {
 	p := &q.packed
 	first, mark := p.used, usedMark(p.used)
@@ -42,7 +42,7 @@ func (q *Queue) publishPacked(done []completion) {
 	}
 }
 
-// markRest marks the places of a chain of n descriptors, besides the first one.
+// markRest marks all places of a chain of n descriptors except the first one.
 func (p *packed) markRest(at packedPos, n int, mark uint64) {
 	for range n - 1 {
 		at = at.add(1, len(p.desc))
@@ -50,8 +50,8 @@ func (p *packed) markRest(at packedPos, n int, mark uint64) {
 	}
 }
 
-// wantsSignalPacked reports whether the driver wants to hear of the used descriptors in
-// the places of the last batch (2.8.10).
+// wantsSignalPacked reports whether the driver asked to be signalled for the used descriptors of
+// the last batch (2.8.10).
 func (q *Queue) wantsSignalPacked() bool {
 	p := &q.packed
 	event := p.loadDriverEvent()
@@ -73,7 +73,7 @@ func (q *Queue) armPacked() (pending bool) {
 	if q.eventIdx {
 		p.event = eventDesc | uint32(p.next.base())
 	}
-	p.storeDeviceEvent(p.event) // a full fence, between asking and looking again
+	p.storeDeviceEvent(p.event) // a full fence between asking for a kick and looking again
 	if q.logUsed {
 		q.logEventPacked()
 	}

@@ -1,8 +1,8 @@
 package virtqueue
 
-// This file is used.go for split rings.
+// This file holds the parts of used.go that are specific to split rings.
 
-// publishSplit writes used elements behind the published ones and publishes them.
+// publishSplit writes used elements after the published ones and publishes them.
 func (q *Queue) publishSplit(elements []completion, more int) {
 	was := q.usedIdx
 	entries := entriesOf(elements)
@@ -16,7 +16,7 @@ func (q *Queue) publishSplit(elements []completion, more int) {
 	}
 }
 
-// wantsSignalSplit reports whether the driver wants to hear of the used entries from
+// wantsSignalSplit reports whether the driver asked to be signalled for the used entries from
 // q.signalled to q.usedIdx (2.7.7).
 func (q *Queue) wantsSignalSplit() bool {
 	was, now := q.signalled, q.usedIdx
@@ -25,8 +25,8 @@ func (q *Queue) wantsSignalSplit() bool {
 		return true
 	}
 	if q.eventIdx {
-		// The driver wants one when entry used_event has been used: when it is
-		// among those from was to now-1.
+		// The driver asks for a signal when entry used_event is used, that is when
+		// used_event is one of was ... now-1.
 		return now-*q.ring.usedEvent-1 < now-was
 	}
 	return q.ring.loadAvailFlags()&availNoInterrupt == 0
@@ -37,8 +37,8 @@ func (q *Queue) armSplit() (pending bool) {
 		*q.ring.availEvent = q.lastAvail
 	}
 	q.usedFlags = 0
-	// Rewriting the published index changes nothing; the store is the full fence
-	// that has to stand between asking and looking again.
+	// Rewriting the published index changes nothing; the store is the full fence that is
+	// required between asking for a notification and looking again.
 	q.ring.storeUsed(0, q.usedIdx)
 	if q.logUsed {
 		q.logEventSplit()
@@ -48,8 +48,8 @@ func (q *Queue) armSplit() (pending bool) {
 
 func (q *Queue) disarmSplit() {
 	if q.eventIdx {
-		// With EVENT_IDX the flag "MUST" be 0 (2.7.10.1), and the driver
-		// stays quiet until it passes avail_event, which is behind it.
+		// With EVENT_IDX the flag "MUST" be 0 (2.7.10.1), and the driver does not notify us
+		// until it passes avail_event, which is behind it.
 		return
 	}
 	q.usedFlags = usedNoNotify

@@ -11,8 +11,8 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// Memory that its owner takes away while it is in use: the file behind it is
-// truncated, and an access raises SIGBUS.
+// Memory that its owner takes away while it is in use: the file behind it is truncated, and an
+// access raises SIGBUS.
 
 // memfd returns a mapping of n bytes, and the file that can be truncated.
 func memfd(t *testing.T, n int) (fd int, mem []byte) {
@@ -81,8 +81,7 @@ func TestSetupInVanishedMemory(t *testing.T) {
 	}
 }
 
-// Every method that looks at the rings faults, at an address that is known to be
-// the guest's.
+// Every method that looks at the rings faults, at an address that is known to be the guest's.
 func TestRingsVanish(t *testing.T) {
 	for _, features := range []uint64{eventIdx, packed | eventIdx, packed | inOrder} {
 		for name, use := range map[string]func(g *guest, c *virtqueue.Chain){

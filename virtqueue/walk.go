@@ -2,11 +2,11 @@ package virtqueue
 
 import "math"
 
-// This file follows chains of more than one descriptor, or more than one region. A
-// packed ring's come as a table like those of a split ring.
+// This file follows chains that have more than one descriptor or span more than one region. The
+// chains of a packed ring are passed as a table in the format of a split ring.
 
-// walk fills c with the chain in table whose first descriptor is d. It returns what
-// that cost: descriptors, and pieces of them beyond the first.
+// walk fills c with the chain in table whose first descriptor is d. It returns the cost: the number
+// of descriptors, plus that of pieces beyond the first of each descriptor.
 func (q *Queue) walk(b *Batch, c *Chain, table [][2]uint64, d desc) (cost int) {
 	segs, readable, cost, err := q.walkTable(b, table, d)
 	if err != nil {
@@ -19,8 +19,8 @@ func (q *Queue) walk(b *Batch, c *Chain, table [][2]uint64, d desc) (cost int) {
 	return cost
 }
 
-// walkTable returns b.segs with the pieces of the chain whose first descriptor is
-// d behind them, where in there the device-readable part ends, and the cost.
+// walkTable returns b.segs followed by the pieces of the chain whose first descriptor is d, the
+// index at which the device-readable pieces end, and the cost.
 func (q *Queue) walkTable(b *Batch, table [][2]uint64, d desc) (segs [][]byte, readable, cost int, err error) {
 	left, inIndirect := len(table), false
 	segs, readable = b.segs, -1
@@ -30,9 +30,8 @@ func (q *Queue) walkTable(b *Batch, table [][2]uint64, d desc) (segs [][]byte, r
 		}
 		cost++
 		if d.flags&descIndirect != 0 {
-			// "A driver MUST NOT set both VIRTQ_DESC_F_INDIRECT and
-			// VIRTQ_DESC_F_NEXT in flags", nor the former in an indirect
-			// table (2.7.5.3.1).
+			// "A driver MUST NOT set both VIRTQ_DESC_F_INDIRECT and VIRTQ_DESC_F_NEXT
+			// in flags", nor the former in an indirect table (2.7.5.3.1).
 			if !q.indirect || inIndirect || d.flags&descNext != 0 {
 				return nil, 0, cost, ErrIndirect
 			}
@@ -57,8 +56,8 @@ func (q *Queue) walkTable(b *Batch, table [][2]uint64, d desc) (segs [][]byte, r
 			// "the device-readable elements come first" (2.7.4.2)
 			return nil, 0, cost, ErrDirection
 		}
-		// "Drivers MUST NOT add a descriptor chain longer than 2^32 bytes in
-		// total" (2.7.5.2); the used ring has 32 bits for what was written.
+		// "Drivers MUST NOT add a descriptor chain longer than 2^32 bytes in total"
+		// (2.7.5.2); the used ring has 32 bits for the number of bytes written.
 		if total += uint64(d.len); total > math.MaxUint32 {
 			return nil, 0, cost, ErrTooLong
 		}
@@ -87,8 +86,8 @@ func (q *Queue) walkTable(b *Batch, table [][2]uint64, d desc) (segs [][]byte, r
 	return segs, readable, cost, nil
 }
 
-// translate appends the pieces of n bytes at addr to segs, and makes the region
-// that they begin in the hot one.
+// translate appends the pieces of n bytes at addr to segs, and caches the region that
+// contains addr in q.hot.
 func (q *Queue) translate(segs [][]byte, addr uint64, n uint32) ([][]byte, error) {
 	segs, err := q.mem.appendRange(segs, addr, uint64(n))
 	if err == nil {
@@ -97,10 +96,9 @@ func (q *Queue) translate(segs [][]byte, addr uint64, n uint32) ([][]byte, error
 	return segs, err
 }
 
-// copyTable returns a private copy of the indirect table of n bytes at addr
-// (2.7.5.3), valid until the next one: the table may straddle regions, need not be
-// aligned, and must not change while it is being walked. It uses the room
-// behind segs.
+// copyTable returns a private copy of the indirect table of n bytes at addr (2.7.5.3): the table
+// may straddle regions, need not be aligned, and must not change while it is walked. The copy is
+// valid until the next call. The free capacity of segs is scratch space.
 func (q *Queue) copyTable(b *Batch, segs [][]byte, addr uint64, n uint32) ([][2]uint64, error) {
 	if n == 0 || n%descSize != 0 || n > MaxIndirect*descSize {
 		return nil, ErrIndirect

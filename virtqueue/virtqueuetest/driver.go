@@ -8,18 +8,18 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// ErrFull says that there are not enough free descriptors, or no room for an
-// indirect table, until used chains are released.
+// ErrFull says that there are not enough free descriptors, or no room for an indirect table, until
+// used chains are released.
 var ErrFull = errors.New("virtqueue is full")
 
-// A Buf is a range of guest-physical memory: what one descriptor names.
+// A Buf is a range of guest-physical memory, as one descriptor describes it.
 type Buf struct {
 	Addr uint64
 	Len  uint32
 }
 
-// A Driver drives one virtqueue, split or packed. See the package's documentation for
-// concurrency.
+// A Driver drives one virtqueue, split or packed. The package documentation says how it may be
+// used concurrently.
 type Driver struct {
 	cfg  virtqueue.Config
 	mem  *virtqueue.Memory
@@ -27,30 +27,29 @@ type Driver struct {
 	mask uint16
 
 	packed *packedDriver // nil: the ring is split
-	order  *inOrder      // nil: chains may come back in any order
+	order  *inOrder      // nil: the device may return chains in any order
 
-	// Private book-keeping: nothing here is read from shared memory.
-	next   []uint16       // of a free descriptor: the next free one; of a chain's: the next in the chain
-	last   []uint16       // of a head: the last descriptor of its chain
-	count  []uint16       // of a head: descriptors in its chain
-	table  map[uint16]Buf // of a head: its indirect table
-	answer []uint32       // of a head: how many bytes its writable buffers have
-	free   uint16         // first free descriptor
-	nfree  int
+	// Private book-keeping: none of this is read from shared memory.
+	next     []uint16       // by descriptor: the next free one, or the next in its chain
+	last     []uint16       // by head: the last descriptor of the chain
+	count    []uint16       // by head: number of descriptors in the chain
+	table    map[uint16]Buf // by head: the chain's indirect table
+	writable []uint32       // by head: number of bytes in the writable buffers
+	free     uint16         // first free descriptor
+	nfree    int
 
 	availFlags uint16
-	availIdx   uint16 // next entry of the available ring to fill
-	published  uint16 // availIdx as the device sees it
-	usedIdx    uint16 // next entry of the used ring to take
+	availIdx   uint16 // index of the next entry of the available ring to fill
+	published  uint16 // availIdx as last published
+	usedIdx    uint16 // index of the next entry of the used ring to read
 
 	room arena
 }
 
-// New returns a driver for the queue that cfg describes, in the given regions.
-// It initializes the three areas: no descriptor is available, both indices are
-// cfg.Base, and the driver wants to be signalled. (A packed ring with a base of 0
-// gets [virtqueue.PackedStart].) Addresses in cfg are the
-// front-end's virtual ones, as in package virtqueue.
+// New returns a driver for the queue that cfg describes, in the given regions. It initializes the
+// three areas: no descriptor is available, both indices are cfg.Base, and the driver asks to be
+// signalled. (A packed ring with a base of 0 gets [virtqueue.PackedStart].) Addresses in cfg are
+// the front-end's virtual ones, as in package virtqueue.
 //
 // Call [Driver.Room] before Alloc and AddIndirect.
 func New(regions []virtqueue.Region, cfg virtqueue.Config) (*Driver, error) {
@@ -73,7 +72,7 @@ func New(regions []virtqueue.Region, cfg virtqueue.Config) (*Driver, error) {
 		last:      make([]uint16, cfg.Size),
 		count:     make([]uint16, cfg.Size),
 		table:     map[uint16]Buf{},
-		answer:    make([]uint32, cfg.Size),
+		writable:  make([]uint32, cfg.Size),
 		nfree:     cfg.Size,
 		availIdx:  uint16(cfg.Base),
 		published: uint16(cfg.Base),
@@ -98,9 +97,8 @@ func New(regions []virtqueue.Region, cfg virtqueue.Config) (*Driver, error) {
 	return d, nil
 }
 
-// NewLocal returns a driver on the Go heap: one region that holds the rings and
-// then room bytes for buffers. Guest-physical and user addresses differ, so that
-// a mix-up of the two is noticed.
+// NewLocal returns a driver on the Go heap: one region that holds the rings, followed by room bytes
+// for buffers. Guest-physical and user addresses differ, so that a mix-up of the two is noticed.
 func NewLocal(size int, features uint64, room int) (*Driver, error) {
 	const guest, user = 0x4000_0000, 0x7f00_0000_0000
 	cfg, end := Layout(size, user)
@@ -118,9 +116,8 @@ func NewLocal(size int, features uint64, room int) (*Driver, error) {
 	return d, nil
 }
 
-// Layout places the three areas of a queue one after another from the user
-// address at, each aligned as the specification demands, and returns the first
-// address behind them.
+// Layout places the three areas of a queue one after another from user address at on, each aligned
+// as the specification demands, and returns the first address after them.
 func Layout(size int, at uint64) (cfg virtqueue.Config, end uint64) {
 	up := func(a, align uint64) uint64 { return (a + align - 1) &^ (align - 1) }
 	n := uint64(size)
@@ -134,14 +131,14 @@ func Layout(size int, at uint64) (cfg virtqueue.Config, end uint64) {
 // Memory returns the table of the driver's regions.
 func (d *Driver) Memory() *virtqueue.Memory { return d.mem }
 
-// Config returns what the device's side of the queue is made from.
+// Config returns the Config for the device's side of the queue.
 func (d *Driver) Config() virtqueue.Config { return d.cfg }
 
-// Free returns how many descriptors are free.
+// Free returns the number of free descriptors.
 func (d *Driver) Free() int { return d.nfree }
 
-// AddChain builds a chain of one descriptor per buffer and offers it. The device
-// sees it after Publish. It fails with ErrFull alone.
+// AddChain builds a chain of one descriptor per buffer and offers it. The device sees the chain
+// after Publish. The only possible error is ErrFull.
 func (d *Driver) AddChain(readable, writable []Buf) (head uint16, err error) {
 	if head, err = d.Build(readable, writable); err == nil {
 		d.Offer(head)
@@ -149,8 +146,8 @@ func (d *Driver) AddChain(readable, writable []Buf) (head uint16, err error) {
 	return head, err
 }
 
-// AddIndirect is AddChain with the descriptors in an indirect table, which it
-// allocates; the chain takes one descriptor of the queue's table.
+// AddIndirect is AddChain with the descriptors in an indirect table, which it allocates; the chain
+// takes one descriptor of the queue's table.
 func (d *Driver) AddIndirect(readable, writable []Buf) (head uint16, err error) {
 	if head, err = d.BuildIndirect(readable, writable); err == nil {
 		d.Offer(head)
@@ -158,9 +155,8 @@ func (d *Driver) AddIndirect(readable, writable []Buf) (head uint16, err error) 
 	return head, err
 }
 
-// Build writes a chain of one descriptor per buffer without offering it. A
-// chain can be offered again and again, each time it comes back used, until it
-// is released.
+// Build writes a chain of one descriptor per buffer without offering it. A chain can be offered
+// again each time the device has returned it, until it is released.
 func (d *Driver) Build(readable, writable []Buf) (head uint16, err error) {
 	n := len(readable) + len(writable)
 	if n == 0 || n > d.nfree {
@@ -173,7 +169,7 @@ func (d *Driver) Build(readable, writable []Buf) (head uint16, err error) {
 		}
 		head = d.packed.build(descs)
 		d.nfree -= n
-		d.count[head], d.answer[head] = uint16(n), total(writable)
+		d.count[head], d.writable[head] = uint16(n), total(writable)
 		return head, nil
 	}
 	head = d.free
@@ -188,7 +184,7 @@ func (d *Driver) Build(readable, writable []Buf) (head uint16, err error) {
 		last, i = i, d.next[i]
 	}
 	d.take(head, last, n)
-	d.answer[head] = total(writable)
+	d.writable[head] = total(writable)
 	return head, nil
 }
 
@@ -225,7 +221,7 @@ func (d *Driver) BuildIndirect(readable, writable []Buf) (head uint16, err error
 		d.ring.storeDesc(head, ref)
 		d.take(head, head, 1)
 	}
-	d.table[head], d.answer[head] = t, total(writable)
+	d.table[head], d.writable[head] = t, total(writable)
 	return head, nil
 }
 
@@ -246,7 +242,7 @@ func (d *Driver) take(head, last uint16, n int) {
 	d.count[head] = uint16(n)
 }
 
-// total returns how many bytes buffers have.
+// total returns the number of bytes in buffers.
 func total(bufs []Buf) (n uint32) {
 	for _, b := range bufs {
 		n += b.Len
@@ -254,8 +250,8 @@ func total(bufs []Buf) (n uint32) {
 	return n
 }
 
-// Offer offers a chain: it puts it into the next entry of the available ring, or the
-// next places of a packed ring.
+// Offer makes a chain available: it puts the chain's head into the next entry of the available
+// ring, or the chain's descriptors into the next places of a packed ring.
 func (d *Driver) Offer(head uint16) {
 	if d.order != nil {
 		d.order.offer(head)
@@ -268,10 +264,10 @@ func (d *Driver) Offer(head uint16) {
 	d.availIdx++
 }
 
-// OfferAgain offers the chains that the next n entries of the available ring
-// name already, without a look at them. A driver whose chains are fixed and come
-// back in order fills that ring once, and then works at a cost per batch. Packed
-// rings have nothing that remembers chains: it panics.
+// OfferAgain offers the chains whose heads are already in the next n entries of the available ring,
+// without looking at them. A driver whose chains are fixed and are returned in order fills the
+// available ring once, and then works at a constant cost per batch. OfferAgain panics for a packed
+// ring, which does not preserve chains.
 func (d *Driver) OfferAgain(n int) {
 	if d.packed != nil {
 		panic("virtqueuetest: OfferAgain with a packed ring")
@@ -284,12 +280,11 @@ func (d *Driver) OfferAgain(n int) {
 	d.availIdx += uint16(n)
 }
 
-// PollUsed takes the next used chain: its head, or buffer ID, and how many bytes the
+// PollUsed takes the next used chain: its head, or buffer ID, and the number of bytes that the
 // device wrote. The chain still has to be released or offered again.
 //
-// Of several chains that one used element stands for (IN_ORDER) only the last has a
-// length. "The skipped buffers ... are assumed to have been used (read or written)
-// by the device completely."
+// Of several chains that one used element stands for (IN_ORDER), only the last has a length. "The
+// skipped buffers ... are assumed to have been used (read or written) by the device completely."
 func (d *Driver) PollUsed() (head uint16, n uint32, ok bool) {
 	if d.order == nil {
 		if head, n, ok = d.element(); ok {
@@ -298,20 +293,20 @@ func (d *Driver) PollUsed() (head uint16, n uint32, ok bool) {
 		return head, n, ok
 	}
 	o := d.order
-	if !o.in {
-		if o.last, o.len, o.in = d.element(); !o.in {
+	if !o.current {
+		if o.last, o.len, o.current = d.element(); !o.current {
 			return 0, 0, false
 		}
 	}
 	head, n = o.take(), o.len
 	d.skip(head)
-	if o.in {
-		n = d.answer[head]
+	if o.current {
+		n = d.writable[head]
 	}
 	return head, n, true
 }
 
-// element returns what the next used element says, if there is one.
+// element returns the contents of the next used element, if there is one.
 func (d *Driver) element() (head uint16, n uint32, ok bool) {
 	if d.packed != nil {
 		return d.packed.element()
@@ -323,7 +318,7 @@ func (d *Driver) element() (head uint16, n uint32, ok bool) {
 	return uint16(e[0]), e[1], true
 }
 
-// skip goes on to where the used element behind that of a chain is.
+// skip advances to the used element after that of a chain.
 func (d *Driver) skip(head uint16) {
 	if d.packed != nil {
 		d.packed.skip(head)
@@ -332,8 +327,8 @@ func (d *Driver) skip(head uint16) {
 	}
 }
 
-// SkipUsed takes all new entries of the used ring and returns how many. Where they may be
-// in any order in a split ring, it does so without a look at them.
+// SkipUsed takes all new entries of the used ring and returns their number. In a split ring without
+// IN_ORDER it does not look at the entries.
 func (d *Driver) SkipUsed() int {
 	if d.packed != nil || d.order != nil {
 		n := 0
@@ -350,9 +345,9 @@ func (d *Driver) SkipUsed() int {
 	return int(n)
 }
 
-// Release frees the descriptors, and the indirect table, of a chain. Its buffers
-// stay the caller's. It panics when head is not the head of a chain: then either
-// the test or the device that returned it is wrong.
+// Release frees the descriptors and the indirect table of a chain. Its buffers stay the caller's.
+// Release panics when head is not the head of a chain: then either the test or the device that
+// returned it is wrong.
 func (d *Driver) Release(head uint16) {
 	if int(head) >= len(d.count) || d.count[head] == 0 {
 		panic(fmt.Sprintf("virtqueuetest: descriptor %d is not the head of a chain", head))
@@ -361,7 +356,7 @@ func (d *Driver) Release(head uint16) {
 		d.packed.chains[head] = nil
 		d.packed.ids = append(d.packed.ids, head)
 	} else {
-		d.give(head)
+		d.freeChain(head)
 	}
 	d.nfree += int(d.count[head])
 	d.count[head] = 0
@@ -371,10 +366,10 @@ func (d *Driver) Release(head uint16) {
 	}
 }
 
-// give puts a chain's descriptors into the free list: at its beginning, since caches know
-// them, or at its end where they have to be used in the order of the table
-// (IN_ORDER).
-func (d *Driver) give(head uint16) {
+// freeChain puts a chain's descriptors into the free list: at its beginning, because they are
+// in the caches, or with IN_ORDER at its end, because descriptors then have to be used in the
+// order of the table.
+func (d *Driver) freeChain(head uint16) {
 	switch {
 	case d.order == nil || d.nfree == 0:
 		d.next[d.last[head]] = d.free
@@ -388,9 +383,9 @@ func (d *Driver) give(head uint16) {
 	}
 }
 
-// Abandon forgets every chain and starts both indices at base, as a driver
-// does that resets its device. (Of a packed ring base is a place, with the wrap
-// counter in bit 15.) Buffers stay allocated.
+// Abandon forgets every chain and sets both indices to base, as a driver that resets its
+// device does. (In a packed ring base is a place, with the wrap counter in bit 15.)
+// Buffers stay allocated.
 func (d *Driver) Abandon(base uint16) {
 	for _, t := range d.table {
 		d.FreeBuf(t)
@@ -405,7 +400,7 @@ func (d *Driver) Abandon(base uint16) {
 	d.availIdx, d.published, d.usedIdx = base, base, base
 	d.availFlags = 0
 	if d.order != nil {
-		d.order.n, d.order.in = 0, false
+		d.order.n, d.order.current = 0, false
 	}
 	if d.packed != nil {
 		d.cfg.Base |= uint32(base) << 16

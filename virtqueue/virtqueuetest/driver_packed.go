@@ -6,22 +6,22 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// packedDriver is the part of a Driver that is different for a packed ring (virtio 1.2,
-// section 2.8). Chains that were built are in private memory until they are offered:
-// each time they are, they are written into the next places of the ring.
+// packedDriver is the part of a Driver that is specific to packed rings (virtio 1.2, section
+// 2.8). Chains are built in private memory; each time one is offered, it is written to the next
+// places of the ring.
 type packedDriver struct {
 	ring   packedRing
-	chains [][]PackedDesc // by buffer ID, without the flags of availability; nil: the ID is free
-	ids    []uint16       // free ones, the next one last
+	chains [][]PackedDesc // by buffer ID, without availability flags; nil: the ID is free
+	ids    []uint16       // stack of free IDs
 	next   place          // where the next descriptor is made available
 	used   place          // where the next used descriptor is looked for
 
 	offered int        // places written since Publish
-	hidden  PackedDesc // what Publish writes into the first of them
+	hidden  PackedDesc // the first of them, which Publish writes
 	event   uint32     // driver event suppression, as last written
 }
 
-// A place is one in the ring, and the wrap counter there.
+// A place is an index in the ring, and the wrap counter there.
 type place struct {
 	idx  int
 	wrap bool
@@ -29,7 +29,7 @@ type place struct {
 
 func placeOf(base uint16) place { return place{int(base &^ (1 << 15)), base>>15 != 0} }
 
-// base returns the place in the form that base and event suppression structures have.
+// base returns the place in the format of Config.Base and the event suppression structures.
 func (p place) base() uint16 {
 	if p.wrap {
 		return uint16(p.idx) | 1<<15
@@ -45,7 +45,7 @@ func (p place) add(n, size int) place {
 	return p
 }
 
-// ahead returns how many places, less than two laps, p is ahead of q.
+// ahead returns by how many places, less than two laps, p is ahead of q.
 func (p place) ahead(q place, size int) int {
 	n := p.idx - q.idx
 	if p.wrap != q.wrap {
@@ -54,8 +54,7 @@ func (p place) ahead(q place, size int) int {
 	return (n + 2*size) % (2 * size)
 }
 
-// Avail returns the flags of a descriptor that is available on the lap with the given
-// wrap counter; used, those of one that is used.
+// Avail returns the flags of an available descriptor on the lap with the given wrap counter.
 func Avail(wrap bool) uint16 {
 	if wrap {
 		return FlagAvail
@@ -63,7 +62,7 @@ func Avail(wrap bool) uint16 {
 	return FlagUsed
 }
 
-// Used is Avail for used descriptors.
+// Used returns the flags of a used descriptor on the lap with the given wrap counter.
 func Used(wrap bool) uint16 {
 	if wrap {
 		return FlagAvail | FlagUsed
@@ -92,14 +91,14 @@ func (p *packedDriver) reset(base uint16) {
 	p.used = p.next
 	p.offered, p.event = 0, EventEnable
 	for i := range p.chains {
-		// What is behind base was used on this lap, the rest on the one before.
+		// Places from base on were used on the previous lap, those before base on this one.
 		p.ring.store(i, PackedDesc{Flags: Used(p.next.wrap == (i < p.next.idx))})
 	}
 	p.ring.storeDriverEvent(p.event)
 	p.ring.storeDeviceEvent(EventEnable)
 }
 
-// build keeps a chain under a free ID.
+// build stores a chain under a free ID.
 func (p *packedDriver) build(descs []PackedDesc) (id uint16) {
 	id = p.ids[len(p.ids)-1]
 	p.ids = p.ids[:len(p.ids)-1]
@@ -108,8 +107,8 @@ func (p *packedDriver) build(descs []PackedDesc) (id uint16) {
 			descs[i].Flags |= FlagNext
 		}
 	}
-	// "Buffer ID is included in the last descriptor in the list" (2.8.6): what
-	// the others have there must not matter.
+	// "Buffer ID is included in the last descriptor in the list" (2.8.6): the IDs of the other
+	// descriptors must not matter.
 	for i := range descs {
 		descs[i].ID = ^id
 	}
@@ -118,8 +117,8 @@ func (p *packedDriver) build(descs []PackedDesc) (id uint16) {
 	return id
 }
 
-// offer writes a chain into the ring. The first descriptor since Publish stays hidden,
-// and with it all others.
+// offer writes a chain to the ring. Publish writes the first descriptor of all; until then the
+// device sees none of them.
 func (p *packedDriver) offer(id uint16) {
 	for _, d := range p.chains[id] {
 		d.Flags |= Avail(p.next.wrap)
@@ -133,7 +132,8 @@ func (p *packedDriver) offer(id uint16) {
 	}
 }
 
-// publish shows the device what was offered and tells how much that was.
+// publish makes the offered chains visible to the device and reports whether the device asks to be
+// kicked for them.
 func (p *packedDriver) publish() (kick bool) {
 	n := p.offered
 	if n == 0 {
@@ -157,7 +157,7 @@ func (p *packedDriver) publish() (kick bool) {
 	return true
 }
 
-// element returns what the next used descriptor says, if there is one.
+// element returns the contents of the next used descriptor, if there is one.
 func (p *packedDriver) element() (id uint16, n uint32, ok bool) {
 	d := p.ring.loadUsed(p.used.idx)
 	if d.Flags&(FlagAvail|FlagUsed) != Used(p.used.wrap) {
@@ -167,7 +167,9 @@ func (p *packedDriver) element() (id uint16, n uint32, ok bool) {
 		panic(fmt.Sprintf("virtqueuetest: used descriptor %d has ID %d, which is not a chain's", p.used.idx, d.ID))
 	}
 	if d.Flags&FlagWrite == 0 {
-		d.Len = 0 // "Element Length is reserved for used descriptors without the VIRTQ_DESC_F_WRITE flag"
+		// "Element Length is reserved for used descriptors without the
+		// VIRTQ_DESC_F_WRITE flag"
+		d.Len = 0
 	}
 	return d.ID, d.Len, true
 }

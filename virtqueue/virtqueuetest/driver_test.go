@@ -8,8 +8,7 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A chain of either kind goes to the device and comes back, with what was
-// written to it.
+// A chain of either kind goes to the device and comes back, with the bytes that the device wrote.
 func TestRoundTrip(t *testing.T) {
 	drv, err := virtqueuetest.NewLocal(8, 1<<virtqueue.FeatureIndirectDesc, 1<<16)
 	if err != nil {
@@ -49,7 +48,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// More chains than descriptors are refused, and released ones can be used again.
+// More chains than descriptors are refused, and released descriptors can be used again.
 func TestFull(t *testing.T) {
 	drv, err := virtqueuetest.NewLocal(4, 0, 4096)
 	if err != nil {

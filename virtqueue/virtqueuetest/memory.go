@@ -5,8 +5,8 @@ import (
 	"math/bits"
 )
 
-// An arena hands out buffers of a range of guest-physical memory, in sizes that
-// are powers of two. What has been freed is handed out again.
+// An arena allocates buffers from a range of guest-physical memory, in sizes that are powers of
+// two, and reuses freed buffers.
 type arena struct {
 	at, end uint64
 	free    [33][]uint64 // by the logarithm of the size
@@ -29,14 +29,13 @@ func (a *arena) alloc(n int) (Buf, bool) {
 	return b, true
 }
 
-// Room gives the n bytes from guest-physical address addr to Alloc and
-// AddIndirect.
+// Room provides the n bytes from guest-physical address addr to Alloc and AddIndirect.
 func (d *Driver) Room(addr, n uint64) {
 	d.room = arena{at: (addr + 15) &^ 15, end: addr + n}
 }
 
-// Alloc returns a buffer of n bytes, aligned to 16. It panics when there is no
-// room for it: how much there is was up to the caller.
+// Alloc returns a buffer of n bytes, aligned to 16. It panics when there is no room for the buffer:
+// the caller decided how much room there is.
 func (d *Driver) Alloc(n int) Buf {
 	b, ok := d.room.alloc(n)
 	if !ok {
@@ -45,7 +44,7 @@ func (d *Driver) Alloc(n int) Buf {
 	return b
 }
 
-// FreeBuf gives buffers back to Alloc.
+// FreeBuf returns buffers to Alloc.
 func (d *Driver) FreeBuf(bufs ...Buf) {
 	for _, b := range bufs {
 		class := max(4, bits.Len32(b.Len-1))
@@ -53,8 +52,7 @@ func (d *Driver) FreeBuf(bufs ...Buf) {
 	}
 }
 
-// Bytes returns the memory of a buffer that lies in one region. It panics when
-// that is not so.
+// Bytes returns the memory of a buffer. It panics when the buffer does not lie in one region.
 func (d *Driver) Bytes(b Buf) []byte {
 	s := d.piece(b.Addr, uint64(b.Len))
 	if len(s) < int(b.Len) {

@@ -8,15 +8,16 @@ const (
 	UsedNoNotify     = 1
 )
 
-// Publish shows the device all chains that were offered, and reports whether it
-// wants to be kicked for them.
+// Publish makes all offered chains visible to the device, and reports whether the device asks to be
+// kicked for them.
 func (d *Driver) Publish() (kick bool) {
 	if d.packed != nil {
 		return d.packed.publish()
 	}
 	was, now := d.published, d.availIdx
 	d.published = now
-	// storeAvail is a full fence: the index first, then the device's wish.
+	// storeAvail is a full fence: it orders the index before the load of the device's flags or
+	// event.
 	d.ring.storeAvail(d.availFlags, now)
 	if was == now {
 		return false
@@ -29,8 +30,8 @@ func (d *Driver) Publish() (kick bool) {
 	return flags&UsedNoNotify == 0
 }
 
-// Arm asks the device for a signal when it uses the next chain, and reports
-// whether there are used chains already, of which no signal may come.
+// Arm asks the device for a signal when it uses the next chain, and reports whether there are used
+// chains already, for which no signal may come.
 func (d *Driver) Arm() (pending bool) {
 	if d.packed != nil {
 		return d.packed.arm(d.eventIdx())
@@ -49,8 +50,8 @@ func (d *Driver) Disarm() {
 		return
 	}
 	if d.eventIdx() {
-		// "the driver MUST set flags to 0" (2.7.7.1); an event index
-		// that is just behind does not come for a long time.
+		// "the driver MUST set flags to 0" (2.7.7.1); the index just before the next one
+		// does not come again for a long time.
 		d.ring.storeUsedEvent(d.usedIdx - 1)
 		return
 	}

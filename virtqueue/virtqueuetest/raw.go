@@ -17,7 +17,7 @@ type Desc struct {
 	Next  uint16
 }
 
-// Append appends the 16 bytes that are the descriptor in memory.
+// Append appends the 16 bytes of the descriptor's format in memory.
 func (d Desc) Append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, d.Addr)
 	b = binary.LittleEndian.AppendUint32(b, d.Len)
@@ -25,10 +25,10 @@ func (d Desc) Append(b []byte) []byte {
 	return binary.LittleEndian.AppendUint16(b, d.Next)
 }
 
-// The rest of this file reads and writes shared memory as it is, without regard
-// for the rules or for the driver's own state.
+// The rest of this file reads and writes shared memory directly, without regard for the rules or
+// for the driver's own state.
 
-// SetDesc writes descriptor i of the table, each half of it at once.
+// SetDesc writes descriptor i of the table, with one store for each half.
 func (d *Driver) SetDesc(i uint16, desc Desc) { d.ring.storeDesc(i, desc) }
 
 // Desc reads descriptor i of the table.
@@ -37,7 +37,7 @@ func (d *Driver) Desc(i uint16) Desc { return d.ring.loadDesc(i) }
 // SetAvail writes the available ring's flags and index.
 func (d *Driver) SetAvail(flags, idx uint16) { d.ring.storeAvail(flags, idx) }
 
-// SetAvailIdx writes the available ring's index and leaves its flags.
+// SetAvailIdx writes the available ring's index, and the flags that the driver last set.
 func (d *Driver) SetAvailIdx(idx uint16) { d.ring.storeAvail(d.availFlags, idx) }
 
 // SetAvailEntry writes entry i (below Size) of the available ring.
@@ -55,8 +55,8 @@ func (d *Driver) Avail() (flags, idx uint16) { return d.ring.loadAvail() }
 // Used reads the used ring's flags and index.
 func (d *Driver) Used() (flags, idx uint16) { return d.ring.loadUsed() }
 
-// UsedEntry reads entry i (below Size) of the used ring: a chain's head, in 32
-// bits, and the number of bytes written.
+// UsedEntry reads entry i (below Size) of the used ring: a chain's head, in 32 bits, and the number
+// of bytes written.
 func (d *Driver) UsedEntry(i uint16) (id, n uint32) {
 	e := d.ring.used[i]
 	return e[0], e[1]

@@ -1,14 +1,14 @@
 package virtqueuetest
 
-// Flags of a descriptor in a packed ring (virtio 1.2, section 2.8.1), besides those of
-// both formats.
+// Flags of a descriptor in a packed ring (virtio 1.2, section 2.8.1), besides those of both
+// formats.
 const (
 	FlagAvail = 1 << 7
 	FlagUsed  = 1 << 15
 )
 
-// What an event suppression structure of a packed ring says (2.8.10). The place for
-// EventDesc is in the lower 16 bits, its wrap counter in bit 15.
+// Values of an event suppression structure of a packed ring (2.8.10). The place for EventDesc is in
+// the lower 16 bits, its wrap counter in bit 15.
 const (
 	EventEnable  = 0 << 16
 	EventDisable = 1 << 16
@@ -40,18 +40,19 @@ func (d *Driver) SetDeviceEvent(event uint32) { d.packed.ring.storeDeviceEvent(e
 // DriverEvent reads the driver event suppression structure.
 func (d *Driver) DriverEvent() uint32 { return d.packed.ring.loadDriverEvent() }
 
-// NextPlace returns where the next descriptor is made available, with the wrap counter in
-// bit 15; UsedPlace where the next used one is looked for.
+// NextPlace returns the place at which the next descriptor is made available, with the wrap
+// counter in bit 15.
 func (d *Driver) NextPlace() uint16 { return d.packed.next.base() }
 
-// UsedPlace: see NextPlace.
+// UsedPlace returns the place at which the next used descriptor is looked for, with the wrap
+// counter in bit 15.
 func (d *Driver) UsedPlace() uint16 { return d.packed.used.base() }
 
-// packed returns what is the same in a packed ring.
+// packed returns the descriptor in the packed format, without its link.
 func (d Desc) packed() PackedDesc { return PackedDesc{Addr: d.Addr, Len: d.Len, Flags: d.Flags} }
 
-// desc returns the descriptor as the other kind, with the same 16 bytes in memory.
+// desc returns the descriptor as a Desc with the same 16 bytes in memory.
 func (d PackedDesc) desc() Desc { return Desc{Addr: d.Addr, Len: d.Len, Flags: d.ID, Next: d.Flags} }
 
-// Append appends the 16 bytes that are the descriptor in memory.
+// Append appends the 16 bytes of the descriptor's format in memory.
 func (d PackedDesc) Append(b []byte) []byte { return d.desc().Append(b) }

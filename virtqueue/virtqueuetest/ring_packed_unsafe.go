@@ -13,8 +13,8 @@ import (
 //	driver event suppression   le16 off_wrap, le16 flags
 //	device event suppression   le16 off_wrap, le16 flags
 //
-// newPackedRing has found each inside of one region and aligned; indices of the
-// slice are checked by the language.
+// newPackedRing has checked that each area lies in one region and is aligned; the language checks
+// the slice's indices.
 type packedRing struct {
 	desc                     [][2]uint64
 	driverEvent, deviceEvent *uint32
@@ -36,7 +36,7 @@ func newPackedRing(regions []virtqueue.Region, cfg virtqueue.Config) (r packedRi
 	return packedRing{unsafe.Slice((*[2]uint64)(desc), cfg.Size), (*uint32)(driver), (*uint32)(device)}, nil
 }
 
-// store writes a descriptor, its flags together with length and id behind the address.
+// store writes a descriptor: first the address, then the word with flags, length and id.
 func (r *packedRing) store(i int, d PackedDesc) {
 	p := &r.desc[i]
 	atomic.StoreUint64(&p[0], d.Addr)
@@ -50,8 +50,8 @@ func (r *packedRing) load(i int) PackedDesc {
 	return d
 }
 
-// loadUsed returns a descriptor without its address. "In a used descriptor, Element
-// Address is unused": the device may be writing there until it shows the descriptor.
+// loadUsed returns a descriptor without its address. "In a used descriptor, Element Address is
+// unused": the device may be writing there until it marks the descriptor used.
 func (r *packedRing) loadUsed(i int) PackedDesc {
 	w := atomic.LoadUint64(&r.desc[i][1])
 	return PackedDesc{Len: uint32(w), ID: uint16(w >> 32), Flags: uint16(w >> 48)}

@@ -14,16 +14,15 @@ import (
 //	available ring     le16 flags, le16 idx, le16 ring[Size], le16 used_event
 //	used ring          le16 flags, le16 idx, {le32 id, le32 len}[Size], le16 avail_event
 //
-// newRing has found each area, event fields included, inside of one region and
-// aligned. Arrays are slices with their lengths; single words are in the areas
-// by the layout above.
+// newRing has checked that each area, event fields included, lies in one region and is aligned.
+// Arrays are slices with their lengths; single words are in the areas by the layout above.
 type ring struct {
 	desc  [][2]uint64
 	avail []uint16
 	used  [][2]uint32
 
 	availFlags, availIdx *uint16
-	availHead            *uint32 // both, if the area is aligned to 4 bytes; else nil
+	availHead            *uint32 // flags, idx; nil: the area is not aligned to 4 bytes
 	usedHead             *uint32 // flags, idx
 	usedEvent            *uint16
 	availEvent           *uint16
@@ -59,7 +58,8 @@ func newRing(regions []virtqueue.Region, cfg virtqueue.Config) (r ring, err erro
 	return r, nil
 }
 
-// area returns where the n bytes at a user address are: in one region, and aligned.
+// area returns a pointer to the n bytes at a user address, which must lie in one region and be
+// aligned.
 func area(regions []virtqueue.Region, what string, addr, n, align uint64) (unsafe.Pointer, error) {
 	for _, reg := range regions {
 		off, size := addr-reg.UserAddr, uint64(len(reg.Mem))
@@ -73,8 +73,8 @@ func area(regions []virtqueue.Region, what string, addr, n, align uint64) (unsaf
 	return nil, fmt.Errorf("no aligned room for the %s (%d bytes at %#x)", what, n, addr)
 }
 
-// storeAvail publishes the available ring's flags and index; what the device
-// said before is then read after it.
+// storeAvail publishes the available ring's flags and index, and orders later loads of the device's
+// words after the store.
 func (r *ring) storeAvail(flags, idx uint16) {
 	if r.availHead != nil {
 		atomic.StoreUint32(r.availHead, uint32(flags)|uint32(idx)<<16)
@@ -89,9 +89,9 @@ func (r *ring) storeAvail(flags, idx uint16) {
 //go:norace
 func (r *ring) storeAvailPlain(flags, idx uint16) { *r.availFlags, *r.availIdx = flags, idx }
 
-// fence orders everything before it before everything after it. The word keeps
-// its value: adding 0 is an atomic read and write, which is a full fence on
-// amd64, and the load after it orders the plain loads that follow on arm64.
+// fence orders all accesses before it before all accesses after it. The word keeps its value:
+// adding 0 is an atomic read and write, which is a full fence on amd64, and the load after it
+// orders the plain loads that follow on arm64.
 func fence(word *uint32) {
 	var private uint32
 	atomic.AddUint32(&private, 0)
