@@ -6,16 +6,16 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A round is what a device does all day: a driver offers 64 chains, the device pops, completes and
-// publishes them. The driver's chains are fixed, so that it costs next to nothing.
+// A round is the steady state of a queue: the driver offers 64 chains, the device pops, completes
+// and publishes them. The driver's chains are fixed, so that the driver costs next to nothing.
 type round struct {
 	*guest
-	heads []uint16 // of a packed ring
+	heads []uint16 // packed ring only
 	turn  int
 }
 
-// newRound returns a round of chains like the given one, which build makes. A packed ring has
-// nothing fixed: there the driver writes descriptors.
+// newRound returns a round of chains that build makes. In a packed ring the driver writes the
+// descriptors anew each time.
 func newRound(tb testing.TB, features uint64, build func(g *guest) uint16) *round {
 	tb.Helper()
 	drv, err := virtqueuetest.NewLocal(256, features, 1<<20)

@@ -10,7 +10,7 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// Tests of what a single chain may be. Each is named after the attack, or the mistake,
+// Tests of the rules for a single chain. Each is named after the attack, or the mistake,
 // that it stands for.
 
 // pieces checks the lengths of a chain's pieces.
@@ -115,7 +115,7 @@ func TestNextOutsideTable(t *testing.T) {
 		g.SetDesc(0, desc{g.Alloc(64).Addr, 64, flagNext, next})
 		g.refuses(t, 0, virtqueue.ErrNext)
 	}
-	// The largest table has no descriptor outside of 15 bits.
+	// The largest table uses all indices of 15 bits; the next index needs 16.
 	g := newGuestWith(t, virtqueue.MaxSize, 0, region(0, 4096))
 	g.SetDesc(0, desc{0, 64, flagNext, virtqueue.MaxSize})
 	g.refuses(t, 0, virtqueue.ErrNext)
@@ -186,8 +186,9 @@ func (g *guest) table(i uint16, descs ...desc) buf {
 func TestZeroLength(t *testing.T) {
 	g := newGuest(t, 8, indirect)
 	a := g.Alloc(64).Addr
-	for _, addr := range []uint64{a, 0, math.MaxUint64} { // at a good address and at bad ones
-		// Its region is the one of the last good buffer, which is looked at first.
+	for _, addr := range []uint64{a, 0, math.MaxUint64} { // a valid address and invalid ones
+		// Puts the zero-length buffer into the region of the last valid buffer, which is
+		// looked at first.
 		g.SetDesc(0, desc{a, 64, 0, 0})
 		if c := g.offer(t, 0); c.Err != nil {
 			t.Fatal(c.Err)
@@ -264,8 +265,8 @@ func TestIndirectTableSize(t *testing.T) {
 	}
 }
 
-// A link out of an indirect table is refused even though the queue's table, or what lies behind the
-// indirect one, has such a descriptor.
+// A link out of an indirect table is refused even if the queue's table, or the memory after the
+// indirect table, has a descriptor at that index.
 func TestIndirectBoundByOwnCount(t *testing.T) {
 	g := newGuest(t, 256, indirect)
 	a := g.Alloc(64).Addr
@@ -273,10 +274,10 @@ func TestIndirectBoundByOwnCount(t *testing.T) {
 		g.table(0, desc{a, 64, flagNext, next}, desc{a, 64, 0, 0})
 		g.refuses(t, 0, virtqueue.ErrNext)
 	}
-	// A long loop in a short table ends after the table's count.
+	// A loop in a short table ends after the table's number of descriptors.
 	g.table(0, desc{a, 64, flagNext, 1}, desc{a, 64, flagNext, 0})
 	g.refuses(t, 0, virtqueue.ErrLoop)
-	// Unused entries behind the last of the chain do not matter.
+	// Unused entries after the last descriptor of the chain do not matter.
 	g.table(0, desc{a, 64, 0, 0}, desc{1, 0, flagNext | flagIndirect, 77})
 	if c := g.offer(t, 0); c.Err != nil || len(c.Readable) != 1 {
 		t.Fatal(c.Err)
@@ -286,7 +287,7 @@ func TestIndirectBoundByOwnCount(t *testing.T) {
 // The table is neither aligned nor in one region.
 func TestIndirectStraddlesRegions(t *testing.T) {
 	g := newGuestWith(t, 8, indirect, region(0x1000, 0x1000), region(0x2000, 0x1000), region(0x9000, 0x1000))
-	at := uint64(0x2000 - 24) // its second descriptor is cut in the middle
+	at := uint64(0x2000 - 24) // the boundary cuts the second descriptor in the middle
 	var p []byte
 	for i := range uint16(3) {
 		p = desc{0x9000 + uint64(i), 1, flagNext, i + 1}.Append(p)
@@ -322,7 +323,7 @@ func TestIndirectTableOutsideMemory(t *testing.T) {
 }
 
 func TestBufferOutsideMemory(t *testing.T) {
-	top := uint64(math.MaxUint64 - 0xfff) // the last page there is
+	top := uint64(math.MaxUint64 - 0xfff) // the last page
 	g := newGuestWith(t, 8, 0, region(0x1000, 0x1000), region(0x3000, 0x1000), region(top, 0x1000))
 	for _, d := range []desc{
 		{0, 1, 0, 0},
@@ -333,17 +334,17 @@ func TestBufferOutsideMemory(t *testing.T) {
 		{0x4000, 1, flagWrite, 0},          // is behind a region
 		{0x1000, math.MaxUint32 - 1, 0, 0}, // is far too long
 		{math.MaxUint64, 2, 0, 0},          // wraps around the address space
-		{top, 0x1001, flagWrite, 0},        // as well
-		{1 << 63, 0x1000, flagWrite, 0},    // is negative for who looks at it as signed
-		{0xffff_ffff_0000_1000, 1, 0, 0},   // is good in 32 bits
-		{0x1_0000_1000, 0x1000, 0, 0},      // as well
+		{top, 0x1001, flagWrite, 0},        // wraps around, too
+		{1 << 63, 0x1000, flagWrite, 0},    // is negative if treated as signed
+		{0xffff_ffff_0000_1000, 1, 0, 0},   // is valid in 32 bits
+		{0x1_0000_1000, 0x1000, 0, 0},      // is valid in 32 bits, too
 		{ringsAt - 1, 2, flagWrite, 0},     // begins before the region of the rings
 		{ringsAt + 1<<20, 1, flagNext, 1},  // first of a chain
 	} {
 		g.SetDesc(0, d)
 		g.SetDesc(1, desc{0x1000, 1, 0, 0})
 		g.refuses(t, 0, virtqueue.ErrAddress)
-		// The same behind a good one, which makes its region the hot one.
+		// The same after a valid descriptor, which makes its region the hot one.
 		g.SetDesc(2, desc{0x1800, 1, flagNext | d.Flags&flagWrite, 0})
 		g.refuses(t, 2, virtqueue.ErrAddress)
 	}
@@ -355,9 +356,9 @@ func TestBufferOutsideMemory(t *testing.T) {
 	}
 }
 
-// What is contiguous for the guest is in two mappings here.
+// A buffer that is contiguous for the guest is in two mappings here.
 func TestBufferStraddlesRegions(t *testing.T) {
-	// In the other order, and apart, in our memory.
+	// In our memory the regions are in the other order, with a gap.
 	room := make([]byte, 0x4000)
 	low := virtqueue.Region{GuestAddr: 0x1000, UserAddr: 0x9000, Mem: room[0x3000:0x4000]}
 	high := virtqueue.Region{GuestAddr: 0x2000, UserAddr: 0x5000, Mem: room[0x0000:0x1000]}
@@ -384,7 +385,7 @@ func TestBufferStraddlesRegions(t *testing.T) {
 // A chain's length must fit in the 32 bits of a used entry, whatever the sum of its descriptors:
 // "Drivers MUST NOT add a descriptor chain longer than 2^32 bytes in total" (2.7.5.2).
 func TestLengthOverflow(t *testing.T) {
-	// Nobody touches this memory; it has only got to have addresses.
+	// Nothing touches this memory; it only has to have addresses.
 	mem, err := unix.Mmap(-1, 0, 1<<31, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		t.Fatal(err)
@@ -414,8 +415,8 @@ func TestLengthOverflow(t *testing.T) {
 	}
 }
 
-// Many tiny regions and a large table multiply: each descriptor may be cut into as many pieces as
-// there are regions. What one chain costs stays bounded.
+// The pieces of many tiny regions and a large table multiply: each descriptor may be cut into as
+// many pieces as there are regions. The cost of one chain stays bounded.
 func TestPiecesMultiply(t *testing.T) {
 	const regions = virtqueue.MaxRegions - 1
 	var data []virtqueue.Region
@@ -428,14 +429,14 @@ func TestPiecesMultiply(t *testing.T) {
 	}
 	g.SetDesc(virtqueue.MaxSize-1, desc{0, regions, 0, 0})
 	g.refuses(t, 0, virtqueue.ErrTooLong)
-	// A few of them are legal.
+	// A few of these descriptors are legal.
 	g.SetDesc(9, desc{0, regions, 0, 0})
 	if c := g.offer(t, 0); c.Err != nil || len(c.Readable) != 10*regions {
 		t.Fatalf("%d pieces, %v", len(c.Readable), c.Err)
 	}
 }
 
-// Long chains, bad ones included, end a batch early: what one Pop costs is bounded, and other
+// Long chains, invalid ones included, end a batch early: the cost of one Pop is bounded, and other
 // queues get their turn.
 func TestPopIsBounded(t *testing.T) {
 	const size = 4096
@@ -481,7 +482,7 @@ func TestPopIsBounded(t *testing.T) {
 	}
 }
 
-// A bad chain between good ones takes nothing from them.
+// An invalid chain between valid ones does not affect them.
 func TestBadChainAmongGoodOnes(t *testing.T) {
 	g := newGuest(t, 8, 0)
 	a, b := g.Alloc(10), g.Alloc(20)
@@ -509,8 +510,7 @@ func TestBadChainAmongGoodOnes(t *testing.T) {
 	}
 }
 
-// A batch is used again and again: nothing of what a chain was before may show in the one that
-// takes its place.
+// A batch is reused: no state of a chain may show in the chain that later takes its place.
 func TestBatchReuse(t *testing.T) {
 	g := newGuest(t, 8, 0)
 	a := g.Alloc(64).Addr
@@ -540,7 +540,7 @@ func TestBatchReuse(t *testing.T) {
 	}
 }
 
-// The end of the address space and its beginning are not next to each other.
+// The end of the address space and its beginning are not adjacent.
 func TestBufferWrapsAroundAddressSpace(t *testing.T) {
 	g := newGuestWith(t, 8, indirect, region(0, 0x1000), region(math.MaxUint64-0xfff, 0x1000))
 	for _, flags := range []uint16{0, flagWrite, flagIndirect} {

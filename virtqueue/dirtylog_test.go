@@ -19,7 +19,7 @@ import (
 
 const page = 4096
 
-// marked returns the pages that are marked in a log, and clears it.
+// marked returns the pages that are marked in a log, and clears the log.
 func marked(mem []byte) (pages []uint64) {
 	for i, b := range mem {
 		for bit := range 8 {
@@ -114,7 +114,7 @@ func TestDirtyLogCovers(t *testing.T) {
 	}
 }
 
-// Several queues, and the front-end, which takes bits away, use a word at the same time.
+// Several queues set bits in a word at the same time, while the front-end clears them.
 func TestDirtyLogIsAtomic(t *testing.T) {
 	l, mem := newLog(t, 4)
 	lost := 0
@@ -135,8 +135,8 @@ func TestDirtyLogIsAtomic(t *testing.T) {
 	}
 }
 
-// A mark that is there already may be taken away at the same time, by a front-end that copies the
-// page then: it finds what has been written, or the mark is there again.
+// The front-end may clear a mark that is already set while the device sets it again. Either the
+// front-end copies the page after the device's write, or the mark is set again.
 func TestDirtyLogMarksAgain(t *testing.T) {
 	_, data := memfd(t, page)
 	_, log := memfd(t, page)
@@ -162,8 +162,8 @@ func TestDirtyLogMarksAgain(t *testing.T) {
 	}
 }
 
-// Used elements, indices and event suppression are marked after they have been written. The log
-// vanishes: at the fault they are there.
+// Used elements, indices and event suppression are written before they are marked: when marking
+// faults because the log has vanished, the write has been done.
 func TestRingIsWrittenBeforeItIsMarked(t *testing.T) {
 	for features, name := range everyFormat() {
 		t.Run(name, func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestRingIsWrittenBeforeItIsMarked(t *testing.T) {
 			if id, _, ok := g.PollUsed(); !ok || id != head {
 				t.Error("the used element is marked too early")
 			}
-			g.Disarm() // so that nobody looks at what is written to the ring now
+			g.Disarm() // the driver does not look at what is written to the ring from now on
 			asked := func() bool {
 				g.Offer(head)
 				return g.Publish()
@@ -205,7 +205,7 @@ func TestRingIsWrittenBeforeItIsMarked(t *testing.T) {
 			}
 			faults(func() { g.q.Arm() })
 			if !asked() {
-				t.Error("the wish for a notification is marked too early")
+				t.Error("the request for a notification is marked too early")
 			}
 		})
 	}
@@ -227,14 +227,14 @@ func TestDirtyLogVanishes(t *testing.T) {
 	}
 }
 
-// A logged guest has memory in several regions that are apart, some of them next to each other for
-// the guest and not here, and a copy of it.
+// A logged guest has memory in several regions with gaps, some of them contiguous for the guest but
+// not here, and a copy of that memory.
 type logged struct {
 	*guest
 	t    *testing.T
 	rnd  *rand.Rand
 	log  []byte
-	copy [][]byte // of each region, as it was when the log was last looked at
+	copy [][]byte // of each region, as of the last check of the log
 }
 
 func newLogged(t *testing.T, features uint64, seed uint64) *logged {
@@ -246,7 +246,7 @@ func newLogged(t *testing.T, features uint64, seed uint64) *logged {
 		base = uint32(rnd.IntN(size)) | uint32(rnd.IntN(2))<<15
 	}
 	const rings, user = 0x20_0000, 1 << 40
-	// Areas far apart. The used ring's head, entries and avail_event are in pages of their own,
+	// Areas far apart. The used ring's head, its entries and avail_event are in separate pages,
 	// the descriptor ring begins in the middle of one.
 	cfg := virtqueue.Config{Size: size, Desc: user + 0x0810, Avail: user + 0x5ffc, Used: user + 0x7ffc, Features: features, Base: base}
 	mem := make([]byte, 0x40000)
@@ -278,8 +278,8 @@ func newLogged(t *testing.T, features uint64, seed uint64) *logged {
 	return l
 }
 
-// device lets the device do something and checks that the pages that have changed are
-// marked, and no others.
+// device runs one step of the device and checks that the pages that have changed, and no
+// others, are marked.
 func (l *logged) device(what string, do func()) {
 	l.t.Helper()
 	for i, r := range l.Regions() {
@@ -288,7 +288,7 @@ func (l *logged) device(what string, do func()) {
 	do()
 	changed := map[uint64]bool{}
 	for i, r := range l.Regions() {
-		for j := 0; j < len(r.Mem); j += page { // regions begin with a page
+		for j := 0; j < len(r.Mem); j += page { // regions begin at page boundaries
 			if end := min(j+page, len(r.Mem)); !bytes.Equal(r.Mem[j:end], l.copy[i][j:end]) {
 				changed[(r.GuestAddr+uint64(j))/page] = true
 			}
@@ -296,18 +296,18 @@ func (l *logged) device(what string, do func()) {
 	}
 	for _, p := range marked(l.log) {
 		if !changed[p] {
-			l.t.Fatalf("%s: page %#x is marked and has not changed", what, p)
+			l.t.Fatalf("%s: page %#x is marked but has not changed", what, p)
 		}
 		delete(changed, p)
 	}
 	for p := range changed {
-		l.t.Fatalf("%s: page %#x has changed and is not marked", what, p)
+		l.t.Fatalf("%s: page %#x has changed but is not marked", what, p)
 	}
 }
 
-// With a log every page that is written to is marked, and no other: payload, used elements, index
-// and event suppression, in all formats. The device writes something new each time, so that what it
-// writes is what changes.
+// With a log exactly the pages that are written to are marked: payload, used elements, index and
+// event suppression, in all formats. The device writes new values each time, so that everything it
+// writes shows as a change.
 func TestLogMarksWhatIsWritten(t *testing.T) {
 	for features, name := range everyFormat() {
 		for seed := range uint64(4) {
@@ -364,8 +364,8 @@ func (l *logged) round() {
 			l.q.Complete(c, uint32(wrote))
 		})
 	}
-	// The used index changes by less than 16 bits: its page is written to anyway, and so are
-	// those of elements that were the same before. Make them different first.
+	// The used index and elements may be written with the values that they already have, so
+	// that their pages are marked without a change. Different values are stored first.
 	if l.Config().Features&packed == 0 {
 		_, idx := l.Used()
 		for i := range uint16(16) {
@@ -386,7 +386,7 @@ func (l *logged) round() {
 	l.Room(0x1000, 0x20000)
 }
 
-// events asks for notifications, each time after somebody has spoilt what is there.
+// events asks for notifications, each time after the event fields have been overwritten.
 func (l *logged) events() {
 	if l.Config().Features&packed != 0 {
 		l.SetDeviceEvent(0xdead)
@@ -411,7 +411,7 @@ func (l *logged) events() {
 	l.SetUsed(0, l.q.UsedIdx())
 }
 
-// Without VHOST_VRING_F_LOG the rings are not marked, without a log nothing is.
+// Without VHOST_VRING_F_LOG the rings are not marked; without a log nothing is.
 func TestLogOfPayloadOnly(t *testing.T) {
 	for _, features := range []uint64{0, packed} {
 		g := newGuest(t, 8, features)
@@ -450,7 +450,7 @@ func TestLogOfPayloadOnly(t *testing.T) {
 	}
 }
 
-// After a change of memory the same bytes may be elsewhere for the guest.
+// After a change of memory the same bytes may be at another guest-physical address.
 func TestLogAfterSetMemory(t *testing.T) {
 	mem := make([]byte, 4*page)
 	at := func(addr uint64) virtqueue.Region { return virtqueue.Region{GuestAddr: addr, UserAddr: addr, Mem: mem} }
@@ -483,7 +483,7 @@ func TestLogAfterSetMemory(t *testing.T) {
 	}
 }
 
-// Logging costs no memory.
+// Logging does not allocate.
 func TestLogDoesNotAllocate(t *testing.T) {
 	g := newGuest(t, 64, 0)
 	dirty, _ := newLog(t, 1<<17)

@@ -11,13 +11,13 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A driver that changes what it wrote while we look at it. Whoever reads a word twice checks the
-// one value and uses the other.
+// A driver changes what it wrote while the device reads. Code that loads a word twice checks one
+// value and uses the other.
 
 // flipping runs flip(false), flip(true), flip(false), ... in a goroutine, and look in this one.
-// Look reports how many of each it has seen. That ends when both have been seen often, in as many
-// looks as said: between two loads in a row there is a nanosecond, and it takes many to hit it. The
-// time limit only makes a failure of a hang.
+// Look reports how many of each value it has seen. flipping returns after the given number of looks
+// if both values have been seen often: only nanoseconds pass between two loads in a row, so that
+// hitting the gap takes many looks. The time limit only turns a hang into a failure.
 func flipping(t *testing.T, looks int, flip func(hostile bool), look func() (good, hostile int)) {
 	t.Helper()
 	var stop atomic.Bool
@@ -41,8 +41,8 @@ func flipping(t *testing.T, looks int, flip func(hostile bool), look func() (goo
 	}
 }
 
-// mapped returns a guest in mapped memory, which the race detector does not watch: here,
-// racing is the point.
+// mapped returns a guest in mapped memory, which the race detector does not watch: these tests
+// race on purpose.
 func mapped(t *testing.T, features uint64) *guest {
 	t.Helper()
 	_, rings := memfd(t, 0x2000)
@@ -67,8 +67,8 @@ func (g *guest) offerBatch() {
 	g.Publish()
 }
 
-// popBatch pops the batch, gives each chain to isGood, which fails the test for what is neither
-// good nor refused as it should be, and gives the batch back.
+// popBatch pops the batch, passes each chain to isGood, and returns the batch with Unpop. isGood
+// fails the test for a chain that is neither good nor refused as it should be.
 func (g *guest) popBatch(t *testing.T, isGood func(c virtqueue.Chain) bool) (good, hostile int) {
 	t.Helper()
 	g.b.Reset()
@@ -137,8 +137,7 @@ func TestDoubleFetchOfAddress(t *testing.T) {
 	})
 }
 
-// A buffer that is checked as readable must not be handed out as writable, or without a piece at
-// all.
+// A buffer that is checked as readable must not be handed out as writable, or without a piece.
 func TestDoubleFetchOfFlags(t *testing.T) {
 	g := mapped(t, 0)
 	g.SetDesc(0, desc{0x1800, 16, 0, 0})
@@ -162,8 +161,8 @@ func TestDoubleFetchOfFlags(t *testing.T) {
 	})
 }
 
-// popOne pops one chain of a copy of the queue, which may break. Nearly each of these looks meets a
-// change, other than those at a whole batch, and an eighth as many will do.
+// popOne pops one chain from a copy of the queue, which may break. Unlike a look at a whole batch,
+// nearly every such look coincides with a change, so that an eighth as many suffice.
 func (g *guest) popOne(t *testing.T, want error) (good, hostile int) {
 	t.Helper()
 	g.b.Reset()
@@ -206,8 +205,8 @@ func TestDoubleFetchOfAvailIndex(t *testing.T) {
 	}, func() (int, int) { return g.popOne(t, virtqueue.ErrAvailIndex) })
 }
 
-// In an indirect table all fields are ordinary memory, in any alignment. The bytes of one field may
-// be of both values; that, too, must stay in bounds.
+// The fields of an indirect table are ordinary memory, in any alignment. The bytes of one field may
+// be a mixture of both values; a mixture must stay in bounds, too.
 func TestDoubleFetchInIndirectTable(t *testing.T) {
 	g := mapped(t, indirect)
 	const table = 0x1100
@@ -241,8 +240,8 @@ func TestDoubleFetchInIndirectTable(t *testing.T) {
 	})
 }
 
-// In a packed ring length, id and flags share a word, and the address lies in another. All of them
-// that are used have to be of one load.
+// In a packed ring length, id and flags share one word, and the address is in another. All values
+// that are used have to come from one load each.
 func TestDoubleFetchOfPackedDescriptor(t *testing.T) {
 	for name, good := range map[string][]pdesc{
 		"single":  {{0x1800, 16, 0, flagAvail}},
@@ -251,7 +250,7 @@ func TestDoubleFetchOfPackedDescriptor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := mapped(t, packed)
 			g.put(0, good...)
-			g.pop(t, 1) // the region is known from now on
+			g.pop(t, 1) // from now on the region is the hot one
 			g.q.Unpop(g.b, 1)
 			flipping(t, looks/8, func(hostile bool) {
 				if hostile {

@@ -9,14 +9,14 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// shout is a device: it answers each request with the same text in capitals.
+// shout is a device that answers each request with the same text in capitals.
 type shout struct {
 	queue *virtqueue.Queue
 	batch *virtqueue.Batch
 }
 
-// poll serves what is there. It returns false when there is nothing more and the driver is going to
-// kick: the time to sleep.
+// poll serves the available chains. It returns false when there are no more and the driver is going
+// to kick: then the caller may sleep.
 func (s *shout) poll() (more bool, err error) {
 	s.batch.Reset()
 	n, err := s.queue.Pop(s.batch, 64)
@@ -24,25 +24,27 @@ func (s *shout) poll() (more bool, err error) {
 		return false, err // the driver broke the ring: stop serving it
 	}
 	for _, c := range s.batch.Chains {
-		// A bad chain has no pieces and completes with length 0 like any other that
-		// we cannot answer.
+		// An invalid chain has no pieces and completes with length 0, like any other that
+		// cannot be answered.
 		s.queue.Complete(&c, uint32(answer(c)))
 	}
 	s.queue.Flush()
 	return n > 0 || s.queue.Arm(), nil
 }
 
-// answer copies what is readable to what is writable, each in pieces of any size.
+// answer copies the readable bytes, in capitals, to the writable pieces. Either may be in
+// pieces of any size.
 func answer(c virtqueue.Chain) (written int) {
-	text := bytes.ToUpper(bytes.Join(c.Readable, nil)) // a private copy: the driver may still change its own
+	// A private copy, which the driver cannot change.
+	text := bytes.ToUpper(bytes.Join(c.Readable, nil))
 	for _, w := range c.Writable {
 		written += copy(w, text[written:])
 	}
 	return written
 }
 
-// A device that serves one queue. Here the driver is a double in the same memory; package vhostuser
-// connects a Queue to a real one.
+// A device that serves one queue. The driver here is a test double in the same memory; package
+// vhostuser connects a Queue to a real driver.
 func Example() {
 	driver, err := virtqueuetest.NewLocal(256, 1<<virtqueue.FeatureEventIdx, 1<<16)
 	if err != nil {

@@ -1,7 +1,7 @@
 package virtqueue
 
-// ChainOf returns a chain of a split ring of which only the head is known, as if it had been
-// popped.
+// ChainOf returns a chain of a split ring of which only the head is known, as if the chain
+// had been popped.
 func ChainOf(head uint16) *Chain { return &Chain{name: chainName(head, 0)} }
 
 // UsedMark returns the mark of used descriptors whose batch began at a place.

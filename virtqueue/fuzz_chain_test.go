@@ -28,8 +28,8 @@ func FuzzChain(f *testing.F) {
 		for i, d := range c.table {
 			g.SetDesc(uint16(i), d)
 		}
-		// All heads in one batch, so that walks meet what others left behind, as far as the
-		// limit of a batch allows.
+		// All heads go into one batch, within the limits of a batch, so that walks meet
+		// state that earlier walks left behind.
 		for i := range c.table {
 			g.Offer(uint16(i))
 		}
@@ -56,7 +56,7 @@ func FuzzChain(f *testing.F) {
 	})
 }
 
-// A chainCase is what FuzzChain makes of its input.
+// A chainCase is the decoded input of FuzzChain.
 type chainCase struct {
 	size     int
 	features uint64
@@ -77,7 +77,7 @@ func parseChainCase(in []byte) (c chainCase, ok bool) {
 	if len(in) < 4*count {
 		return c, false
 	}
-	// What is contiguous for the guest is apart and in another order here.
+	// Regions that are contiguous for the guest are apart and in another order here.
 	total := 0
 	for i := range count {
 		total += 1 + int(binary.LittleEndian.Uint16(in[4*i+2:])&0xfff)
@@ -186,7 +186,7 @@ func (c *chainCase) walk(g *guest, head int) (readable, writable [][]byte, ok bo
 	return readable, writable, true
 }
 
-// flatten lists the buffers of a chain, in its table and in an indirect one.
+// flatten lists the buffers of a chain, in the queue's table and in an indirect one.
 func (c *chainCase) flatten(g *guest, head int) (descs []desc, ok bool) {
 	table, i := c.table, head
 	isIndirect := false
@@ -227,7 +227,7 @@ func parseTable(p []byte) (table []desc) {
 	return table
 }
 
-// translate looks at every region for every piece.
+// translate searches all regions for every piece.
 func translate(regions []virtqueue.Region, addr, n uint64) (pieces [][]byte, ok bool) {
 	for n > 0 {
 		found := false
@@ -249,7 +249,7 @@ func translate(regions []virtqueue.Region, addr, n uint64) (pieces [][]byte, ok 
 	return pieces, true
 }
 
-// The naive walk and the real one agree on what the driver double builds.
+// The naive walk and the real one agree on the chains that the test driver builds.
 func TestNaiveWalk(t *testing.T) {
 	drv, err := virtqueuetest.NewLocal(8, indirect, 1<<16)
 	if err != nil {

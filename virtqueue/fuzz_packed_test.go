@@ -12,11 +12,11 @@ import (
 )
 
 // FuzzPackedRing is FuzzRing for packed rings: a hostile driver writes anywhere between the
-// operations of a device, which has to agree with a naive one that follows the specification word
-// by word, and may write to nothing but used descriptors and its event suppression structure.
+// operations of a device. The device has to agree with a naive one that follows the specification
+// word by word, and may write only to used descriptors and its event suppression structure.
 //
-// The input is a byte each for size, features, base and wrap counter, and then operations of 4
-// bytes: what, and three arguments.
+// The input is one byte each for size, features, base and wrap counter, followed by operations of 4
+// bytes: an opcode and three arguments.
 func FuzzPackedRing(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) < 4 {
@@ -36,13 +36,13 @@ type packedCase struct {
 	end  int    // of the rings
 	size int
 
-	// The naive device: places are counted from the beginning, for ever.
+	// The naive device: places are counted from the beginning, without wrapping.
 	next, used int
 	held       []heldChain // popped and not completed, in order
 	pending    []heldChain
 }
 
-// A heldChain is one that the device has.
+// A heldChain is a chain that the device holds.
 type heldChain struct {
 	virtqueue.Chain
 	batch *virtqueue.Batch
@@ -81,7 +81,7 @@ func newPackedCase(t testing.TB, size, features, base, wrap byte) *packedCase {
 // wrap returns the wrap counter of a place: 1 on the first lap.
 func (r *packedCase) wrap(at int) bool { return at/r.size%2 == 0 }
 
-// base returns a place as the queue has it.
+// base returns a place in the queue's format.
 func (r *packedCase) base(at int) uint16 {
 	b := uint16(at % r.size)
 	if r.wrap(at) {
@@ -90,7 +90,7 @@ func (r *packedCase) base(at int) uint16 {
 	return b
 }
 
-// step does one operation and checks what must be true after each.
+// step does one operation and checks the invariants.
 func (r *packedCase) step(op, a byte, b uint16) {
 	switch op % 13 {
 	// The driver.
@@ -147,8 +147,8 @@ func (r *packedCase) step(op, a byte, b uint16) {
 	}
 }
 
-// chainAt is the naive look at the place at which a chain begins: how many descriptors it has (0:
-// there is none), and those as a table.
+// chainAt is the naive look at the place where a chain begins: it returns the chain's descriptors
+// as a table, which is empty if no chain is available.
 func (r *packedCase) chainAt(at int) (descs []virtqueuetest.PackedDesc, endless bool) {
 	limit := r.used + r.size
 	if at == limit || r.flags(at%r.size)&flagEither != virtqueuetest.Avail(r.wrap(at)) {
@@ -164,7 +164,7 @@ func (r *packedCase) chainAt(at int) (descs []virtqueuetest.PackedDesc, endless 
 	return nil, true
 }
 
-// walk is the naive walk, of the code that it shares with split rings.
+// walk is the naive walk, with the code that it shares with split rings.
 func (r *packedCase) walk(descs []virtqueuetest.PackedDesc) (readable, writable [][]byte, ok bool) {
 	c := chainCase{size: len(descs), features: indirect, regions: r.Regions()}
 	for i, d := range descs {
@@ -178,7 +178,7 @@ func (r *packedCase) walk(descs []virtqueuetest.PackedDesc) (readable, writable 
 			}
 			c.table = parseTable(slices.Concat(p...))
 			for i := range c.table {
-				// Their flags are where next is in a split ring's.
+				// The flags are where next is in a split ring's descriptor.
 				c.table[i].Flags = c.table[i].Next & flagWrite
 				if i < len(c.table)-1 {
 					c.table[i].Flags |= flagNext
@@ -215,7 +215,7 @@ func (r *packedCase) pop(limit int) {
 		}
 		if i == n && err == nil {
 			if descs != nil && n < limit && (n == 0 || len(descs) == 0) {
-				r.t.Fatalf("popped %d, and there is one more", n)
+				r.t.Fatalf("popped %d, but there is one more", n)
 			}
 			break
 		}
@@ -236,7 +236,7 @@ func (r *packedCase) pop(limit int) {
 	r.next = at
 }
 
-// hold compares a chain that was popped with what is in the ring.
+// hold compares a chain that was popped with the contents of the ring.
 func (r *packedCase) hold(b *virtqueue.Batch, i int, descs []virtqueuetest.PackedDesc) {
 	got := b.Chains[i]
 	readable, writable, ok := r.walk(descs)
@@ -258,18 +258,18 @@ func (r *packedCase) complete(n int, bytes uint32) {
 	}
 }
 
-// flush publishes, and reads what was published as a driver does.
+// flush publishes completions, and reads them as a driver does.
 func (r *packedCase) flush(may []bool) {
 	mark := binary.LittleEndian.AppendUint64(nil, virtqueue.UsedMark(r.base(r.used)))
 	r.q.Flush()
 	if !r.published(r.used, r.pending) {
-		r.t.Fatalf("chains %v do not come back", r.pending)
+		r.t.Fatalf("chains %v are not returned", r.pending)
 	}
 	for _, h := range r.pending {
 		for i := range h.descs {
 			at := (r.used + i) % r.size * 16
 			if !bytes.Equal(r.mem[at:][:8], mark) {
-				r.t.Fatalf("place %d has no mark, but %x", at/16, r.mem[at:][:8])
+				r.t.Fatalf("place %d has no mark, but contains %x", at/16, r.mem[at:][:8])
 			}
 			for j := range 16 {
 				may[at+j] = may[at+j] || j < 8 || i == 0
@@ -280,8 +280,7 @@ func (r *packedCase) flush(may []bool) {
 	r.pending = nil
 }
 
-// published reports whether the used descriptors from a place on say that the given
-// chains are used.
+// published reports whether the used descriptors from a place on return the given chains.
 func (r *packedCase) published(at int, chains []heldChain) bool {
 	if len(chains) == 0 {
 		return true
@@ -312,7 +311,7 @@ func (r *packedCase) arm(a byte, may []bool) {
 	}
 }
 
-// unpop gives back the chains of the last batch that are still held.
+// unpop returns the chains of the last batch that are still held to the ring.
 func (r *packedCase) unpop(n int) {
 	if len(r.held) == 0 {
 		return
@@ -329,8 +328,8 @@ func (r *packedCase) unpop(n int) {
 	}
 }
 
-// The same with operations that are random but not hostile for the most part, so that rings go
-// around many times.
+// The same with operations that are random but mostly not hostile, so that the positions go around
+// the rings many times.
 func TestPackedRingAtRandom(t *testing.T) {
 	laps := 0
 	for seed := range uint64(200) {
@@ -341,7 +340,7 @@ func TestPackedRingAtRandom(t *testing.T) {
 		for range 600 {
 			op, a, b := byte(2+rnd.IntN(11)), byte(rnd.Uint32()), uint16(rnd.Uint32())
 			if op < 5 && !hostile {
-				a &= 0x0e // right where the device is, and alone
+				a &= 0x0e // exactly at the device's position, one descriptor
 				if op == 4 {
 					continue
 				}

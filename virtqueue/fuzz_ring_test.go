@@ -11,11 +11,11 @@ import (
 )
 
 // FuzzRing lets a hostile driver write anywhere in the rings between the operations of a device.
-// Whatever it writes, the device gets slices of guest memory and counts that add up, and writes to
-// nothing but the used ring.
+// Whatever the driver writes, the device gets slices of guest memory and consistent counts, and
+// writes only to the used ring.
 //
-// The input is a byte each for size, features, alignment of the available ring and the index to
-// begin with, and then operations of 4 bytes: what, and three arguments.
+// The input is one byte each for size, features, alignment of the available ring and the first
+// index, followed by operations of 4 bytes: an opcode and three arguments.
 func FuzzRing(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) < 4 {
@@ -70,7 +70,7 @@ func newRingCase(t testing.TB, size, features, shift, base byte) *ringCase {
 	return r
 }
 
-// step does one operation and checks what must be true after each.
+// step does one operation and checks the invariants.
 func (r *ringCase) step(op, a byte, b uint16) {
 	q := r.q
 	switch op % 12 {
@@ -81,7 +81,7 @@ func (r *ringCase) step(op, a byte, b uint16) {
 	case 1:
 		r.SetAvailIdx(b)
 		return
-	case 2: // a good step
+	case 2: // a valid increment
 		_, idx := r.Avail()
 		r.SetAvailIdx(idx + uint16(a%64))
 		return
@@ -130,10 +130,10 @@ func (r *ringCase) step(op, a byte, b uint16) {
 			q.Pending(), q.UsedIdx(), q.LastAvail(), r.pending, r.usedIdx, r.lastAvail)
 	}
 	if !bytes.Equal(before[:r.used], r.mem[:r.used]) || !bytes.Equal(before[r.end:], r.mem[r.end:]) {
-		r.t.Fatal("the device wrote outside of the used ring")
+		r.t.Fatal("the device wrote outside the used ring")
 	}
 	if r.wasBroken != nil && q.Err() == nil {
-		r.t.Fatalf("mended by itself: %v", r.wasBroken)
+		r.t.Fatalf("the queue is no longer broken: %v", r.wasBroken)
 	}
 	r.wasBroken = q.Err()
 }
@@ -151,7 +151,7 @@ func (r *ringCase) pop(limit int) {
 	if err != nil || n != len(r.b.Chains) || n > limit || n > available || available > r.Config().Size || n == 0 && min(available, limit) > 0 {
 		r.t.Fatalf("%d chains (%d in the batch) of %d, limit %d, %v", n, len(r.b.Chains), available, limit, err)
 	}
-	// Nobody has written in between, so the naive walk sees the same.
+	// Nothing has been written in between, so the naive walk sees the same memory.
 	c := chainCase{r.Config().Size, r.Config().Features, r.Regions(), parseTable(r.mem[:16*r.Config().Size])}
 	for _, chain := range r.b.Chains {
 		if int(chain.Head()) >= c.size {

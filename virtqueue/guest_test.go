@@ -52,11 +52,11 @@ func newGuest(t testing.TB, size int, features uint64) *guest {
 	return start(t, drv)
 }
 
-// ringsAt is where the region of newGuestWith that holds the rings begins, in both kinds of
-// addresses.
+// ringsAt is the address of the region of newGuestWith that holds the rings, guest-physical and
+// front-end virtual.
 const ringsAt = 1 << 40
 
-// newGuestWith returns a guest whose rings are in a region of their own, beside the given ones.
+// newGuestWith returns a guest whose rings are in a separate region, besides the given ones.
 func newGuestWith(t testing.TB, size int, features uint64, data ...virtqueue.Region) *guest {
 	t.Helper()
 	cfg, end := virtqueuetest.Layout(size, ringsAt)
@@ -81,7 +81,7 @@ func start(t testing.TB, drv *virtqueuetest.Driver) *guest {
 	return &guest{drv, q, virtqueue.NewBatch(64)}
 }
 
-// offer makes the chain at head available, whatever is there, and pops it.
+// offer makes the chain at head available, whatever descriptors are there, and pops it.
 func (g *guest) offer(t testing.TB, head uint16) virtqueue.Chain {
 	t.Helper()
 	g.Offer(head)
@@ -98,8 +98,8 @@ func (g *guest) offer(t testing.TB, head uint16) virtqueue.Chain {
 	return c
 }
 
-// refuses checks that the chain at head is handed out as bad for the given reason, can be
-// completed, and that a good chain passes afterwards.
+// refuses checks that the chain at head is handed out as invalid with the given error, can be
+// completed, and that a valid chain passes afterwards.
 func (g *guest) refuses(t testing.TB, head uint16, want error) {
 	t.Helper()
 	c := g.offer(t, head)
@@ -107,15 +107,15 @@ func (g *guest) refuses(t testing.TB, head uint16, want error) {
 		t.Fatalf("chain's error is %v, want %v", c.Err, want)
 	}
 	if c.Readable != nil || c.Writable != nil {
-		t.Fatalf("bad chain has pieces: %v", c)
+		t.Fatalf("an invalid chain has pieces: %v", c)
 	}
 	g.completes(t, c)
 	if err := g.q.Err(); err != nil {
-		t.Fatalf("a bad chain broke the queue: %v", err)
+		t.Fatalf("an invalid chain broke the queue: %v", err)
 	}
 }
 
-// completes gives a chain back with length 0 and looks for it in the used ring.
+// completes returns a chain with length 0 and checks the used ring.
 func (g *guest) completes(t testing.TB, c virtqueue.Chain) {
 	t.Helper()
 	g.q.Complete(&c, 0)
@@ -125,7 +125,7 @@ func (g *guest) completes(t testing.TB, c virtqueue.Chain) {
 	}
 }
 
-// named returns a chain of which only the head is known, as if it had been popped.
+// named returns a chain of which only the head is known, as if the chain had been popped.
 func named(head uint16) *virtqueue.Chain { return virtqueue.ChainOf(head) }
 
 // region returns n bytes of memory at the same guest-physical and user address.
@@ -133,7 +133,7 @@ func region(addr uint64, n int) virtqueue.Region {
 	return virtqueue.Region{GuestAddr: addr, UserAddr: addr, Mem: make([]byte, n)}
 }
 
-// sameMemory reports whether a and b are the same bytes, not only equal ones.
+// sameMemory reports whether a and b are the same bytes in memory, not merely equal.
 func sameMemory(a, b []byte) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
@@ -149,10 +149,11 @@ func eventfd(t testing.TB) int {
 	return fd
 }
 
-// batch is how many chains a device takes at once.
+// batch is the number of chains that a device takes at once.
 const batch = 64
 
-// everyFormat yields all combinations of what changes how a ring looks, and a name.
+// everyFormat yields all combinations of features that change the format of a ring, and a name for
+// each.
 func everyFormat() iter.Seq2[uint64, string] {
 	names := map[uint64]string{packed: "packed", inOrder: "in-order", eventIdx: "event-idx", indirect: "indirect"}
 	return func(yield func(uint64, string) bool) {

@@ -1,7 +1,7 @@
 //go:build !race
 
-// (The race detector has nothing to see here, and makes ten times as many instructions of what is
-// run one by one.)
+// (There is nothing here for the race detector to find, and it multiplies the instructions, which
+// are executed one by one, by ten.)
 
 package virtqueue_test
 
@@ -24,25 +24,25 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A device that dies, and one that comes after it. The first one is a process of its own, which is
-// run one machine instruction at a time: after each that has changed the shared memory it could
-// have died, and that memory is what the second one finds.
+// A device dies, and a successor takes over. The first device is a separate process, which is run
+// one machine instruction at a time: after each instruction that has changed the shared memory the
+// device could have died, and the successor finds the memory in that state.
 
-// A dying device does one of these things.
+// What a dying device does.
 const (
 	dieServing    = "serving"
 	dieRecovering = "recovering"
 )
 
-// dying is how a process learns that it is a dying device, and which.
+// dying is the argument of the process that is the dying device.
 type dying struct {
 	Config  virtqueue.Config
 	Does    string
-	InOrder bool // uses chains in order, and keeps no record
+	InOrder bool // uses chains in order, without an in-flight record
 }
 
-// The file that is shared with a dying device: the guest's memory, the record, and a page with two
-// words to meet at.
+// The file that is shared with a dying device: the guest's memory, the record, and a page with the
+// words that synchronize the two processes.
 const (
 	dyingRings  = 0x2000
 	dyingRecord = 0x2000
@@ -70,14 +70,14 @@ func dyingRegion(mem []byte) virtqueue.Region {
 	return virtqueue.Region{GuestAddr: 0, UserAddr: ringsAt, Mem: mem[:dyingRings]}
 }
 
-// meet returns the words in which a dying device tells its thread's number, and that it has done
-// what it does; and its tracer that it may begin.
+// meet returns the synchronization words: tid is set by the dying device to its thread's number,
+// begin by the tracer when the device may begin, done by the device when it is done.
 func meet(mem []byte) (tid, begin, done *uint32) {
 	p := unsafe.Pointer(&mem[dyingRings+dyingRecord])
 	return (*uint32)(p), (*uint32)(unsafe.Add(p, 4)), (*uint32)(unsafe.Add(p, 8))
 }
 
-// beDying is the process.
+// beDying is the main function of the process.
 func beDying(env string) {
 	var d dying
 	if err := json.Unmarshal([]byte(env), &d); err != nil {
@@ -121,7 +121,7 @@ func beDying(env string) {
 	}
 }
 
-// serveDying pops, gives back, uses in order and out of order, in batches.
+// serveDying pops, unpops, and completes in order and out of order, in batches.
 func serveDying(q *virtqueue.Queue, b *virtqueue.Batch, ordered bool) {
 	pop := func(n int) {
 		if _, err := q.Pop(b, n); err != nil {
@@ -151,8 +151,8 @@ func serveDying(q *virtqueue.Queue, b *virtqueue.Batch, ordered bool) {
 	q.Unpop(b, 2)
 }
 
-// states runs a dying device and returns all states of the shared memory, the first one included.
-// Which processor it runs on is the caller's to spread.
+// states runs a dying device on the given processor and returns all states of the shared memory,
+// the first one included.
 func states(t *testing.T, cpu, fd int, mem []byte, d dying) [][]byte {
 	t.Helper()
 	tid, begin, done := meet(mem)
@@ -169,13 +169,13 @@ func states(t *testing.T, cpu, fd int, mem []byte, d dying) [][]byte {
 		t.Fatal(err)
 	}
 	cmd.ExtraFiles[0].Close()
-	// Nobody may wait for it while it is traced: that would take its stops.
+	// Nothing may wait for the process while it is traced: that would consume its stop events.
 	defer func() { cmd.Process.Kill(); cmd.Wait() }()
 	for atomic.LoadUint32(tid) == 0 {
 		runtime.Gosched()
 	}
 
-	runtime.LockOSThread() // a tracer is a thread
+	runtime.LockOSThread() // the tracer is a thread, not a process
 	defer runtime.UnlockOSThread()
 	thread := int(*tid)
 	*tid = 0
@@ -183,8 +183,8 @@ func states(t *testing.T, cpu, fd int, mem []byte, d dying) [][]byte {
 	if err := unix.PtraceAttach(thread); err != nil {
 		t.Fatal("ptrace:", err)
 	}
-	// These wait for microseconds, and are done some ten thousand times: the scheduler need
-	// not hear of them.
+	// These waits last microseconds and happen ten thousand times: raw system calls, which do
+	// not involve the scheduler, suffice.
 	wait := func() (ok bool) {
 		var status unix.WaitStatus
 		for {
@@ -209,15 +209,15 @@ func states(t *testing.T, cpu, fd int, mem []byte, d dying) [][]byte {
 		step()
 	}
 	if *done == 0 {
-		t.Fatal("the device has died by itself")
+		t.Fatal("the device died on its own")
 	}
 	_ = unix.PtraceDetach(thread)
 	return all
 }
 
-// sameProcessor has this thread and another one run on the same processor, the n-th of those that
-// there are, until the function that it returns is called. They take turns at every instruction,
-// and waking up another processor takes many times as long as changing between threads of one.
+// sameProcessor makes this thread and another one run on the same processor, the n-th one, until
+// the returned function is called. The two take turns at every instruction, and waking up another
+// processor takes many times as long as switching threads on one.
 func sameProcessor(t *testing.T, n, thread int) (undo func()) {
 	t.Helper()
 	var all, one unix.CPUSet
@@ -246,8 +246,8 @@ func must2(fd int, err error) int {
 	return fd
 }
 
-// Wherever a device dies, no chain is lost, none is used twice, and what was in flight is popped
-// again in the order in which it was popped before.
+// Wherever a device dies, no chain is lost, none is used twice, and the chains in flight are popped
+// again in the order in which they were popped before.
 func TestDieAnywhere(t *testing.T) {
 	for i, features := range []uint64{0, packed, inOrder, packed | inOrder} {
 		t.Run(fmt.Sprintf("features=%#x", features), func(t *testing.T) {
@@ -259,7 +259,7 @@ func TestDieAnywhere(t *testing.T) {
 			}
 			for n, s := range serving {
 				c.resume(t, s)
-				// The one that comes after may die as well.
+				// The successor may die as well.
 				if n%31 == 3 {
 					copy(c.mem, s)
 					for _, s := range states(t, i, c.fd, c.mem, dying{Config: c.at(), Does: dieRecovering}) {
@@ -271,9 +271,9 @@ func TestDieAnywhere(t *testing.T) {
 	}
 }
 
-// A device that uses chains in order needs no record. Where it died, the ring says: what comes
-// after it takes all that is not used, and uses nothing but the rest of a batch that was just
-// being published.
+// A device that uses chains in order needs no record: the ring shows where it died. Its
+// successor pops all chains that are not used, and marks as used only the rest of a batch that
+// was being published.
 func TestDieAnywhereInOrder(t *testing.T) {
 	for i, features := range []uint64{0, inOrder, packed, packed | inOrder} {
 		t.Run(fmt.Sprintf("features=%#x", features), func(t *testing.T) {
@@ -291,7 +291,7 @@ func TestDieAnywhereInOrder(t *testing.T) {
 					continue
 				}
 				finished += n
-				// The one that comes after may die as well.
+				// The successor may die as well.
 				copy(c.mem, s)
 				for _, s := range states(t, i, c.fd, c.mem, dying{Config: c.at(), Does: dieRecovering, InOrder: true}) {
 					copy(c.mem, s)
@@ -299,14 +299,14 @@ func TestDieAnywhereInOrder(t *testing.T) {
 				}
 			}
 			if (finished > 0) != (features&packed != 0) {
-				t.Fatalf("%d chains were just being used", finished)
+				t.Fatalf("%d chains were being published", finished)
 			}
 		})
 	}
 }
 
-// resumeInOrder goes on with the memory as it is, and returns how many chains were used by that
-// alone.
+// resumeInOrder resumes with the memory as it is, and returns how many chains Resume
+// alone marked used.
 func (c *dyingCase) resumeInOrder(t *testing.T) (finished int) {
 	t.Helper()
 	before := c.used(t)
@@ -347,11 +347,11 @@ type dyingCase struct {
 	mem   []byte
 	cfg   virtqueue.Config
 	heads []uint16 // of the chains that are available, in order
-	descs []int    // of those
-	sizes []int    // bytes that can be written
+	descs []int    // number of descriptors of each
+	sizes []int    // number of writable bytes of each
 }
 
-// newDyingCase makes a ring with eight chains, which pass the end of the ring or of its index.
+// newDyingCase makes a ring with eight chains, which cross the end of the ring or of its index.
 func newDyingCase(t *testing.T, features uint64) *dyingCase {
 	fd, _ := memfd(t, dyingRings+dyingRecord+dyingMeet)
 	c := &dyingCase{fd: fd, mem: mapDying(fd)}
@@ -389,8 +389,8 @@ func newDyingCase(t *testing.T, features uint64) *dyingCase {
 	return c
 }
 
-// at returns a configuration as a front-end has it that has lost its back-end: of a split ring it
-// knows the used index, of a packed one only where it began.
+// at returns the configuration from a front-end that has lost its back-end: the front-end knows the
+// used index of a split ring, but only the initial base of a packed ring.
 func (c *dyingCase) at() virtqueue.Config {
 	cfg := c.cfg
 	if cfg.Features&packed == 0 {
@@ -444,7 +444,7 @@ func (c *dyingCase) used(t *testing.T) (chains []int) {
 	return chains
 }
 
-// resume goes on with the memory as the given state has it.
+// resume resumes with the memory in the given state.
 func (c *dyingCase) resume(t *testing.T, state []byte) {
 	t.Helper()
 	copy(c.mem, state)
@@ -469,7 +469,7 @@ func (c *dyingCase) resume(t *testing.T, state []byte) {
 			break
 		}
 	}
-	// What is there now is what was not used, in order.
+	// The remaining chains are those that were not used, in order.
 	var want []int
 	for i := range c.heads {
 		if !slices.Contains(before, i) {

@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// This file reads the record of a packed ring ("When reconnecting"). Records of other
-// back-ends are read, too; they may take steps in another order, so the list of
-// free entries is not believed but made anew of those that are not in flight.
+// This file reads the record of a packed ring ("When reconnecting"). It also reads records of other
+// back-ends. They may have ordered their steps differently, so the list of free entries is not
+// trusted but rebuilt from the entries that are not in flight.
 //
 // For example, a device has popped two chains from a packed ring of 4 places: X with two
 // descriptors (places 0 and 1, id 7), then Y with one (place 2, id 3). The device has completed Y
@@ -29,9 +29,9 @@ import (
 //
 // Place 0 of the ring decides between used_idx and old_used_idx:
 //
-//	available: the driver has not got Y. The batch is undone: X and Y are popped again, in the order
+//	available: the driver has not seen Y. The batch is undone: X and Y are popped again, in order
 //	           of their counters, and the next descriptor is used at place 0.
-//	used:      the driver can have got Y. The batch is finished: entry 2, which free_head names, is
+//	used:      the driver may have seen Y. The batch is finished: entry 2, which free_head names, is
 //	           no longer in flight, X is popped again, and the next descriptor is used at place 1.
 //
 // In both cases the next new chain is popped at place 3.

@@ -11,8 +11,8 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// Tests of the in-flight record. What happens when a device dies is in inflight_die_test.go and, in
-// the long run, in the model test.
+// Tests of the in-flight record. The tests of a device that dies are in inflight_die_test.go and,
+// over long runs, in the model test.
 
 func TestInflightSize(t *testing.T) {
 	for _, c := range []struct {
@@ -29,7 +29,7 @@ func TestInflightSize(t *testing.T) {
 	}
 }
 
-// The layout is the specification's: other back-ends go on with our records.
+// The layout is the specification's: other back-ends may continue with our records.
 func TestInflightLayout(t *testing.T) {
 	g := newGuest(t, 4, 0)
 	rec := make([]byte, virtqueue.InflightSize(4, false))
@@ -113,7 +113,7 @@ func (g *guest) pop(t testing.TB, n int) []virtqueue.Chain {
 	return g.b.Chains
 }
 
-// follow replaces the queue by one that goes on with the record.
+// follow replaces the queue by one that continues with the record.
 func (g *guest) follow(t testing.TB, rec []byte) {
 	t.Helper()
 	q, err := virtqueue.New(g.Memory(), g.Config())
@@ -160,7 +160,7 @@ func TestBadInflightRecords(t *testing.T) {
 				if err := g.q.SetInflight(rec); !errors.Is(err, virtqueue.ErrInflight) {
 					t.Fatal(err)
 				}
-				// The queue is as it was without one.
+				// The queue is as it was without a record.
 				if _, err := g.AddChain([]buf{g.Alloc(8)}, nil); err != nil {
 					t.Fatal(err)
 				}
@@ -171,10 +171,10 @@ func TestBadInflightRecords(t *testing.T) {
 	}
 }
 
-// Chains that share an entry, or an id, would free it twice.
+// Chains that share an entry or an id would free it twice.
 func TestInflightRecordWithChainsInOne(t *testing.T) {
 	for what, spoil := range map[string]func(rec []byte){
-		"one entry": func(rec []byte) { copy(rec[32+2*32+2:][:2], rec[32+2:][:2]) }, // next of the first ones
+		"one entry": func(rec []byte) { copy(rec[32+2*32+2:][:2], rec[32+2:][:2]) }, // same next
 		"one id":    func(rec []byte) { copy(rec[32+3*32+16:][:2], rec[32+1*32+16:][:2]) },
 	} {
 		g := newGuest(t, 4, packed)
@@ -194,8 +194,8 @@ func TestInflightRecordWithChainsInOne(t *testing.T) {
 	}
 }
 
-// What was in flight comes first, counts as available, keeps the device awake, can be given back,
-// and is where the base is.
+// Chains that were in flight come first, count as available, keep the device from sleeping, can be
+// unpopped, and determine the base.
 func TestResubmission(t *testing.T) {
 	for _, features := range []uint64{0, packed, inOrder, packed | inOrder} {
 		g := newGuest(t, 8, features)
@@ -237,7 +237,7 @@ func TestResubmission(t *testing.T) {
 		g.q.Unpop(g.b, 1)
 		check("again", slices.Equal(popped(2), heads[1:3]), true)
 		check("new ones", slices.Equal(popped(2), heads[3:]), true)
-		// Give back across the border: the batch has one old and two new ones.
+		// Unpop across the boundary: the batch has one resubmitted chain and two new ones.
 		g.q.Unpop(g.b, 2)
 		n, _ = g.q.Available()
 		check("available", n, 2)
@@ -246,7 +246,7 @@ func TestResubmission(t *testing.T) {
 	}
 }
 
-// Unpop of chains of which some came from the record.
+// Unpop of chains some of which came from the record.
 func TestUnpopAcrossResubmission(t *testing.T) {
 	for _, features := range []uint64{0, packed} {
 		g := newGuest(t, 8, features)
@@ -261,7 +261,7 @@ func TestUnpopAcrossResubmission(t *testing.T) {
 		}
 		g.Publish()
 		g.pop(t, 2)
-		for range 3 { // and again: nothing changes by being given back
+		for range 3 { // unpopping changes nothing, however often
 			g.follow(t, rec)
 			g.b.Reset()
 			for range 2 {
@@ -285,12 +285,12 @@ func TestUnpopAcrossResubmission(t *testing.T) {
 			if !slices.Equal(got, heads) {
 				t.Fatalf("features %#x: popped %v instead of %v", features, got, heads)
 			}
-			g.q.Unpop(g.b, 2) // which only the first time were not in the record
+			g.q.Unpop(g.b, 2) // in the first round these are not in the record
 		}
 	}
 }
 
-// Two chains in flight with the same id could not be told apart.
+// Two chains in flight with the same id cannot be told apart.
 func TestInflightIDTwice(t *testing.T) {
 	g := newGuest(t, 4, packed)
 	rec := make([]byte, virtqueue.InflightSize(4, true))
@@ -305,7 +305,7 @@ func TestInflightIDTwice(t *testing.T) {
 	}
 }
 
-// A ring that was set up anew has nothing to do with a record in which nothing is marked.
+// A record in which nothing is marked does not affect a ring that was set up anew.
 func TestInflightRecordOfFormerRing(t *testing.T) {
 	g := newGuest(t, 4, 0)
 	rec := make([]byte, virtqueue.InflightSize(4, false))
@@ -350,8 +350,8 @@ func TestInflightRecordVanishes(t *testing.T) {
 	}
 }
 
-// FuzzInflight goes on with records that nobody has left. Whatever is in them, it is refused or
-// leads to chains of guest memory, no more of them than there are descriptors.
+// FuzzInflight continues with records that no device has left. A record is refused, or yields
+// chains of guest memory, with no more descriptors than the ring has.
 func FuzzInflight(f *testing.F) {
 	f.Fuzz(func(t *testing.T, size byte, isPacked bool, content []byte) {
 		features, n := uint64(indirect), 1<<(size%4)
@@ -362,7 +362,7 @@ func FuzzInflight(f *testing.F) {
 		g := newGuest(t, n, features)
 		rec := make([]byte, virtqueue.InflightSize(n, isPacked))
 		copy(rec, content)
-		// Most random records are of no known version, or of another size.
+		// Most random records have an unknown version or another size.
 		if len(content) > 0 && content[0]&1 != 0 {
 			clear(rec[:8])
 			rec[8], rec[9], rec[10], rec[11] = 1, 0, byte(n), 0

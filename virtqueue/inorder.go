@@ -1,24 +1,24 @@
 package virtqueue
 
-// order is what a split queue with VIRTIO_F_IN_ORDER keeps (2.7.9), so that one used
-// element, with the id of the last chain of a batch, can stand for the whole
-// batch. "The skipped buffers ... are assumed to have been used (read or written)
-// by the device completely": that can be said of chains that are only read, and not
-// of those with a length to tell, or bad ones.
+// order is the state of a split queue with VIRTIO_F_IN_ORDER (2.7.9), where one used element, with
+// the id of the last chain of a batch, can stand for the whole batch. "The skipped buffers ... are
+// assumed to have been used (read or written) by the device completely": that is true of chains
+// that are only read, but not of chains whose length has to be reported, nor of invalid ones.
 //
 // For example, a device has completed four chains of a ring of 8 entries, whose used index was 6.
 // Their heads are 3, 5, 0 and 6, and only 5 has a buffer that the device has written to (8 bytes).
 //
 //	used entry   6        7        0        1
-//	id           3        5        6        (as it was)      used index: 6 -> 10
+//	id           3        5        6        (unchanged)      used index: 6 -> 10
 //	length       0        8        0
 //	stands for   3        5        0 and 6
 //
-// Up to chain 5 each chain has its own element (alone is 2); one element stands for the two behind
-// it. The driver knows the order, finds the last chain's id in entry 0, and skips entry 1.
+// Up to chain 5 each chain has its own element (separate is 2); one element stands for the
+// two chains after it. The driver knows the order, finds the last chain's id in entry 0,
+// and skips entry 1.
 //
-// A packed ring has no use for that: all places of its chains are written to anyway,
-// next to each other (usedMark).
+// A packed ring does not need this: all places of its chains, which are adjacent, are written to
+// anyway (usedMark).
 type order struct {
 	popped   int          // chains that are not published
 	separate int          // the oldest of these, which get used elements to themselves

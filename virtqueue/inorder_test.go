@@ -9,8 +9,8 @@ import (
 
 // Tests of VIRTIO_F_IN_ORDER (virtio 1.2, sections 2.7.9 and 2.8.8).
 
-// usesInOrder makes chains (readable and writable pieces of each) and has them used in one batch,
-// with as many bytes written as there is room for.
+// usesInOrder makes chains (numbers of readable and writable pieces) and has them used in one
+// batch, each with all of its writable bytes written.
 func (g *guest) usesInOrder(t *testing.T, chains ...[2]int) (heads []uint16) {
 	t.Helper()
 	for _, n := range chains {
@@ -31,7 +31,7 @@ func (g *guest) usesInOrder(t *testing.T, chains ...[2]int) (heads []uint16) {
 	return heads
 }
 
-// takes lets the driver have chains back.
+// takes makes the driver take back the given chains.
 func (g *guest) takes(t *testing.T, heads []uint16, lengths ...uint32) {
 	t.Helper()
 	for i, want := range heads {
@@ -41,13 +41,13 @@ func (g *guest) takes(t *testing.T, heads []uint16, lengths ...uint32) {
 		g.Release(want)
 	}
 	if _, _, ok := g.PollUsed(); ok {
-		t.Fatal("one too many")
+		t.Fatal("one used chain too many")
 	}
 }
 
 // "only writing out a single used ring entry with the id corresponding to the head entry of the
 // descriptor chain describing the last buffer in the batch. The device then skips forward in the
-// ring according to the size of the batch": the entry is where that of the first chain would be.
+// ring according to the size of the batch": the entry is where the first chain's entry would be.
 func TestInOrderSplit(t *testing.T) {
 	g := newGuest(t, 8, inOrder)
 	g.Abandon(6)
@@ -70,7 +70,7 @@ func TestInOrderSplit(t *testing.T) {
 	g.takes(t, heads, 0, 0, 0, 0)
 }
 
-// Of a packed ring each chain has its own element: no place is left out anyway.
+// In a packed ring each chain has a separate used element: no place can be left out anyway.
 func TestInOrderPacked(t *testing.T) {
 	g := newGuest(t, 7, packed|inOrder)
 	g.Abandon(5 | 1<<15)
@@ -88,7 +88,8 @@ func TestInOrderPacked(t *testing.T) {
 }
 
 // "The skipped buffers ... are assumed to have been used (read or written) by the device
-// completely": what has a length to tell is not skipped, nor is what stands before it.
+// completely": a chain whose length has to be reported is not skipped, nor are the chains before
+// it.
 func TestInOrderWithLengths(t *testing.T) {
 	g := newGuest(t, 16, inOrder)
 	elements := func() (n int) {
@@ -118,7 +119,7 @@ func TestInOrderWithLengths(t *testing.T) {
 	}
 }
 
-// A bad chain may have had room to write to. It gets an element of its own, with length 0.
+// An invalid chain may have had writable buffers. It gets a separate used element, with length 0.
 func TestInOrderBadChain(t *testing.T) {
 	for _, features := range []uint64{inOrder, packed | inOrder} {
 		g := newGuest(t, 8, features)
@@ -144,7 +145,7 @@ func TestInOrderBadChain(t *testing.T) {
 	}
 }
 
-// A chain that was given back and popped again still has its length.
+// A chain that was unpopped and popped again still has its length.
 func TestInOrderUnpop(t *testing.T) {
 	for _, features := range []uint64{inOrder, packed | inOrder} {
 		g := newGuest(t, 8, features)
@@ -164,7 +165,8 @@ func TestInOrderUnpop(t *testing.T) {
 	}
 }
 
-// A batch with one element moves by all of its chains, and an event in between counts.
+// A batch with one element advances the index by all of its chains, and an event index in between
+// counts.
 func TestInOrderEventIndex(t *testing.T) {
 	for _, features := range []uint64{inOrder | eventIdx, packed | inOrder | eventIdx} {
 		g := newGuest(t, 8, features)

@@ -7,7 +7,7 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A queue is shown as it is, and looking changes nothing.
+// Inspect shows the state of a queue and changes nothing.
 func TestInspect(t *testing.T) {
 	for _, features := range []uint64{0, eventIdx, packed, packed | eventIdx} {
 		g := newGuest(t, 8, features)
@@ -19,7 +19,7 @@ func TestInspect(t *testing.T) {
 				t.Errorf("features %#x: %+v, %t, %d in flight; want %d waiting, %d in flight", features, i, ok, g.q.InFlight(), waiting, inFlight)
 			}
 			if before != string(g.Regions()[0].Mem) {
-				t.Errorf("features %#x: looking has changed memory", features)
+				t.Errorf("features %#x: Inspect changed memory", features)
 			}
 			return i
 		}
@@ -36,7 +36,7 @@ func TestInspect(t *testing.T) {
 		for i := range g.b.Chains {
 			g.q.Complete(&g.b.Chains[i], 0)
 		}
-		look(1, 2) // the driver has not got them
+		look(1, 2) // not yet published to the driver
 		g.q.Flush()
 		look(1, 0)
 
@@ -48,7 +48,7 @@ func TestInspect(t *testing.T) {
 		awake := look(1, 0)
 		switch {
 		case features == eventIdx:
-			// There is no saying "never".
+			// Event indices cannot express "never".
 			if want := (virtqueue.Notify{When: virtqueue.AtEvent, Event: 2}); awake.Kicks != want {
 				t.Errorf("kicks %+v, want %+v", awake.Kicks, want)
 			}
@@ -61,22 +61,22 @@ func TestInspect(t *testing.T) {
 				t.Errorf("kicks %+v, want %+v", awake.Kicks, want)
 			}
 		case awake.Kicks.When != virtqueue.Always || awake.Signals.When != virtqueue.Always:
-			t.Errorf("features %#x: awake, and looks %+v", features, awake)
+			t.Errorf("features %#x: awake, but Inspect shows %+v", features, awake)
 		}
 		if quiet.Kicks.When != virtqueue.Never || quiet.Signals.When != virtqueue.Never {
-			t.Errorf("features %#x: quiet, and looks %+v", features, quiet)
+			t.Errorf("features %#x: quiet, but Inspect shows %+v", features, quiet)
 		}
 	}
 }
 
-// What a hostile driver has written is shown, and not believed.
+// Whatever a hostile driver has written is displayed, and not acted on.
 func TestInspectNonsense(t *testing.T) {
 	g := newGuest(t, 8, 0)
 	g.SetAvailIdx(1000)
 	if i, ok := g.q.Inspect(); !ok || i.Waiting != 1000 || g.q.Err() != nil {
 		t.Errorf("%+v, %t, %v", i, ok, g.q.Err())
 	}
-	// Each descriptor is followed by another one, for ever.
+	// Each descriptor links to another one, endlessly.
 	g = newGuest(t, 8, packed)
 	for i := range 8 {
 		g.SetPackedDesc(i, virtqueuetest.PackedDesc{Addr: 1, Len: 1, Flags: flagNext | 1<<7})
@@ -90,11 +90,11 @@ func TestInspectNonsense(t *testing.T) {
 	}
 	g.q.SetMemory(empty)
 	if _, ok := g.q.Inspect(); ok {
-		t.Error("there is something to see without memory")
+		t.Error("Inspect succeeds without memory")
 	}
 }
 
-// What one before us has taken is in flight, and ours to take.
+// Chains that a previous device popped are in flight, and waiting to be popped.
 func TestInspectResubmission(t *testing.T) {
 	for _, features := range []uint64{0, packed} {
 		g := newGuest(t, 8, features)

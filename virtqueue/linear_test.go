@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// growth returns how many times as long f takes for a ring of MaxSize as for one of a sixteenth of
-// that. It takes the shortest of several runs, so that other load hardly counts, and measures again
-// where the result seems quadratic: on a busy machine linear work may seem so now and then, while
-// quadratic work always does.
+// growth returns the time that f takes for a ring of MaxSize, as a multiple of the time for a ring
+// of a sixteenth of that size. It takes the shortest of several runs, so that other load hardly
+// counts, and measures again if the result seems quadratic: on a busy machine linear work may seem
+// quadratic now and then, while quadratic work always does.
 func growth(f func(size int)) (g float64) {
 	for range 10 {
 		if g = growthOnce(f); g <= quadratic {
@@ -33,12 +33,12 @@ func growthOnce(f func(size int)) float64 {
 	return float64(shortest(MaxSize)) / float64(shortest(MaxSize/16))
 }
 
-// quadratic is more than linear work grows by from one of growth's sizes to the other (16 times,
-// and then there are caches), and less than quadratic work does (256 times).
+// quadratic is more than the growth of linear work between the two sizes (16, and more because of
+// caches), and less than that of quadratic work (256).
 const quadratic = 120
 
-// Chains without an end, and ones that are used although those before them are not, do not make
-// looking for where a packed ring was left quadratic.
+// Endless chains, and used chains behind unused ones, do not make Resume of a packed ring
+// quadratic.
 func TestResumeIsLinear(t *testing.T) {
 	for name, flags := range map[string][2]uint16{
 		"endless chain":             {descAvail | descNext, descAvail | descNext},
@@ -66,7 +66,7 @@ func TestResumeIsLinear(t *testing.T) {
 	}
 }
 
-// Links that go around in a record do not make reading it quadratic.
+// Loops of links in a record do not make reading the record quadratic.
 func TestInflightRecoveryIsLinear(t *testing.T) {
 	g := growth(func(size int) {
 		words := make([]uint64, InflightSize(size, true)/8)
@@ -78,7 +78,7 @@ func TestInflightRecoveryIsLinear(t *testing.T) {
 		q := &Queue{isPacked: true, cfg: Config{Size: size}}
 		q.packed.desc = make([][2]uint64, size)
 		if _, again, err := q.recoverPacked(words); err != nil || len(again) != 0 {
-			t.Fatalf("%d chains without an end are in flight, %v", len(again), err)
+			t.Fatalf("%d endless chains are in flight, %v", len(again), err)
 		}
 	})
 	if g > quadratic {
@@ -86,7 +86,8 @@ func TestInflightRecoveryIsLinear(t *testing.T) {
 	}
 }
 
-// What is worked out once for all places is what following the links from each would find.
+// The lengths that are computed once for all places equal those found by following the links
+// from each place.
 func TestChainsFoundAtOnce(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 9))
 	for range 2000 {

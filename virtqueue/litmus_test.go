@@ -7,12 +7,11 @@ import (
 	"testing"
 )
 
-// Each side announces something and then looks at what the other one announced. If both do so at
-// the same time, at least one has to see the other. Without a full fence between the two steps a
-// processor may look before its announcement can be seen ("store buffering"), and both miss.
+// Each side stores an announcement and then loads that of the other side. If both do so at the same
+// time, at least one has to see the other's. Without a full fence between the two steps a processor
+// may load before its store is visible ("store buffering"), and both miss.
 
-// together runs a and b at the same time, as exactly as spinning gets it, and then check,
-// again and again.
+// together repeatedly runs a and b at the same time, as exactly as spinning allows, and then check.
 func together(a, b, check func()) {
 	var started, ended atomic.Int64
 	meet := func(at *atomic.Int64, n int64) {
@@ -23,8 +22,8 @@ func together(a, b, check func()) {
 			}
 		}
 	}
-	// One of the two has more to do before its announcement: by how much changes from round to
-	// round, so that in some of them both are in the middle at the same time.
+	// One of the two does extra work before its announcement. The amount changes from round to
+	// round, so that in some rounds both are between their two steps at the same time.
 	const skews = 128
 	wait := func(n int64) {
 		for range n {
@@ -46,13 +45,13 @@ func together(a, b, check func()) {
 		wait(skews/2 - i%skews)
 		a()
 		meet(&ended, 2*i+2)
-		check() // alone: the other one waits for the next round
+		check() // runs alone: the other goroutine waits for the next round
 	}
 	wg.Wait()
 }
 
-// The device goes to sleep while the driver makes a chain available: it finds the chain, or gets a
-// kick.
+// The device goes to sleep while the driver makes a chain available: the device finds the
+// chain, or gets a kick.
 func TestArmAgainstPublish(t *testing.T) {
 	for name, features := range map[string]uint64{"flag": 0, "event": eventIdx, "packed": packed, "packed event": packed | eventIdx} {
 		t.Run(name, func(t *testing.T) {
@@ -77,13 +76,13 @@ func TestArmAgainstPublish(t *testing.T) {
 					g.q.Disarm()
 				})
 			if missed > 0 {
-				t.Fatalf("%d chains would have waited for ever", missed)
+				t.Fatalf("%d chains would have waited forever", missed)
 			}
 		})
 	}
 }
 
-// The driver goes to sleep while the device publishes a used chain: it finds the chain,
+// The driver goes to sleep while the device publishes a used chain: the driver finds the chain,
 // or gets a signal.
 func TestFlushAgainstDriverArm(t *testing.T) {
 	for name, features := range map[string]uint64{"flag": 0, "event": eventIdx, "packed": packed, "packed event": packed | eventIdx} {
@@ -115,7 +114,7 @@ func TestFlushAgainstDriverArm(t *testing.T) {
 					next()
 				})
 			if missed > 0 {
-				t.Fatalf("%d completions would have waited for ever", missed)
+				t.Fatalf("%d completions would have waited forever", missed)
 			}
 		})
 	}

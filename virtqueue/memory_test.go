@@ -50,13 +50,13 @@ func TestMemoryTable(t *testing.T) {
 		}
 		for i, r := range m.Regions()[min(1, len(c.regions)):] {
 			if r.GuestAddr <= m.Regions()[i].GuestAddr {
-				t.Errorf("%s: not in order", c.name)
+				t.Errorf("%s: not sorted", c.name)
 			}
 		}
 	}
 }
 
-// The table does not change with what it was made from.
+// The table does not change with the slice that it was made from.
 func TestMemoryIsACopy(t *testing.T) {
 	regions := []virtqueue.Region{region(0x2000, 16), region(0x1000, 16)}
 	m, err := virtqueue.NewMemory(regions)

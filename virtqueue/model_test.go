@@ -11,26 +11,25 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A model is a queue as one would like it to be: lists in ordinary memory. Random operations
-// go to the real one and to the model; both must agree on which chains come in which order,
-// and on every byte.
+// A model is an idealized queue: lists in ordinary memory. Random operations are applied to the
+// real queue and to the model; both must agree on the chains, their order and every byte.
 type model struct {
 	*guest
 	t   *testing.T
 	rnd *rand.Rand
 
-	content   map[uint16]*request // of chains the driver has not got back
+	content   map[uint16]*request // by head: chains that have not been returned to the driver
 	offered   []uint16            // by the driver, not yet published
 	available []uint16            // published, not yet popped
 	popped    []virtqueue.Chain   // held by the device
 	completed []virtqueue.Chain   // not yet flushed
-	record    []byte              // of what is in flight; nil: none is kept
+	record    []byte              // in-flight record; nil: none
 	inflight  []uint16            // popped and not flushed, in the order of popping
 	used      []uint16            // flushed, not yet taken by the driver
 	done      int
 }
 
-// A request is one chain's buffers and what has to be in them.
+// A request is one chain's buffers and their expected contents.
 type request struct {
 	readable, writable []buf
 	sent, answer       []byte
@@ -94,12 +93,12 @@ func (m *model) setUp() {
 	m.q.Flush()
 }
 
-// die replaces the queue by one that knows only what is in shared memory.
+// die replaces the queue by one that knows only the contents of shared memory.
 func (m *model) die() {
 	if m.record == nil {
 		return
 	}
-	cfg := m.Config() // whose base is where the driver began
+	cfg := m.Config() // whose base is the driver's initial one
 	q, err := virtqueue.New(m.Memory(), cfg)
 	if err != nil {
 		m.t.Fatal(err)
@@ -172,16 +171,16 @@ func (m *model) offer() {
 	m.offered = append(m.offered, head)
 }
 
-// pop takes up to limit chains and checks them against what was offered.
+// pop pops up to limit chains and compares them with those that were offered.
 func (m *model) pop(limit int) {
 	if n, err := m.q.Available(); n != len(m.available) || err != nil {
 		m.t.Fatalf("%d available, %v; should be %d", n, err, len(m.available))
 	}
-	b := virtqueue.NewBatch(1) // kept for as long as its chains: it must grow
+	b := virtqueue.NewBatch(1) // lives as long as its chains, and has to grow
 	n, err := m.q.Pop(b, limit)
 	want := min(limit, len(m.available))
 	if n > 0 && n < want && m.record != nil && err == nil {
-		// Those that were in flight come by themselves.
+		// Resubmitted chains come in a batch without others.
 		var more int
 		more, err = m.q.Pop(b, limit-n)
 		n += more
@@ -219,7 +218,7 @@ func (m *model) popAndUnpop() {
 	m.available = heads[n-back:]
 }
 
-// complete answers up to n chains that the device holds, in any order if it may.
+// complete completes up to n chains that the device holds, in any order if that is allowed.
 func (m *model) complete(n int) {
 	for range min(n, len(m.popped)) {
 		i := m.rnd.IntN(len(m.popped))
@@ -243,8 +242,8 @@ func (m *model) complete(n int) {
 	m.checkPending()
 }
 
-// rollback takes completions back. The model's device completes the same chains again at
-// once, in reverse.
+// rollback rolls completions back. The model's device immediately completes the same chains again,
+// in reverse order.
 func (m *model) rollback() {
 	keep := m.rnd.IntN(len(m.completed) + 1)
 	m.q.Rollback(keep)
@@ -277,7 +276,7 @@ func (m *model) flush() {
 	m.checkPending()
 }
 
-// take lets the driver take all that is used, and checks it.
+// take makes the driver take all used chains, and checks them.
 func (m *model) take() {
 	for _, want := range m.used {
 		head, n, ok := m.PollUsed()
@@ -303,7 +302,7 @@ func (m *model) take() {
 	}
 }
 
-// other does what must make no difference.
+// other does things that must make no difference.
 func (m *model) other() {
 	switch m.rnd.IntN(5) {
 	case 0:
@@ -325,7 +324,7 @@ func (m *model) other() {
 	}
 }
 
-// drain finishes all that is under way. Every chain must have come back.
+// drain completes everything that is under way. Every chain must have been returned.
 func (m *model) drain() {
 	m.Publish()
 	m.available = append(m.available, m.offered...)

@@ -9,8 +9,8 @@ import (
 
 // Tests of event suppression in packed rings (virtio 1.2, section 2.8.10).
 
-// publishes makes the device use chains of the given numbers of descriptors in one batch, and
-// reports whether it signalled.
+// publishes makes the device use chains with the given numbers of descriptors in one batch, and
+// reports whether the device signalled.
 func (g *guest) publishes(t testing.TB, lengths ...int) (signalled bool) {
 	t.Helper()
 	var heads []uint16
@@ -52,7 +52,7 @@ func TestDriverEventFlags(t *testing.T) {
 			{virtqueuetest.EventDisable, false},
 			{virtqueuetest.EventEnable | 0xffff, true},
 			{virtqueuetest.EventDisable | 0x8003, false},
-			{3 << 16, true}, // "The value 0x3 is reserved": rather one signal too many
+			{3 << 16, true}, // "The value 0x3 is reserved": better one signal too many
 			{0xfffc_0000, true},
 			{0xfffd_0000, false},
 		} {
@@ -61,7 +61,7 @@ func TestDriverEventFlags(t *testing.T) {
 				t.Errorf("features %#x, event %#x: signalled is %t", features, c.event, got)
 			}
 		}
-		// Nothing completed, nothing to tell.
+		// Nothing completed, no signal.
 		g.SetDriverEvent(virtqueuetest.EventEnable)
 		n := g.q.Calls()
 		g.q.Flush()
@@ -69,19 +69,19 @@ func TestDriverEventFlags(t *testing.T) {
 			t.Error("signalled for nothing")
 		}
 	}
-	// "Only valid if VIRTIO_F_RING_EVENT_IDX has been negotiated": else a position does not
-	// keep us from a signal.
+	// "Only valid if VIRTIO_F_RING_EVENT_IDX has been negotiated": otherwise a position does
+	// not suppress the signal.
 	g := newGuest(t, 8, packed)
 	g.q.SetCall(eventfd(t))
 	g.q.Signal()
 	g.SetDriverEvent(virtqueuetest.EventDesc | 0x8007)
 	if !g.publishes(t, 1) {
-		t.Error("suppressed by a position that has no meaning")
+		t.Error("suppressed by a position that is not valid")
 	}
 }
 
-// The driver wants a signal when the descriptor that its event names becomes used: when that is one
-// of the places of the batch, those that have no used descriptor included.
+// The driver asks for a signal when the descriptor at its event position becomes used: when that is
+// one of the places of the batch, including those without a used descriptor.
 func TestDriverEventPosition(t *testing.T) {
 	call := eventfd(t)
 	for size := 1; size <= 7; size++ {
@@ -120,7 +120,7 @@ func TestDriverEventPosition(t *testing.T) {
 			}
 		}
 	}
-	// A place that is not in the ring never comes.
+	// A place that is not in the ring is never reached.
 	g := newGuest(t, 5, packed|eventIdx)
 	g.q.SetCall(call)
 	g.q.Signal()
@@ -132,7 +132,8 @@ func TestDriverEventPosition(t *testing.T) {
 	}
 }
 
-// What we ask for: the next descriptor with EVENT_IDX, any without, none while polling.
+// The device asks for a kick at the next descriptor with EVENT_IDX, at any without, at
+// none while polling.
 func TestDeviceEvent(t *testing.T) {
 	for _, features := range []uint64{packed, packed | eventIdx} {
 		g := newGuest(t, 3, features)
@@ -142,14 +143,14 @@ func TestDeviceEvent(t *testing.T) {
 				want = virtqueuetest.EventDesc | uint32(g.NextPlace())
 			}
 			if g.q.Arm() {
-				t.Fatal("work on an empty ring")
+				t.Fatal("pending chains on an empty ring")
 			}
 			if got := g.DeviceEvent(); got != want {
 				t.Fatalf("round %d: armed with %#x, want %#x", i, got, want)
 			}
 			head := must(g.AddChain([]buf{g.Alloc(8)}, nil))
 			if !g.Publish() {
-				t.Fatal("armed, but no kick is wanted")
+				t.Fatal("armed, but no kick is requested")
 			}
 			if !g.q.Arm() {
 				t.Fatal("missed a chain")
@@ -161,7 +162,7 @@ func TestDeviceEvent(t *testing.T) {
 			g.q.Complete(&g.pop(t, 1)[0], 0)
 			g.q.Flush()
 			if head2 := must(g.AddChain([]buf{g.Alloc(8)}, nil)); g.Publish() {
-				t.Fatal("disarmed, but a kick is wanted")
+				t.Fatal("disarmed, but a kick is requested")
 			} else {
 				g.q.Complete(&g.pop(t, 1)[0], 0)
 				g.q.Flush()
@@ -174,7 +175,8 @@ func TestDeviceEvent(t *testing.T) {
 	}
 }
 
-// It is the next chain that we want to hear of, not the next that we are going to use.
+// The device asks to be kicked for the next chain that it is going to pop, not the next that it
+// is going to use.
 func TestDeviceEventWithChainsInUse(t *testing.T) {
 	g := newGuest(t, 8, packed|eventIdx)
 	for range 3 {
@@ -188,7 +190,7 @@ func TestDeviceEventWithChainsInUse(t *testing.T) {
 	}
 }
 
-// Polling writes to the driver's cache line once, not each time.
+// Polling writes to the driver's cache line once, not in every round.
 func TestDisarmTwiceWritesOnce(t *testing.T) {
 	g := newGuest(t, 4, packed)
 	g.q.Arm()
@@ -206,7 +208,7 @@ func TestDisarmTwiceWritesOnce(t *testing.T) {
 }
 
 // VIRTIO_F_NOTIFY_ON_EMPTY: a legacy driver is signalled when the device has run out of chains,
-// even though it asked for no signals. That has no meaning in packed rings, which legacy
+// even though it asked for no signals. The feature has no meaning in packed rings, which legacy
 // drivers do not have.
 func TestNotifyOnEmpty(t *testing.T) {
 	const onEmpty = 1 << virtqueue.FeatureNotifyOnEmpty
@@ -244,7 +246,7 @@ func TestNotifyOnEmpty(t *testing.T) {
 		if flush() {
 			t.Errorf("features %#x: signalled for nothing", c.features)
 		}
-		// A chain that comes while the last one is being used is seen.
+		// A chain that becomes available while the last one is being used is seen.
 		add()
 		third := g.pop(t, 1)[0]
 		add()

@@ -13,10 +13,10 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// Tests of who notifies whom, and when.
+// Tests of notifications in both directions.
 
-// After a start the driver is signalled once, whatever it says: it may have waited for a device
-// that was not there.
+// After a start the driver is signalled once, whatever it asks for: it may have been waiting for a
+// device that was not there.
 func TestSignalOnceAfterStart(t *testing.T) {
 	for _, features := range []uint64{0, eventIdx, packed, packed | eventIdx} {
 		g := newGuest(t, 8, features)
@@ -34,12 +34,12 @@ func TestSignalOnceAfterStart(t *testing.T) {
 		g.q.Complete(&g.pop(t, 1)[0], 0)
 		g.q.Flush()
 		if n := g.q.Calls(); n != 1 {
-			t.Fatalf("features %#x: signalled a driver that does not want it", features)
+			t.Fatalf("features %#x: signalled a driver that suppressed signals", features)
 		}
 	}
 }
 
-// The signal that is owed after a start waits for an eventfd to give it to.
+// The signal that is due after a start is sent once there is an eventfd.
 func TestSignalAfterLateCall(t *testing.T) {
 	g := newGuest(t, 8, 0)
 	g.Disarm()
@@ -49,7 +49,7 @@ func TestSignalAfterLateCall(t *testing.T) {
 	g.q.Flush()
 	g.q.Signal()
 	if g.q.Calls() != 0 {
-		t.Fatal("counted a signal that went nowhere")
+		t.Fatal("counted a signal that was not sent")
 	}
 	fd := eventfd(t)
 	g.q.SetCall(fd)
@@ -60,7 +60,7 @@ func TestSignalAfterLateCall(t *testing.T) {
 	}
 }
 
-// count returns how often an eventfd was signalled since the last time.
+// count returns how many times an eventfd was signalled since the last call.
 func count(t *testing.T, fd int) uint64 {
 	t.Helper()
 	var b [8]byte
@@ -106,7 +106,7 @@ func TestNoInterruptFlag(t *testing.T) {
 			t.Errorf("flags %#x: signalled is %t", flags, got)
 		}
 	}
-	// Nothing completed, nothing to tell.
+	// Nothing completed, no signal.
 	g.SetAvail(0, 0)
 	n := g.q.Calls()
 	g.q.Flush()
@@ -115,8 +115,8 @@ func TestNoInterruptFlag(t *testing.T) {
 	}
 }
 
-// With EVENT_IDX the driver wants a signal when the entry that used_event names becomes used, and
-// the flags do not matter (2.7.7.2).
+// With EVENT_IDX the driver asks for a signal when the entry at used_event becomes used, and the
+// flags do not matter (2.7.7.2).
 func TestUsedEvent(t *testing.T) {
 	const size = 256
 	fd := eventfd(t)
@@ -154,7 +154,7 @@ func TestUsedEvent(t *testing.T) {
 	}
 }
 
-// One queue through more than all of 16 bits, in batches of all sizes: each event is signalled
+// One queue through all 16-bit indices and more, in batches of all sizes: each event is signalled
 // once, by the flush that publishes its entry.
 func TestUsedEventOverManyBatches(t *testing.T) {
 	g := newGuest(t, 256, eventIdx)
@@ -189,24 +189,24 @@ func TestArmAndDisarm(t *testing.T) {
 			}
 			for round := range 70000 / 3 { // more than 16 bits of chains
 				if g.q.Arm() {
-					t.Fatal("work on an empty ring")
+					t.Fatal("pending chains on an empty ring")
 				}
 				g.Offer(0)
 				if !g.Publish() {
-					t.Fatal("armed, but no kick is wanted")
+					t.Fatal("armed, but no kick is requested")
 				}
 				take()
 				g.q.Disarm()
-				// Chains come in while nobody wants to hear of them: Arm
+				// Chains become available while kicks are suppressed: Arm
 				// has to find them.
 				g.Offer(0)
 				g.Publish()
 				g.Offer(0)
 				if g.Publish() && features == 0 {
-					t.Fatal("disarmed, but a kick is wanted")
+					t.Fatal("disarmed, but a kick is requested")
 				}
 				if !g.q.Arm() {
-					t.Fatal(round, "armed, and missed what had come before")
+					t.Fatal(round, "armed, but missed earlier chains")
 				}
 				take()
 			}
@@ -230,7 +230,7 @@ func TestAvailEventSuppresses(t *testing.T) {
 	if flags, _ := g.Used(); flags != 0 || kicks != 1 {
 		t.Fatal(flags, kicks)
 	}
-	// Publishing must not change what was asked for, nor the bytes behind it.
+	// Publishing must not change avail_event, nor the bytes after it.
 	g.q.Complete(named(0), 0)
 	g.q.Flush()
 	if g.AvailEvent() != 0 {
@@ -238,7 +238,7 @@ func TestAvailEventSuppresses(t *testing.T) {
 	}
 }
 
-// avail_event is the last word of its area: what lies behind it is not ours.
+// avail_event is the last word of its area: the memory after it does not belong to the device.
 func TestAvailEventIsTheLastWord(t *testing.T) {
 	mem := make([]byte, 0x1000)
 	cfg, end := virtqueuetest.Layout(8, ringsAt)
@@ -267,12 +267,12 @@ func TestAvailEventIsTheLastWord(t *testing.T) {
 	}
 	for i := end - ringsAt; i < uint64(len(mem)); i++ {
 		if mem[i] != 0xa5 {
-			t.Fatalf("byte %d behind the used ring was written", i-(end-ringsAt))
+			t.Fatalf("byte %d after the used ring was written", i-(end-ringsAt))
 		}
 	}
 }
 
-// Publishing keeps the flag that was set, and asking keeps the index.
+// Publishing keeps the flag that was set, and setting the flag keeps the index.
 func TestFlagAndIndexShareAWord(t *testing.T) {
 	g := newGuest(t, 8, 0)
 	g.q.Disarm()
@@ -281,7 +281,7 @@ func TestFlagAndIndexShareAWord(t *testing.T) {
 	if flags, idx := g.Used(); flags != 1 || idx != 1 {
 		t.Fatal(flags, idx)
 	}
-	g.q.Complete(named(1), 0) // not to be published by what follows
+	g.q.Complete(named(1), 0) // must not be published by Arm or Disarm
 	g.q.Arm()
 	if flags, idx := g.Used(); flags != 0 || idx != 1 {
 		t.Fatal(flags, idx)
@@ -292,8 +292,8 @@ func TestFlagAndIndexShareAWord(t *testing.T) {
 	}
 }
 
-// Both sides sleep whenever they can, in goroutines of their own: a single lost notification in
-// either direction, and they sleep for ever.
+// Both sides sleep whenever they can, each in its own goroutine. A single lost notification in
+// either direction makes them sleep forever.
 func TestNoLostWakeup(t *testing.T) {
 	for _, size := range []int{1, 2, 64} {
 		for features, name := range everyFormat() {
@@ -314,7 +314,7 @@ func TestNoLostWakeup(t *testing.T) {
 	}
 }
 
-// sleep waits for an eventfd. The time limit only makes a failure of a hang.
+// sleep waits for an eventfd. The time limit only turns a hang into a failure.
 func sleep(t *testing.T, fd int) bool {
 	deadline := time.Now().Add(30 * time.Second)
 	for {
@@ -330,13 +330,13 @@ func sleep(t *testing.T, fd int) bool {
 			return true
 		}
 		if time.Now().After(deadline) {
-			t.Error("asleep for ever")
+			t.Error("asleep forever")
 			return false
 		}
 	}
 }
 
-// echo is a device that copies what it reads to where it may write, plus one.
+// echo is a device that copies the readable value, plus one, to the writable buffer.
 func echo(t *testing.T, q *virtqueue.Queue, kick, chains int) {
 	b := virtqueue.NewBatch(8)
 	for done := 0; done < chains; {
@@ -367,7 +367,7 @@ func echo(t *testing.T, q *virtqueue.Queue, kick, chains int) {
 	}
 }
 
-// ask is a driver that keeps the ring as full as it gets.
+// ask is a driver that keeps the ring as full as possible.
 func ask(t *testing.T, d *virtqueuetest.Driver, kick, call, chains int) {
 	type request struct {
 		v       uint32
@@ -404,7 +404,7 @@ func ask(t *testing.T, d *virtqueuetest.Driver, kick, call, chains int) {
 		}
 		r, ok := pending[head]
 		if v := binary.LittleEndian.Uint32(d.Bytes(r.out)); !ok || n != 4 || v != r.v+1 {
-			t.Errorf("chain %d came back with %d bytes, value %d instead of %d", head, n, v, r.v+1)
+			t.Errorf("chain %d was returned with %d bytes, value %d instead of %d", head, n, v, r.v+1)
 			return
 		}
 		delete(pending, head)

@@ -13,7 +13,7 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// Tests of what is different in a packed ring. What a chain may be is tested in chain_test.go: both
+// Tests of the differences in a packed ring. The rules for chains are tested in chain_test.go: both
 // formats are walked by the same code.
 
 // A pdesc is a virtqueuetest.PackedDesc that may be written without field names.
@@ -29,14 +29,14 @@ const (
 	flagEither = flagAvail | flagUsed
 )
 
-// put writes descriptors into the ring from place at on, the first one last.
+// put writes descriptors to the ring from place at on, the first one last.
 func (g *guest) put(at int, descs ...pdesc) {
 	for i, d := range slices.Backward(descs) {
 		g.SetPackedDesc((at+i)%g.Config().Size, virtqueuetest.PackedDesc{Addr: d.addr, Len: d.len, ID: d.id, Flags: d.flags})
 	}
 }
 
-// flags returns the flags in a place.
+// flags returns the flags of the descriptor in a place.
 func (g *guest) flags(i int) uint16 { return g.PackedDesc(i).Flags }
 
 func TestPackedSizes(t *testing.T) {
@@ -79,7 +79,8 @@ func TestPackedRingPlaces(t *testing.T) {
 			t.Errorf("device event at +%d: %v", off, err)
 		}
 	}
-	// All of each area has to be in one region: here they are at its end, and a little beyond.
+	// Each area has to be in one region: here each ends at the region's end, or a
+	// little after it.
 	for what, at := range map[string]func(c *virtqueue.Config, beyond uint64){
 		"descriptor ring": func(c *virtqueue.Config, beyond uint64) { c.Desc = 0x1000 + 16*beyond },
 		"driver event":    func(c *virtqueue.Config, beyond uint64) { c.Avail = 0x104c + 4*beyond },
@@ -94,8 +95,9 @@ func TestPackedRingPlaces(t *testing.T) {
 	}
 }
 
-// Bit 15 of each half of the base is a wrap counter. A device that works in order goes on where
-// descriptors have not been used; who does not know where that is says 0.
+// Bit 15 of each half of the base is a wrap counter. A device that works in order continues
+// with the first descriptor that has not been used; a front-end that does not know its
+// position passes 0.
 func TestPackedBase(t *testing.T) {
 	for _, c := range []struct {
 		base, want uint32
@@ -126,8 +128,8 @@ func TestPackedBase(t *testing.T) {
 	}
 }
 
-// Around the ring many times, with chains of all lengths that fit, from every place and with
-// both wrap counters.
+// The positions go around the ring many times, with chains of all lengths that fit, from every
+// place and with both wrap counters.
 func TestPackedLaps(t *testing.T) {
 	for size := 1; size <= 7; size++ {
 		for length := 1; length <= size; length++ {
@@ -166,7 +168,7 @@ func TestPackedLaps(t *testing.T) {
 	}
 }
 
-// A descriptor is available when its flags differ, in the way of the lap.
+// A descriptor is available when its two flags differ, according to the lap.
 func TestPackedAvailability(t *testing.T) {
 	for _, wrap := range []bool{true, false} {
 		for _, flags := range []uint16{0, flagAvail, flagUsed, flagEither} {
@@ -191,8 +193,9 @@ func TestPackedAvailability(t *testing.T) {
 	}
 }
 
-// "Buffer ID is included in the last descriptor in the list" (2.8.6), and it is any number: IDs
-// that no driver uses come back as they are, and so do those that are used twice at the same time.
+// "Buffer ID is included in the last descriptor in the list" (2.8.6), and it is any
+// number: IDs that no driver uses are returned unchanged, and so are those in use by two
+// chains at the same time.
 func TestPackedBufferIDs(t *testing.T) {
 	g := newGuest(t, 8, packed)
 	a := g.Alloc(8).Addr
@@ -218,9 +221,8 @@ func TestPackedBufferIDs(t *testing.T) {
 	}
 }
 
-// A used element is in the place of the first descriptor of as many as its chain has,
-// whatever order chains come back in. The others are left as they were, but for the mark that
-// all of them get.
+// A used element takes the place of the first of its chain's descriptors, in whatever order chains
+// are completed. The other places keep their contents, except for the mark that all of them get.
 func TestPackedUsedPlaces(t *testing.T) {
 	g := newGuest(t, 8, packed)
 	for i, n := range []int{3, 1, 2} {
@@ -246,7 +248,7 @@ func TestPackedUsedPlaces(t *testing.T) {
 	want := slices.Clone(before)
 	want[0].ID, want[0].Len, want[0].Flags = 1, 10, write
 	want[1].ID, want[1].Len, want[1].Flags = 2, 20, write
-	want[3].ID, want[3].Len, want[3].Flags = 0, 0, flagEither // nothing was written: no length
+	want[3].ID, want[3].Len, want[3].Flags = 0, 0, flagEither // nothing written: no write flag
 	for i := range 6 {
 		want[i].Addr = virtqueue.UsedMark(1 << 15)
 	}
@@ -264,7 +266,7 @@ func TestPackedUsedPlaces(t *testing.T) {
 
 // "These devices always mark the descriptor corresponding to the first buffer in the request used
 // after the rest of the descriptors" (2.8.9). Here the first place of the batch is in memory that
-// vanishes, so that nothing is written after it.
+// vanishes, so that the write to it, which must be the last one, faults.
 func TestPackedBatchIsPublishedAtOnce(t *testing.T) {
 	fd, mem := memfd(t, 0x2000)
 	data, rings := region(0x1000, 0x1000), region(ringsAt+0x10000, 0x1000)
@@ -294,8 +296,8 @@ func TestPackedBatchIsPublishedAtOnce(t *testing.T) {
 	}
 }
 
-// The whole ring may be one chain. One that is longer has no end, so that not even its ID is known:
-// that is a broken ring.
+// The whole ring may be one chain. A longer chain has no end, so that not even its ID is known, and
+// the ring is broken.
 func TestPackedChainTooLong(t *testing.T) {
 	for _, size := range []int{1, 2, 5, 256, virtqueue.MaxSize} {
 		g := newGuest(t, size, packed)
@@ -325,7 +327,7 @@ func TestPackedChainTooLong(t *testing.T) {
 			}
 			whole := slices.Clone(whole)
 			whole[size-1].flags &^= flagNext
-			g.put(0, whole...) // good again, too late
+			g.put(0, whole...) // valid again, too late
 			if n, err := g.q.Pop(g.b, 4); n != 0 || err != virtqueue.ErrLoop || g.q.Arm() {
 				t.Fatalf("size %d: %d, %v", size, n, err)
 			}
@@ -333,8 +335,8 @@ func TestPackedChainTooLong(t *testing.T) {
 	}
 }
 
-// What is in use cannot be made available: a chain must not run into it, and a driver that goes
-// around as if it had been used gets nothing.
+// Descriptors in use cannot be made available again: a chain must not run into them, and a driver
+// that goes on as if they had been used gets no chain popped.
 func TestPackedRunsIntoWhatIsInUse(t *testing.T) {
 	g := newGuest(t, 4, packed)
 	a := g.Alloc(8).Addr
@@ -350,7 +352,7 @@ func TestPackedRunsIntoWhatIsInUse(t *testing.T) {
 	g = newGuest(t, 4, packed)
 	g.put(0, single, single, single, single)
 	g.pop(t, 4)
-	next := pdesc{a, 8, 0, flagUsed} // of the next lap
+	next := pdesc{a, 8, 0, flagUsed} // available on the next lap
 	g.put(0, next, next, next, next)
 	if n, err := g.q.Available(); n != 0 || err != nil {
 		t.Fatal(n, err)
@@ -360,7 +362,8 @@ func TestPackedRunsIntoWhatIsInUse(t *testing.T) {
 	}
 }
 
-// A chain that is bad at its beginning has its ID, and its length in the ring, at its end.
+// A chain whose first descriptor is invalid still takes its ID from its last descriptor, and
+// takes all its places.
 func TestPackedBadChains(t *testing.T) {
 	for name, c := range map[string]struct {
 		bad  []pdesc
@@ -418,8 +421,9 @@ func TestPackedIndirect(t *testing.T) {
 	for i, flags := range []uint16{0, 0xffff &^ flagWrite, flagNext, flagIndirect | flagWrite, 0xffff} {
 		table = virtqueuetest.PackedDesc{Addr: 0x1800 + uint64(i), Len: uint32(i + 1), ID: uint16(77 * i), Flags: flags}.Append(table)
 	}
-	g.Write(0x1008, table)                                                   // not aligned
-	g.put(0, pdesc{0x1008, 5 * 16, 3, flagAvail | flagIndirect | flagWrite}) // whose own write flag is ignored
+	g.Write(0x1008, table) // not aligned
+	// The write flag of the descriptor itself is ignored.
+	g.put(0, pdesc{0x1008, 5 * 16, 3, flagAvail | flagIndirect | flagWrite})
 	c := g.pop(t, 1)[0]
 	if c.Err != nil || c.Head() != 3 {
 		t.Fatal(c.Head(), c.Err)
@@ -440,7 +444,7 @@ func TestPackedIndirect(t *testing.T) {
 	}
 }
 
-// Chains of a few descriptors each, many at once, end where the limit of a batch is.
+// Chains of a few descriptors each, many at once, end at the limit of a batch.
 func TestPackedPopIsBounded(t *testing.T) {
 	const size = 8192
 	g := newGuest(t, size, packed)
@@ -453,7 +457,7 @@ func TestPackedPopIsBounded(t *testing.T) {
 	}
 }
 
-// Unpop goes back by descriptors, around the ring's end as well.
+// Unpop goes back by descriptors, across the ring's end as well.
 func TestPackedUnpop(t *testing.T) {
 	g := newGuest(t, 7, packed)
 	g.Abandon(4 | 1<<15)

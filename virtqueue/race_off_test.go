@@ -2,6 +2,6 @@
 
 package virtqueue_test
 
-// looks is how often a test looks at what another goroutine changes: often enough to catch a second
-// load in nearly every run.
+// looks is the number of times that a test looks at memory that another goroutine changes: enough
+// to catch a second load in nearly every run.
 const looks = 4_000_000

@@ -2,6 +2,6 @@
 
 package virtqueue_test
 
-// looks is smaller under the race detector, which makes them many times slower, and other code of
-// the loops than the one that matters.
+// looks is smaller under the race detector, which slows the loops down many times, mostly in code
+// that is not under test.
 const looks = 100_000

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Whatever the order in which regions are mapped, a piece is found in the one that it is in.
+// A piece is found in its region, in whatever order the regions are mapped.
 func TestRegionOf(t *testing.T) {
 	const n, size, gap = MaxRegions, 64, 16
 	arena := make([]byte, n*(size+gap))
@@ -29,17 +29,17 @@ func TestRegionOf(t *testing.T) {
 	for i := range n {
 		begin := i*(size+gap) + size
 		if r, _, ok := m.regionOf(arena[begin : begin+1]); ok {
-			t.Fatalf("what is in no region was found in that at %#x", r.GuestAddr)
+			t.Fatalf("memory that is in no region was found in the region at %#x", r.GuestAddr)
 		}
 	}
 	if _, _, ok := m.regionOf([]byte{1}); ok {
-		t.Fatal("other memory was found")
+		t.Fatal("memory outside all regions was found")
 	}
 	empty, err := NewMemory(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, _, ok := empty.regionOf(arena[:1]); ok {
-		t.Fatal("found in no regions")
+		t.Fatal("found in an empty table")
 	}
 }

@@ -2,14 +2,14 @@ package virtqueue
 
 import "fmt"
 
-// This file finds out where a device that died has left a ring. It runs once, before a
-// ring starts.
+// This file finds the position in a ring at which a device died. It runs once, before the ring
+// starts.
 //
-// For example, a device has died in a packed ring of 8 places. All of it happens on the first lap,
-// where an available descriptor has the avail flag (A) alone and a used one has both (A U). The
-// device has published a batch of two chains (places 0 and 1), and was publishing a second one: the
-// chain of two descriptors at place 2 and the chain at place 4. Behind these the driver has made
-// two more chains available.
+// For example, a device has died in a packed ring of 8 places. All descriptors are on the first
+// lap, where an available descriptor has the avail flag (A) alone and a used one has both flags (A
+// U). The device has published a batch of two chains (places 0 and 1), and was publishing a second
+// one: the chain of two descriptors at place 2 and the chain at place 4. After these the driver has
+// made two more chains available.
 //
 //	place    0     1     2     3     4     5     6     7
 //	flags    A U   A U   A     A     A U   A     A     -
@@ -20,9 +20,9 @@ import "fmt"
 //	                     still available: the driver has not seen batch 2
 //
 // Resume searches backwards from the end for the last mark, which is in place 4 and says that its
-// batch began at place 2. That place is still available, so that the driver looks at no later one:
+// batch began at place 2. That place is still available, so the driver looks at no later one:
 // Resume writes the used descriptors of the batch anew, place 4 first and place 2 last, each with
-// length 0, and goes on at place 5. If place 2 were used, the batch would be complete and Resume
+// length 0, and continues at place 5. If place 2 were used, the batch would be complete and Resume
 // would write nothing.
 
 // BeginUnused makes a new queue begin at PackedStart, whatever Config.Base says, if its ring is a

@@ -10,21 +10,21 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A resumeCase is a driver whose device dies again and again, and a front-end that knows nothing of
-// where the device was.
+// A resumeCase is a driver whose device dies again and again, and a front-end that does not know
+// the device's position.
 type resumeCase struct {
 	*guest
 	t    *testing.T
 	rnd  *rand.Rand
-	most int // descriptors to make available at the same time
+	most int // limit for descriptors that are available at the same time
 
 	first   uint32   // the base at which the ring began
-	offered []uint16 // chains that the driver has not got back, in order
-	emu     place    // where the front-end's own device is
-	dropped int      // chains that it has used
+	offered []uint16 // chains that have not been returned to the driver, in order
+	emu     place    // position of the front-end's own device
+	dropped int      // number of chains that the front-end's device has used
 }
 
-// A place is one in a packed ring, on one lap or another.
+// A place is an index in a packed ring, and the lap's wrap counter.
 type place struct {
 	idx  int
 	wrap bool
@@ -55,7 +55,7 @@ func newResumeCase(t *testing.T, features, seed uint64) *resumeCase {
 	return c
 }
 
-// step is something that a driver, or a device that is alive, does.
+// step is one operation of the driver, or of a device that is alive.
 func (c *resumeCase) step() {
 	switch c.rnd.IntN(3) {
 	case 0:
@@ -83,7 +83,7 @@ func (c *resumeCase) step() {
 	}
 }
 
-// offer1 offers a chain, if there is room.
+// offer1 offers one chain, if there is room.
 func (c *resumeCase) offer1() {
 	bufs := make([]buf, 1+c.rnd.IntN(3))
 	if c.Config().Size-c.Free()+len(bufs) > c.most {
@@ -105,7 +105,7 @@ func (c *resumeCase) offer1() {
 	}
 }
 
-// collect is the driver getting back up to n chains, which have to be the oldest.
+// collect makes the driver take back up to n chains, which have to be the oldest.
 func (c *resumeCase) collect(n int) {
 	for range n {
 		id, _, ok := c.PollUsed()
@@ -113,15 +113,15 @@ func (c *resumeCase) collect(n int) {
 			return
 		}
 		if len(c.offered) == 0 || c.offered[0] != id {
-			c.t.Fatalf("chain %d comes back, the driver waits for %v", id, c.offered)
+			c.t.Fatalf("chain %d is returned, the driver waits for %v", id, c.offered)
 		}
 		c.Release(id)
 		c.offered = c.offered[1:]
 	}
 }
 
-// drop is what QEMU does with a transmit queue while it has no back-end: it uses what is available
-// where it believes to be.
+// drop is QEMU's handling of a transmit queue while it has no back-end: it uses the available
+// chains from the position that it takes for the right one.
 func (c *resumeCase) drop() {
 	size := c.Config().Size
 	for {
@@ -145,7 +145,7 @@ func (c *resumeCase) drop() {
 	}
 }
 
-// die makes another device go on, and then use all there is.
+// die makes another device resume, and then use all chains.
 func (c *resumeCase) die(base uint32) {
 	cfg := c.Config()
 	was := c.q.UsedIdx()
@@ -158,7 +158,7 @@ func (c *resumeCase) die(base uint32) {
 		c.t.Fatal(err)
 	}
 	if c.dropped == 0 && q.UsedIdx() != was {
-		c.t.Fatalf("the device died at %#x, and goes on at %#x", was, q.UsedIdx())
+		c.t.Fatalf("the device died at %#x, and is resumed at %#x", was, q.UsedIdx())
 	}
 	c.q = q
 }
@@ -180,12 +180,12 @@ func (c *resumeCase) drain() {
 	}
 	c.collect(c.Config().Size)
 	if len(c.offered) != 0 {
-		c.t.Fatalf("chains %v do not come back", c.offered)
+		c.t.Fatalf("chains %v are not returned", c.offered)
 	}
 }
 
-// Where a device was is known to the one that comes after it, whatever has happened and whatever
-// base the front-end says.
+// A device finds the position of its predecessor, whatever has happened and whatever base the
+// front-end passes.
 func TestResume(t *testing.T) {
 	for features, name := range everyFormat() {
 		for seed := range uint64(60) {
@@ -207,14 +207,14 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// QEMU's own device takes what the guest sends as long as there is no back-end, at a place where it
-// believes to be, and names that as the base.
+// While there is no back-end, QEMU's own device uses the chains that the guest transmits, at a
+// position that may be wrong, and passes that position as the base.
 func TestResumeAfterFrontEndDropped(t *testing.T) {
 	dropped := 0
 	for seed := range uint64(600) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			c := newResumeCase(t, packed|indirect, seed)
-			// Drivers keep some descriptors free, for the longest chain that there is.
+			// Drivers keep some descriptors free, for the longest possible chain.
 			c.most = c.Config().Size - 3
 			for range 20 {
 				for range c.rnd.IntN(30) {
@@ -239,7 +239,7 @@ func TestResumeAfterFrontEndDropped(t *testing.T) {
 	}
 }
 
-// A ring in which nobody was before, or somebody that leaves no marks, goes on at its base.
+// A ring that no device has used, or only one that leaves no marks, is resumed at its base.
 func TestResumeWithoutMarks(t *testing.T) {
 	for _, base := range []uint32{virtqueue.PackedStart, 3 | 1<<15, 5} {
 		g := newGuest(t, 8, packed)
@@ -255,7 +255,7 @@ func TestResumeWithoutMarks(t *testing.T) {
 	}
 }
 
-// Any content of a ring is something to go on from, or is not, and nothing else is touched.
+// Whatever a ring contains, Resume finds a position or none, and touches nothing else.
 func FuzzResume(f *testing.F) {
 	f.Fuzz(func(t *testing.T, size uint8, base uint32, ring []byte) {
 		n := 1 + int(size%12)
@@ -282,7 +282,7 @@ func FuzzResume(f *testing.F) {
 			t.Fatal(err)
 		}
 		if at := q.UsedIdx(); int(at&0x7fff) >= n || at != q.LastAvail() {
-			t.Fatalf("goes on at %#x, %#x", at, q.LastAvail())
+			t.Fatalf("resumed at %#x, %#x", at, q.LastAvail())
 		}
 		b := virtqueue.NewBatch(16)
 		if _, err := q.Pop(b, 16); err != nil {

@@ -11,7 +11,7 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// Tests of what a ring as a whole may be: where it may lie, and what the driver may say in it.
+// Tests of the rules for a ring as a whole: where it may lie, and what the driver may write to it.
 
 func TestSizes(t *testing.T) {
 	for size := 1; size <= virtqueue.MaxSize; size *= 2 {
@@ -29,8 +29,8 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// 16, 2 and 4 bytes (2.7). What is aligned in the front-end's addresses need not be so in our
-// mapping; both have to be.
+// 16, 2 and 4 bytes (2.7). An area that is aligned in the front-end's addresses need not be aligned
+// in our mapping; both are required.
 func TestMisalignedRings(t *testing.T) {
 	mem := make([]byte, 1<<16)
 	try := func(shift uint64, change func(c *virtqueue.Config)) error {
@@ -86,15 +86,15 @@ func TestMisalignedRings(t *testing.T) {
 	}
 }
 
-// An available ring that is aligned to 2 bytes only, as it may be, has its flags and its index in
-// different words.
+// An available ring that is aligned to 2 bytes only, which is allowed, has its flags and its index
+// in different words.
 func TestAvailRingAlignedTo2(t *testing.T) {
 	for off := uint64(0); off < 8; off += 2 {
 		for _, features := range []uint64{0, eventIdx} {
 			cfg := virtqueue.Config{Size: 4, Features: features, Desc: ringsAt, Avail: ringsAt + 0x100 + off, Used: ringsAt + 0x200, Base: 0xfffa}
 			mem := make([]byte, 0x1000)
 			for i := range mem {
-				mem[i] = 0xff // whatever lies beside the ring is not part of it
+				mem[i] = 0xff // memory beside the ring is not part of it
 			}
 			drv, err := virtqueuetest.New([]virtqueue.Region{{GuestAddr: 0, UserAddr: ringsAt, Mem: mem}}, cfg)
 			if err != nil {
@@ -130,17 +130,17 @@ func TestAvailRingAlignedTo2(t *testing.T) {
 	}
 }
 
-// All of an area has to be in one region, the event fields at the ends included.
+// Each area has to be in one region, including the event field at its end.
 func TestRingsReachPastRegion(t *testing.T) {
 	const size = 8
 	lengths := map[string]uint64{"desc": 16 * size, "avail": 4 + 2*size + 2, "used": 4 + 8*size + 2}
 	for area, n := range lengths {
 		try := func(room uint64) error {
-			// The area is at the beginning of a region of its own.
+			// The area is at the beginning of a separate region.
 			m, err := virtqueue.NewMemory([]virtqueue.Region{
 				region(ringsAt, 0x10000),
 				region(0x1000, int(room)),
-				region(0x1000+room, 0x1000), // contiguous for the guest, and no help
+				region(0x1000+room, 0x1000), // contiguous for the guest, which does not matter
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -208,13 +208,13 @@ func TestAvailIndexTooFarAhead(t *testing.T) {
 				if n, err := g.q.Pop(g.b, 64); n != 0 || !errors.Is(err, virtqueue.ErrAvailIndex) || len(g.b.Chains) != 0 {
 					t.Fatalf("size %d, base %d, %d ahead: %d chains, %v", size, base, ahead, n, err)
 				}
-				// It stays broken when the driver is good again.
+				// The queue stays broken when the driver follows the rules again.
 				g.SetAvailIdx(base)
 				if _, err := g.q.Pop(g.b, 64); !errors.Is(err, virtqueue.ErrAvailIndex) || !errors.Is(g.q.Err(), err) {
 					t.Fatal(err, g.q.Err())
 				}
 				if g.q.Arm() {
-					t.Fatal("a broken queue has work")
+					t.Fatal("a broken queue has pending chains")
 				}
 			}
 			// Exactly full is legal.
@@ -229,7 +229,7 @@ func TestAvailIndexTooFarAhead(t *testing.T) {
 	}
 }
 
-// The index may not run away in small steps either.
+// The index may not get too far ahead in small steps either.
 func TestAvailIndexRunsPastWrap(t *testing.T) {
 	g := newGuest(t, 4, 0)
 	g.SetDesc(0, desc{g.Alloc(8).Addr, 8, 0, 0})
@@ -255,7 +255,7 @@ func TestHeadOutsideTable(t *testing.T) {
 			good := g.Alloc(8)
 			g.SetDesc(0, desc{good.Addr, 8, 0, 0})
 			n := 0
-			for ; n < size-1 && n < 3; n++ { // good ones before it
+			for ; n < size-1 && n < 3; n++ { // valid ones before it
 				g.Offer(0)
 			}
 			g.Offer(head)
@@ -285,11 +285,11 @@ func TestPopLimit(t *testing.T) {
 		}
 	}
 	if len(g.b.Chains) != 8 {
-		t.Fatal("a batch does not collect:", len(g.b.Chains))
+		t.Fatal("a batch does not accumulate:", len(g.b.Chains))
 	}
 }
 
-// The base to go on from comes from the front-end, the used index from memory.
+// The base at which the queue continues comes from the front-end, the used index from memory.
 func TestStartInTheMiddle(t *testing.T) {
 	g := newGuest(t, 8, 0)
 	g.Abandon(0xfffe)
@@ -308,7 +308,7 @@ func TestStartInTheMiddle(t *testing.T) {
 	}
 }
 
-// Used entries pass the end of the ring and of 16 bits in one batch.
+// Used entries pass the end of the ring and of the 16-bit index in one batch.
 func TestCompletionsWrap(t *testing.T) {
 	g := newGuest(t, 8, 0)
 	g.Abandon(0xfffb)
@@ -338,8 +338,7 @@ func TestCompletionsWrap(t *testing.T) {
 	}
 }
 
-// CompleteAll is Complete for all chains of a batch, behind what has been completed before, with
-// nothing written.
+// CompleteAll completes all chains of a batch, after earlier completions, with nothing written.
 func TestCompleteAll(t *testing.T) {
 	for features, name := range everyFormat() {
 		t.Run(name, func(t *testing.T) {
@@ -387,7 +386,7 @@ func TestRollback(t *testing.T) {
 		}
 	}
 	if _, _, ok := g.PollUsed(); ok {
-		t.Fatal("what was rolled back was published")
+		t.Fatal("completions that were rolled back were published")
 	}
 }
 
@@ -417,7 +416,7 @@ func TestUnpop(t *testing.T) {
 	}
 }
 
-// With a new table the queue forgets which region of the old one it used last.
+// With a new table the queue discards the cached region of the old one.
 func TestSetMemory(t *testing.T) {
 	one, two := make([]byte, 0x1000), make([]byte, 0x1000)
 	g := newGuestWith(t, 8, 0, virtqueue.Region{GuestAddr: 0x1000, UserAddr: 0x1000, Mem: one})
@@ -444,14 +443,14 @@ func TestSetMemory(t *testing.T) {
 	if c := g.offer(t, 0); !sameMemory(c.Readable[0], two[0x800:0x808]) {
 		t.Fatal("not the second memory")
 	}
-	// The same region, smaller: what was in it is now outside.
+	// The same region, smaller: the buffer is now outside.
 	if err := swap(virtqueue.Region{GuestAddr: 0x1000, UserAddr: 0x1000, Mem: two[:0x800]}); err != nil {
 		t.Fatal(err)
 	}
 	if c := g.offer(t, 0); !errors.Is(c.Err, virtqueue.ErrAddress) {
 		t.Fatal(c.Err)
 	}
-	// No such region any more.
+	// The region is gone.
 	if err := swap(); err != nil {
 		t.Fatal(err)
 	}
@@ -476,7 +475,7 @@ func TestSetMemoryKeepsCompletions(t *testing.T) {
 			if err := g.q.SetMemory(g.Memory()); err != nil {
 				t.Fatal(err)
 			}
-			g.q.Complete(&chains[2], 0) // popped before, completed after
+			g.q.Complete(&chains[2], 0) // popped before SetMemory, completed after
 			g.q.Flush()
 			for range 3 {
 				head, _, ok := g.PollUsed()
@@ -486,14 +485,14 @@ func TestSetMemoryKeepsCompletions(t *testing.T) {
 				delete(want, head)
 			}
 			if head, _, ok := g.PollUsed(); ok {
-				t.Fatalf("chain %d came back twice", head)
+				t.Fatalf("chain %d was returned twice", head)
 			}
 		})
 	}
 }
 
-// What a Flush has published when a memory fault interrupts it is not known, so that SetMemory
-// forgets the completions: publishing them again could use a chain twice.
+// After a memory fault has interrupted a Flush it is not known which completions were published, so
+// SetMemory discards all of them: publishing them again could use a chain twice.
 func TestSetMemoryAfterInterruptedFlush(t *testing.T) {
 	for name, features := range map[string]uint64{"split": eventIdx, "packed": packed} {
 		t.Run(name, func(t *testing.T) {
@@ -515,8 +514,8 @@ func TestSetMemoryAfterInterruptedFlush(t *testing.T) {
 	}
 }
 
-// A front-end may take the memory of the rings away and bring it back: until then the queue touches
-// nothing, in particular not where the rings were.
+// A front-end may remove the memory of the rings and bring it back: until then the queue touches no
+// memory, in particular not the old location of the rings.
 func TestSetMemoryWithoutRings(t *testing.T) {
 	old, err := unix.Mmap(-1, 0, 0x1000, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
@@ -540,7 +539,7 @@ func TestSetMemoryWithoutRings(t *testing.T) {
 	if err := g.q.SetMemory(other); !errors.Is(err, virtqueue.ErrAddress) || !errors.Is(g.q.Err(), virtqueue.ErrSetup) {
 		t.Fatal(err, g.q.Err())
 	}
-	if err := unix.Mprotect(old, unix.PROT_NONE); err != nil { // as good as unmapped
+	if err := unix.Mprotect(old, unix.PROT_NONE); err != nil { // equivalent to unmapping
 		t.Fatal(err)
 	}
 	if n, err := g.q.Pop(g.b, 64); n != 0 || !errors.Is(err, virtqueue.ErrSetup) {
@@ -551,19 +550,19 @@ func TestSetMemoryWithoutRings(t *testing.T) {
 	}
 	g.q.Flush()
 	if g.q.Arm() {
-		t.Fatal("a queue without rings has work")
+		t.Fatal("a queue without rings has pending chains")
 	}
 	g.q.Disarm()
 	g.q.Flush()
 
-	// The same memory again: it goes on where it was.
+	// The same memory again: the queue continues where it stopped.
 	if err := unix.Mprotect(old, unix.PROT_READ|unix.PROT_WRITE); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.q.SetMemory(g.Memory()); err != nil || g.q.Err() != nil {
 		t.Fatal(err, g.q.Err())
 	}
-	g.q.Flush() // what was completed before
+	g.q.Flush() // publishes the earlier completions
 	if head, _, ok := g.PollUsed(); !ok || head != 0 {
 		t.Fatalf("chain %d, used %t, want chain 0", head, ok)
 	}
@@ -574,7 +573,7 @@ func TestSetMemoryWithoutRings(t *testing.T) {
 	}
 	g.completes(t, c)
 
-	// What the driver broke, memory does not mend.
+	// A queue that the driver broke is not repaired by new memory.
 	g.SetAvailIdx(g.q.LastAvail() + 9)
 	g.q.Available()
 	if err := g.q.SetMemory(g.Memory()); err != nil || !errors.Is(g.q.Err(), virtqueue.ErrAvailIndex) {

@@ -10,7 +10,7 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// cut returns b in pieces of the given lengths and one that is the rest.
+// cut returns b in pieces of the given lengths, and a last piece with the rest.
 func cut(b []byte, lengths ...int) (list [][]byte) {
 	for _, n := range lengths {
 		list = append(list, b[:n:n])
@@ -72,7 +72,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// A chain without pieces of a kind, as a bad one is.
+// A chain without pieces of one kind, like an invalid one.
 func TestStreamsOfNothing(t *testing.T) {
 	var c virtqueue.Chain
 	r, w := c.Reader(), c.Writer()

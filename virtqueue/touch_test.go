@@ -14,8 +14,8 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// What the package's documentation says may touch guest memory: a fault there is a panic with an
-// address, or EFAULT, and not the end of the process.
+// The package documentation says what may touch guest memory: a fault there causes a panic with an
+// address, or EFAULT, and does not end the process.
 func TestFaultsThatCanBeHandled(t *testing.T) {
 	for name, touch := range map[string]func(mem []byte){
 		"copy from": func(mem []byte) { copy(make([]byte, len(mem)), mem) },

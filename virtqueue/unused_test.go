@@ -6,8 +6,8 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// A ring is unused until the device has used a chain, whether the driver has made some available or
-// not; and not again when its indices have come around.
+// A ring is unused until the device has used a chain, whether or not the driver has made chains
+// available, and does not become unused again when its indices wrap around.
 func TestUnused(t *testing.T) {
 	for name, features := range map[string]uint64{"split": 0, "packed": packed} {
 		t.Run(name, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestUnused(t *testing.T) {
 				g.q.Flush()
 				head, _, ok := g.PollUsed()
 				if !ok {
-					t.Fatal("the chain does not come back")
+					t.Fatal("the chain is not returned")
 				}
 				g.Release(head)
 				if i%size != size-1 {
@@ -59,8 +59,8 @@ func TestUnused(t *testing.T) {
 	}
 }
 
-// The used index of a split ring is 0 again after 65536 chains; its elements tell that they were
-// used.
+// The used index of a split ring is 0 again after 65536 chains; its used elements show that
+// the ring was used.
 func TestUsedIndexThatHasComeAround(t *testing.T) {
 	g := newGuest(t, 4, 0)
 	if _, err := g.AddChain(nil, []buf{g.Alloc(16)}); err != nil {

@@ -11,10 +11,10 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// Memory that its owner takes away while it is in use: the file behind it is truncated, and an
-// access raises SIGBUS.
+// Memory that its owner takes away while it is in use: the file behind the mapping is truncated,
+// and an access raises SIGBUS.
 
-// memfd returns a mapping of n bytes, and the file that can be truncated.
+// memfd returns a mapping of n bytes, and its file, which can be truncated.
 func memfd(t *testing.T, n int) (fd int, mem []byte) {
 	t.Helper()
 	fd, err := unix.MemfdCreate("guest", unix.MFD_CLOEXEC)
@@ -33,7 +33,7 @@ func memfd(t *testing.T, n int) (fd int, mem []byte) {
 	return fd, mem
 }
 
-// fault runs f and returns the address that it faulted at; 0: it did not.
+// fault runs f and returns the address at which f faulted, or 0 if it did not.
 func fault(t *testing.T, f func()) (addr uintptr) {
 	t.Helper()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -51,7 +51,8 @@ func fault(t *testing.T, f func()) (addr uintptr) {
 	return 0
 }
 
-// vanishing returns a guest whose rings are in a file of their own.
+// vanishing returns a guest whose rings are in a separate file, and a function that
+// truncates the file.
 func vanishing(t *testing.T, features uint64) (g *guest, truncate func()) {
 	t.Helper()
 	fd, mem := memfd(t, 0x4000)
@@ -81,7 +82,7 @@ func TestSetupInVanishedMemory(t *testing.T) {
 	}
 }
 
-// Every method that looks at the rings faults, at an address that is known to be the guest's.
+// Every method that accesses the rings faults, at an address that is in the guest's memory.
 func TestRingsVanish(t *testing.T) {
 	for _, features := range []uint64{eventIdx, packed | eventIdx, packed | inOrder} {
 		for name, use := range map[string]func(g *guest, c *virtqueue.Chain){
@@ -118,7 +119,7 @@ func TestRingsVanish(t *testing.T) {
 				if addr == 0 || !g.Memory().Contains(addr) {
 					t.Fatalf("fault at %#x", addr)
 				}
-				// In memory that is there a queue begins where this one was.
+				// With valid memory a new queue begins where this one was.
 				cfg := g.Config()
 				cfg.Base = uint32(before)
 				fresh, err := virtqueuetest.New([]virtqueue.Region{region(ringsAt, 0x4000), region(0x1000, 0x1000)}, cfg)
@@ -127,9 +128,9 @@ func TestRingsVanish(t *testing.T) {
 				}
 				cycle(start(t, fresh))
 				if name == "Flush" {
-					return // some of it may be done, some not
+					return // some of the operation may be done, some not
 				}
-				// And this one goes on, given memory that is there.
+				// This queue continues when it is given valid memory.
 				fresh.Abandon(before)
 				if err := g.q.SetMemory(fresh.Memory()); err != nil {
 					t.Fatal(err)
@@ -140,7 +141,7 @@ func TestRingsVanish(t *testing.T) {
 	}
 }
 
-// An indirect table is copied by us, and may vanish as well.
+// An indirect table, which is copied, may vanish as well.
 func TestIndirectTableVanishes(t *testing.T) {
 	fd, mem := memfd(t, 0x1000)
 	g := newGuestWith(t, 8, indirect, virtqueue.Region{GuestAddr: 0x1000, UserAddr: 0x1000, Mem: mem})
@@ -155,7 +156,7 @@ func TestIndirectTableVanishes(t *testing.T) {
 		t.Fatalf("fault at %#x", addr)
 	}
 	if len(g.b.Chains) != 0 || g.q.LastAvail() != 0 {
-		t.Fatal("popped half a batch")
+		t.Fatal("part of a batch was popped")
 	}
 }
 
@@ -166,7 +167,7 @@ func TestMemoryContains(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Addresses come from faults, as they do in earnest.
+	// The addresses come from real faults.
 	touch := func(p []byte, i int) uintptr {
 		if err := unix.Mprotect(p, unix.PROT_NONE); err != nil {
 			t.Fatal(err)
