@@ -2,6 +2,6 @@ package vhostuser
 
 import "unsafe"
 
-// address returns where in this process's address space mem begins. It is a number to look
-// at.
+// address returns the address of mem's first byte in this process. The number is for
+// comparison only.
 func address(mem []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(mem))) }

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ProcessCapacity returns what this process has: what the machine and the process's resource
-// limits allow now. (Package os has raised the soft limit of open files to the hard one when
-// the process started.)
+// ProcessCapacity returns the resources that the machine and the process's resource limits
+// allow now. (Package os has raised the soft limit of open files to the hard one when the
+// process started.)
 func ProcessCapacity() (Capacity, error) {
 	space, err := addressSpaceSize()
 	if err != nil {
@@ -52,9 +52,9 @@ func maxMapCount() (uint64, error) {
 	return strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
 }
 
-// addressSpaceSize returns the size of the address space that the kernel takes new mappings
-// from, in bytes: 2^47 on x86-64, 2^39 or 2^48 on arm64. New mappings are placed right below
-// the stack, which lies at the end.
+// addressSpaceSize returns the size, in bytes, of the address space in which the kernel places new
+// mappings: 2^47 on x86-64, 2^39 or 2^48 on arm64. New mappings are placed right below the stack,
+// which is at the end.
 func addressSpaceSize() (uint64, error) {
 	page, err := unix.Mmap(-1, 0, pageSize, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
@@ -70,7 +70,8 @@ func addressSpaceSize() (uint64, error) {
 	return 1 << n, nil
 }
 
-// nameFileLimit adds to an error which limit of open files was hit, if it was one.
+// nameFileLimit adds to an error the name of the limit of open files that was hit, if the
+// error is due to one.
 func nameFileLimit(err error) error {
 	switch {
 	case errors.Is(err, unix.EMFILE):
@@ -80,7 +81,7 @@ func nameFileLimit(err error) error {
 		}
 		return fmt.Errorf("%w: %w: this process may open %d, its RLIMIT_NOFILE (ulimit -n)", ErrLimit, err, n)
 	case errors.Is(err, unix.ENFILE):
-		return fmt.Errorf("%w: %w: sysctl fs.file-max limits those of the machine", ErrLimit, err)
+		return fmt.Errorf("%w: %w: sysctl fs.file-max limits the open files of the machine", ErrLimit, err)
 	}
 	return err
 }

@@ -11,27 +11,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A channel is the way to the front-end for requests of the back-end (protocol
-// feature BACKEND_REQ).
+// A channel carries requests of the back-end to the front-end (protocol feature BACKEND_REQ).
 //
-// The front-end at its other end may be slow, stuck or dead, so it has a goroutine
-// of its own, the only one that sends and waits for replies. Others leave what there
-// is to say; saying the same twice before it was said once makes no difference, so
-// this needs no more room however long it takes.
+// The front-end may be slow, stuck or dead, so the channel has a separate goroutine, the only one
+// that sends and waits for replies. Other goroutines record what is to be sent. Recording the same
+// message twice before it is sent has the same effect as recording it once, so that the record has
+// a fixed size, however long sending takes.
 type channel struct {
 	conn *Conn
 	acks bool          // REPLY_ACK is negotiated
-	wake chan struct{} // of capacity 1: there is something to say
+	wake chan struct{} // of capacity 1: a message is pending
 	quit chan struct{} // closed by close
 	done chan struct{} // closed when the goroutine has ended
 
 	mu     sync.Mutex
-	config bool      // to say: CONFIG_CHANGE_MSG
-	calls  [4]uint64 // to say: VRING_CALL, a bit for each vring
+	config bool      // pending: CONFIG_CHANGE_MSG
+	calls  [4]uint64 // pending: VRING_CALL, one bit for each vring
 }
 
-// newChannel starts a channel on the stream socket fd, which stays the caller's.
-func newChannel(h *hanging, fd int, acks bool) (*channel, error) {
+// newChannel starts a channel on a duplicate of the stream socket fd.
+func newChannel(b *blockingCalls, fd int, acks bool) (*channel, error) {
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil {
 		return nil, refuse("back-end channel: %w", err)
@@ -41,14 +40,14 @@ func newChannel(h *hanging, fd int, acks bool) (*channel, error) {
 		return nil, refuse("back-end channel: %w", err)
 	}
 	if domain != unix.AF_UNIX || kind != unix.SOCK_STREAM {
-		return nil, refuse("back-end channel is no unix stream socket")
+		return nil, refuse("back-end channel is not a unix stream socket")
 	}
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("back-end channel: %w", nameFileLimit(err))
 	}
 	f := os.NewFile(uintptr(own), "back-end channel")
-	defer f.Close() // package net duplicates it
+	defer f.Close() // net.FileConn duplicates the descriptor
 	nc, err := net.FileConn(f)
 	if err != nil {
 		return nil, refuse("back-end channel: %w", err)
@@ -56,7 +55,7 @@ func newChannel(h *hanging, fd int, acks bool) (*channel, error) {
 	uc, ok := nc.(*net.UnixConn)
 	if !ok {
 		_ = nc.Close()
-		return nil, refuse("back-end channel is no unix stream socket")
+		return nil, refuse("back-end channel is not a unix stream socket")
 	}
 	c := &channel{
 		conn: NewConn(uc),
@@ -65,19 +64,19 @@ func newChannel(h *hanging, fd int, acks bool) (*channel, error) {
 		quit: make(chan struct{}),
 		done: make(chan struct{}),
 	}
-	c.conn.hanging = h
+	c.conn.blocking = b
 	go c.run()
 	return c, nil
 }
 
-// close ends the channel. What was not said is not said any more.
+// close ends the channel. Pending messages are discarded.
 func (c *channel) close() {
 	close(c.quit)
 	_ = c.conn.Close()
 	<-c.done
 }
 
-// configChanged has CONFIG_CHANGE_MSG sent. It does not wait.
+// configChanged queues CONFIG_CHANGE_MSG. It does not wait.
 func (c *channel) configChanged() {
 	c.mu.Lock()
 	c.config = true
@@ -85,7 +84,7 @@ func (c *channel) configChanged() {
 	c.poke()
 }
 
-// call has VRING_CALL sent for a vring. It does not wait.
+// call queues VRING_CALL for a vring. It does not wait.
 func (c *channel) call(vring int) {
 	c.mu.Lock()
 	c.calls[vring/64] |= 1 << (vring % 64)
@@ -100,7 +99,7 @@ func (c *channel) poke() {
 	}
 }
 
-// run says what there is to say, until the front-end is gone or close is called.
+// run sends pending messages until the front-end disconnects or close is called.
 func (c *channel) run() {
 	defer close(c.done)
 	defer c.conn.Close()
@@ -122,7 +121,7 @@ func (c *channel) run() {
 	}
 }
 
-// next takes the next message that there is to send.
+// next takes the next pending message.
 func (c *channel) next() (r BackendRequest, payload []byte, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,9 +141,8 @@ func (c *channel) next() (r BackendRequest, payload []byte, ok bool) {
 	return 0, nil, false
 }
 
-// request sends a message and waits until the front-end has dealt with it, where it
-// can tell: so messages never pile up in the socket. Whether it could do what was
-// asked makes no difference here.
+// request sends a message and, if REPLY_ACK is negotiated, waits for the front-end's reply, so that
+// messages never pile up in the socket. The result in the reply is ignored.
 func (c *channel) request(r BackendRequest, payload []byte) error {
 	flags := Flags(0)
 	if c.acks {

@@ -12,60 +12,56 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Conn receives and sends whole messages over a connected unix stream socket,
-// with their file descriptors. It is either side's: a back-end receives
-// requests, a front-end replies. One goroutine may receive while another sends.
+// Conn receives and sends whole messages over a connected unix stream socket, with their file
+// descriptors. It serves either side: a back-end that receives requests, or a front-end that
+// receives replies. One goroutine may receive while another sends.
 //
-// Two rules keep file descriptors with the message that they belong to and from
-// leaking:
+// Two rules keep file descriptors with the message that they belong to, and prevent leaks:
 //
-//   - A recvmsg never asks for bytes beyond the message that it is in: first the
-//     header alone, then the payload alone. "Back-end can expect that file
-//     descriptors will only be received in the first recvmsg operation for a
-//     message header."
-//   - Every file descriptor that the kernel installed is in Message.FDs at once,
-//     and whoever returns without handing the message on closes them, truncated
-//     ancillary data included.
+//   - A recvmsg never asks for bytes beyond the current message: first the header alone, then the
+//     payload alone. "Back-end can expect that file descriptors will only be received in the first
+//     recvmsg operation for a message header."
+//   - Every file descriptor that the kernel installed is stored in Message.FDs at once, even from
+//     truncated ancillary data. A function that returns without passing the message on closes them.
 //
-// Nothing that the peer does to the socket makes a call wait in the kernel, where neither a
-// deadline nor Close would reach: the peer of a channel for requests to the front-end, or whoever
-// passed a connected socket to this process, has the same file description and can clear its
-// O_NONBLOCK flag at any time. Every system call says MSG_DONTWAIT; what waits is Go's poller.
+// The peer cannot make a call wait in the kernel, where neither a deadline nor Close would
+// interrupt it: the peer of a back-end channel, or the process that passed a connected socket to
+// this one, shares the file description and can clear its O_NONBLOCK flag at any time. Every system
+// call uses MSG_DONTWAIT; only Go's poller waits.
 type Conn struct {
 	uc  *net.UnixConn
 	raw syscall.RawConn // of uc
-	msg Message         // the one that Recv returns
+	msg Message         // returned by Recv
 
 	made      time.Time
-	receiving atomic.Int64 // when the message that is being received began, in ns since made; 0: none is
-	sending   atomic.Int64 // likewise
+	receiving atomic.Int64 // when receiving the current message began, in ns since made; 0: none
+	sending   atomic.Int64 // likewise for sending
 
 	hdr [HeaderSize]byte // scratch
 	buf [MaxPayload]byte // the payload of msg
 	oob []byte           // scratch: ancillary data
-	out []byte           // scratch: what is being sent
+	out []byte           // scratch: the message that is being sent
 
-	hanging *hanging // what closes file descriptors that nobody has looked at
+	blocking *blockingCalls // closes file descriptors of unknown kinds
 }
 
-// NewConn makes a Conn of a socket, which belongs to it from then on.
+// NewConn makes a Conn of a socket and takes ownership of the socket.
 func NewConn(uc *net.UnixConn) *Conn {
 	raw, err := uc.SyscallConn()
 	if err != nil {
 		panic(err) // uc is nil
 	}
-	return &Conn{uc: uc, made: time.Now(), raw: raw, oob: make([]byte, unix.CmsgSpace(4*MaxFDs)), hanging: new(hanging)}
+	return &Conn{uc: uc, made: time.Now(), raw: raw, oob: make([]byte, unix.CmsgSpace(4*MaxFDs)), blocking: new(blockingCalls)}
 }
 
-// Close closes the socket. Whatever waits in Recv or Send returns.
+// Close closes the socket. Pending calls of Recv and Send return.
 func (c *Conn) Close() error { return c.uc.Close() }
 
-// Recv waits for a message. The message and its payload are valid until the
-// next call of Recv; its file descriptors have to be taken or closed by then.
+// Recv waits for a message. The message and its payload are valid until the next call of Recv; its
+// file descriptors have to be taken or closed by then.
 //
-// Errors: ErrDisconnected when the peer closed the connection between two
-// messages, ErrTruncated within one, ErrMalformed for a header that no message
-// can have. After an error the connection is of no more use.
+// Errors: ErrDisconnected when the peer closed the connection between two messages, ErrTruncated
+// within one, ErrMalformed for an invalid header. After an error the connection is unusable.
 func (c *Conn) Recv() (*Message, error) {
 	m := &c.msg
 	m.FDs = m.FDs[:0]
@@ -90,7 +86,7 @@ func (c *Conn) recv(m *Message) error {
 	m.Payload = c.buf[:m.Size]
 	for got := 0; got < len(m.Payload); {
 		n, oobn, _, err := c.recvmsg(m.Payload[got:], c.oob)
-		if oobn > 0 { // where none may be
+		if oobn > 0 { // file descriptors are only allowed with the header
 			var stray Message
 			if ferr := cmp.Or(stray.addFDs(c.oob[:oobn]), c.discard(&stray)); ferr != nil {
 				return ferr
@@ -108,11 +104,11 @@ func (c *Conn) recv(m *Message) error {
 func (c *Conn) discard(m *Message) error {
 	fds := m.FDs
 	m.FDs = nil
-	return c.hanging.close(fds...)
+	return c.blocking.close(fds...)
 }
 
-// recvmsg receives bytes and ancillary data as soon as there are any. It returns 0 bytes when the
-// peer has closed the connection.
+// recvmsg receives bytes and ancillary data as soon as any are available. It returns 0 bytes when
+// the peer has closed the connection.
 func (c *Conn) recvmsg(p, oob []byte) (n, oobn, flags int, err error) {
 	werr := c.raw.Read(func(fd uintptr) bool {
 		for {
@@ -128,8 +124,8 @@ func (c *Conn) recvmsg(p, oob []byte) (n, oobn, flags int, err error) {
 	return n, oobn, flags, nil
 }
 
-// sendmsg sends bytes and ancillary data, as soon as there is room for some of them, and returns
-// how many bytes were sent.
+// sendmsg sends bytes and ancillary data as soon as there is room for some of them, and returns the
+// number of bytes sent.
 func (c *Conn) sendmsg(p, oob []byte) (n int, err error) {
 	werr := c.raw.Write(func(fd uintptr) bool {
 		for {
@@ -145,7 +141,7 @@ func (c *Conn) sendmsg(p, oob []byte) (n int, err error) {
 	return n, nil
 }
 
-// recvHeader receives the header into c.hdr, and the file descriptors with it.
+// recvHeader receives the header into c.hdr, and the file descriptors that come with it.
 func (c *Conn) recvHeader(m *Message) error {
 	for got := 0; got < HeaderSize; {
 		n, oobn, flags, err := c.recvmsg(c.hdr[got:], c.oob)
@@ -173,19 +169,19 @@ func (c *Conn) recvHeader(m *Message) error {
 	return nil
 }
 
-// whyWithheld returns why the kernel did not open file descriptors here for which there was
-// room in the message.
+// whyWithheld returns the reason why the kernel did not install file descriptors for which the
+// message had room.
 func whyWithheld() error {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
 		return nameFileLimit(err)
 	}
 	closeFD(fd)
-	return errors.New("the kernel has withheld some, as security modules have it do")
+	return errors.New("the kernel has withheld some, probably because of a security module")
 }
 
-// addFDs adds the file descriptors in ancillary data to the message. On an
-// error it has still added all that it found.
+// addFDs adds the file descriptors in ancillary data to the message. On an error all those that
+// were found have still been added.
 func (m *Message) addFDs(oob []byte) error {
 	if len(oob) == 0 {
 		return nil
@@ -207,8 +203,8 @@ func (m *Message) addFDs(oob []byte) error {
 	return nil
 }
 
-// truncated turns what ended the reading of a message into ErrTruncated if it
-// was the peer's doing.
+// truncated turns the error that ended the reading of a message into ErrTruncated if the peer
+// caused it.
 func truncated(err error) error {
 	if err == nil || errors.Is(err, unix.ECONNRESET) {
 		return ErrTruncated
@@ -216,8 +212,8 @@ func truncated(err error) error {
 	return fmt.Errorf("receiving: %w", err)
 }
 
-// Send sends a message; fds stay the caller's. It waits while the peer does not read, and returns
-// ErrDisconnected when the peer has closed the connection.
+// Send sends a message; the caller keeps ownership of fds. Send waits while the peer does not read,
+// and returns ErrDisconnected when the peer has closed the connection.
 func (c *Conn) Send(r Request, flags Flags, payload []byte, fds ...int) error {
 	c.sending.Store(c.clock())
 	defer c.sending.Store(0)
@@ -251,8 +247,9 @@ func (c *Conn) send(r Request, flags Flags, payload []byte, fds ...int) error {
 // clock returns the time since the Conn was made, in nanoseconds, at least 1.
 func (c *Conn) clock() int64 { return max(1, int64(time.Since(c.made))) }
 
-// stuck returns for how long the peer has been within a message, or has not read one.
-func (c *Conn) stuck() time.Duration {
+// stalledFor returns for how long the peer has not completed a message that it began to send, or
+// not read one that was sent to it.
+func (c *Conn) stalledFor() time.Duration {
 	var longest int64
 	for _, began := range []int64{c.receiving.Load(), c.sending.Load()} {
 		if began != 0 {
@@ -262,15 +259,15 @@ func (c *Conn) stuck() time.Duration {
 	return time.Duration(longest)
 }
 
-// closeFDs closes those of fds that are file descriptors.
+// closeFDs closes fds, except those that are -1.
 func closeFDs(fds []int) {
 	for _, fd := range fds {
 		closeFD(fd)
 	}
 }
 
-// closeFD closes fd unless it is -1, "none". There is nothing to be done about
-// an error: the number is free in any case.
+// closeFD closes fd unless it is -1, which means none. Errors are ignored: the number is
+// free in any case.
 func closeFD(fd int) {
 	if fd >= 0 {
 		_ = unix.Close(fd)

@@ -13,30 +13,29 @@ import (
 	"vswitchd/internal/unixsock"
 )
 
-// Connector is where sessions come from: a Listener, a Dialer or an Inherited
-// socket.
+// Connector provides the connections for sessions: a Listener, a Dialer or an Inherited socket.
 type Connector interface {
-	// Connect waits for the next connection, or until ctx is done, whose
-	// cause it then returns. It is not called by two goroutines at once.
+	// Connect waits for the next connection. If ctx is done first, Connect returns its cause.
+	// Connect must not be called by two goroutines at once.
 	Connect(ctx context.Context) (*net.UnixConn, error)
 	Close() error
 }
 
-// A Dialer connects to a front-end that listens (QEMU's chardev with server=on),
-// as often as it takes.
+// A Dialer connects to a front-end that listens (QEMU's chardev with server=on), and
+// reconnects each time.
 type Dialer struct {
 	Path string
 
-	// MinWait and MaxWait limit the time between two attempts, which doubles
-	// while they fail. 0: 100 ms and 3 s.
+	// MinWait and MaxWait limit the time between two attempts, which doubles while they fail.
+	// 0: 100 ms and 3 s.
 	MinWait, MaxWait time.Duration
 
-	next time.Time // no attempt before that
+	next time.Time // earliest time of the next attempt
 }
 
-// Connect tries until it has a connection or ctx is done. A front-end that
-// accepts connections and drops them at once does not make it spin: the
-// next attempt is never sooner than MinWait after this one.
+// Connect tries until it has a connection or ctx is done. A front-end that accepts
+// connections and drops them at once does not cause a busy loop: the next attempt is made at
+// least MinWait after this one.
 func (d *Dialer) Connect(ctx context.Context) (*net.UnixConn, error) {
 	if len(d.Path) > MaxSocketPath {
 		return nil, fmt.Errorf("%s: %w", d.Path, ErrPathTooLong)
@@ -61,7 +60,7 @@ func (d *Dialer) Connect(ctx context.Context) (*net.UnixConn, error) {
 	}
 }
 
-// Close does nothing: a Dialer has nothing open.
+// Close does nothing: a Dialer holds nothing open.
 func (d *Dialer) Close() error { return nil }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -75,14 +74,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ErrOnlyConnection: an inherited connection has ended, and there cannot be
-// another.
-var ErrOnlyConnection = errors.New("the connection that was passed in is over")
+// ErrOnlyConnection says that an inherited connection has ended, and that there cannot be another.
+var ErrOnlyConnection = errors.New("the connection that was passed in has ended")
 
-// Inherit takes over a socket that the process was started with ("--fd=FDNUM: the
-// back-end program is started with the vhost-user socket as file descriptor
-// FDNUM"). Both a listening socket and a connected one are in use; fd may be
-// either, and belongs to the Connector from then on.
+// Inherit takes over a socket that the process was started with ("--fd=FDNUM: the back-end program
+// is started with the vhost-user socket as file descriptor FDNUM"). Callers pass listening sockets
+// as well as connected ones; fd may be either. The Connector takes ownership of fd.
 func Inherit(fd int) (Connector, error) {
 	unix.CloseOnExec(fd)
 	c, err := inherit(fd)
@@ -98,7 +95,7 @@ func inherit(fd int) (_ Connector, err error) {
 	if f == nil {
 		return nil, unix.EBADF
 	}
-	defer f.Close() // what goes on has a duplicate
+	defer f.Close() // the Connector uses a duplicate
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil {
 		return nil, err
@@ -111,8 +108,8 @@ func inherit(fd int) (_ Connector, err error) {
 		return nil, err
 	}
 	if listening != 0 {
-		// Whoever made the socket's file removes the file: we do not remove that of a socket that
-		// was passed in.
+		// The file of a socket that was passed in is removed by whoever made the
+		// file, not by us.
 		own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			return nil, nameFileLimit(err)
@@ -126,9 +123,9 @@ func inherit(fd int) (_ Connector, err error) {
 	return &inherited{conn: conn.(*net.UnixConn)}, nil
 }
 
-// inherited is a connection that was there when the process started.
+// inherited is a connection that existed when the process started.
 type inherited struct {
-	conn *net.UnixConn // nil once it has been given out
+	conn *net.UnixConn // nil once Connect has returned it
 }
 
 func (c *inherited) Connect(ctx context.Context) (*net.UnixConn, error) {

@@ -8,7 +8,7 @@ import (
 
 // NewPaced returns a session that has a running ring and takes messages at a pace, by Take.
 func NewPaced(p *Pace) *Session {
-	return &Session{paceOf: p, slowed: true, queues: []*virtqueue.Queue{{}}}
+	return &Session{limiter: p, slowed: true, queues: []*virtqueue.Queue{{}}}
 }
 
 // Take waits as the session does before it does what a message says.

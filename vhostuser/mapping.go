@@ -8,34 +8,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapping is a region of guest memory as it is mapped here.
+// mapping is a mapped region of guest memory.
 type mapping struct {
 	mem []byte // the region's bytes
-	all []byte // what was mapped: mem and whatever page alignment made us map around it
+	all []byte // the whole mapping: mem and what page alignment adds around it
 	id  fileID
 
 	pageSize uint64 // of the file, in bytes
 
-	account *Account // what all was taken from
+	account *Account // charged for all
 
-	provider *pageProvider // of pages that are absent; nil: the kernel provides them
+	provider *pageProvider // provides absent pages; nil: the kernel does
 }
 
-// fileID identifies a file, whatever file descriptor it is seen through.
+// fileID identifies a file, whichever file descriptor refers to it.
 type fileID struct {
 	dev, ino uint64
 }
 
-// pageSize is the smallest unit in which a file can be mapped.
+// pageSize is the smallest unit, in bytes, in which a file can be mapped.
 const pageSize = 4096
 
 // fsMagicZFS is not in package unix.
 const fsMagicZFS = 0x2fc12fc1
 
-// memoryFS are the file systems that guest memory may be a file of, and whether they are on a
-// disk. A page fault in the mapping of a file waits for the file's file system: one that is
-// served by a user's process or over a network could make us wait for ever, and a disk makes a
-// worker wait, and with it the garbage collector and all whom the worker serves.
+// memoryFS lists the file systems in which files of guest memory may be, and whether they are on a
+// disk. A page fault in the mapping of a file waits for the file's file system: a file system that
+// is served by a user's process or over a network could make us wait forever; a disk makes a worker
+// wait, and with it the garbage collector and all guests that the worker serves.
 var memoryFS = map[uint32]struct{ disk bool }{
 	unix.TMPFS_MAGIC:       {}, // memfd and /dev/shm
 	unix.HUGETLBFS_MAGIC:   {},
@@ -46,7 +46,7 @@ var memoryFS = map[uint32]struct{ disk bool }{
 	fsMagicZFS:             {disk: true},
 }
 
-// checkRegion verifies a region's numbers by themselves.
+// checkRegion verifies the numbers of a single region.
 func checkRegion(r MemRegion) error {
 	switch {
 	case r.Size == 0:
@@ -59,7 +59,7 @@ func checkRegion(r MemRegion) error {
 	return nil
 }
 
-// identify returns which file fd is.
+// identify returns the identity of the file that fd refers to.
 func identify(fd int) (fileID, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -68,12 +68,11 @@ func identify(fd int) (fileID, error) {
 	return fileID{st.Dev, st.Ino}, nil
 }
 
-// mapRegion maps a region of the file fd, which has to hold all of it: access
-// beyond a file's end raises SIGBUS. (The front-end may truncate the file later,
-// so that this is not the last word.)
+// mapRegion maps a region of the file fd, which has to contain all of it: access beyond a file's
+// end raises SIGBUS. (The front-end may still truncate the file later.)
 //
-// The mapping is shared and reserves no swap; core dumps leave it out. What it takes is the
-// account's, whose front-end has held bytes mapped already that stay.
+// The mapping is shared and reserves no swap; core dumps leave it out. It is charged to the
+// account, whose front-end already has mappings of held bytes that stay.
 func mapRegion(a *Account, held uint64, fd int, r MemRegion) (mapping, error) {
 	if err := checkRegion(r); err != nil {
 		return mapping{}, err
@@ -83,7 +82,7 @@ func mapRegion(a *Account, held uint64, fd int, r MemRegion) (mapping, error) {
 		return mapping{}, fmt.Errorf("memory file: %w", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return mapping{}, refuse("guest memory is no regular file (mode %#o)", st.Mode)
+		return mapping{}, refuse("guest memory is not a regular file (mode %#o)", st.Mode)
 	}
 	if uint64(st.Size) < r.MmapOffset+r.Size {
 		return mapping{}, refuse("memory file has %#x bytes, the region ends at %#x", st.Size, r.MmapOffset+r.Size)
@@ -93,8 +92,8 @@ func mapRegion(a *Account, held uint64, fd int, r MemRegion) (mapping, error) {
 		return mapping{}, err
 	}
 
-	// "mmap offset: offset where region starts in the mapped memory" need not be
-	// a multiple of the page size. And of a huge page, munmap wants all or nothing.
+	// "mmap offset: offset where region starts in the mapped memory" need not be a multiple of
+	// the page size. With huge pages, munmap needs a length in whole huge pages.
 	slack := r.MmapOffset % align
 	length := slack + r.Size
 	if rest := length % align; rest != 0 {
@@ -103,16 +102,16 @@ func mapRegion(a *Account, held uint64, fd int, r MemRegion) (mapping, error) {
 	if length > math.MaxInt64 || length < r.Size {
 		return mapping{}, refuse("memory region of size %#x is too large", r.Size)
 	}
-	if err := a.mapping(length, held); err != nil {
+	if err := a.takeMapping(length, held); err != nil {
 		return mapping{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	all, err := unix.Mmap(fd, int64(r.MmapOffset-slack), int(length),
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
 	if err != nil {
-		a.unmapped(length)
+		a.releaseMapping(length)
 		return mapping{}, fmt.Errorf("mapping %#x bytes of guest memory: %w", length, err)
 	}
-	// A kernel that cannot leave it out of a core dump is no reason to refuse.
+	// Failure to exclude the mapping from core dumps is no reason to refuse.
 	_ = unix.Madvise(all, unix.MADV_DONTDUMP)
 	return mapping{
 		mem: all[slack : slack+r.Size : slack+r.Size],
@@ -124,7 +123,7 @@ func mapRegion(a *Account, held uint64, fd int, r MemRegion) (mapping, error) {
 	}, nil
 }
 
-// isLocal verifies that nobody but the kernel serves a file system.
+// isLocal verifies that only the kernel serves a file system.
 func isLocal(fs *unix.Statfs_t) error {
 	if _, known := memoryFS[uint32(fs.Type)]; !known {
 		return refuse("guest memory in a file system of type %#x, which is not known to be local", fs.Type)
@@ -132,7 +131,7 @@ func isLocal(fs *unix.Statfs_t) error {
 	return nil
 }
 
-// mapAlignment returns what offset and length of a mapping of the file must be
+// mapAlignment returns the number of bytes that offset and length of a mapping of the file must be
 // multiples of, and refuses files that must not be mapped.
 func mapAlignment(a *Account, fd int, st *unix.Stat_t) (uint64, error) {
 	var fs unix.Statfs_t
@@ -143,7 +142,7 @@ func mapAlignment(a *Account, fd int, st *unix.Stat_t) (uint64, error) {
 		return 0, err
 	}
 	if memoryFS[uint32(fs.Type)].disk {
-		if err := a.disk(); err != nil {
+		if err := a.checkDisk(); err != nil {
 			return 0, err
 		}
 	}
@@ -152,7 +151,7 @@ func mapAlignment(a *Account, fd int, st *unix.Stat_t) (uint64, error) {
 	}
 	// hugetlbfs reports its page size as the preferred block size.
 	if st.Blksize < pageSize || st.Blksize&(st.Blksize-1) != 0 {
-		return 0, errors.New("hugetlbfs reports an odd page size")
+		return 0, errors.New("hugetlbfs reports an invalid page size")
 	}
 	return uint64(st.Blksize), nil
 }
@@ -164,14 +163,14 @@ func (m mapping) unmap() {
 	}
 	if m.all != nil {
 		_ = unix.Munmap(m.all)
-		m.account.unmapped(uint64(len(m.all)))
+		m.account.releaseMapping(uint64(len(m.all)))
 	}
 }
 
-// length returns how many bytes of address space the mapping takes.
+// length returns the address space that the mapping takes, in bytes.
 func (m mapping) length() uint64 { return uint64(len(m.all)) }
 
-// held returns how many bytes of address space mappings take together.
+// held returns the address space that mappings take together, in bytes.
 func held(maps ...mapping) (sum uint64) {
 	for _, m := range maps {
 		sum += m.length()

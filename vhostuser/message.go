@@ -5,17 +5,16 @@ import (
 	"fmt"
 )
 
-// HeaderSize is the size of a message's header in bytes: "A vhost-user message
-// consists of 3 header fields and a payload." All numbers are in the
-// machine's native byte order.
+// HeaderSize is the size of a message's header in bytes: "A vhost-user message consists of 3 header
+// fields and a payload." All numbers are in the machine's native byte order.
 const HeaderSize = 12
 
-// MaxPayload is the largest payload, in bytes, that a Conn receives. The
-// largest that the specification has is that of GET_SHMEM_CONFIG.
+// MaxPayload is the largest payload, in bytes, that a Conn receives. The largest one in the
+// specification is that of GET_SHMEM_CONFIG.
 const MaxPayload = 4096
 
-// MaxFDs is how many file descriptors a message may bring: one for each region
-// of SET_MEM_TABLE.
+// MaxFDs is the largest number of file descriptors with a message: one for each region of
+// SET_MEM_TABLE.
 const MaxFDs = maxTableRegions
 
 // Header is the beginning of every message.
@@ -28,9 +27,8 @@ type Header struct {
 // Flags of a message.
 type Flags uint32
 
-// "Lower 2 bits are the version (currently 0x01). Bit 2 is the reply flag -
-// needs to be sent on each reply from the back-end. Bit 3 is the need_reply
-// flag."
+// "Lower 2 bits are the version (currently 0x01). Bit 2 is the reply flag - needs to be sent on
+// each reply from the back-end. Bit 3 is the need_reply flag."
 const (
 	FlagVersion     Flags = 0x1
 	FlagVersionMask Flags = 0x3
@@ -112,7 +110,7 @@ func (r Request) String() string {
 	return fmt.Sprintf("message %d", uint32(r))
 }
 
-// spec returns what is known of a request, or nil.
+// spec returns the description of a request, or nil.
 func (r Request) spec() *messageSpec {
 	if uint64(r) < uint64(len(messages)) && messages[r].name != "" {
 		return &messages[r]
@@ -120,16 +118,16 @@ func (r Request) spec() *messageSpec {
 	return nil
 }
 
-// A messageSpec is a line of the specification.
+// A messageSpec describes a message according to the specification.
 type messageSpec struct {
 	name     string
 	min, max uint32 // payload, in bytes
 	fds      fdCount
-	gate     int // number of the protocol feature without which it must not be sent; ungated, gateIOMMU
+	gate     int // protocol feature that must be negotiated for it; or ungated, gateIOMMU
 	reply    replyKind
 }
 
-// An fdCount says how many file descriptors come with a message.
+// An fdCount is the number of file descriptors that come with a message.
 type fdCount uint8
 
 const (
@@ -140,26 +138,29 @@ const (
 	fdPerRegion          // as many as the payload has regions
 )
 
-// A replyKind says whether a request is answered.
+// A replyKind says when a request is answered.
 type replyKind uint8
 
 const (
-	onDemand replyKind = iota // only for REPLY_ACK's need_reply, with a u64: "zero on success or non-zero on failure"
-	always                    // with a payload of its own
+	// onDemand: only with REPLY_ACK and need_reply, by a u64: "zero on success or non-zero on
+	// failure".
+	onDemand replyKind = iota
+
+	// always: by a payload that is specific to the message.
+	always
 )
 
 const (
 	// ungated is for messages that need no protocol feature.
 	ungated = -1
 
-	// gateIOMMU: "This request should be send only when VIRTIO_F_IOMMU_PLATFORM
-	// feature has been successfully negotiated", which is never offered.
+	// gateIOMMU: "This request should be send only when VIRTIO_F_IOMMU_PLATFORM feature has
+	// been successfully negotiated", which is never offered.
 	gateIOMMU = -2
 )
 
-// messages is the specification's list of front-end message types. What a
-// session does with each is in Session.handle; that a message is here does
-// not mean that it is implemented.
+// messages is the specification's list of front-end message types. Session.handle implements them;
+// a message in this list is not necessarily implemented.
 //
 //	message: name, payload from and to (bytes), file descriptors, gating protocol feature, replies
 var messages = [...]messageSpec{
@@ -210,8 +211,7 @@ var messages = [...]messageSpec{
 	GetVringBaseSkipDrain: {"GET_VRING_BASE_SKIP_DRAIN", 8, 8, noFDs, ProtocolFeatureGetVringBaseSkipDrain, always},
 }
 
-// BackendRequest is the type of a message to the front-end, on the channel of
-// SET_BACKEND_REQ_FD.
+// BackendRequest is the type of a message to the front-end, on the channel of SET_BACKEND_REQ_FD.
 type BackendRequest uint32
 
 // Back-end message types (VHOST_USER_BACKEND_*).
@@ -236,10 +236,9 @@ func (r BackendRequest) String() string {
 	return fmt.Sprintf("back-end message %d", uint32(r))
 }
 
-// backendMessages is the specification's list of back-end message types, in the
-// form of the one of front-end message types. Every one is answered if it asks
-// for that by need_reply; some always are. Those that are sent are in
-// channel.next.
+// backendMessages is the specification's list of back-end message types, in the format of messages.
+// Every one is answered if it asks for that by need_reply; some always are. channel.next chooses
+// those that are sent.
 //
 //	message: name, payload (bytes), file descriptors, gating protocol feature, replies
 var backendMessages = [...]messageSpec{
@@ -255,29 +254,28 @@ var backendMessages = [...]messageSpec{
 	BackendShmemUnmap:           {"BACKEND_SHMEM_UNMAP", 40, 40, noFDs, ProtocolFeatureShmem, onDemand},
 }
 
-// Message is a message as it came: header, payload and file descriptors.
+// Message is a received message: header, payload and file descriptors.
 type Message struct {
 	Header
 	Payload []byte // of length Size
 	FDs     []int  // owned by the message until taken
 }
 
-// TakeFD gives the file descriptor at index i to the caller, who then has to
-// close it.
+// TakeFD transfers the ownership of the file descriptor at index i to the caller.
 func (m *Message) TakeFD(i int) int {
 	fd := m.FDs[i]
 	m.FDs[i] = -1
 	return fd
 }
 
-// Close closes the file descriptors that nobody took.
+// Close closes the file descriptors that were not taken.
 func (m *Message) Close() {
 	closeFDs(m.FDs)
 	m.FDs = m.FDs[:0]
 }
 
-// check verifies a message against the specification's list: that it is known,
-// its payload's size and the number of its file descriptors.
+// check verifies a message against the specification's list: that its type is known, its payload's
+// size and the number of its file descriptors.
 func (m *Message) check() error {
 	s := m.Request.spec()
 	if s == nil {

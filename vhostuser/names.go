@@ -2,9 +2,8 @@ package vhostuser
 
 import "fmt"
 
-// FeatureProtocolFeatures is the virtio feature bit that vhost-user has taken
-// for itself (VHOST_USER_F_PROTOCOL_FEATURES): the session offers it, a driver
-// never sees it.
+// FeatureProtocolFeatures is the virtio feature bit that vhost-user reserves for its own use
+// (VHOST_USER_F_PROTOCOL_FEATURES): the session offers it, a driver never sees it.
 const FeatureProtocolFeatures = 30
 
 // FeatureLogAll asks to log all writes to guest memory (VHOST_F_LOG_ALL).
@@ -65,8 +64,8 @@ var protocolFeatureNames = [...]string{
 	ProtocolFeatureGetVringBaseSkipDrain: "GET_VRING_BASE_SKIP_DRAIN",
 }
 
-// featureNames has the virtio feature bits that do not depend on the kind of
-// device (virtio 1.2, sections 2.2 and 6), and vhost's own.
+// featureNames are the names of the virtio feature bits that do not depend on the kind of device
+// (virtio 1.2, sections 2.2 and 6), and of vhost's own.
 var featureNames = map[int]string{
 	24:                      "NOTIFY_ON_EMPTY",
 	FeatureLogAll:           "LOG_ALL",
@@ -86,7 +85,7 @@ var featureNames = map[int]string{
 	41:                      "ADMIN_VQ",
 }
 
-// statusNames are the bits of the device status (virtio 1.2, section 2.1).
+// statusNames are the names of the bits of the device status (virtio 1.2, section 2.1).
 var statusNames = map[int]string{
 	0: "ACKNOWLEDGE",
 	1: "DRIVER",
@@ -96,13 +95,13 @@ var statusNames = map[int]string{
 	7: "FAILED",
 }
 
-// A Bit is one that is set, and what it is called: "bit N" if it has no name.
+// A Bit is the number of a bit that is set, and its name: "bit N" if it has none.
 type Bit struct {
 	Number int
 	Name   string
 }
 
-// StatusBits returns the bits set in a device status, in order, without
+// StatusBits returns the bits set in a device status, in order, without the prefix
 // VIRTIO_CONFIG_S_.
 func StatusBits(status uint8) []Bit {
 	return bitsOf(uint64(status), func(bit int) string { return statusNames[bit] })
@@ -116,8 +115,8 @@ func FeatureBits(features uint64, device func(bit int) string) []Bit {
 	return bitsOf(features, featureName(device))
 }
 
-// ProtocolFeatureNames returns the names of the bits set in features, in order,
-// without VHOST_USER_PROTOCOL_F_; a bit without a name appears as "bit N".
+// ProtocolFeatureNames returns the names of the bits set in features, in order, without the prefix
+// VHOST_USER_PROTOCOL_F_; a bit without a name appears as "bit N".
 func ProtocolFeatureNames(features uint64) []string {
 	return bitNames(features, protocolFeatureName)
 }
@@ -129,10 +128,9 @@ func protocolFeatureName(bit int) string {
 	return ""
 }
 
-// FeatureNames returns the names of the virtio feature bits set in features,
-// in order, without VIRTIO_F_; device names those that belong to the kind of
-// device ("" where it has none, too), and may be nil. A bit without a name
-// appears as "bit N".
+// FeatureNames returns the names of the virtio feature bits set in features, in order, without the
+// prefix VIRTIO_F_. device returns the names of the bits that belong to the kind of device, or "",
+// and may be nil. A bit without a name appears as "bit N".
 func FeatureNames(features uint64, device func(bit int) string) []string {
 	return bitNames(features, featureName(device))
 }

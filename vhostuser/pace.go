@@ -10,31 +10,31 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// How fast messages are taken.
+// The rate at which messages are processed.
 //
-// A message costs its front-end a system call. It may cost the back-end, and everybody else
-// whom the back-end serves, much more: a ring that is enabled or disabled changes where
-// frames go, a memory table has all workers of the device wait, and a broadcast is copied to
-// everybody. So a front-end gets a share of a processor's time for its messages, in terms of
-// what each is known to cost at most, and whoever has used it up has its messages taken later. A
-// front-end never loses anything but time.
+// A message costs its front-end a system call. It may cost the back-end, and everyone whom the
+// back-end serves, much more: enabling or disabling a ring changes where frames go, a memory table
+// stops all workers of the device, and a broadcast is copied to everyone. So each front-end gets a
+// share of a processor's time for its messages, measured by the highest known cost of each kind,
+// and the messages of a front-end that has used up its share are delayed. A front-end never loses
+// anything but time.
 //
-// What a front-end needs to start its device, however many rings that has, is there at once: the
-// most known is 256 rings of QEMU, which are started, signalled and enabled one by one.
+// The burst suffices to start a device with all its rings at once: the largest case known is QEMU
+// with 256 rings, which are started, signalled and enabled one by one.
 
-// Costs of messages, and what a front-end may spend on them.
+// Costs of messages, and the budget of a front-end.
 const (
-	paceShare = 10          // the tenth part of a processor's time ...
+	paceShare = 10          // the budget is a tenth of a processor's time ...
 	paceBurst = time.Second // ... of which this much can be saved up
 
 	costKick    = 2 * time.Microsecond   // wakes a worker and changes nothing
-	costMessage = 20 * time.Microsecond  // changes, or tells, what only the session knows
+	costMessage = 20 * time.Microsecond  // changes, or returns, state of the session alone
 	costChange  = 200 * time.Microsecond // the device has to pause or to change
 	costRegion  = 100 * time.Microsecond // maps memory
-	costFlood   = time.Millisecond       // sends a frame to everybody
+	costFlood   = time.Millisecond       // sends a frame to all ports
 )
 
-// cost returns what a message is taken to cost.
+// cost returns the estimated cost of a message.
 func (s *Session) cost(m *Message) time.Duration {
 	switch m.Request {
 	case VringKick:
@@ -59,22 +59,22 @@ func (s *Session) cost(m *Message) time.Duration {
 	return costMessage
 }
 
-// running tells whether the device has a ring.
+// running reports whether the device has a ring.
 func (s *Session) running() bool {
 	return slices.ContainsFunc(s.queues, func(q *virtqueue.Queue) bool { return q != nil })
 }
 
-// A Pace limits how fast the messages of front-ends are taken that come one after the other, to
-// the same device for example: that a front-end connects again does not make it a new one. The
-// zero value is ready for use. Its methods may be called from any goroutine.
+// A Pace limits the rate at which messages are processed, over a series of front-ends, of the same
+// device for example: a front-end that reconnects does not get a new budget. The zero value is
+// ready for use. Its methods may be called from any goroutine.
 type Pace struct {
 	mu     sync.Mutex
-	spent  time.Duration // more than was earned, at the time of at
+	spent  time.Duration // cost in excess of the budget, as of at
 	at     time.Time
 	slowed uint64
 }
 
-// take spends cost and returns how long to wait before doing what costs it.
+// take charges cost and returns how long to wait before processing the message.
 func (p *Pace) take(cost time.Duration) (wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,26 +89,25 @@ func (p *Pace) take(cost time.Duration) (wait time.Duration) {
 	return 0
 }
 
-// Slowed returns how many messages have had to wait.
+// Slowed returns the number of messages that were delayed.
 func (p *Pace) Slowed() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.slowed
 }
 
-// pace waits until it is time to do what a message says, or until ctx is done, whose cause it
-// then returns.
+// pace waits until the message may be processed. If ctx is done first, pace returns its cause.
 func (s *Session) pace(ctx context.Context, m *Message) error {
-	if s.paceOf == nil {
+	if s.limiter == nil {
 		return nil
 	}
-	wait := s.paceOf.take(s.cost(m))
+	wait := s.limiter.take(s.cost(m))
 	if wait == 0 {
 		return nil
 	}
 	if !s.slowed {
 		s.slowed = true
-		s.log.Warn("front-end sends messages faster than they are taken: it has to wait", "message", m.Request)
+		s.log.Warn("front-end sends messages too fast: they are delayed", "message", m.Request)
 	}
 	return sleep(ctx, wait)
 }

@@ -10,27 +10,27 @@ const (
 	regionSize     = 32
 	memTableHeader = 8
 
-	// maxTableRegions is how many regions SET_MEM_TABLE can name ("region0 ...
+	// maxTableRegions is the number of regions that SET_MEM_TABLE can name ("region0 ...
 	// region7").
 	maxTableRegions = 8
 )
 
-// In the payload of SET_VRING_KICK, SET_VRING_CALL and SET_VRING_ERR: "Bits
-// (0-7) of the payload contain the vring index. Bit 8 is the invalid FD flag.
-// This flag is set when there is no file descriptor in the ancillary data."
+// In the payload of SET_VRING_KICK, SET_VRING_CALL and SET_VRING_ERR: "Bits (0-7) of the payload
+// contain the vring index. Bit 8 is the invalid FD flag. This flag is set when there is no file
+// descriptor in the ancillary data."
 const (
 	vringIndexMask = 0xff
 	vringNoFD      = 1 << 8
 )
 
-// VringState is "a vring state description". Depending on the message, Num is a
-// size, an index in the available ring, or a flag.
+// VringState is "a vring state description". Depending on the message, Num is a size, an index in
+// the available ring, or a flag.
 type VringState struct {
 	Index, Num uint32
 }
 
-// VringAddr is "a vring address description". Addresses are the front-end's
-// virtual addresses, Log is a guest address.
+// VringAddr is "a vring address description". Addresses are the front-end's virtual addresses, Log
+// is a guest address.
 type VringAddr struct {
 	Index, Flags           uint32
 	Desc, Used, Avail, Log uint64
@@ -47,14 +47,17 @@ type VringFile struct {
 	NoFD  bool
 }
 
-// LogBase is "a log description": where in a file the log of dirty pages is.
+// LogBase is "a log description": the location of the log of dirty pages in a file.
 type LogBase struct {
-	Size   uint64 // "size of area used for logging", in bytes
-	Offset uint64 // "from start of supplied file descriptor where logging starts (i.e. where guest address 0 would be logged)"
+	Size uint64 // "size of area used for logging", in bytes
+
+	// Offset is, in bytes, "from start of supplied file descriptor where logging starts (i.e.
+	// where guest address 0 would be logged)".
+	Offset uint64
 }
 
-// Inflight is "an inflight description": where in a file the memory is in which a
-// back-end keeps track of descriptors in flight.
+// Inflight is "an inflight description": the location, in a file, of the memory in which a back-end
+// keeps track of descriptors in flight.
 type Inflight struct {
 	Size      uint64 // "of area to track inflight I/O", in bytes
 	Offset    uint64 // "of this area from the start of the supplied file descriptor"
@@ -140,17 +143,15 @@ func (r MemRegion) appendTo(b []byte) []byte {
 	return b
 }
 
-// decodeSingleRegion decodes "a single memory region description": 8 bytes of
-// padding and a region.
+// decodeSingleRegion decodes "a single memory region description": 8 bytes of padding and a region.
 func decodeSingleRegion(b []byte) MemRegion { return decodeMemRegion(b[8:]) }
 
 // AppendSingleRegion appends "a single memory region description".
 func AppendSingleRegion(b []byte, r MemRegion) []byte { return r.appendTo(AppendU64(b, 0)) }
 
-// decodeMemTable decodes "a multiple memory regions description". A payload
-// may be longer than its number of regions makes it: "regions field contains 8
-// regions", says the specification, and leaves open whether those that are not
-// used are sent.
+// decodeMemTable decodes "a multiple memory regions description". A payload may be longer than its
+// number of regions requires: according to the specification the "regions field contains 8
+// regions", which leaves open whether unused ones are sent.
 func decodeMemTable(b []byte) ([]MemRegion, error) {
 	n := binary.NativeEndian.Uint32(b)
 	if want := memTableHeader + uint64(n)*regionSize; uint64(len(b)) < want {
@@ -173,8 +174,8 @@ func AppendMemTable(b []byte, table []MemRegion) []byte {
 	return b
 }
 
-// decodeVringFile refuses bits that have no meaning: an index that is wider than
-// its field must not be mistaken for a small one.
+// decodeVringFile refuses undefined bits: an index that is wider than its field must not be
+// mistaken for a small one.
 func decodeVringFile(b []byte) (VringFile, error) {
 	v := DecodeU64(b)
 	if v&^(vringIndexMask|vringNoFD) != 0 {
@@ -216,8 +217,8 @@ func (i Inflight) AppendTo(b []byte) []byte {
 	return binary.NativeEndian.AppendUint16(b, i.QueueSize)
 }
 
-// decodeConfigAccess refuses an access whose size is not that of its payload. In a
-// request to read, a payload without data will do.
+// decodeConfigAccess refuses an access whose size is not that of its payload. In a request to read,
+// the data may be missing.
 func decodeConfigAccess(b []byte, read bool) (ConfigAccess, error) {
 	c := ConfigAccess{
 		Offset: binary.NativeEndian.Uint32(b[0:]),

@@ -14,43 +14,44 @@ import (
 
 // Resources that all front-ends of a process share.
 //
-// A front-end makes the back-end map memory and hold file descriptors. Each costs the
-// front-end next to nothing (a sparse file of 64 TiB is free) and is taken from something
-// of which the process has a fixed amount. When that is used up, other front-ends are
-// refused, and the Go runtime, which maps memory too, ends the process.
+// A front-end makes the back-end map memory and hold file descriptors. These cost the front-end
+// next to nothing (a sparse file of 64 TiB is free), but use up resources of which the process has
+// a fixed amount. When those are exhausted, other front-ends are refused, and the Go runtime, which
+// maps memory too, ends the process.
 //
-// A Pool divides what there is, less a reserve for the process itself, among Accounts,
-// one for each front-end that may come. An Account has a limit. Up to its assured
-// part, what it asks for is always there. Whatever lies between the two comes from what is
-// assured to nobody, while there is some left.
+// A Pool divides the available amount, less a reserve for the process itself, among Accounts, one
+// for each front-end that may connect. An Account has a limit. Requests up to its assured part
+// always succeed. Requests between the two are served from the amount that is not assured to any
+// Account, as long as some is left.
 
-// ErrLimit is wrapped by the refusal of what would exceed a limit. The error names the limit.
+// ErrLimit is wrapped by the error for a request that would exceed a limit. The error
+// names the limit.
 var ErrLimit = errors.New("limit reached")
 
-// A resource is one of the kinds that a Pool divides.
+// A resource is one of the kinds of resources that a Pool divides.
 type resource int
 
 const (
-	addressSpace resource = iota // bytes that are mapped
+	addressSpace resource = iota // bytes of mapped memory
 	mappings                     // separate mappings
 	descriptors                  // open file descriptors
 	numResources
 )
 
-// An amount is how much of each resource.
+// An amount has one entry for each resource.
 type amount [numResources]uint64
 
-// Capacity is how much a process has, for itself and for front-ends.
+// Capacity is the amount of resources of a process, for itself and for front-ends.
 type Capacity struct {
 	AddressSpace    uint64 // bytes
 	Mappings        uint64 // vm.max_map_count
 	FileDescriptors uint64 // RLIMIT_NOFILE
 }
 
-// reserve returns how much of each resource front-ends are not given: an eighth of the
-// address space and of the mappings, which the Go runtime's heap needs room to grow in, and
-// of the descriptors an eighth, but at least 64 and at most 4096, for sockets that
-// listen, uplinks, the data plane's threads and the clients of the control API.
+// reserve returns the amount that is kept from front-ends: an eighth of the address space and of
+// the mappings, because the Go runtime's heap needs room to grow; and an eighth of the descriptors,
+// but at least 64 and at most 4096, for listening sockets, uplinks, the data plane's threads and
+// the clients of the control API.
 func (c Capacity) reserve() amount {
 	return amount{
 		c.AddressSpace / 8,
@@ -59,7 +60,7 @@ func (c Capacity) reserve() amount {
 	}
 }
 
-// forFrontEnds returns how much there is for front-ends.
+// forFrontEnds returns the amount that is available to front-ends.
 func (c Capacity) forFrontEnds() amount {
 	have, keep := amount{c.AddressSpace, c.Mappings, c.FileDescriptors}, c.reserve()
 	for r := range have {
@@ -68,8 +69,8 @@ func (c Capacity) forFrontEnds() amount {
 	return have
 }
 
-// A Pool divides the capacity of a process among front-ends. Its methods, and those of
-// Account, may be called from any goroutine.
+// A Pool divides the capacity of a process among front-ends. Its methods, and those of Account, may
+// be called from any goroutine.
 type Pool struct {
 	has amount
 
@@ -80,18 +81,19 @@ type Pool struct {
 // NewPool returns a Pool for a process that has the given capacity.
 func NewPool(c Capacity) *Pool { return &Pool{has: c.forFrontEnds()} }
 
-// Limits are those of one Account.
+// Limits are the limits of one Account.
 type Limits struct {
-	// Memory is how many bytes of address space a front-end's memory may take: guest memory,
-	// with what page alignment adds, the log of dirty pages, and the record of descriptors in
-	// flight. While a table of guest memory replaces another, each of the two may have as much.
+	// Memory is the address space, in bytes, that a front-end's memory may take: guest memory,
+	// including what page alignment adds, the log of dirty pages, and the record of
+	// descriptors in flight. While a table of guest memory replaces another, each of the two
+	// may have as much.
 	Memory uint64
 
-	// MemoryName is what the operator knows that limit by, for errors.
+	// MemoryName is the operator's name for that limit, for errors.
 	MemoryName string
 
-	// DiskMemory allows memory that is a file on a local disk. DiskMemoryName is what the
-	// operator knows that by, for errors.
+	// DiskMemory allows memory that is a file on a local disk. DiskMemoryName is the operator's
+	// name for that setting, for errors.
 	DiskMemory     bool
 	DiskMemoryName string
 
@@ -99,47 +101,46 @@ type Limits struct {
 	Vrings int
 }
 
-// An Account is one front-end's part of a Pool. It outlives sessions: a device that serves
-// one front-end after the other has one Account for all of them. A nil Account has no
-// limits.
+// An Account is one front-end's part of a Pool. It outlives sessions: a device that serves one
+// front-end after another has one Account for all of them. A nil Account has no limits.
 type Account struct {
 	pool *Pool
 
-	// All of this is guarded by pool.mu.
+	// All of these are guarded by pool.mu.
 	limits  Limits
 	assured amount
 	used    amount
-	slots   int // what Slots returns; 0: not asked yet
+	slots   int // the result of Slots; 0: Slots has not been called yet
 
-	hanging hanging // calls for the front-end's sessions that have not returned
+	blocking blockingCalls // calls for the front-end's sessions that have not returned
 }
 
 const (
-	// minSlots is how many regions a front-end may map at least: as many as SET_MEM_TABLE
-	// holds.
+	// minSlots is the number of regions that every front-end may map: as many as
+	// SET_MEM_TABLE holds.
 	minSlots = maxTableRegions
 
-	// extraMappings is what there may be besides the regions of one table of guest memory: the
-	// regions of a SET_MEM_TABLE that is about to replace it, and two logs and two records of
-	// descriptors in flight, the old one and the new one.
+	// extraMappings is the number of mappings besides the regions of one table of guest memory:
+	// the regions of a SET_MEM_TABLE that is about to replace it, and two logs and two records
+	// of descriptors in flight, the old one and the new one.
 	extraMappings = maxTableRegions + 4
 
-	// A vring has descriptors for kicks, calls and errors, and where its calls are relayed two
-	// more (see relay).
+	// A vring has descriptors for kicks, calls and errors, and two more if its calls are
+	// relayed (see relay).
 	vringDescriptors = 5
 
-	// sessionDescriptors are the others of a session: its connection, the channel to the
-	// front-end, old and new, with two descriptors each, the log's eventfd, what came
-	// with the message that is being handled, one that is being exchanged, and three by which huge
-	// pages are watched.
+	// sessionDescriptors are the other descriptors of a session: its connection, the back-end
+	// channel, old and new, with two descriptors each, the log's eventfd, those that came with
+	// the message that is being handled, one that is being exchanged, and three for watching
+	// huge pages.
 	sessionDescriptors = 1 + 2*2 + 1 + MaxFDs + 1 + 3
 
-	// waitingDescriptors are there while no front-end is connected: a socket that listens, and
-	// a connection that is about to be served.
+	// waitingDescriptors are in use while no front-end is connected: a listening socket, and a
+	// connection that is about to be served.
 	waitingDescriptors = 2
 )
 
-// Open adds an Account to the pool. It has to be closed.
+// Open adds an Account to the pool. The caller has to close the Account.
 func (p *Pool) Open(l Limits) *Account {
 	a := &Account{pool: p, limits: l, used: amount{descriptors: waitingDescriptors}}
 	p.mu.Lock()
@@ -149,7 +150,7 @@ func (p *Pool) Open(l Limits) *Account {
 	return a
 }
 
-// Close gives an Account's part back to the pool. No session may be using it.
+// Close returns an Account's part to the pool. No session may be using the Account.
 func (a *Account) Close() {
 	if a == nil {
 		return
@@ -161,8 +162,8 @@ func (a *Account) Close() {
 	p.assure()
 }
 
-// disk refuses memory on a disk where that is not allowed.
-func (a *Account) disk() error {
+// checkDisk refuses memory on a disk where that is not allowed.
+func (a *Account) checkDisk() error {
 	if a == nil {
 		return nil
 	}
@@ -174,7 +175,7 @@ func (a *Account) disk() error {
 	return nil
 }
 
-// SetMemory changes Limits.Memory and Limits.DiskMemory. What is mapped stays mapped.
+// SetMemory changes Limits.Memory and Limits.DiskMemory. Existing mappings stay.
 func (a *Account) SetMemory(bytes uint64, disk bool) {
 	a.pool.mu.Lock()
 	defer a.pool.mu.Unlock()
@@ -192,8 +193,8 @@ func (a *Account) SetVrings(n int) {
 	}
 }
 
-// wants returns what the Account can come to use at most.
-func (a *Account) wants() amount {
+// maxUse returns the largest amount that the Account can use.
+func (a *Account) maxUse() amount {
 	slots := uint64(virtqueue.MaxRegions)
 	if a.slots > 0 {
 		slots = uint64(a.slots)
@@ -205,14 +206,14 @@ func (a *Account) wants() amount {
 	return amount{twice, slots + extraMappings, slots + extraMappings + waitingDescriptors + a.sessionNeeds()}
 }
 
-// needs returns what the Account needs for a front-end that maps minSlots regions, as most do
-// at most. How much memory it needs is not known.
+// needs returns the amount that the Account needs for a front-end that maps minSlots regions, which
+// suffices for most. The amount of memory that it needs is not known.
 func (a *Account) needs() amount {
 	return amount{0, minSlots + extraMappings, minSlots + extraMappings + waitingDescriptors + a.sessionNeeds()}
 }
 
-// Scarce returns a line for each resource of which so little is there that a front-end may be
-// refused which asks for no more than most do. It names the limit to raise.
+// Scarce returns a line for each resource that is so scarce that a front-end with common needs may
+// be refused. The line names the limit to raise.
 func (p *Pool) Scarce() (lines []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -235,22 +236,22 @@ func (p *Pool) Scarce() (lines []string) {
 	return lines
 }
 
-// sessionNeeds returns how many file descriptors a session may need besides those of
-// memory.
+// sessionNeeds returns the number of file descriptors that a session may need besides
+// those of memory.
 func (a *Account) sessionNeeds() uint64 {
 	return uint64(vringDescriptors*a.limits.Vrings + sessionDescriptors)
 }
 
-// assure works out what is assured to each Account. Where there is enough for all that
-// they can come to use, that is it. Otherwise each is assured what it needs, if there is
-// enough for that, and half of the rest is shared out: who can come to use less than an equal
-// share of that is assured all of it, and what is left over goes to the others. The
-// other half is for who asks first.
+// assure computes the amount that is assured to each Account. If there is enough for the largest
+// use of all, that is assured. Otherwise each Account is assured its needs, if there is enough for
+// that, and half of the rest is divided into equal shares: an Account that can use less than its
+// share is assured all that it can use, and the remainder goes to the others. The other half is
+// assigned on request, first come, first served.
 func (p *Pool) assure() {
 	for r := range numResources {
 		var wanted, needed uint64
 		for _, a := range p.accounts {
-			wanted = addSaturating(wanted, a.wants()[r])
+			wanted = addSaturating(wanted, a.maxUse()[r])
 			needed += a.needs()[r]
 		}
 		rest := p.has[r]
@@ -258,7 +259,7 @@ func (p *Pool) assure() {
 			a.assured[r] = 0
 			switch {
 			case wanted <= p.has[r]:
-				a.assured[r] = a.wants()[r]
+				a.assured[r] = a.maxUse()[r]
 			case needed <= p.has[r]:
 				a.assured[r] = a.needs()[r]
 			}
@@ -270,9 +271,9 @@ func (p *Pool) assure() {
 	}
 }
 
-// share shares out n of a resource.
+// share divides n units of a resource among all Accounts.
 func (p *Pool) share(r resource, n uint64) {
-	more := func(a *Account) uint64 { return a.wants()[r] - a.assured[r] }
+	more := func(a *Account) uint64 { return a.maxUse()[r] - a.assured[r] }
 	modest := slices.SortedFunc(slices.Values(p.accounts), func(a, b *Account) int {
 		return cmp.Compare(more(a), more(b))
 	})
@@ -290,9 +291,9 @@ func addSaturating(a, b uint64) uint64 {
 	return math.MaxUint64
 }
 
-// Slots returns how many regions of guest memory the front-end may map at a time. It stays
-// the same from when it was first asked for: "features must not change" for a front-end
-// that reconnects, and QEMU refuses a back-end that has fewer slots than its guest uses.
+// Slots returns how many regions of guest memory the front-end may map at a time. The number does
+// not change after the first call: "features must not change" for a front-end that reconnects, and
+// QEMU refuses a back-end that has fewer slots than its guest uses.
 func (a *Account) Slots() int {
 	if a == nil {
 		return virtqueue.MaxRegions
@@ -307,7 +308,7 @@ func (a *Account) Slots() int {
 	return a.slots
 }
 
-// Use tells how much an Account uses.
+// Use is the amount that an Account uses.
 type Use struct {
 	Memory      uint64 // bytes of address space
 	MemoryLimit uint64 // Limits.Memory
@@ -325,12 +326,12 @@ func (a *Account) Use() Use {
 	return Use{Memory: a.used[addressSpace], MemoryLimit: a.limits.Memory, Slots: slots}
 }
 
-// begin takes what a session needs whatever its front-end does; end gives it back.
+// begin charges the Account with what every session needs; end releases that.
 func (a *Account) begin() error {
 	if a == nil {
 		return nil
 	}
-	if n := a.hanging.calls.Load(); n > 0 {
+	if n := a.blocking.pending.Load(); n > 0 {
 		return fmt.Errorf("%w: %d of an earlier front-end's", ErrHung, n)
 	}
 	return a.take(amount{descriptors: a.sessionNeeds()})
@@ -338,13 +339,13 @@ func (a *Account) begin() error {
 
 func (a *Account) end() {
 	if a != nil {
-		a.give(amount{descriptors: a.sessionNeeds()})
+		a.release(amount{descriptors: a.sessionNeeds()})
 	}
 }
 
-// mapping takes what a mapping of the given length, in bytes, needs, for a front-end that has
-// others of held bytes which stay. unmapped gives it back.
-func (a *Account) mapping(length, held uint64) error {
+// takeMapping charges the Account with a mapping of the given length, in bytes, for a front-end
+// that has other mappings of held bytes which stay. releaseMapping releases it.
+func (a *Account) takeMapping(length, held uint64) error {
 	if a == nil {
 		return nil
 	}
@@ -352,15 +353,15 @@ func (a *Account) mapping(length, held uint64) error {
 	limits := a.limits
 	a.pool.mu.Unlock()
 	if sum := addSaturating(length, held); sum > limits.Memory {
-		return fmt.Errorf("%w: the front-end's memory would come to %s, its %s is %s",
+		return fmt.Errorf("%w: the front-end's memory would amount to %s, its %s is %s",
 			ErrLimit, showSize(sum), limits.MemoryName, showSize(limits.Memory))
 	}
 	return a.take(amount{length, 1, 1})
 }
 
-func (a *Account) unmapped(length uint64) {
+func (a *Account) releaseMapping(length uint64) {
 	if a != nil {
-		a.give(amount{length, 1, 1})
+		a.release(amount{length, 1, 1})
 	}
 }
 
@@ -382,9 +383,9 @@ func (a *Account) take(n amount) error {
 	return nil
 }
 
-// check verifies that the Account can have n more of a resource. Beyond what is assured to it,
-// what is assured to others and not used counts as used, and an eighth of what there is
-// is left to Accounts that are going to be opened.
+// check verifies that the Account can have n more units of a resource. Beyond an Account's assured
+// part, what is assured to others and not used counts as used, and an eighth of the total is kept
+// for Accounts that are opened later.
 func (p *Pool) check(a *Account, r resource, n uint64) error {
 	used := addSaturating(a.used[r], n)
 	claimed := used
@@ -403,18 +404,18 @@ func (p *Pool) check(a *Account, r resource, n uint64) error {
 	}
 	switch show := p.has[r]; r {
 	case addressSpace:
-		return fmt.Errorf("%w: no more than %s of the process's address space is for the memory of its %d front-ends",
+		return fmt.Errorf("%w: %s of the process's address space are available for the memory of its %d front-ends",
 			ErrLimit, showSize(show), len(p.accounts))
 	case mappings:
-		return fmt.Errorf("%w: no more than %d mappings are for the %d front-ends; sysctl vm.max_map_count limits those of the process",
+		return fmt.Errorf("%w: %d mappings are available for the %d front-ends; sysctl vm.max_map_count limits those of the process",
 			ErrLimit, show, len(p.accounts))
 	default:
-		return fmt.Errorf("%w: no more than %d file descriptors are for the %d front-ends; RLIMIT_NOFILE (ulimit -n) limits those of the process",
+		return fmt.Errorf("%w: %d file descriptors are available for the %d front-ends; RLIMIT_NOFILE (ulimit -n) limits those of the process",
 			ErrLimit, show, len(p.accounts))
 	}
 }
 
-func (a *Account) give(n amount) {
+func (a *Account) release(n amount) {
 	a.pool.mu.Lock()
 	defer a.pool.mu.Unlock()
 	for r := range numResources {
@@ -422,7 +423,7 @@ func (a *Account) give(n amount) {
 	}
 }
 
-// showSize writes a number of bytes with a binary prefix, rounded to a tenth.
+// showSize formats a number of bytes with a binary prefix, rounded to a tenth.
 func showSize(n uint64) string {
 	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
 	v, u := float64(n), 0

@@ -34,13 +34,13 @@ func must(t *testing.T, err error) {
 func TestAccountLimit(t *testing.T) {
 	p := NewPool(Capacity{1 << 47, 65530, 1 << 20})
 	a := openAccount(t, p, 10*gib, 2)
-	must(t, a.mapping(4*gib, 0))
-	must(t, a.mapping(6*gib, 4*gib))
-	refused(t, a.mapping(1, 10*gib), "max_memory is 10 GiB")
+	must(t, a.takeMapping(4*gib, 0))
+	must(t, a.takeMapping(6*gib, 4*gib))
+	refused(t, a.takeMapping(1, 10*gib), "max_memory is 10 GiB")
 	// A table that replaces those has room while they are there.
-	must(t, a.mapping(10*gib, 0))
+	must(t, a.takeMapping(10*gib, 0))
 	a.SetMemory(20*gib, false)
-	must(t, a.mapping(10*gib, 10*gib))
+	must(t, a.takeMapping(10*gib, 10*gib))
 	if u := a.Use(); u.Memory != 30*gib || u.MemoryLimit != 20*gib {
 		t.Errorf("uses %+v", u)
 	}
@@ -74,7 +74,7 @@ func TestPoolAssures(t *testing.T) {
 					continue
 				}
 				for size := uint64(1 << 40); size >= 1<<12; {
-					if a.mapping(size, a.Use().Memory) != nil {
+					if a.takeMapping(size, a.Use().Memory) != nil {
 						size /= 2
 					}
 				}
@@ -90,7 +90,7 @@ func TestPoolAssures(t *testing.T) {
 			// Half of what there is, divided among all.
 			share := p.has[addressSpace] / 2 / uint64(c.accounts+1)
 			for range minSlots {
-				must(t, honest.mapping(min(share, 1<<40)/minSlots-1, honest.Use().Memory))
+				must(t, honest.takeMapping(min(share, 1<<40)/minSlots-1, honest.Use().Memory))
 			}
 		})
 	}
@@ -100,23 +100,23 @@ func TestPoolAssures(t *testing.T) {
 func TestPoolGivesBack(t *testing.T) {
 	p := NewPool(Capacity{64 * gib, 1 << 20, 1 << 20}) // 56 GiB for front-ends, half of them assured
 	a, b := openAccount(t, p, 100*gib, 2), openAccount(t, p, 100*gib, 2)
-	must(t, a.mapping(35*gib, 0)) // 14 GiB are assured to b, and 7 are for later
-	refused(t, a.mapping(gib, 35*gib), "address space")
-	must(t, b.mapping(14*gib, 0))
-	refused(t, b.mapping(gib, 14*gib), "address space")
-	a.unmapped(35 * gib)
-	must(t, b.mapping(21*gib, 14*gib))
-	refused(t, b.mapping(gib, 35*gib), "address space")
+	must(t, a.takeMapping(35*gib, 0)) // 14 GiB are assured to b, and 7 are for later
+	refused(t, a.takeMapping(gib, 35*gib), "address space")
+	must(t, b.takeMapping(14*gib, 0))
+	refused(t, b.takeMapping(gib, 14*gib), "address space")
+	a.releaseMapping(35 * gib)
+	must(t, b.takeMapping(21*gib, 14*gib))
+	refused(t, b.takeMapping(gib, 35*gib), "address space")
 }
 
 // Accounts that come later have their part of what is not in use.
 func TestPoolGrows(t *testing.T) {
 	p := NewPool(Capacity{64 * gib, 1 << 20, 1 << 20})
 	a := openAccount(t, p, 10*gib, 2)
-	must(t, a.mapping(10*gib, 0))
+	must(t, a.takeMapping(10*gib, 0))
 	for range 7 {
 		b := openAccount(t, p, 10*gib, 2)
-		must(t, b.mapping(3*gib, 0)) // half of 56 GiB, divided by 8
+		must(t, b.takeMapping(3*gib, 0)) // half of 56 GiB, divided by 8
 	}
 }
 
@@ -144,7 +144,7 @@ func TestDescriptorsAndMappingsAreNamed(t *testing.T) {
 	a = openAccount(t, p, gib, 2)
 	var err error
 	for range 10 {
-		err = errors.Join(err, a.mapping(1, 0))
+		err = errors.Join(err, a.takeMapping(1, 0))
 	}
 	refused(t, err, "vm.max_map_count")
 }
@@ -177,7 +177,7 @@ func TestNeedsComeFirst(t *testing.T) {
 	}
 	for _, a := range others {
 		must(t, a.begin())
-		for a.mapping(1, 0) == nil {
+		for a.takeMapping(1, 0) == nil {
 		}
 	}
 	if len(p.Scarce()) > 0 {
@@ -185,7 +185,7 @@ func TestNeedsComeFirst(t *testing.T) {
 	}
 	must(t, wide.begin())
 	for range minSlots + extraMappings {
-		must(t, wide.mapping(1, 0))
+		must(t, wide.takeMapping(1, 0))
 	}
 	openAccount(t, p, gib, 256)
 	if s := p.Scarce(); len(s) != 1 {
@@ -201,7 +201,7 @@ func TestLatecomers(t *testing.T) {
 	greedy := func(a *Account) (got uint64) {
 		accounts = append(accounts, a)
 		for size := uint64(64 * gib); size >= 1<<20; {
-			if a.mapping(size, a.Use().Memory) != nil {
+			if a.takeMapping(size, a.Use().Memory) != nil {
 				size /= 2
 			}
 		}

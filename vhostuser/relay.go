@@ -7,17 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A relay passes signals for the driver on in another way than by the front-end's eventfd. The
-// device signals an eventfd that was made here, whose counter a goroutine reads. So
-// this costs the data plane nothing more, and nothing that the front-end does can make
-// it wait.
+// A relay forwards signals for the driver by another way than the front-end's eventfd. The device
+// signals an eventfd that was made here, and a goroutine reads its counter. So a relay costs the
+// data plane nothing, and the front-end cannot make the data plane wait.
 type relay struct {
 	f    *os.File // the eventfd
 	done chan struct{}
 }
 
-// newRelay starts a relay that calls pass, which must not wait, for one or more signals. The
-// eventfd to signal is the caller's.
+// newRelay starts a relay that calls pass, which must not wait, for one or more signals. The caller
+// owns the returned eventfd, which the device signals.
 func newRelay(pass func()) (eventfd int, r *relay, err error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -42,7 +41,7 @@ func newRelay(pass func()) (eventfd int, r *relay, err error) {
 	return fd, r, nil
 }
 
-// end ends the relay. When it returns, pass is not called any more.
+// end ends the relay. After it returns, pass is not called any more.
 func (r *relay) end() {
 	_ = r.f.Close()
 	<-r.done
@@ -56,7 +55,7 @@ func (s *Session) endRelay(i int) {
 	}
 }
 
-// isStreamSocket tells whether fd is a unix stream socket.
+// isStreamSocket reports whether fd is a unix stream socket.
 func isStreamSocket(fd int) bool {
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil || domain != unix.AF_UNIX {
@@ -66,13 +65,13 @@ func isStreamSocket(fd int) bool {
 	return err == nil && kind == unix.SOCK_STREAM
 }
 
-// sendSignals returns a function that sends a signal on a unix stream socket: what would be
-// written to an eventfd, the number 1 in 64 bits. If that does not fit, there are signals that
-// the driver has not read yet.
+// sendSignals returns a function that sends a signal on a unix stream socket: the bytes that would
+// be written to an eventfd, the number 1 in 64 bits. If the socket has no room, there are signals
+// that the driver has not read yet.
 //
-// With MSG_DONTWAIT the call does not wait for the peer, whatever the mode of the file
-// description that it shares with us: of the locks that the peer can hold while it reads (and
-// waits for a page fault of its own, for example), a sender takes none.
+// With MSG_DONTWAIT the call does not wait for the peer, whatever the mode of the shared file
+// description: a sender takes none of the locks that the peer can hold while it reads (and waits
+// for a page fault of its own, for example).
 func sendSignals(socket int) func() {
 	one := AppendU64(nil, 1)
 	return func() { _ = unix.Sendto(socket, one, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil) }

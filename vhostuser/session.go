@@ -16,8 +16,8 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// supportedProtocolFeatures are those that this package implements. The others, and
-// why: docs/vhost-user.md.
+// supportedProtocolFeatures are those that this package implements. docs/vhost-user.md lists the
+// others, with reasons.
 const supportedProtocolFeatures = 1<<ProtocolFeatureMQ |
 	1<<ProtocolFeatureLogShmFD |
 	1<<ProtocolFeatureRARP |
@@ -31,92 +31,90 @@ const supportedProtocolFeatures = 1<<ProtocolFeatureMQ |
 	1<<ProtocolFeatureConfigureMemSlots |
 	1<<ProtocolFeatureStatus
 
-// Options change how a session is run. The zero value is good.
+// Options change how a session is run. The zero value is usable.
 type Options struct {
-	// Logger gets every message at level Trace and what was refused at level
-	// Warn. nil: nothing is logged.
+	// Logger receives every message at level Trace and every refusal at level Warn. nil:
+	// nothing is logged.
 	Logger hclog.Logger
 
-	// Account limits what the front-end may take of what the process has. nil: nothing does.
+	// Account limits the front-end's use of the process's resources. nil: no limits.
 	Account *Account
 
-	// Pace limits how fast the front-end's messages are taken. nil: nothing does.
+	// Pace limits the rate at which the front-end's messages are processed. nil: no limit.
 	Pace *Pace
 
-	// WatchHugePages makes an access to an absent huge page of the front-end's memory a fault,
-	// instead of having the thread wait for the kernel to clear the page. The device is to ask
-	// Session.Absent about faults. Where the kernel does not support that, nothing is different.
+	// WatchHugePages turns an access to an absent huge page of the front-end's memory into a
+	// fault, instead of making the thread wait while the kernel clears the page. The device
+	// has to ask Session.Absent about faults. If the kernel does not support this, the option has
+	// no effect.
 	WatchHugePages bool
 
-	// Begun is called with the session before it receives its first message. nil: nobody wants
-	// to know.
+	// Begun is called with the session before it receives its first message. nil: not called.
 	Begun func(*Session)
 }
 
-// Session is one front-end's connection, from its first message to its last. It
-// is made by Serve; a device gets it in [Device.Attach].
+// Session is one front-end's connection, from its first message to its last. Serve makes it and
+// passes it to the device in [Device.Attach].
 //
-// Locking: everything belongs to the goroutine that runs Serve. Others may read
-// state, which is why that goroutine holds mu while it writes to it; it reads
-// without. No call of the device is made with mu held.
+// Locking: everything belongs to the goroutine that runs Serve. Other goroutines may read state, so
+// that goroutine holds mu while it writes to state, and reads state without mu. The device is never
+// called with mu held.
 type Session struct {
 	conn *Conn
 	dev  Device
 	hooks
 	log     hclog.Logger
 	account *Account
-	paceOf  *Pace                   // nil: messages are taken as they come
-	slowed  bool                    // a message has had to wait
+	limiter *Pace                   // nil: no limit
+	slowed  bool                    // a message has been delayed
 	end     context.CancelCauseFunc // ends the session
-	ending  func() bool             // tells whether that has happened
+	ending  func() bool             // reports whether the session is ending
 
-	mu      sync.Mutex
-	state   State
-	offered offer
-	course  Course
-	calls   calls
+	mu       sync.Mutex
+	state    State
+	offered  offer
+	progress Progress
+	callFDs  callFDs
 
-	configOwed bool // the front-end has to be told of a change when a ring starts
+	configPending bool // CONFIG_CHANGE_MSG is to be sent when a ring starts
 
 	maps   []mapping          // parallel to state.Regions
-	queues []*virtqueue.Queue // parallel to state.Vrings; nil unless the device has it
-	relays []*relay           // parallel to state.Vrings; nil unless signals are in-band
+	queues []*virtqueue.Queue // parallel to state.Vrings; nil: the device does not have the ring
+	relays []*relay           // parallel to state.Vrings; nil: signals are not relayed
 
-	// channel is for requests to the front-end; nil: there is none. Only the
-	// session's goroutine stores it.
+	// channel is for requests to the front-end; nil: there is none. Only the session's
+	// goroutine stores it.
 	channel atomic.Pointer[channel]
 
-	dirty  *virtqueue.DirtyLog // the log of dirty pages; nil: none was given
+	dirty  *virtqueue.DirtyLog // the log of dirty pages; nil: no memory for it was set
 	logMap mapping             // its memory
 
 	inflightMap mapping // of state.Inflight
 
 	watchHugePages bool
-	fault          *userfault // by which huge pages are watched; nil: none are
+	fault          *userfault // watches huge pages; nil: none are watched
 
-	// memory is the table of maps, and lent is the other memory of the
-	// front-end's that queues use. Other goroutines load them to learn whose a
-	// faulting address is. Never nil.
-	memory atomic.Pointer[virtqueue.Memory]
-	lent   atomic.Pointer[[][]byte]
+	// memory is the table of maps, and otherMemory the other memory of the front-end's that
+	// queues use. Other goroutines load them to attribute the address of a fault. Never nil.
+	memory      atomic.Pointer[virtqueue.Memory]
+	otherMemory atomic.Pointer[[][]byte]
 
 	providers atomic.Pointer[[]*pageProvider] // of maps; never nil
 }
 
-// Serve runs a session on a connected socket until it ends, and returns why:
+// Serve runs a session on a connected socket until it ends, and returns the reason:
 //
-//   - ErrDisconnected: the front-end closed the connection between two messages, or
-//     ErrDied, if a ring was started and enabled then,
-//   - a *ProtocolError: it sent what cannot be accepted,
-//   - ErrTruncated and ErrMalformed, wrapped: it sent what is no message,
-//   - what was passed to Session.Fail,
+//   - ErrDisconnected: the front-end closed the connection between two messages, or ErrDied, if a
+//     ring was started and enabled then,
+//   - a *ProtocolError: the front-end sent a message that cannot be accepted,
+//   - ErrTruncated and ErrMalformed, wrapped: the front-end sent something that is not a message,
+//   - the reason that was passed to Session.Fail,
 //   - context.Cause(ctx): ctx was done.
 //
-// It is never nil. When Serve returns, all rings of dev are stopped, all that
-// the front-end sent is closed and unmapped, and so is conn, which belongs to
-// the session from the start, except for what cannot be closed without waiting
-// for the front-end (ErrHung). Another session may then be started with the
-// same dev.
+// The error is never nil. Serve takes ownership of conn. When it returns, all rings of dev are
+// stopped, everything that the front-end sent is closed and unmapped, and conn is closed, except
+// for file descriptors that cannot be closed without waiting for the front-end (ErrHung). Another
+// session may then be started with the same dev.
 func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (err error) {
 	vrings := dev.MaxVrings()
 	if vrings < 1 || vrings > vringIndexMask+1 {
@@ -124,7 +122,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 	}
 	c := NewConn(conn)
 	if opts.Account != nil {
-		c.hanging = &opts.Account.hanging
+		c.blocking = &opts.Account.blocking
 	}
 	if err := opts.Account.begin(); err != nil {
 		_ = conn.Close()
@@ -139,7 +137,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 		hooks:   hooksOf(dev),
 		log:     opts.Logger,
 		account: opts.Account,
-		paceOf:  opts.Pace,
+		limiter: opts.Pace,
 		end:     end,
 
 		watchHugePages: opts.WatchHugePages,
@@ -149,14 +147,14 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 		queues: make([]*virtqueue.Queue, vrings),
 		relays: make([]*relay, vrings),
 
-		calls:  calls{next: -1},
-		course: Course{since: time.Now()},
+		callFDs:  callFDs{next: -1},
+		progress: Progress{since: time.Now()},
 	}
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
 	}
 	s.memory.Store(emptyMemory())
-	s.lent.Store(new([][]byte))
+	s.otherMemory.Store(new([][]byte))
 	s.providers.Store(new([]*pageProvider))
 
 	// A deadline in the past wakes the goroutine out of Recv and Send.
@@ -165,10 +163,10 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 	ended := make(chan struct{})
 	defer close(ended)
 	go s.watch(ended)
-	defer func() { err = s.verdict(err, s.teardown()) }()
+	defer func() { err = s.endReason(err, s.teardown()) }()
 
 	dev.Attach(s)
-	s.noteOffer()
+	s.recordOffer()
 	if opts.Begun != nil {
 		opts.Begun(s)
 	}
@@ -186,36 +184,36 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 	}
 }
 
-// started tells whether a ring is started.
+// started reports whether any ring is started.
 func (s *Session) started() bool {
 	return slices.ContainsFunc(s.state.Vrings, func(v Vring) bool { return v.Started })
 }
 
-// Fail ends the session for the given reason, which Serve is going to return.
-// It may be called from any goroutine and does not wait: rings are stopped and
-// memory is unmapped some time later. Only the first reason counts.
+// Fail ends the session for the given reason, which Serve then returns. Fail may be called from any
+// goroutine and does not wait: rings are stopped and memory is unmapped some time later. Only the
+// first reason counts.
 func (s *Session) Fail(reason error) { s.end(reason) }
 
-// Contains tells whether addr is in memory that this session's front-end gave, so that
-// a fault can be blamed on it. It may be called from any goroutine.
+// Contains reports whether addr is in memory of this session's front-end, so that a fault can be
+// attributed to the front-end. It may be called from any goroutine.
 func (s *Session) Contains(addr uintptr) bool {
 	if s.memory.Load().Contains(addr) {
 		return true
 	}
-	return slices.ContainsFunc(*s.lent.Load(), func(mem []byte) bool { return virtqueue.Contains(mem, addr) })
+	return slices.ContainsFunc(*s.otherMemory.Load(), func(mem []byte) bool { return virtqueue.Contains(mem, addr) })
 }
 
-// lend makes Contains know the given mappings besides guest memory and that of
+// setOtherMemory makes Contains cover the given mappings, besides guest memory and that of
 // descriptors in flight.
-func (s *Session) lend(maps ...mapping) {
-	lent := [][]byte{}
+func (s *Session) setOtherMemory(maps ...mapping) {
+	other := [][]byte{}
 	for _, m := range append(maps, s.inflightMap) {
-		lent = append(lent, m.mem)
+		other = append(other, m.mem)
 	}
-	s.lent.Store(&lent)
+	s.otherMemory.Store(&other)
 }
 
-// quiesced calls f while the device keeps away from its queues and their memory.
+// quiesced calls f while the device is quiesced.
 func (s *Session) quiesced(f func()) {
 	if !s.running() {
 		f()
@@ -226,8 +224,7 @@ func (s *Session) quiesced(f func()) {
 	resume()
 }
 
-// Snapshot returns a copy of the state as it is now. It may be called from
-// any goroutine.
+// Snapshot returns a copy of the current state. It may be called from any goroutine.
 func (s *Session) Snapshot() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -241,26 +238,27 @@ func (s *Session) update(change func(st *State)) {
 	change(&s.state)
 }
 
-// serveOne receives a message and does what it says. An error ends the session.
+// serveOne receives and processes one message. An error ends the session.
 func (s *Session) serveOne(ctx context.Context) error {
 	m, err := s.conn.Recv()
 	if err != nil {
 		return err
 	}
-	s.noteMessage(m.Request)
+	s.recordMessage(m.Request)
 	if err = s.pace(ctx, m); err == nil {
 		err = s.answer(m)
 	}
-	// First, as the front-end may have been told that the message did no harm.
+	// An error of discard takes precedence: the front-end may have been sent a reply to the
+	// message, so err may be nil.
 	return cmp.Or(s.conn.discard(m), err)
 }
 
-// answer does what a message says, and tells the front-end if it wants to know.
+// answer processes a message, and sends the reply if there is one.
 func (s *Session) answer(m *Message) error {
 	s.log.Trace("received", "message", m.Request, "flags", m.Flags, "size", m.Size, "fds", len(m.FDs))
 
 	r, err := s.handle(m)
-	s.noteOutcome(m.Request, err)
+	s.recordOutcome(m.Request, err)
 	switch {
 	case errors.Is(err, ErrHung):
 		return &ProtocolError{m.Request, err}
@@ -283,10 +281,9 @@ func (s *Session) answer(m *Message) error {
 	return nil
 }
 
-// wantsAck tells whether the front-end waits for the outcome of a message that
-// has no reply of its own. What it is about to do with REPLY_ACK once it has
-// sent SET_PROTOCOL_FEATURES counts, not whether it asked for it by
-// GET_PROTOCOL_FEATURES before.
+// wantsAck reports whether the front-end waits for the result of a message that has no reply of its
+// own. REPLY_ACK counts as soon as SET_PROTOCOL_FEATURES has acknowledged it, whether or not
+// GET_PROTOCOL_FEATURES was sent before.
 func (s *Session) wantsAck(m *Message) bool {
 	if m.Flags&FlagNeedReply == 0 || !s.negotiated(ProtocolFeatureReplyAck) {
 		return false
@@ -295,15 +292,15 @@ func (s *Session) wantsAck(m *Message) bool {
 	return spec == nil || spec.reply == onDemand
 }
 
-// negotiated tells whether the front-end has acknowledged a protocol feature.
+// negotiated reports whether the front-end has acknowledged a protocol feature.
 func (s *Session) negotiated(feature int) bool {
 	return s.state.ProtocolFeatures&(1<<feature) != 0
 }
 
-// allowed checks what the specification says about when a message may be sent.
+// allowed checks the specification's rules for when a message may be sent.
 func (s *Session) allowed(m *Message) error {
 	if m.Flags&FlagReply != 0 {
-		return fmt.Errorf("%w: a reply to nothing", ErrMalformed)
+		return fmt.Errorf("%w: a reply without a request", ErrMalformed)
 	}
 	if err := m.check(); err != nil {
 		return err
@@ -314,8 +311,8 @@ func (s *Session) allowed(m *Message) error {
 	case gate == gateIOMMU:
 		return fmt.Errorf("%w: ACCESS_PLATFORM", ErrNotNegotiated)
 	case m.Request == GetQueueNum && s.protocolFeatures()&(1<<ProtocolFeatureMQ) != 0:
-		// "This request should be sent only when VHOST_USER_PROTOCOL_F_MQ is set in
-		// queried protocol features": what was offered counts here.
+		// "This request should be sent only when VHOST_USER_PROTOCOL_F_MQ is set in queried
+		// protocol features": the offered features count here, not the acknowledged ones.
 		return nil
 	default:
 		return fmt.Errorf("%w: %s", ErrNotNegotiated, protocolFeatureNames[gate])
@@ -323,17 +320,17 @@ func (s *Session) allowed(m *Message) error {
 }
 
 var (
-	// errNotImplemented is for messages that have no feature to negotiate and that
-	// a front-end of this kind of device does not send.
+	// errNotImplemented is for messages that depend on no negotiable feature and that a
+	// front-end of this kind of device does not send.
 	errNotImplemented = fmt.Errorf("%w: not implemented", ErrRefused)
 
-	// errClose is for what must end the session although the front-end could be
-	// told.
+	// errClose is for errors that have to end the session even if the front-end asked for a
+	// reply.
 	errClose = fmt.Errorf("%w, and the connection with it", ErrRefused)
 )
 
-// A reply is the answer to a message that has one of its own; without a payload:
-// there is none. The file descriptors are closed when it has been sent.
+// A reply is the specific reply to a message; without a payload there is none. The file descriptors
+// are closed when the reply has been sent.
 type reply struct {
 	payload []byte
 	fds     []int
@@ -341,14 +338,13 @@ type reply struct {
 
 func replyU64(v uint64) reply { return reply{payload: AppendU64(nil, v)} }
 
-// handle does what a message says and returns its reply, if it has one of its own.
-// An error has changed nothing, except that a ring which could not be started
-// again is stopped.
+// handle processes a message and returns its specific reply, if it has one. After an error nothing
+// has changed, except that a ring which could not be restarted is stopped.
 func (s *Session) handle(m *Message) (reply, error) {
 	if err := s.allowed(m); err != nil {
 		return reply{}, err
 	}
-	if err := s.vet(m); err != nil {
+	if err := s.checkFiles(m); err != nil {
 		return reply{}, err
 	}
 	switch m.Request {
@@ -371,17 +367,17 @@ func (s *Session) handle(m *Message) (reply, error) {
 	case GetStatus:
 		return replyU64(uint64(s.state.Status)), nil
 	}
-	return reply{}, s.do(m)
+	return reply{}, s.execute(m)
 }
 
-// vet verifies that the files that come with a message, to be mapped, are in file systems in which
-// no call waits for the peer. (Other file descriptors are checked for what they are, by calls that
-// do not look behind them.)
-func (s *Session) vet(m *Message) error {
+// checkFiles verifies that the files that are to be mapped for a message are in file systems in
+// which no call waits for the peer. (The kinds of other file descriptors are checked by calls that
+// do not access the files behind them.)
+func (s *Session) checkFiles(m *Message) error {
 	switch m.Request {
 	case SetMemTable, AddMemReg, RemMemReg, SetLogBase, SetInflightFD:
 		for _, fd := range m.FDs {
-			if err := s.conn.hanging.checkLocal(fd); err != nil {
+			if err := s.conn.blocking.checkLocal(fd); err != nil {
 				return err
 			}
 		}
@@ -389,8 +385,8 @@ func (s *Session) vet(m *Message) error {
 	return nil
 }
 
-// do does what a message says that has no reply of its own.
-func (s *Session) do(m *Message) error {
+// execute processes a message that has no specific reply.
+func (s *Session) execute(m *Message) error {
 	switch m.Request {
 	case SetFeatures:
 		return s.setFeatures(DecodeU64(m.Payload))
@@ -448,20 +444,19 @@ func (s *Session) do(m *Message) error {
 	return errNotImplemented
 }
 
-// verdict returns why a session has ended that ended for err. A front-end that jammed an
-// eventfd does not get away with something harmless.
-func (s *Session) verdict(err error, jammed bool) error {
+// endReason returns the reason for the end of a session that ended with err. A jammed eventfd takes
+// precedence over any other reason.
+func (s *Session) endReason(err error, jammed bool) error {
 	if jammed && !errors.Is(err, ErrJammed) {
 		return fmt.Errorf("%w (%v)", ErrJammed, err)
 	}
 	return err
 }
 
-// teardown gives up everything: first the device lets go of the rings, then
-// their file descriptors and the memory can go. It reports whether an eventfd was
-// jammed.
+// teardown releases everything: the device gives up its rings first, then file descriptors are
+// closed and memory is unmapped. It reports whether an eventfd was jammed.
 func (s *Session) teardown() (jammed bool) {
-	s.look() // a worker may be blocked, for which the device would wait
+	s.checkCallFDs() // a worker may be blocked, for which the device would wait
 	for i := range s.queues {
 		s.stopRing(i)
 	}
@@ -472,7 +467,7 @@ func (s *Session) teardown() (jammed bool) {
 		c.close()
 	}
 	s.memory.Store(emptyMemory())
-	s.lent.Store(new([][]byte))
+	s.otherMemory.Store(new([][]byte))
 	s.providers.Store(new([]*pageProvider))
 	for _, m := range append(s.maps, s.logMap, s.inflightMap) {
 		m.unmap()
@@ -480,12 +475,13 @@ func (s *Session) teardown() (jammed bool) {
 	if s.fault != nil {
 		s.fault.close()
 	}
-	s.look()
+	s.checkCallFDs()
 	old := s.state
 	var replaced []int
 	s.update(func(st *State) {
-		*st = newState(len(st.Vrings)) // first: others use what is in it
-		jammed, replaced, s.calls.old = s.calls.jammed, s.calls.old, nil
+		// Before anything is closed: others use the descriptors in the state.
+		*st = newState(len(st.Vrings))
+		jammed, replaced, s.callFDs.old = s.callFDs.jammed, s.callFDs.old, nil
 	})
 	closeFDs([]int{old.Log.FD, old.Log.EventFD, old.Inflight.FD})
 	for _, r := range old.Regions {
@@ -497,8 +493,8 @@ func (s *Session) teardown() (jammed bool) {
 		sockets = append(sockets, v.CallSocket)
 	}
 	closeFDs(replaced)
-	// In the queues of these sockets there may be anything.
-	if err := s.conn.hanging.try(func() {
+	// The queues of these sockets may contain anything, so that closing them may block.
+	if err := s.conn.blocking.run(func() {
 		closeFDs(sockets)
 		_ = s.conn.Close()
 	}); err != nil {

@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setBackendReqFD is SET_BACKEND_REQ_FD: "Set the socket file descriptor for back-end
-// initiated requests." A front-end may replace it.
+// setBackendReqFD is SET_BACKEND_REQ_FD: "Set the socket file descriptor for back-end initiated
+// requests." A front-end may replace the socket.
 func (s *Session) setBackendReqFD(m *Message) error {
-	c, err := newChannel(s.conn.hanging, m.FDs[0], s.negotiated(ProtocolFeatureReplyAck))
+	c, err := newChannel(s.conn.blocking, m.FDs[0], s.negotiated(ProtocolFeatureReplyAck))
 	if err != nil {
 		return err
 	}
@@ -18,7 +18,7 @@ func (s *Session) setBackendReqFD(m *Message) error {
 	}
 	had, fd := s.state.BackendFD, m.TakeFD(0)
 	s.update(func(st *State) { st.BackendFD = fd })
-	if err := s.conn.hanging.close(had); err != nil {
+	if err := s.conn.blocking.close(had); err != nil {
 		return err
 	}
 	// Signals may have been lost while there was no channel.
@@ -30,14 +30,14 @@ func (s *Session) setBackendReqFD(m *Message) error {
 	return nil
 }
 
-// A ChannelState is how the way to the front-end stands, for requests of the back-end.
+// A ChannelState is the state of the channel for requests to the front-end.
 type ChannelState int
 
 // Values of ChannelState.
 const (
-	ChannelNone   ChannelState = iota // the front-end has not given one
-	ChannelOpen                       // it is there
-	ChannelClosed                     // when last used it turned out that the front-end had closed it, or broke the rules
+	ChannelNone   ChannelState = iota // the front-end has not set one
+	ChannelOpen                       // the channel is open
+	ChannelClosed                     // found closed, or against the rules, at its last use
 )
 
 // Channel returns the state of the channel for requests to the front-end. It may be called
@@ -55,46 +55,45 @@ func (s *Session) Channel() ChannelState {
 	}
 }
 
-// ConfigChanged tells the front-end that the device's configuration space has changed
-// ("the virtio device's configuration space has changed, [...] host driver can
-// send GET_CONFIG message to the back-end to get the latest content"), if it wants
-// to hear of that. While all rings are stopped the device is suspended and "must [...]
-// not send any messages to the front-end": it hears of it when one starts. ConfigChanged
-// may be called from any goroutine and does not wait.
+// ConfigChanged notifies the front-end that the device's configuration space has changed ("the
+// virtio device's configuration space has changed, [...] host driver can send GET_CONFIG message
+// to the back-end to get the latest content"), if CONFIG is negotiated. While all rings are
+// stopped the device is suspended and "must [...] not send any messages to the front-end": the
+// notification is then sent when a ring starts. ConfigChanged may be called from any goroutine
+// and does not wait.
 func (s *Session) ConfigChanged() {
 	s.mu.Lock()
 	want, now := s.negotiated(ProtocolFeatureConfig), s.started()
-	s.configOwed = s.configOwed || want && !now
+	s.configPending = s.configPending || want && !now
 	s.mu.Unlock()
 	if c := s.channel.Load(); c != nil && want && now {
 		c.configChanged()
 	}
 }
 
-// tellOwed tells the front-end of what has changed while all rings were stopped.
-func (s *Session) tellOwed() {
+// sendPendingConfigChange sends a notification that was deferred while all rings were stopped.
+func (s *Session) sendPendingConfigChange() {
 	s.mu.Lock()
-	owed := s.configOwed
-	s.configOwed = false
+	pending := s.configPending
+	s.configPending = false
 	s.mu.Unlock()
-	if owed {
+	if pending {
 		s.ConfigChanged()
 	}
 }
 
 // In-band notifications
 //
-// "In some limited situations (e.g. for simulation) it is desirable to have the kick,
-// call and error (if used) signals done via in-band messages instead of asynchronous
-// eventfd notifications." A device does not notice: its rings have eventfds all the
-// same, made here. VRING_KICK signals the one for kicks, and a relay reads the one for
-// calls and sends VRING_CALL. Where the front-end gives an eventfd, or says that there
-// is none, this has precedence.
+// "In some limited situations (e.g. for simulation) it is desirable to have the kick, call and
+// error (if used) signals done via in-band messages instead of asynchronous eventfd notifications."
+// This is transparent to the device: its rings have eventfds in any case, made here. VRING_KICK
+// signals the one for kicks, and a relay reads the one for calls and sends VRING_CALL. An eventfd
+// from the front-end, or its statement that there is none, takes precedence.
 
-// vringKick is VRING_KICK: "indicate that a buffer was added to the vring instead of
-// signalling it using the vring's kick file descriptor or having the back-end rely on
-// polling. The state.num field is currently reserved and must be set to 0." The first
-// one starts a ring that SET_VRING_KICK has not started.
+// vringKick is VRING_KICK: "indicate that a buffer was added to the vring instead of signalling it
+// using the vring's kick file descriptor or having the back-end rely on polling. The state.num
+// field is currently reserved and must be set to 0." The first one starts a ring that
+// SET_VRING_KICK has not started.
 func (s *Session) vringKick(m VringState) error {
 	i, v, err := s.vring(m.Index)
 	if err != nil {
@@ -115,15 +114,16 @@ func (s *Session) vringKick(m VringState) error {
 		return nil
 	}
 	if v.OwnKick {
-		// Ours alone, and non-blocking: a full counter is a pending signal.
+		// The eventfd is private and non-blocking: when its counter is full, a signal
+		// is pending anyway.
 		_, _ = unix.Write(v.Kick, []byte{0: 1, 7: 0})
 	}
 	return nil
 }
 
-// inband gives vring i an eventfd for signals whose signals become messages, if
-// that is what the front-end wants.
-func (s *Session) inband(i int) error {
+// setUpInband gives vring i an eventfd whose signals are sent as messages, if the front-end
+// negotiated that and has not set one.
+func (s *Session) setUpInband(i int) error {
 	if !s.negotiated(ProtocolFeatureInbandNotifications) || s.state.Vrings[i].HasCall || s.relays[i] != nil {
 		return nil
 	}

@@ -1,18 +1,16 @@
 package vhostuser
 
-// The messages about the device as a whole: what its driver and its front-end want it
-// to know, and reset.
+// Messages about the device as a whole: its configuration, its status, and reset.
 
-// sendRARP is SEND_RARP. "The first 6 bytes of the payload contain the mac address
-// of the guest."
+// sendRARP is SEND_RARP. "The first 6 bytes of the payload contain the mac address of the guest."
 func (s *Session) sendRARP(m *Message) error {
 	s.hooks.rarp.RARP([6]byte(m.Payload))
 	return nil
 }
 
-// setMTU is NET_SET_MTU. "The back-end must respond with zero in case the specified
-// MTU is valid, or non-zero otherwise." QEMU sends it before SET_FEATURES, so that
-// whether VIRTIO_NET_F_MTU is negotiated cannot be asked here.
+// setMTU is NET_SET_MTU. "The back-end must respond with zero in case the specified MTU is valid,
+// or non-zero otherwise." QEMU sends it before SET_FEATURES, so that it is not yet known whether
+// VIRTIO_NET_F_MTU is negotiated.
 func (s *Session) setMTU(mtu uint64) error {
 	if mtu > 0xffff { // virtio 1.2, section 5.1.4: le16 mtu
 		return refuse("MTU of %d bytes", mtu)
@@ -24,10 +22,9 @@ func (s *Session) setMTU(mtu uint64) error {
 	return nil
 }
 
-// getConfig is GET_CONFIG: "vhost-user back-end's payload size MUST match the
-// front-end's request, vhost-user back-end uses zero length of payload to indicate
-// an error". A front-end may know a longer configuration space than the device:
-// what it has no fields for is zero.
+// getConfig is GET_CONFIG: "vhost-user back-end's payload size MUST match the front-end's request,
+// vhost-user back-end uses zero length of payload to indicate an error". A front-end may know a
+// longer configuration space than the device: fields that the device does not have are zero.
 func (s *Session) getConfig(m *Message) (reply, error) {
 	c, err := decodeConfigAccess(m.Payload, true)
 	if err != nil {
@@ -63,9 +60,9 @@ func (s *Session) setConfig(m *Message) error {
 // Bits of the device status (virtio 1.2, section 2.1).
 const statusFeaturesOK = 8
 
-// setStatus is SET_STATUS: "notify the back-end with updated device status as defined
-// in the Virtio specification". There, a status of 0 resets the device, and FEATURES_OK
-// does not stay set unless the device accepts the features.
+// setStatus is SET_STATUS: "notify the back-end with updated device status as defined in the Virtio
+// specification". There, a status of 0 resets the device, and FEATURES_OK stays set only if the
+// device accepts the features.
 func (s *Session) setStatus(status uint64) error {
 	if status > 0xff {
 		return refuse("device status %#x has more than 8 bits", status)
@@ -81,11 +78,11 @@ func (s *Session) setStatus(status uint64) error {
 	return nil
 }
 
-// resetDevice is RESET_DEVICE: "disable all rings and reset all internal device state
-// to the initial state, ready to be reinitialized. The back-end retains ownership of
-// the device throughout the reset operation." What belongs to the connection stays:
-// protocol features, memory, the log, the channel to the front-end; and so do the
-// eventfds for signals, which QEMU does not send again.
+// resetDevice is RESET_DEVICE: "disable all rings and reset all internal device state to the
+// initial state, ready to be reinitialized. The back-end retains ownership of the device
+// throughout the reset operation." The state of the connection is kept: protocol features,
+// memory, the log, the channel to the front-end; and so are the eventfds for signals, which QEMU
+// does not send again.
 func (s *Session) resetDevice() {
 	for i := range s.queues {
 		s.stopRing(i)

@@ -2,8 +2,8 @@ package vhostuser
 
 import "fmt"
 
-// features returns the virtio features that are offered. A log of dirty pages can only
-// be had through LOG_SHMFD, and that is of no use without LOG_ALL.
+// features returns the virtio features that are offered. LOG_ALL is offered only with LOG_SHMFD,
+// which is the only way to set up a log of dirty pages.
 func (s *Session) features() uint64 {
 	f := s.dev.Features()&^(1<<FeatureLogAll) | 1<<FeatureProtocolFeatures
 	if s.protocolFeatures()&(1<<ProtocolFeatureLogShmFD) != 0 {
@@ -12,8 +12,8 @@ func (s *Session) features() uint64 {
 	return f
 }
 
-// protocolFeatures returns the protocol features that are offered: what the
-// device wants and can, and this package can.
+// protocolFeatures returns the protocol features that are offered: those that the device offers and
+// that both the device and this package implement.
 func (s *Session) protocolFeatures() uint64 {
 	f := s.dev.ProtocolFeatures() & supportedProtocolFeatures &^ s.hooks.missing()
 	if f&inbandNeeds != inbandNeeds {
@@ -22,36 +22,37 @@ func (s *Session) protocolFeatures() uint64 {
 	return f
 }
 
-// inbandNeeds: "It is also considered an error to negotiate [INBAND_NOTIFICATIONS]
-// without also negotiating BACKEND_REQ and REPLY_ACK."
+// inbandNeeds: "It is also considered an error to negotiate [INBAND_NOTIFICATIONS] without also
+// negotiating BACKEND_REQ and REPLY_ACK."
 const inbandNeeds = 1<<ProtocolFeatureBackendReq | 1<<ProtocolFeatureReplyAck
 
-// An offer is what a front-end may acknowledge. It does not change in a session.
+// An offer is the set of features that a front-end may acknowledge. It does not change
+// during a session.
 type offer struct{ features, protocolFeatures uint64 }
 
-// noteOffer keeps the offer for Offered.
-func (s *Session) noteOffer() {
+// recordOffer stores the offer for Offered.
+func (s *Session) recordOffer() {
 	o := offer{s.features(), s.protocolFeatures()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.offered = o
 }
 
-// Offered returns the virtio features and the protocol features that the front-end is
-// offered. It may be called from any goroutine.
+// Offered returns the virtio features and the protocol features that are offered to the front-end.
+// It may be called from any goroutine.
 func (s *Session) Offered() (features, protocolFeatures uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.offered.features, s.offered.protocolFeatures
 }
 
-// setFeatures is SET_FEATURES: "Enable features in the underlying vhost
-// implementation using a bitmask."
+// setFeatures is SET_FEATURES: "Enable features in the underlying vhost implementation
+// using a bitmask."
 //
-// Front-ends send it again while rings run: QEMU does so for each queue pair
-// that it starts, with the features that it has sent before. Rings go on as
-// they are, enabled or not. But what a ring looks like cannot change while a driver uses
-// it; of other features than before, disabled rings are stopped (see endRing). LOG_ALL does not change that: "To start/stop
+// Front-ends send it again while rings run: QEMU does so for each queue pair that it starts, with
+// the features that it has sent before. That does not affect rings, enabled or not. But the format
+// of a ring cannot change while a driver uses it: a change of features is refused if a ring is in
+// use, and stops disabled rings (see endRing). A change of LOG_ALL does neither: "To start/stop
 // logging of data/used ring writes, the front-end may send messages SET_FEATURES with
 // VHOST_F_LOG_ALL".
 func (s *Session) setFeatures(features uint64) error {
@@ -89,16 +90,15 @@ func (s *Session) changeFeatures(features uint64) error {
 	return nil
 }
 
-// setProtocolFeatures is SET_PROTOCOL_FEATURES: "Enable protocol features in the
-// underlying vhost implementation." It need be preceded neither by
-// GET_PROTOCOL_FEATURES nor by SET_FEATURES.
+// setProtocolFeatures is SET_PROTOCOL_FEATURES: "Enable protocol features in the underlying vhost
+// implementation." Neither GET_PROTOCOL_FEATURES nor SET_FEATURES has to precede it.
 func (s *Session) setProtocolFeatures(features uint64) error {
 	if extra := features &^ s.protocolFeatures(); extra != 0 {
 		return refuse("protocol features %#x were not offered", extra)
 	}
 	if features&(1<<ProtocolFeatureInbandNotifications) != 0 && features&inbandNeeds != inbandNeeds {
-		// "As it has no other way of signalling this error, the back-end should
-		// close the connection."
+		// "As it has no other way of signalling this error, the back-end should close
+		// the connection."
 		return fmt.Errorf("%w: INBAND_NOTIFICATIONS without BACKEND_REQ and REPLY_ACK", errClose)
 	}
 	s.update(func(st *State) { st.ProtocolFeatures = features })

@@ -8,25 +8,22 @@ import (
 
 // Logging of writes to guest memory, for live migration.
 //
-// A log is in use while three things are there: memory for it (SET_LOG_BASE), the
-// feature LOG_ALL, which is switched on and off while rings run, and, for what is
-// written to a used ring, VRING_F_LOG in its SET_VRING_ADDR, likewise. Queues do the
-// logging; here they are told of the log, while the device keeps away from them.
+// A log is in use if there is memory for it (SET_LOG_BASE) and LOG_ALL is set, which may change
+// while rings run. Writes to a used ring are logged if, in addition, VRING_F_LOG is set in the
+// ring's SET_VRING_ADDR, which may change likewise. Queues do the logging; the code here gives them
+// the log, while the device is quiesced.
 //
-// With LOG_ALL but without memory for the log, rings rest: QEMU, when a driver starts
-// during a migration, sends SET_LOG_BASE last, and what was written before would be
-// missing at the destination.
+// With LOG_ALL but without memory for the log, rings are suspended: when a driver starts during a
+// migration, QEMU sends SET_LOG_BASE last, and earlier writes would be missing at the destination.
 
-// logPage is how many bytes of guest memory a bit of the log stands for
-// (VHOST_LOG_PAGE).
+// logPage is the number of bytes of guest memory that one bit of the log covers (VHOST_LOG_PAGE).
 const logPage = 0x1000
 
-// setLogBase is SET_LOG_BASE: "the log memory fd is provided in the ancillary data of
-// SET_LOG_BASE message, the size and offset of shared memory area provided in the
-// message."
+// setLogBase is SET_LOG_BASE: "the log memory fd is provided in the ancillary data of SET_LOG_BASE
+// message, the size and offset of shared memory area provided in the message."
 //
-// Back-ends differ in what they reply, and QEMU takes anything: DPDK's payload is
-// empty, libvhost-user's is a number. Here it is what REPLY_ACK would want.
+// Back-ends differ in their replies, and QEMU accepts any: DPDK's payload is empty, libvhost-user's
+// is a number. Here the reply is the one of REPLY_ACK.
 func (s *Session) setLogBase(m *Message) (reply, error) {
 	base := decodeLogBase(m.Payload)
 	mp, err := s.mapArea(held(s.maps...)+held(s.inflightMap), m.FDs[0], MemRegion{Size: base.Size, MmapOffset: base.Offset})
@@ -44,18 +41,17 @@ func (s *Session) setLogBase(m *Message) (reply, error) {
 	oldMap, oldFD, fd := s.logMap, s.state.Log.FD, m.TakeFD(0)
 	s.update(func(st *State) { st.Log.FD, st.Log.Size, st.Log.Offset = fd, base.Size, base.Offset })
 	s.dirty, s.logMap = dirty, mp
-	s.lend(mp, oldMap) // both, until no queue uses the old one
+	s.setOtherMemory(mp, oldMap) // both, until no queue uses the old one
 	s.applyLog()
-	s.lend(mp)
+	s.setOtherMemory(mp)
 	oldMap.unmap()
 	closeFD(oldFD)
 	return replyU64(0), nil
 }
 
-// setLogFD is SET_LOG_FD: "an optional message with an eventfd in ancillary data, it
-// may be used to inform the front-end that the log has been modified." It is kept and
-// not used: it would have to be signalled for every batch, and no known front-end
-// sends it.
+// setLogFD is SET_LOG_FD: "an optional message with an eventfd in ancillary data, it may be used to
+// inform the front-end that the log has been modified." The eventfd is stored and not used: it
+// would have to be signalled for every batch, and no known front-end sends it.
 func (s *Session) setLogFD(m *Message) error {
 	fd := -1
 	if len(m.FDs) > 0 {
@@ -70,22 +66,22 @@ func (s *Session) setLogFD(m *Message) error {
 	return nil
 }
 
-// wantsLog tells whether LOG_ALL is negotiated with a front-end that can share a log.
-// (There are some that acknowledge whatever is offered.)
+// wantsLog reports whether LOG_ALL is negotiated with a front-end that can share a log. (Some
+// front-ends acknowledge everything that is offered.)
 func (s *Session) wantsLog() bool {
 	return s.state.Features&(1<<FeatureLogAll) != 0 && s.negotiated(ProtocolFeatureLogShmFD)
 }
 
-// logging tells whether queues log now.
+// logging reports whether queues log now.
 func (s *Session) logging() bool { return s.wantsLog() && s.dirty != nil }
 
-// applyLog has all rings log as they should now. When it returns, no queue uses
-// another log than s.dirty.
+// applyLog makes all rings log according to the current state. When it returns, no queue uses any
+// log but s.dirty.
 func (s *Session) applyLog() {
 	if s.wantsLog() && s.dirty == nil {
 		for i, q := range s.queues {
 			if q != nil {
-				s.log.Info("ring rests: there is no log of dirty pages yet", "ring", i)
+				s.log.Info("ring is suspended: there is no log of dirty pages yet", "ring", i)
 				s.stopRing(i)
 			}
 		}
@@ -98,10 +94,10 @@ func (s *Session) applyLog() {
 			}
 		}
 	})
-	s.startResting()
+	s.startSuspended()
 }
 
-// attachLog tells a queue, which nobody else uses meanwhile, of the log.
+// attachLog gives the log to a queue, which nothing else may use meanwhile.
 func (s *Session) attachLog(i int, q *virtqueue.Queue) {
 	if !s.logging() {
 		q.SetLog(nil, 0, false)
@@ -111,8 +107,8 @@ func (s *Session) attachLog(i int, q *virtqueue.Queue) {
 	q.SetLog(s.dirty, v.Log, v.Flags&VringFlagLog != 0)
 }
 
-// logFits verifies that a log of the given size, in bytes, is "large enough to cover
-// all known guest addresses", and the used rings.
+// logFits verifies that a log of the given size, in bytes, is "large enough to cover all known
+// guest addresses", and the used rings.
 func (s *Session) logFits(size uint64, regions []Region) error {
 	for _, r := range regions {
 		if last := r.GuestAddr + r.Size - 1; last/logPage/8 >= size {
@@ -130,8 +126,8 @@ func (s *Session) logFits(size uint64, regions []Region) error {
 	return nil
 }
 
-// vringLogFits verifies for a ring whose used ring is to be logged that "the bit offset
-// of the last byte of the ring" falls "within the size supplied" for the log.
+// vringLogFits verifies, for a ring whose used ring is to be logged, that "the bit offset of the
+// last byte of the ring" falls "within the size supplied" for the log.
 func (s *Session) vringLogFits(size uint64, i int, v Vring) error {
 	if v.Flags&VringFlagLog == 0 {
 		return nil

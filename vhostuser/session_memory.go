@@ -8,7 +8,7 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// region describes a region that is mapped.
+// region returns the description of a mapped region.
 func (r MemRegion) region(fd int, m mapping) Region {
 	return Region{
 		GuestAddr: r.GuestAddr, UserAddr: r.UserAddr, Size: r.Size, MmapOffset: r.MmapOffset,
@@ -16,18 +16,18 @@ func (r MemRegion) region(fd int, m mapping) Region {
 	}
 }
 
-// find returns the index of the region that has these addresses, or -1.
+// find returns the index of the region that has the same addresses and size as r, or -1.
 func (s *Session) find(r MemRegion) int {
 	return slices.IndexFunc(s.state.Regions, Region{GuestAddr: r.GuestAddr, UserAddr: r.UserAddr, Size: r.Size}.same)
 }
 
-// setMemTable is SET_MEM_TABLE: "Sets the memory map regions on the back-end so
-// it can translate the vring addresses. The size and ordering of the fds
-// matches the number and ordering of memory regions."
+// setMemTable is SET_MEM_TABLE: "Sets the memory map regions on the back-end so it can translate
+// the vring addresses. The size and ordering of the fds matches the number and ordering of
+// memory regions."
 //
-// Front-ends send the whole table for every change, and QEMU also each time that
-// the guest's driver starts. What was mapped already stays mapped: mapping it
-// again would cost a page fault for every page of the guest.
+// Front-ends send the whole table for every change, and QEMU also each time that the guest's driver
+// starts. Regions that are already mapped stay mapped: mapping them again would cost a page fault
+// for every page of the guest.
 func (s *Session) setMemTable(m *Message) error {
 	table, err := decodeMemTable(m.Payload)
 	if err != nil {
@@ -83,14 +83,13 @@ func (s *Session) setMemTable(m *Message) error {
 	return nil
 }
 
-// addMemReg is ADD_MEM_REG: "The message payload contains a memory region
-// descriptor struct, describing a region of guest memory which the back-end
-// device must map in. Exactly one file descriptor from which the memory is
-// mapped is passed in the ancillary data."
+// addMemReg is ADD_MEM_REG: "The message payload contains a memory region descriptor struct,
+// describing a region of guest memory which the back-end device must map in. Exactly one file
+// descriptor from which the memory is mapped is passed in the ancillary data."
 //
-// QEMU before 8.0 sends this, and later REM_MEM_REG, once for each queue pair. So
-// a region that is there already is counted, and goes away when it has been
-// removed as often.
+// QEMU before 8.0 sends this, and later REM_MEM_REG, once for each queue pair. So the additions
+// of a region that is already mapped are counted, and the region is unmapped when it has been
+// removed as many times.
 func (s *Session) addMemReg(m *Message) error {
 	r := decodeSingleRegion(m.Payload)
 	if i := s.findFile(r, m.FDs[0]); i >= 0 {
@@ -98,7 +97,7 @@ func (s *Session) addMemReg(m *Message) error {
 		return nil
 	}
 	if n := s.account.Slots(); len(s.state.Regions) >= n {
-		return refuse("%w: %d memory regions are mapped, which are as many as GET_MAX_MEM_SLOTS said", ErrLimit, n)
+		return refuse("%w: %d memory regions are mapped, the number in the reply to GET_MAX_MEM_SLOTS", ErrLimit, n)
 	}
 	mp, err := s.mapMemory(held(s.maps...)+held(s.logMap, s.inflightMap), m.FDs[0], r)
 	if err != nil {
@@ -114,10 +113,10 @@ func (s *Session) addMemReg(m *Message) error {
 	return nil
 }
 
-// remMemReg is REM_MEM_REG: "The message payload contains a memory region
-// descriptor struct, describing a region of guest memory which the back-end
-// device must unmap. For compatibility with existing incorrect implementations,
-// the back-end MAY accept messages with one file descriptor", which is closed.
+// remMemReg is REM_MEM_REG: "The message payload contains a memory region descriptor struct,
+// describing a region of guest memory which the back-end device must unmap. For compatibility with
+// existing incorrect implementations, the back-end MAY accept messages with one file descriptor",
+// which is closed.
 func (s *Session) remMemReg(m *Message) error {
 	r := decodeSingleRegion(m.Payload)
 	i := s.find(r)
@@ -152,10 +151,10 @@ func (s *Session) findFile(r MemRegion, fd int) int {
 	return i
 }
 
-// replaceMemory puts another memory table into effect. Rings go on in it,
-// translated again; one that is not in the new table rests until a table has
-// it again. On an error nothing has changed. When it returns, nobody uses
-// mappings that are not in maps.
+// replaceMemory replaces the memory table. Rings continue with the new table, with their addresses
+// translated again; a ring that is not in the new table is suspended until a table contains it
+// again. On an error nothing has changed. When replaceMemory returns, mappings that are not in maps
+// are not used any more.
 func (s *Session) replaceMemory(regions []Region, maps []mapping) error {
 	table, err := newMemory(regions, maps)
 	if err != nil {
@@ -171,7 +170,7 @@ func (s *Session) replaceMemory(regions []Region, maps []mapping) error {
 			continue
 		}
 		if _, err := virtqueue.New(table, q.Config()); err != nil {
-			s.log.Info("ring rests: its memory is gone", "ring", i, "reason", err)
+			s.log.Info("ring is suspended: its memory is gone", "ring", i, "reason", err)
 			s.stopRing(i)
 		}
 	}
@@ -181,7 +180,7 @@ func (s *Session) replaceMemory(regions []Region, maps []mapping) error {
 				continue
 			}
 			if err := q.SetMemory(table); err != nil {
-				// It worked a moment ago. The queue knows that it is broken.
+				// virtqueue.New succeeded a moment ago. The queue is marked broken.
 				s.Fail(refuse("ring %d: %w", i, err))
 			}
 		}
@@ -190,13 +189,13 @@ func (s *Session) replaceMemory(regions []Region, maps []mapping) error {
 		s.maps = maps
 		s.update(func(st *State) { st.Regions = regions })
 	})
-	s.startResting()
+	s.startSuspended()
 	return nil
 }
 
-// startResting starts the rings that should run and can. Each may be walked from end to end
-// first, so a session that is to end starts no more of them.
-func (s *Session) startResting() {
+// startSuspended starts the rings that should run and now can. Starting one may walk it from end to
+// end, so a session that is ending starts no more of them.
+func (s *Session) startSuspended() {
 	if s.wantsLog() && s.dirty == nil {
 		return
 	}
@@ -217,9 +216,9 @@ func (s *Session) startResting() {
 	}
 }
 
-// newMemory makes a translation table of mapped regions. "[guest address, guest
-// address + size) of one memory region never overlaps [that] of another memory
-// region", and likewise for user addresses.
+// newMemory makes a translation table of mapped regions. "[guest address, guest address +
+// size) of one memory region never overlaps [that] of another memory region", and likewise
+// for user addresses.
 func newMemory(regions []Region, maps []mapping) (*virtqueue.Memory, error) {
 	table := make([]virtqueue.Region, len(regions))
 	for i, r := range regions {
@@ -244,7 +243,7 @@ func newMemory(regions []Region, maps []mapping) (*virtqueue.Memory, error) {
 func emptyMemory() *virtqueue.Memory {
 	mem, err := virtqueue.NewMemory(nil)
 	if err != nil {
-		panic(err) // there is nothing in it that could be wrong
+		panic(err) // an empty table is always valid
 	}
 	return mem
 }

@@ -1,18 +1,17 @@
 package vhostuser
 
-// State is all that a front-end has told about itself and its device, and
-// nothing else: whatever the session has besides (mappings, queues) follows
-// from it. It has no pointers into the session, so a copy of it can be shown,
-// kept, or carried over to somebody who goes on with the same guest.
+// State is everything that a front-end has sent about itself and its device, and nothing else: the
+// rest of the session (mappings, queues) follows from it. It has no pointers into the session, so a
+// copy can be displayed, stored, or passed to a successor that continues with the same guest.
 //
-// File descriptors belong to the session. In a copy they are numbers to look at.
+// The session owns the file descriptors. In a copy they are numbers for display.
 type State struct {
 	Owned            bool   // SET_OWNER was received
 	Features         uint64 // virtio features acknowledged
 	ProtocolFeatures uint64 // protocol features acknowledged
 	FeaturesRefused  bool   // the last SET_FEATURES was refused
-	Status           uint8  // device status (virtio 1.2, section 2.1); 0 also if the front-end does not tell
-	MTU              int    // of the guest's network, in bytes; 0: not told
+	Status           uint8  // device status (virtio 1.2, section 2.1); 0: or not sent
+	MTU              int    // of the guest's network, in bytes; 0: not set
 	BackendFD        int    // socket for requests to the front-end; -1: none
 	Log              Log
 	Inflight         InflightArea
@@ -34,20 +33,20 @@ type InflightArea struct {
 	FD int // the file; -1: none
 }
 
-// Region is a piece of guest memory: a part of a file that we map.
+// Region is a piece of guest memory: a mapped part of a file.
 type Region struct {
-	GuestAddr  uint64 // where the guest sees it
-	UserAddr   uint64 // where the front-end sees it; ring addresses are given in these terms
+	GuestAddr  uint64 // guest-physical
+	UserAddr   uint64 // front-end virtual, like ring addresses
 	Size       uint64 // bytes
 	MmapOffset uint64 // bytes from the beginning of the file
 	FD         int
-	PageSize   uint64 // in bytes: that of the file, whose pages may be huge ones
-	Adds       int    // how often ADD_MEM_REG has named it and REM_MEM_REG has not; see Session.addMemReg
+	PageSize   uint64 // of the file, in bytes; larger than a page's with huge pages
+	Adds       int    // number of ADD_MEM_REG less that of REM_MEM_REG; see Session.addMemReg
 }
 
-// same says whether two descriptions name the same piece of guest memory.
-// REM_MEM_REG: "The memory region to be removed is identified by its guest
-// address, user address and size. The mmap offset is ignored."
+// same reports whether two descriptions name the same piece of guest memory. REM_MEM_REG: "The
+// memory region to be removed is identified by its guest address, user address and size. The mmap
+// offset is ignored."
 func (r Region) same(o Region) bool {
 	return r.GuestAddr == o.GuestAddr && r.UserAddr == o.UserAddr && r.Size == o.Size
 }
@@ -63,38 +62,36 @@ type Vring struct {
 	Avail   uint64
 	Log     uint64 // guest address for logging writes to the used ring
 
-	// Base is where a stopped ring will go on: "the next descriptor index to
-	// process in the Available Ring", free-running, in bits 0 to 15. (Packed
-	// rings use all 32 bits.) While the ring runs only its queue knows.
+	// Base is the position at which a stopped ring continues: "the next descriptor index to
+	// process in the Available Ring", free-running, in bits 0 to 15. (Packed rings use all 32
+	// bits.) While the ring runs only its queue knows the position.
 	Base uint32
 
 	Kick, Call, Err int  // eventfds; -1: none
 	OwnKick         bool // Kick was made here, for VRING_KICK
-	HasCall         bool // SET_VRING_CALL was received; else Call may have been made here, for VRING_CALL
+	HasCall         bool // SET_VRING_CALL was received; if not, Call may be made here for VRING_CALL
 
-	// CallSocket is what SET_VRING_CALL gave instead of an eventfd; -1: it did not. Call was made
-	// here then.
+	// CallSocket is the socket that SET_VRING_CALL passed instead of an eventfd; -1: none. Call
+	// was then made here.
 	CallSocket int
 
-	// "Rings have two independent states: started/stopped, and
-	// enabled/disabled."
+	// "Rings have two independent states: started/stopped, and enabled/disabled."
 	Started bool
 	Enabled bool
 
-	// Running says that the device has the ring. A started ring is not running
-	// while no memory region holds it.
+	// Running says that the device has the ring. A started ring is not running while it is
+	// suspended: no memory region contains it, or its log is missing.
 	Running bool
 }
 
-// inUse tells whether a driver uses the ring, as far as its front-end has said.
+// inUse reports whether a driver uses the ring, according to the messages of its front-end.
 func (v Vring) inUse() bool { return v.Started && v.Enabled }
 
-// VringFlagLog in Vring.Flags asks to log writes to the used ring
-// (VHOST_VRING_F_LOG, bit 0).
+// VringFlagLog in Vring.Flags asks to log writes to the used ring (VHOST_VRING_F_LOG, bit 0).
 const VringFlagLog = 1 << 0
 
-// newState returns the state at the start of a session. "Each ring is
-// initialized in a stopped and disabled state."
+// newState returns the state at the start of a session. "Each ring is initialized in a stopped and
+// disabled state."
 func newState(vrings int) State {
 	st := State{
 		BackendFD: -1,

@@ -31,7 +31,7 @@ func writable(t *testing.T, fd int) bool {
 // thread any more, whatever it does to them.
 func TestJammedEventfdsAreReplaced(t *testing.T) {
 	ctx, end := context.WithCancelCause(context.Background())
-	s := &Session{end: end, state: newState(8), calls: calls{next: -1}}
+	s := &Session{end: end, state: newState(8), callFDs: callFDs{next: -1}}
 	var theirs []int // the front-end's descriptors of the same descriptions
 	eventfd := func() int {
 		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
@@ -45,13 +45,13 @@ func TestJammedEventfdsAreReplaced(t *testing.T) {
 	for i := range 7 { // the last one has none
 		s.state.Vrings[i].Call = eventfd()
 	}
-	s.calls.next = eventfd()
-	t.Cleanup(func() { closeFDs(s.calls.old) })
-	if s.look() || ctx.Err() != nil {
+	s.callFDs.next = eventfd()
+	t.Cleanup(func() { closeFDs(s.callFDs.old) })
+	if s.checkCallFDs() || ctx.Err() != nil {
 		t.Fatal("jammed from the start")
 	}
 	fillCounter(t, theirs[7])
-	if !s.look() || !errors.Is(context.Cause(ctx), ErrJammed) {
+	if !s.checkCallFDs() || !errors.Is(context.Cause(ctx), ErrJammed) {
 		t.Fatal("a full counter is not found")
 	}
 	for i, fd := range theirs {
@@ -61,13 +61,13 @@ func TestJammedEventfdsAreReplaced(t *testing.T) {
 		fillCounter(t, fd)
 		must(t, unix.SetNonblock(fd, false))
 	}
-	for i, fd := range append([]int{s.calls.next}, s.state.Vrings[0].Call, s.state.Vrings[6].Call) {
+	for i, fd := range append([]int{s.callFDs.next}, s.state.Vrings[0].Call, s.state.Vrings[6].Call) {
 		if !writable(t, fd) {
 			t.Errorf("descriptor %d blocks", i)
 		}
 	}
 	// Who was in a write when they were replaced, and is held up again, is freed again.
-	s.look()
+	s.checkCallFDs()
 	for i, fd := range theirs {
 		if !writable(t, fd) {
 			t.Errorf("counter %d stays full", i)
@@ -79,12 +79,12 @@ func TestJammedEventfdsAreReplaced(t *testing.T) {
 func TestLooks(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for range 1000 {
-		d := nextLook(now)
+		d := nextCheck(now)
 		if d <= 0 || d > 2*watchEvery {
 			t.Fatalf("the next time to look is in %v", d)
 		}
 		for _, sooner := range []time.Duration{d / 3, d - 1} {
-			if again := nextLook(now.Add(sooner)); again != d-sooner {
+			if again := nextCheck(now.Add(sooner)); again != d-sooner {
 				t.Fatalf("the next time to look is in %v, after %v in %v", d, sooner, again)
 			}
 		}

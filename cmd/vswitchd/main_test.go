@@ -288,7 +288,7 @@ func TestOtherGuestsOutliveTheConnectionThatItWasGiven(t *testing.T) {
 	front.Close()
 	p.waitFor("no front-end can connect any more")
 	body, err := control.NewClient(ctl).Get(t.Context(), "/v1/ports/net0")
-	if err != nil || !strings.Contains(string(body), `"state":"error"`) || !strings.Contains(string(body), "the connection that was passed in is over") {
+	if err != nil || !strings.Contains(string(body), `"state":"error"`) || !strings.Contains(string(body), "the connection that was passed in has ended") {
 		t.Errorf("%s, %v", body, err)
 	}
 	if code := p.end(syscall.SIGTERM); code != 0 {

@@ -226,13 +226,13 @@ func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
 	g.dev.Renew()
 	g.account.SetVrings(g.dev.MaxVrings())
 
-	var course func() vhostuser.Course
+	var progress func() vhostuser.Progress
 	watching, stop := context.WithCancel(ctx)
 	var watched sync.WaitGroup
 	err := vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{
 		Logger: g.log, Account: g.account, Pace: &g.pace, WatchHugePages: true,
 		Begun: func(s *vhostuser.Session) {
-			course = s.Course
+			progress = s.Progress
 			watched.Go(func() { g.supervise(watching, s) })
 		},
 	})
@@ -250,9 +250,9 @@ func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
 		g.log.Info("front-end was disconnected", "reason", err)
 		return
 	}
-	var c vhostuser.Course
-	if course != nil {
-		c = course()
+	var c vhostuser.Progress
+	if progress != nil {
+		c = progress()
 	}
 	pause(ctx, g.judge(began, c, err))
 }
@@ -261,7 +261,7 @@ func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
 const often = 3
 
 // judge says how a session ended, and returns how long the port takes no front-end after it.
-func (g *guest) judge(began time.Time, c vhostuser.Course, err error) (wait time.Duration) {
+func (g *guest) judge(began time.Time, c vhostuser.Progress, err error) (wait time.Duration) {
 	g.note(func() { wait = g.haste.wait(began, time.Now(), left(err) && c.SetFeatures) })
 	hint := hintOf(c, err, int(g.dev.QueueNum()))
 	switch {

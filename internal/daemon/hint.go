@@ -23,7 +23,7 @@ const (
 
 // hintOf returns the likely reason for the end of a session of a port with so many queue pairs,
 // "": it does not look as if anything had to be mended.
-func hintOf(c vhostuser.Course, end error, queues int) string {
+func hintOf(c vhostuser.Progress, end error, queues int) string {
 	switch {
 	case errors.Is(end, virtqueue.ErrAddress) || errors.Is(c.Refused, virtqueue.ErrAddress):
 		return hintShared

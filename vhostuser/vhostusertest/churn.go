@@ -20,16 +20,16 @@ import (
 // requests. The device must not need anything else in order to answer. An error says after which
 // change, in which round, which request was missing or came back twice.
 func Churn(f *FrontEnd, r *Ring, rounds int, build func() (readable, writable []virtqueuetest.Buf)) error {
-	c := &churn{f: f, r: r, out: make(map[uint16]bool), patience: Timeout}
+	c := &churn{f: f, r: r, out: make(map[uint16]bool), timeout: Timeout}
 	return c.run(rounds, build)
 }
 
 type churn struct {
-	f        *FrontEnd
-	r        *Ring
-	out      map[uint16]bool // requests that the device has
-	spare    *Memory         // not in the front-end's table
-	patience time.Duration   // how long a request may take
+	f       *FrontEnd
+	r       *Ring
+	out     map[uint16]bool // requests that the device has
+	spare   *Memory         // not in the front-end's table
+	timeout time.Duration   // how long a request may take
 }
 
 func (c *churn) run(rounds int, build func() (readable, writable []virtqueuetest.Buf)) (err error) {
@@ -96,7 +96,7 @@ func (c *churn) collect() error {
 			return nil
 		case c.r.Driver.Arm():
 		default:
-			if err := WaitEventFD(c.r.CallFD, c.patience); err != nil {
+			if err := WaitEventFD(c.r.CallFD, c.timeout); err != nil {
 				return fmt.Errorf("%d requests have not come back: %w", len(c.out), err)
 			}
 		}

@@ -81,9 +81,9 @@ func TestChurnFindsWhatIsLost(t *testing.T) {
 			r, err := fe.NewRing(mem, 0, 8, 4096)
 			must(t, err)
 			must(t, fe.StartRing(r))
-			c := churn{f: fe, r: r, out: make(map[uint16]bool), patience: 100 * time.Millisecond}
+			c := churn{f: fe, r: r, out: make(map[uint16]bool), timeout: 100 * time.Millisecond}
 			if loses == "" {
-				c.patience = Timeout
+				c.timeout = Timeout
 			}
 			request := r.Driver.Alloc(8)
 			err = c.run(40, func() (readable, writable []virtqueuetest.Buf) {
