@@ -3,7 +3,7 @@
 //	rng /run/rng.sock
 //	qemu-system-x86_64 ... -chardev socket,id=c,path=/run/rng.sock -device vhost-user-rng-pci,chardev=c
 //
-// The guest's memory has to be shared, as it is for every vhost-user device.
+// The guest's memory has to be shared, as for every vhost-user device.
 package main
 
 import (
@@ -32,12 +32,12 @@ func main() {
 			log.Fatal(err)
 		}
 		err = vhostuser.Serve(context.Background(), conn, dev, vhostuser.Options{})
-		log.Print("front-end has left: ", err)
+		log.Print("front-end disconnected: ", err)
 	}
 }
 
-// fill writes random bytes wherever the driver wants some: at most 64 KiB at a time, so that a
-// driver cannot keep the device for long with one request.
+// fill writes random bytes to the driver's buffers: at most 64 KiB at a time, so that a driver
+// cannot occupy the device for long with one request.
 func fill(req *loop.Request) error {
 	_, err := io.CopyN(&req.Writer, rand.Reader, int64(min(req.Writer.Len(), 64<<10)))
 	return err

@@ -8,54 +8,56 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// Config says what a device is.
+// Config describes a device.
 type Config struct {
-	// Vrings is how many virtqueues the device has, from 1 to 256.
+	// Vrings is the number of the device's virtqueues, from 1 to 256.
 	Vrings int
 
-	// Features are the device's own virtio feature bits (virtio 1.2, chapter 5). Those of the
-	// rings are added: VERSION_1, INDIRECT_DESC, EVENT_IDX, RING_PACKED, IN_ORDER.
+	// Features are the device's specific virtio feature bits (virtio 1.2, chapter 5). Those of
+	// the rings are added: VERSION_1, INDIRECT_DESC, EVENT_IDX, RING_PACKED, IN_ORDER.
 	Features uint64
 
-	// Handle processes one request. The chain is completed when Handle returns, with as many
-	// bytes as were written, also after an error, which ends the session. A request that
-	// makes no sense is answered as the device's specification says; without an answer for such a
-	// case, Handle returns nil and the chain is completed with what was written until then.
+	// Handle processes one request. The chain is completed when Handle returns, with the
+	// number of bytes that were written, also after an error, which ends the session. An
+	// invalid request is answered as the device's specification says; if the
+	// specification has no answer for it, Handle returns nil and the chain is completed
+	// with the bytes written so far.
 	//
 	// Calls for one ring come one after another, in the order in which the driver made the
-	// chains available. With PerRing, calls for different rings come at the same time.
+	// chains available. With PerRing, calls for different rings may be concurrent.
 	Handle func(*Request) error
 
-	// PerRing gives each ring a goroutine. Otherwise all rings share one.
+	// PerRing gives each ring its own goroutine. Otherwise all rings share one.
 	PerRing bool
 
 	// DiscardDisabled makes the device take requests from a ring that is started and disabled,
-	// and complete them unseen with length 0. Otherwise they wait until the ring is enabled.
+	// and complete them with length 0 without calling Handle. Otherwise the requests wait until
+	// the ring is enabled.
 	DiscardDisabled bool
 }
 
-// A Request is a chain that a driver made available. It is valid until Handle returns.
-// The embedded Reader reads what the driver has sent, and the Writer writes the answer.
+// A Request is a chain that the driver made available. It is valid until Handle returns. The
+// embedded Reader reads the bytes from the driver, and the Writer writes the answer.
 type Request struct {
 	virtqueue.Reader
 	virtqueue.Writer
 
 	Ring     int    // the index of the virtqueue
-	Features uint64 // what the driver has acknowledged
+	Features uint64 // acknowledged by the driver
 }
 
-// A Device implements vhostuser.Device for one front-end after the other. What it does not
-// implement (a configuration space: vhostuser.Configurer) can be added to a type that embeds it.
+// A Device implements vhostuser.Device for one front-end after another. Optional interfaces (a
+// configuration space: vhostuser.Configurer) can be implemented by a type that embeds Device.
 type Device struct {
 	cfg Config
 
-	// Of the session. Only its goroutine writes them, while no ring runs.
+	// State of the session. Only its goroutine writes these, while no ring runs.
 	session  *vhostuser.Session
 	features uint64
 
-	mu    sync.Mutex // Look's, and the session's goroutine's when it changes rings
+	mu    sync.Mutex // held by Look, and by the session's goroutine when it changes rings
 	rings []*ring    // by index; nil: not running
-	all   *runner    // that of all rings; nil: none runs, or PerRing
+	all   *runner    // shared by all rings; nil: no ring runs, or PerRing
 }
 
 var (
@@ -63,7 +65,7 @@ var (
 	_ vhostuser.Sequential = (*Device)(nil)
 )
 
-// New returns a device. It has nothing open until a session starts a ring.
+// New returns a device. It holds no resources until a session starts a ring.
 func New(cfg Config) *Device {
 	if cfg.Handle == nil || cfg.Vrings < 1 || cfg.Vrings > 256 {
 		panic(fmt.Sprintf("loop: device with %d vrings (want 1 to 256), Handle %t", cfg.Vrings, cfg.Handle != nil))
@@ -84,8 +86,8 @@ func (d *Device) Features() uint64 {
 		1<<virtqueue.FeatureInOrder
 }
 
-// ProtocolFeatures implements vhostuser.Device. The session leaves out those for which a
-// device has to implement more than is here.
+// ProtocolFeatures implements vhostuser.Device. The session drops those for which a device has to
+// implement more interfaces.
 func (d *Device) ProtocolFeatures() uint64 {
 	return 1<<vhostuser.ProtocolFeatureMQ |
 		1<<vhostuser.ProtocolFeatureLogShmFD |
@@ -160,9 +162,9 @@ func (d *Device) RingStopped(index int) {
 	}
 }
 
-// Look calls f with the queue of a ring that runs, and whether that is enabled, while nobody works
-// on the ring. It reports whether there is such a ring. It may be called from any goroutine. A
-// fault in guest memory inside f is f's to recover from.
+// Look calls f with the queue of a running ring, and whether the ring is enabled, while the ring is
+// idle. It reports whether the ring is running. It may be called from any goroutine. f has to
+// recover from faults in guest memory itself.
 func (d *Device) Look(index int, f func(q *virtqueue.Queue, enabled bool)) bool {
 	d.mu.Lock()
 	r := d.rings[index]
@@ -179,7 +181,7 @@ func (d *Device) Look(index int, f func(q *virtqueue.Queue, enabled bool)) bool 
 	return true
 }
 
-// Quiesce implements vhostuser.Device. Chains are flushed before a ring's lock is given up.
+// Quiesce implements vhostuser.Device. Chains are flushed before a ring's lock is released.
 func (d *Device) Quiesce() (resume func()) {
 	var held []*sync.Mutex
 	for _, r := range d.rings {

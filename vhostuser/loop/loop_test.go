@@ -19,7 +19,7 @@ import (
 
 type buf = virtqueuetest.Buf
 
-// echo answers a request with its own bytes.
+// echo answers a request with the bytes of the request.
 func echo(req *loop.Request) error {
 	_, err := io.Copy(&req.Writer, &req.Reader)
 	if errors.Is(err, io.ErrShortWrite) {
@@ -74,7 +74,7 @@ func (l *lab) ring(index int) *vhostusertest.Ring {
 	return r
 }
 
-// request offers a request with the given text and room for an answer as long.
+// request offers a request with the given text and room for an answer of the same length.
 func (l *lab) request(r *vhostusertest.Ring, text string) (answer buf) {
 	l.t.Helper()
 	out, in := r.Driver.Alloc(len(text)), r.Driver.Alloc(len(text))
@@ -86,7 +86,7 @@ func (l *lab) request(r *vhostusertest.Ring, text string) (answer buf) {
 	return in
 }
 
-// used waits for a request to come back, and returns how much was written.
+// used waits for a request to be returned, and returns the number of bytes written.
 func (l *lab) used(r *vhostusertest.Ring) uint32 {
 	l.t.Helper()
 	for {
@@ -151,7 +151,7 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// A device serves one front-end after the other.
+// A device serves one front-end after another.
 func TestNextFrontEnd(t *testing.T) {
 	dev := loop.New(loop.Config{Vrings: 1, Handle: echo})
 	for range 3 {
@@ -176,7 +176,7 @@ func TestHandleFails(t *testing.T) {
 	}
 }
 
-// The front-end truncates its memory while the device is writing into it.
+// The front-end truncates its memory while the device is writing to it.
 func TestMemoryVanishesInHandle(t *testing.T) {
 	truncate := make(chan func(), 1)
 	l := serve(t, loop.New(loop.Config{Vrings: 1, Handle: func(req *loop.Request) error {
@@ -228,7 +228,7 @@ func TestDisabledRing(t *testing.T) {
 					t.Fatalf("%d bytes written, %d handled", n, handled.Load())
 				}
 			} else {
-				l.request(witness, "the goroutine has looked at both")
+				l.request(witness, "the goroutine has worked on both")
 				l.used(witness)
 				if _, _, ok := r.Driver.PollUsed(); ok || handled.Load() != 1 {
 					t.Fatalf("used %t, %d handled", ok, handled.Load())
@@ -264,7 +264,7 @@ func TestPerRing(t *testing.T) {
 	l.used(slow)
 }
 
-// A ring without an eventfd for kicks is looked at now and then.
+// A ring without an eventfd for kicks is polled.
 func TestNoKickFD(t *testing.T) {
 	l := serve(t, loop.New(loop.Config{Vrings: 1, Handle: echo}), version1, 0)
 	r := l.ring(0)
@@ -308,7 +308,7 @@ func openFiles(t *testing.T) int {
 	return len(files)
 }
 
-// Whoever looks at a ring sees it at rest, and never one that is not there.
+// Look sees a ring only while the ring is idle, and only if the ring is running.
 func TestLook(t *testing.T) {
 	dev := loop.New(loop.Config{Vrings: 2, Handle: echo})
 	l := serve(t, dev, version1|protocol, 1<<vhostuser.ProtocolFeatureReplyAck)

@@ -8,21 +8,22 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// batchSize is how many requests of one ring are processed before another ring has its turn.
+// batchSize is the number of requests of one ring that are processed before other rings get their
+// turn.
 const batchSize = 64
 
-// A ring is a virtqueue that runs. Its runner's goroutine works on it.
+// A ring is a running virtqueue. Its runner's goroutine works on it.
 type ring struct {
 	cfg     *Config
 	session *vhostuser.Session
 	runner  *runner
-	kick    int // the eventfd for kicks, which is the session's; -1: there is none
+	kick    int // the eventfd for kicks, owned by the session; -1: none
 
-	// mu is held for a batch, and by the session's goroutine in order to change what follows.
+	// mu is held for a batch, and by the session's goroutine to change the fields below.
 	mu      sync.Mutex
 	vq      *virtqueue.Queue // nil: stopped, or its session has to end
 	enabled bool
-	polling bool // the driver has been told that it need not kick
+	polling bool // the driver has been asked not to kick
 	batch   *virtqueue.Batch
 	request Request
 }
@@ -32,19 +33,19 @@ func (r *ring) enable(on bool) {
 	r.enabled = on
 	r.mu.Unlock()
 	if on {
-		r.runner.look(r)
+		r.runner.schedule(r)
 	}
 }
 
-// stop takes the queue away. When it returns, nobody uses the queue or guest memory.
+// stop takes the queue away. After it returns, the queue and guest memory are not used any more.
 func (r *ring) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.vq = nil
 }
 
-// work processes a batch of requests. It reports whether there may be more: if not, the
-// driver has been asked to kick.
+// work processes a batch of requests. It reports whether there may be more: if not, the driver has
+// been asked to kick.
 func (r *ring) work() (more bool) {
 	r.mu.Lock()
 	defer r.leave(&more)
@@ -78,8 +79,7 @@ func (r *ring) work() (more bool) {
 	return true
 }
 
-// process handles one chain and completes it. A chain that broke the rules of the ring is
-// completed with length 0.
+// process handles one chain and completes it. An invalid chain is completed with length 0.
 func (r *ring) process(c *virtqueue.Chain) error {
 	req := &r.request
 	req.Reader, req.Writer = c.Reader(), c.Writer()
@@ -97,14 +97,14 @@ func (r *ring) fail(reason error) {
 	r.session.Fail(fmt.Errorf("ring %d: %w", r.request.Ring, reason))
 }
 
-// leave ends a batch, also one that a fault in the front-end's memory has interrupted. It has
-// to be deferred itself.
+// leave ends a batch, also one that a fault in the front-end's memory has interrupted. It has to be
+// deferred directly.
 func (r *ring) leave(more *bool) {
 	if p := recover(); p != nil {
 		fault, ok := p.(interface{ Addr() uintptr })
 		if !ok || !r.session.Contains(fault.Addr()) {
 			r.mu.Unlock()
-			panic(p) // a bug of the device's
+			panic(p) // a bug in the device
 		}
 		r.fail(fmt.Errorf("%w at %#x", ErrMemoryGone, fault.Addr()))
 		*more = false

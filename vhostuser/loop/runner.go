@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrMemoryGone is why a session ends whose front-end took away memory that it had shared, for
-// example by truncating the file.
+// ErrMemoryGone is the reason for the end of a session whose front-end took away memory that it had
+// shared, for example by truncating the file.
 var ErrMemoryGone = errors.New("guest memory has gone")
 
 const (
-	wakeID    = -1 // epoll's name for a runner's eventfd
-	lookEvery = 1  // how often a ring without an eventfd for kicks is looked at, in milliseconds
+	wakeID       = -1 // epoll's ID for a runner's eventfd
+	pollInterval = 1  // of rings without an eventfd for kicks, in milliseconds
 )
 
 // A runner is a goroutine that works on some rings.
@@ -25,7 +25,7 @@ type runner struct {
 
 	mu    sync.Mutex
 	rings map[int]*ring      // by index
-	ready map[*ring]struct{} // to be looked at
+	ready map[*ring]struct{} // to be worked on
 	quit  bool
 }
 
@@ -52,8 +52,8 @@ func startRunner() (*runner, error) {
 	return l, nil
 }
 
-// watch makes epoll tell of fd, edge-triggered: each write to an eventfd is told once, and the
-// eventfd need not be read, which could block (its mode is the front-end's to change).
+// watch registers fd with epoll, edge-triggered: each write to an eventfd is reported once, and the
+// eventfd need not be read, which could block (the front-end controls its mode).
 func (l *runner) watch(fd, id int) error {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: int32(id)}
 	if err := unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
@@ -62,7 +62,7 @@ func (l *runner) watch(fd, id int) error {
 	return nil
 }
 
-// add takes on a ring, and looks at it once without a kick.
+// add adds a ring to the runner, which works on it once without a kick.
 func (l *runner) add(r *ring) error {
 	if r.kick >= 0 {
 		if err := l.watch(r.kick, r.request.Ring); err != nil {
@@ -72,14 +72,14 @@ func (l *runner) add(r *ring) error {
 	l.mu.Lock()
 	l.rings[r.request.Ring] = r
 	l.mu.Unlock()
-	l.look(r)
+	l.schedule(r)
 	return nil
 }
 
-// remove gives up a ring, which has been stopped, and returns how many there are still.
+// remove removes a ring, which has been stopped, and returns the number of remaining rings.
 func (l *runner) remove(r *ring) (left int) {
 	if r.kick >= 0 {
-		// It is registered, so this does not fail.
+		// The eventfd is registered, so this does not fail.
 		_ = unix.EpollCtl(l.epfd, unix.EPOLL_CTL_DEL, r.kick, nil)
 	}
 	l.mu.Lock()
@@ -89,14 +89,14 @@ func (l *runner) remove(r *ring) (left int) {
 	return len(l.rings)
 }
 
-// look wakes the goroutine to look at a ring.
-func (l *runner) look(r *ring) {
-	l.again(r)
+// schedule wakes the goroutine to work on a ring.
+func (l *runner) schedule(r *ring) {
+	l.markReady(r)
 	l.wake()
 }
 
 func (l *runner) wake() {
-	// Nobody reads the counter, which would overflow after 2^64 writes.
+	// The counter is never read; it would overflow only after 2^64 writes.
 	_, _ = unix.Write(l.wakeFD, []byte{0: 1, 7: 0})
 }
 
@@ -125,12 +125,12 @@ func (l *runner) run() {
 		}
 		for _, r := range turn {
 			if r.work() {
-				l.again(r)
+				l.markReady(r)
 			}
 		}
 		n, err := unix.EpollWait(l.epfd, events[:], l.timeout())
 		if err != nil && !errors.Is(err, unix.EINTR) {
-			panic(fmt.Sprintf("loop: epoll_wait: %v", err)) // on a descriptor of ours
+			panic(fmt.Sprintf("loop: epoll_wait: %v", err)) // on our own descriptor
 		}
 		for _, e := range events[:max(n, 0)] {
 			l.kicked(int(e.Fd))
@@ -138,8 +138,8 @@ func (l *runner) run() {
 	}
 }
 
-// next appends the rings that are to be looked at now to turn. Whoever wants a ring to be looked
-// at from here on, even while the goroutine is working on the ring, is not missed.
+// next appends the rings that are ready to turn, and clears their readiness. A ring that becomes
+// ready from here on, even while the goroutine is working on it, is not missed.
 func (l *runner) next(turn []*ring) (_ []*ring, quit bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -152,7 +152,7 @@ func (l *runner) next(turn []*ring) (_ []*ring, quit bool) {
 	return turn, l.quit
 }
 
-// kicked has the ring with the given index looked at, if there is one.
+// kicked marks the ring with the given index ready, if there is one.
 func (l *runner) kicked(index int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -161,8 +161,8 @@ func (l *runner) kicked(index int) {
 	}
 }
 
-// again has a ring looked at again, if it has not been removed meanwhile.
-func (l *runner) again(r *ring) {
+// markReady marks a ring ready, unless it has been removed meanwhile.
+func (l *runner) markReady(r *ring) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.rings[r.request.Ring] == r {
@@ -170,7 +170,7 @@ func (l *runner) again(r *ring) {
 	}
 }
 
-// timeout returns how long epoll may wait, in milliseconds.
+// timeout returns the timeout for epoll, in milliseconds.
 func (l *runner) timeout() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -179,7 +179,7 @@ func (l *runner) timeout() int {
 	}
 	for _, r := range l.rings {
 		if r.kick < 0 {
-			return lookEvery
+			return pollInterval
 		}
 	}
 	return -1

@@ -9,14 +9,14 @@ import (
 	"vswitchd/vhostuser/vhostusertest"
 )
 
-// Config says what an Actor negotiates: of each list, an input chooses one. Both need
-// at least one.
+// Config lists the features that an Actor negotiates: an input chooses one value of each list. Both
+// lists need at least one value.
 type Config struct {
 	Features         []uint64
 	ProtocolFeatures []uint64
 }
 
-// An Actor is a front-end that does what an input says.
+// An Actor is a front-end that acts according to an input.
 type Actor struct {
 	cfg   Config
 	fe    *vhostusertest.FrontEnd
@@ -26,7 +26,7 @@ type Actor struct {
 	area  int                  // a file for descriptors in flight
 	pipe  [2]int
 
-	drained chan struct{} // closed when nobody takes replies any more
+	drained chan struct{} // closed when replies are not received any more
 }
 
 const (
@@ -39,8 +39,8 @@ const (
 	bufferLen = 2048
 )
 
-// New makes an actor of a front-end that has just connected. It makes two pieces of
-// memory, with two rings in each.
+// New makes an actor of a front-end that has just connected. It makes two pieces of memory, with
+// two rings in each.
 func New(fe *vhostusertest.FrontEnd, acts []byte, cfg Config) (*Actor, error) {
 	a := &Actor{cfg: cfg, fe: fe, acts: acts, area: -1, pipe: [2]int{-1, -1}, drained: make(chan struct{})}
 	if err := a.setUp(); err != nil {
@@ -84,7 +84,7 @@ func (a *Actor) setUp() error {
 	return unix.Ftruncate(fd, 1<<16)
 }
 
-// drain takes replies: nobody else does, and the back-end must not wait.
+// drain receives replies, which nothing else does, so that the back-end does not wait.
 func (a *Actor) drain() {
 	defer close(a.drained)
 	for {
@@ -96,13 +96,13 @@ func (a *Actor) drain() {
 	}
 }
 
-// Run does what the input says, until its end or that of the connection.
+// Run acts according to the input, until its end or that of the connection.
 func (a *Actor) Run() {
 	for len(a.acts) > 0 && a.act() == nil {
 	}
 }
 
-// Close closes the front-end and all that the actor has.
+// Close closes the front-end and everything that the actor holds.
 func (a *Actor) Close() {
 	_ = a.fe.CloseWrite()
 	a.fe.Close()

@@ -36,9 +36,9 @@ const (
 	modern   = version1 | mrgRxbuf | indirect | eventIdx | proto
 )
 
-// FuzzDevice runs sessions of a network device with hostile front-ends, while two other
-// guests exchange frames and send to the hostile one. These must not notice, and nothing
-// of a session may be left.
+// FuzzDevice runs sessions of a network device with hostile front-ends, while two other guests
+// exchange frames and send to the hostile one. The two must not be affected, and no resources of a
+// session may be left behind.
 func FuzzDevice(f *testing.F) {
 	for _, s := range seeds() {
 		f.Add(s)
@@ -60,7 +60,7 @@ func FuzzDevice(f *testing.F) {
 	})
 }
 
-// seeds start a receiveq and a transmitq, and go on from there.
+// seeds start a receiveq and a transmitq, and continue in different ways.
 func seeds() [][]byte {
 	var all [][]byte
 	for _, handshake := range []byte{1, 2, 5, 8, 9, 14} {
@@ -81,7 +81,7 @@ func seeds() [][]byte {
 	return all
 }
 
-// A lab is a switch with two guests that behave.
+// A lab is a switch with two well-behaved guests.
 type lab struct {
 	sw   *vswitch.Switch
 	pool *worker.Pool
@@ -115,7 +115,7 @@ func (l *lab) newPort(tb testing.TB, n int) *netport.Port {
 			if l.a.port.Blame(addr) || l.b.port.Blame(addr) || l.bad.Blame(addr) {
 				return
 			}
-			panic("fault in nobody's memory")
+			panic("fault outside all guests' memory")
 		},
 	})
 	if err != nil {
@@ -124,12 +124,13 @@ func (l *lab) newPort(tb testing.TB, n int) *netport.Port {
 	return p
 }
 
-// everything is a network device that leaves it to the session what can be offered.
+// everything is a network device that offers all protocol features, of which the session drops
+// those that cannot be offered.
 type everything struct{ *netport.Port }
 
 func (d everything) ProtocolFeatures() uint64 { return ^uint64(0) }
 
-// attack runs a session with a front-end that does what acts say.
+// attack runs a session with a front-end that performs acts.
 func (l *lab) attack(t *testing.T, acts []byte) {
 	l.bad = l.newPort(t, 3)
 	defer l.bad.Close()
@@ -137,7 +138,7 @@ func (l *lab) attack(t *testing.T, acts []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Some of what it asks for is over its limit.
+	// Some of the front-end's requests exceed its limit.
 	pool := vhostuser.NewPool(vhostuser.Capacity{AddressSpace: 1 << 40, Mappings: 1000, FileDescriptors: 1000})
 	account := pool.Open(vhostuser.Limits{Memory: 300 << 10, MemoryName: "limit", Vrings: 4})
 	defer func() {
@@ -185,13 +186,13 @@ func (l *lab) attack(t *testing.T, acts []byte) {
 	<-stopped
 }
 
-// A guest behaves. It has one queue pair.
+// A guest is well-behaved. It has one queue pair.
 type guest struct {
 	port   *netport.Port
 	front  *vhostusertest.FrontEnd
 	rx, tx *vhostusertest.Ring
-	sent   map[uint16]virtqueuetest.Buf // chains of the transmitq that are with the device
-	posted map[uint16]virtqueuetest.Buf // likewise of the receiveq
+	sent   map[uint16]virtqueuetest.Buf // by head: chains of the transmitq that the device holds
+	posted map[uint16]virtqueuetest.Buf // likewise for the receiveq
 	mac    vswitch.MAC
 }
 
@@ -234,12 +235,12 @@ func (l *lab) newGuest(tb testing.TB, n int) *guest {
 	return g
 }
 
-// post gives the device a buffer to receive into.
+// post makes a receive buffer available to the device.
 func (g *guest) post() {
 	buf := g.rx.Driver.Alloc(frameRoom)
 	head, err := g.rx.Driver.AddChain(nil, []virtqueuetest.Buf{buf})
 	if err != nil {
-		panic(err) // never more than there is room for
+		panic(err) // the ring has room for all buffers
 	}
 	g.posted[head] = buf
 	g.rx.Driver.Publish()
@@ -267,7 +268,7 @@ func (g *guest) send(dst vswitch.MAC, payload []byte) {
 	_ = g.tx.Kick()
 }
 
-// receive takes the payloads of the frames that have come.
+// receive returns the payloads of the received frames.
 func (g *guest) receive() (payloads [][]byte) {
 	for {
 		head, n, ok := g.rx.Driver.PollUsed()
@@ -285,7 +286,7 @@ func (g *guest) receive() (payloads [][]byte) {
 	}
 }
 
-// traffic has the guests send to the hostile one, each other and everybody.
+// traffic makes the guests send to the hostile one, to each other and to the broadcast address.
 func (l *lab) traffic(stop <-chan struct{}) {
 	payload := make([]byte, 300)
 	for {
@@ -304,7 +305,7 @@ func (l *lab) traffic(stop <-chan struct{}) {
 	}
 }
 
-// exchange passes a frame from each of the guests that behave to the other.
+// exchange passes a frame from each of the two well-behaved guests to the other.
 func (l *lab) exchange(t *testing.T) {
 	for _, pair := range [][2]*guest{{l.a, l.b}, {l.b, l.a}} {
 		l.seq++
@@ -315,7 +316,7 @@ func (l *lab) exchange(t *testing.T) {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatal("frames between others do not pass any more")
+				t.Fatal("frames between the other guests do not pass any more")
 			}
 			time.Sleep(10 * time.Microsecond)
 			pair[0].send(pair[1].mac, want)

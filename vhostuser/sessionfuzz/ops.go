@@ -13,7 +13,7 @@ import (
 // An Op is the first byte of an act (modulo NumOps). The second is its argument.
 type Op = byte
 
-// What a front-end can do.
+// The acts of a front-end.
 const (
 	Handshake  Op = iota // the argument chooses features
 	AddMemory            // 1: the second piece; 0x80: another part of it
@@ -28,27 +28,27 @@ const (
 	Enable               // vring; 0x40: disable
 	Stop                 // vring
 	Features             // the argument chooses them
-	Buffers              // ring (0-1), number (2-3), 0x10: to write to, 0x20: indirect, 0x40: bad, 0x80: kick only
+	Buffers              // ring (0-1), number (2-3), 0x10: writable, 0x20: indirect, 0x40: bad, 0x80: none
 	AvailIdx             // ring and index at once
 	Desc                 // ring (0-1), slot (2-5); then 6 bytes of a descriptor
 	Scribble             // page (0-3), number of bytes (4-7), then their offset and the bytes
-	Truncate             // of the second piece of memory; 0x80: of a log, 0xc0: of the file for descriptors in flight
+	Truncate             // the second piece of memory; 0x80: a log, 0xc0: the in-flight area
 	LogBase              // log (0-1), offset (6-7)
 	LogAll               // bit 0: on
 	LogRing              // vring, address (3-6); 0x80: off
 	Inflight             // queues (0-2), 0x08: ask for memory, offset (4-6), 0x80: with contents
-	Channel              // bit 0: a pipe, bit 1: nobody at its other end
+	Channel              // bit 0: a pipe, bit 1: its other end is closed
 	Inband               // vring; 0x80: with a number
 	Reset                // bit 0: by status
 	DeviceMsg            // the argument chooses the message
 	AnyMessage           // size; then type, and number of descriptors
 	WrongFDs             // type (modulo 46), number of descriptors (4-7)
-	Half                 // of a message; the end
+	Half                 // of a message, then the end of the stream
 	Raw                  // bytes
 	NumOps
 )
 
-// act does one thing. An error means that the connection is over.
+// act performs one act. An error means that the connection has ended.
 func (a *Actor) act() error {
 	op, arg := a.next()%NumOps, a.next()
 	switch {
@@ -96,8 +96,8 @@ func (a *Actor) actMemory(op Op, arg byte) error {
 		}
 		return a.send(vhostuser.SetMemTable, vhostuser.AppendMemTable(nil, table), fds...)
 	}
-	// Truncate. Not the first piece: the driver itself uses that, and a fault in
-	// this goroutine would be the test's end. Rings in the second are given up.
+	// Truncate. The first piece is not truncated: the driver itself uses it, and a fault in
+	// this goroutine would end the test. Rings in the second piece are not used any more.
 	size := int64(arg&0x3f) << 10 &^ 4095
 	switch arg >> 6 {
 	case 2:
@@ -143,7 +143,7 @@ func (a *Actor) actVring(op Op, arg byte) error {
 	return a.send(vhostuser.SetFeatures, u64(append(a.cfg.Features, 0, 1<<63)[int(arg)%(len(a.cfg.Features)+2)]))
 }
 
-// actRing puts something into a ring, or what a driver would not.
+// actRing adds buffers to a ring, or writes something invalid to it.
 func (a *Actor) actRing(op Op, arg byte) error {
 	ring := a.rings[arg%4]
 	drv, mem := ring.Driver, a.fe.Memory[0]
@@ -185,7 +185,7 @@ func (a *Actor) actRing(op Op, arg byte) error {
 	return nil
 }
 
-// writeDesc writes a descriptor that the input makes up, whatever is there.
+// writeDesc writes a descriptor that the input determines, whatever is in the slot.
 func (a *Actor) writeDesc(ring *vhostusertest.Ring, slot int) {
 	if ring.Index%2 != 0 {
 		return // may be truncated
@@ -197,7 +197,7 @@ func (a *Actor) writeDesc(ring *vhostusertest.Ring, slot int) {
 	binary.LittleEndian.PutUint64(d, addr)
 	binary.LittleEndian.PutUint32(d[8:], uint32(b[2])<<(b[1]>>1&15))
 	binary.LittleEndian.PutUint16(d[12:], uint16(b[3]))
-	// Flags of a packed ring, NEXT of a split one; both have AVAIL and USED in reach.
+	// Flags of a packed ring, NEXT of a split one; the input can set AVAIL and USED.
 	binary.LittleEndian.PutUint16(d[14:], uint16(b[4])|uint16(b[5])<<8)
 }
 
@@ -226,7 +226,7 @@ func (a *Actor) actDevice(op Op, arg byte) error {
 		if arg&8 != 0 {
 			return a.send(vhostuser.GetInflightFD, in.AppendTo(nil))
 		}
-		if arg&0x80 != 0 { // the back-end before us may have left anything
+		if arg&0x80 != 0 { // a previous back-end may have left anything
 			_, _ = unix.Pwrite(a.area, a.take(64), int64(in.Offset))
 		}
 		return a.send(vhostuser.SetInflightFD, in.AppendTo(nil), a.area)

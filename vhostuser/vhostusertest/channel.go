@@ -9,13 +9,13 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// Channel is the front-end's end of the channel on which the back-end makes requests.
+// Channel is the front-end's end of the channel on which the back-end sends requests.
 type Channel struct {
 	uc   *net.UnixConn
 	conn *vhostuser.Conn
 }
 
-// OpenChannel sends SET_BACKEND_REQ_FD. The channel has to be closed.
+// OpenChannel sends SET_BACKEND_REQ_FD. The caller has to close the channel.
 func (f *FrontEnd) OpenChannel() (*Channel, error) {
 	ours, theirs, err := Pair()
 	if err != nil {
@@ -48,7 +48,7 @@ func (c *Channel) Recv() (vhostuser.BackendRequest, *vhostuser.Message, error) {
 	return vhostuser.BackendRequest(m.Request), m, nil
 }
 
-// Silent reports whether there is no request within the given time.
+// Silent reports whether no request arrives within the given time.
 func (c *Channel) Silent(wait time.Duration) bool {
 	_ = c.uc.SetDeadline(time.Now().Add(wait))
 	_, err := c.conn.Recv()
@@ -62,8 +62,7 @@ func (c *Channel) Reply(r vhostuser.BackendRequest, result uint64) error {
 	return c.conn.Send(vhostuser.Request(r), vhostuser.FlagReply, vhostuser.AppendU64(nil, result))
 }
 
-// Serve answers every request with success and calls handle for it, until the channel
-// ends.
+// Serve answers every request with success and calls handle for it, until the channel ends.
 func (c *Channel) Serve(handle func(r vhostuser.BackendRequest, payload []byte)) error {
 	for {
 		r, m, err := c.Recv()

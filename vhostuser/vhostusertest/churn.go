@@ -10,15 +10,15 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// Churn tests that a device keeps [vhostuser.Device]'s rules about chains that it holds when
-// something changes under it. It gives the device requests through a ring that has been started,
-// and while the device is at work on them, adds and removes guest memory, replaces the table of
-// guest memory, replaces the eventfd for signals, disables and enables the ring, and stops and
-// restarts it. Every request has to come back, once.
+// Churn tests that a device follows [vhostuser.Device]'s rules for chains that it holds while the
+// session changes something. It sends the device requests through a ring that has been started, and
+// while the device is working on them, adds and removes guest memory, replaces the table of guest
+// memory, replaces the eventfd for signals, disables and enables the ring, and stops and restarts
+// it. Every request has to be returned exactly once.
 //
-// Build returns the buffers of a request, which it allocates from r.Driver or uses again for all
+// Build returns the buffers of a request, which it allocates from r.Driver or reuses for all
 // requests. The device must not need anything else in order to answer. An error says after which
-// change, in which round, which request was missing or came back twice.
+// change, in which round, which request was missing or was returned twice.
 func Churn(f *FrontEnd, r *Ring, rounds int, build func() (readable, writable []virtqueuetest.Buf)) error {
 	c := &churn{f: f, r: r, out: make(map[uint16]bool), timeout: Timeout}
 	return c.run(rounds, build)
@@ -27,14 +27,14 @@ func Churn(f *FrontEnd, r *Ring, rounds int, build func() (readable, writable []
 type churn struct {
 	f       *FrontEnd
 	r       *Ring
-	out     map[uint16]bool // requests that the device has
+	out     map[uint16]bool // requests that the device holds
 	spare   *Memory         // not in the front-end's table
-	timeout time.Duration   // how long a request may take
+	timeout time.Duration   // for a request
 }
 
 func (c *churn) run(rounds int, build func() (readable, writable []virtqueuetest.Buf)) (err error) {
 	if c.spare, err = newMemory(vhostuser.MemRegion{
-		GuestAddr: 0, UserAddr: FirstUserAddr - addrStep, Size: 1 << 20, // no other is there
+		GuestAddr: 0, UserAddr: FirstUserAddr - addrStep, Size: 1 << 20, // overlaps no other
 	}); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (c *churn) run(rounds int, build func() (readable, writable []virtqueuetest
 	return nil
 }
 
-// add gives the device as many requests as there is room for.
+// add sends the device as many requests as there is room for.
 func (c *churn) add(build func() (readable, writable []virtqueuetest.Buf)) error {
 	for {
 		head, err := c.r.Driver.AddChain(build())
@@ -82,13 +82,13 @@ func (c *churn) add(build func() (readable, writable []virtqueuetest.Buf)) error
 	return c.r.Kick()
 }
 
-// collect waits until all requests have come back.
+// collect waits until all requests have been returned.
 func (c *churn) collect() error {
 	for {
 		head, _, ok := c.r.Driver.PollUsed()
 		switch {
 		case ok && !c.out[head]:
-			return fmt.Errorf("request %d came back, which the device did not have", head)
+			return fmt.Errorf("request %d was returned, but the device did not hold it", head)
 		case ok:
 			delete(c.out, head)
 			c.r.Driver.Release(head)
@@ -97,7 +97,7 @@ func (c *churn) collect() error {
 		case c.r.Driver.Arm():
 		default:
 			if err := WaitEventFD(c.r.CallFD, c.timeout); err != nil {
-				return fmt.Errorf("%d requests have not come back: %w", len(c.out), err)
+				return fmt.Errorf("%d requests have not been returned: %w", len(c.out), err)
 			}
 		}
 	}

@@ -12,16 +12,16 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A lazy device works on its ring only when the session calls, and loses a request when it is
-// told to lose one.
+// A lazy device works on its ring only when the session calls, and loses a request at the change
+// that it is configured for.
 type lazy struct {
-	*loop.Device // for all that has nothing to do with rings
+	*loop.Device // for everything that does not concern rings
 	queue        *virtqueue.Queue
 	enabled      bool
 	loses        string // the change that makes it lose a request
 }
 
-// Sequential: if the device was, a restart of the ring would find what it has lost.
+// Sequential returns false: otherwise a restart of the ring would find the lost request.
 func (d *lazy) Sequential() bool { return false }
 
 func (d *lazy) RingStarted(r vhostuser.Ring) error {

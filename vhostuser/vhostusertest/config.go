@@ -6,12 +6,11 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// configHeader is the size, in bytes, of what GET_CONFIG's and SET_CONFIG's payloads
-// have before the data: offset, size and flags.
+// configHeader is the size, in bytes, of the fields before the data in the payloads of GET_CONFIG
+// and SET_CONFIG: offset, size and flags.
 const configHeader = 12
 
-// GetConfig sends GET_CONFIG and returns size bytes of the device's configuration
-// space.
+// GetConfig sends GET_CONFIG and returns size bytes of the device's configuration space.
 func (f *FrontEnd) GetConfig(offset, size uint32) ([]byte, error) {
 	ask := vhostuser.ConfigAccess{Offset: offset, Size: size, Data: make([]byte, size)}.AppendTo(nil)
 	b, err := f.Get(vhostuser.GetConfig, ask, len(ask))
@@ -19,7 +18,7 @@ func (f *FrontEnd) GetConfig(offset, size uint32) ([]byte, error) {
 		return nil, err
 	}
 	if string(b[:configHeader]) != string(ask[:configHeader]) {
-		return nil, fmt.Errorf("reply to GET_CONFIG is about % x instead of % x", b[:configHeader], ask[:configHeader])
+		return nil, fmt.Errorf("reply to GET_CONFIG has header % x instead of % x", b[:configHeader], ask[:configHeader])
 	}
 	return b[configHeader:], nil
 }

@@ -1,7 +1,6 @@
-// Package vhostusertest is a vhost-user front-end for tests of back-ends: what
-// QEMU is to a guest's devices, without a guest. It drives real sockets, shares
-// real memory and signals real eventfds, from the same process as the
-// back-end or another.
+// Package vhostusertest is a vhost-user front-end for tests of back-ends: it takes the role of
+// QEMU, without a guest. It uses real sockets, real shared memory and real eventfds, in the same
+// process as the back-end or in another one.
 //
 //	fe, backend, err := vhostusertest.Pair()
 //	defer fe.Close()
@@ -12,15 +11,14 @@
 //	ring, err := fe.NewRing(mem, 0, 256, 1<<20)
 //	err = fe.StartRing(ring)
 //
-// The ring's driver is virtqueuetest's: ring.Driver adds buffers, ring.Kick
-// tells the device, ring.WaitCall waits for it.
+// The ring's driver is virtqueuetest's: ring.Driver adds buffers, ring.Kick notifies the device,
+// ring.WaitCall waits for the device.
 //
 // # Good and hostile front-ends
 //
-// The methods of frontend.go, memory.go and ring.go keep the rules of the
-// specification, in the order in which QEMU does things. Those of raw.go send
-// anything.
+// The methods of frontend.go, memory.go and ring.go follow the rules of the specification, in the
+// order that QEMU uses. Those of raw.go send anything.
 //
-// A FrontEnd belongs to one goroutine at a time. Every wait ends after Timeout,
-// so that a back-end that does not answer fails a test instead of hanging it.
+// A FrontEnd may be used by one goroutine at a time. Every wait ends after Timeout, so that a
+// back-end that does not answer fails a test instead of hanging it.
 package vhostusertest

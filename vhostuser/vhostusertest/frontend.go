@@ -12,25 +12,24 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// Timeout is how long any method waits for the back-end.
+// Timeout limits every wait for the back-end.
 const Timeout = 20 * time.Second
 
-// ErrNack is returned for a message that the back-end refused by REPLY_ACK.
+// ErrNack is returned for a message that the back-end refused in its REPLY_ACK reply.
 var ErrNack = errors.New("back-end refused")
 
 // A FrontEnd is one connection to a back-end.
 type FrontEnd struct {
 	Features         uint64 // acknowledged by Handshake
 	ProtocolFeatures uint64
-	Memory           []*Memory // made by NewMemory
-	Rings            []*Ring   // made by NewRing
+	Memory           []*Memory // from NewMemory
+	Rings            []*Ring   // from NewRing
 
 	uc   *net.UnixConn
 	conn *vhostuser.Conn
 }
 
-// New returns a front-end that uses a connected socket, which belongs to it from
-// then on.
+// New returns a front-end that uses a connected socket, and takes ownership of the socket.
 func New(uc *net.UnixConn) *FrontEnd {
 	return &FrontEnd{uc: uc, conn: vhostuser.NewConn(uc)}
 }
@@ -44,8 +43,7 @@ func Dial(path string) (*FrontEnd, error) {
 	return New(uc), nil
 }
 
-// Pair returns a front-end and the socket for the back-end that it is connected
-// to.
+// Pair returns a front-end and the socket of the back-end that it is connected to.
 func Pair() (*FrontEnd, *net.UnixConn, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -64,8 +62,8 @@ func Pair() (*FrontEnd, *net.UnixConn, error) {
 	return New(ends[0]), ends[1], nil
 }
 
-// Close closes the connection and all that the front-end has: its memory and
-// its eventfds. To the back-end it is what the end of a process is.
+// Close closes the connection, and the front-end's memory and eventfds. For the back-end this looks
+// like the end of the front-end's process.
 func (f *FrontEnd) Close() {
 	_ = f.conn.Close()
 	for _, r := range f.Rings {
@@ -77,9 +75,9 @@ func (f *FrontEnd) Close() {
 	f.Rings, f.Memory = nil, nil
 }
 
-// Reconnect closes the connection, and returns a front-end that goes on with the memory
-// and the rings, and the socket for the back-end that it is connected to. Nothing is
-// negotiated yet. f is of no more use.
+// Reconnect closes the connection, and returns a front-end with the same memory and rings,
+// and the socket of the back-end that it is connected to. Nothing is negotiated yet. f must
+// not be used any more.
 func (f *FrontEnd) Reconnect() (*FrontEnd, *net.UnixConn, error) {
 	next, backend, err := Pair()
 	if err != nil {
@@ -91,14 +89,14 @@ func (f *FrontEnd) Reconnect() (*FrontEnd, *net.UnixConn, error) {
 	return next, backend, nil
 }
 
-// Has tells whether a protocol feature was acknowledged.
+// Has reports whether a protocol feature was acknowledged.
 func (f *FrontEnd) Has(protocolFeature int) bool {
 	return f.ProtocolFeatures&(1<<protocolFeature) != 0
 }
 
-// Handshake does what QEMU does when it has connected, and acknowledges those of
-// the features wanted that the back-end offers. (Protocol features are negotiated
-// if features has bit FeatureProtocolFeatures.)
+// Handshake does what QEMU does when it has connected, and acknowledges those of the given features
+// that the back-end offers. (Protocol features are negotiated if features has bit
+// FeatureProtocolFeatures.)
 func (f *FrontEnd) Handshake(features, protocolFeatures uint64) error {
 	offered, err := f.GetU64(vhostuser.GetFeatures)
 	if err != nil {
@@ -132,9 +130,9 @@ func (f *FrontEnd) Handshake(features, protocolFeatures uint64) error {
 	return f.Do(vhostuser.SetFeatures, vhostuser.AppendU64(nil, f.Features))
 }
 
-// Do sends a request that has no reply of its own. With REPLY_ACK it waits for
-// the outcome: ErrNack if the back-end refused. Without, it waits until the
-// back-end has done it, by asking for something afterwards.
+// Do sends a request that has no specific reply. With REPLY_ACK it waits for the result: ErrNack if
+// the back-end refused. Without, it sends another request and waits for its reply, so that the
+// back-end has processed the first one.
 func (f *FrontEnd) Do(r vhostuser.Request, payload []byte, fds ...int) error {
 	if !f.Has(vhostuser.ProtocolFeatureReplyAck) {
 		if err := f.Send(r, 0, payload, fds...); err != nil {
@@ -156,8 +154,8 @@ func (f *FrontEnd) Do(r vhostuser.Request, payload []byte, fds ...int) error {
 	return nil
 }
 
-// Get sends a request that is answered with a payload of the given size in
-// bytes, and returns that.
+// Get sends a request that has a reply with a payload of the given size, in bytes, and
+// returns that payload.
 func (f *FrontEnd) Get(r vhostuser.Request, payload []byte, size int) ([]byte, error) {
 	if err := f.Send(r, 0, payload); err != nil {
 		return nil, err
@@ -165,7 +163,7 @@ func (f *FrontEnd) Get(r vhostuser.Request, payload []byte, size int) ([]byte, e
 	return f.reply(r, size)
 }
 
-// GetU64 sends a request without payload that is answered with a number.
+// GetU64 sends a request without a payload whose reply is a number.
 func (f *FrontEnd) GetU64(r vhostuser.Request) (uint64, error) {
 	b, err := f.Get(r, nil, 8)
 	if err != nil {
@@ -174,7 +172,7 @@ func (f *FrontEnd) GetU64(r vhostuser.Request) (uint64, error) {
 	return vhostuser.DecodeU64(b), nil
 }
 
-// reply receives the answer to r and is as strict about it as QEMU is.
+// reply receives the reply to r, and checks it as strictly as QEMU does.
 func (f *FrontEnd) reply(r vhostuser.Request, size int) ([]byte, error) {
 	m, err := f.Recv()
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// Inflight is memory for descriptors in flight, which a front-end keeps for the next
-// back-end. It has to be closed.
+// Inflight is memory for descriptors in flight, which a front-end keeps for the next back-end. The
+// caller has to close it.
 type Inflight struct {
 	vhostuser.Inflight
 	FD    int
@@ -39,17 +39,17 @@ func (f *FrontEnd) GetInflight(queues, size int) (*Inflight, error) {
 	return in, nil
 }
 
-// SetInflight gives the back-end memory for descriptors in flight.
+// SetInflight passes memory for descriptors in flight to the back-end.
 func (f *FrontEnd) SetInflight(in *Inflight) error {
 	return f.Do(vhostuser.SetInflightFD, inflightPayload(in.Inflight), in.FD)
 }
 
-// inflightPayload is the payload as QEMU and DPDK send it: a C structure, with padding.
+// inflightPayload returns the payload in the format of QEMU and DPDK: a C structure, with padding.
 func inflightPayload(in vhostuser.Inflight) []byte {
 	return append(in.AppendTo(nil), 0, 0, 0, 0)
 }
 
-// Close closes the memory's file. The back-end may have it still.
+// Close closes the memory's file. The back-end may still have it mapped.
 func (in *Inflight) Close() {
 	if in.Bytes != nil {
 		_ = unix.Munmap(in.Bytes)

@@ -6,11 +6,11 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// pageSize is what a bit of a log stands for ("VHOST_LOG_PAGE 0x1000").
+// pageSize is the number of bytes that one bit of a log covers ("VHOST_LOG_PAGE 0x1000").
 const pageSize = 0x1000
 
-// Log is a log of dirty pages that the back-end writes: a memfd, mapped here too. It
-// has to be closed.
+// Log is a log of dirty pages that the back-end writes: a memfd, which is mapped here, too. The
+// caller has to close it.
 type Log struct {
 	mem *Memory
 }
@@ -30,13 +30,13 @@ func NewLogAt(below, offset uint64) (*Log, error) {
 	return &Log{m}, nil
 }
 
-// Close closes the log's file. The back-end may have it still.
+// Close closes the log's file. The back-end may still have it mapped.
 func (l *Log) Close() { l.mem.close() }
 
 // FD returns the log's file.
 func (l *Log) FD() int { return l.mem.FD }
 
-// Base returns what SET_LOG_BASE says of the log.
+// Base returns the description of the log for SET_LOG_BASE.
 func (l *Log) Base() vhostuser.LogBase {
 	return vhostuser.LogBase{Size: l.mem.Region.Size, Offset: l.mem.Region.MmapOffset}
 }
@@ -44,8 +44,8 @@ func (l *Log) Base() vhostuser.LogBase {
 // Truncate changes the size of the log's file.
 func (l *Log) Truncate(size int64) error { return l.mem.Truncate(size) }
 
-// Dirty returns the guest addresses of the pages that are marked, in order. Nobody may
-// be marking any.
+// Dirty returns the guest addresses of the pages that are marked, in order. No pages may be
+// marked concurrently.
 func (l *Log) Dirty() []uint64 {
 	var pages []uint64
 	for i, b := range l.mem.Bytes {
@@ -61,7 +61,7 @@ func (l *Log) Dirty() []uint64 {
 	return pages
 }
 
-// Clear forgets the marks.
+// Clear clears all marks.
 func (l *Log) Clear() { clear(l.mem.Bytes) }
 
 // SetLogBase sends SET_LOG_BASE and waits for the reply.
@@ -74,7 +74,7 @@ func (f *FrontEnd) SetLogBase(l *Log) error {
 		return fmt.Errorf("waiting for the reply to SET_LOG_BASE: %w", err)
 	}
 	defer m.Close()
-	// QEMU takes any payload.
+	// QEMU accepts any payload.
 	if m.Request != vhostuser.SetLogBase || m.Flags != vhostuser.FlagVersion|vhostuser.FlagReply {
 		return fmt.Errorf("reply to SET_LOG_BASE is %v with flags %#x", m.Request, m.Flags)
 	}
@@ -90,8 +90,8 @@ func (f *FrontEnd) LogAll(on bool) error {
 	return f.Do(vhostuser.SetFeatures, vhostuser.AppendU64(nil, features))
 }
 
-// LogRing switches logging of writes to a ring's used ring on or off, by
-// SET_VRING_ADDR. StartRing keeps it as it is.
+// LogRing switches logging of writes to a ring's used ring on or off, by SET_VRING_ADDR. StartRing
+// keeps the setting.
 func (f *FrontEnd) LogRing(r *Ring, on bool) error {
 	r.logged = on
 	return f.Do(vhostuser.SetVringAddr, f.ringAddr(r).AppendTo(nil))
@@ -107,7 +107,7 @@ func (f *FrontEnd) ringAddr(r *Ring) vhostuser.VringAddr {
 	return a
 }
 
-// GuestAddr returns the guest address of what is at a user address, or 0.
+// GuestAddr returns the guest address for a user address, or 0.
 func (f *FrontEnd) GuestAddr(user uint64) uint64 {
 	for _, m := range f.Memory {
 		if off := user - m.Region.UserAddr; off < m.Region.Size {

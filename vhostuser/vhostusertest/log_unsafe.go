@@ -7,9 +7,9 @@ import (
 )
 
 // Take calls page with the guest address of each page that is marked, in order, after it has
-// forgotten the mark; as a front-end does while the back-end goes on marking.
+// cleared the mark, as a front-end does while the back-end continues to mark pages.
 func (l *Log) Take(page func(addr uint64)) {
-	// These are the bytes of a mapping, which begins with a page, and a multiple of 8.
+	// The mapping begins at a page boundary, and its length is a multiple of 8.
 	mem := l.mem.Bytes
 	words := unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(mem))), len(mem)/4)
 	for i := range words {

@@ -9,15 +9,15 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// Addresses at which the first Memory of a front-end is. They differ, so that a
-// mix-up of the two kinds is noticed; the next ones follow with a gap.
+// Addresses of the first Memory of a front-end. The two differ, so that a mix-up of the two kinds
+// is noticed; further pieces follow with a gap.
 const (
 	FirstGuestAddr = 0x1_0000_0000
 	FirstUserAddr  = 0x7000_0000_0000
 	addrStep       = 1 << 36
 )
 
-// Memory is a piece of guest memory: a memfd, mapped here too.
+// Memory is a piece of guest memory: a memfd, which is mapped here, too.
 type Memory struct {
 	Region vhostuser.MemRegion
 	FD     int
@@ -26,8 +26,8 @@ type Memory struct {
 	next uint64 // offset of the first byte that NewRing has not used
 }
 
-// NewMemory makes a piece of memory of size bytes and adds it to the
-// front-end's. The back-end has it after ShareMemory or AddMemory.
+// NewMemory makes a piece of memory of size bytes and adds it to the front-end's. ShareMemory or
+// AddMemory share it with the back-end.
 func (f *FrontEnd) NewMemory(size int) (*Memory, error) {
 	n := uint64(len(f.Memory))
 	m, err := newMemory(vhostuser.MemRegion{
@@ -67,11 +67,11 @@ func (m *Memory) close() {
 	_ = unix.Close(m.FD)
 }
 
-// Truncate changes the size of the memory's file under everybody's hands: the
-// next access beyond it, here or in the back-end, raises SIGBUS.
+// Truncate changes the size of the memory's file while it is in use: the next access beyond the new
+// size, here or in the back-end, raises SIGBUS.
 func (m *Memory) Truncate(size int64) error { return unix.Ftruncate(m.FD, size) }
 
-// table returns all memory of the front-end, for its own use.
+// table returns all memory of the front-end, for use on this side.
 func (f *FrontEnd) table() []virtqueue.Region {
 	var t []virtqueue.Region
 	for _, m := range f.Memory {
@@ -80,8 +80,8 @@ func (f *FrontEnd) table() []virtqueue.Region {
 	return t
 }
 
-// ShareMemory tells the back-end all memory of the front-end, by ADD_MEM_REG where
-// that was negotiated and by SET_MEM_TABLE else.
+// ShareMemory shares all memory of the front-end with the back-end, by ADD_MEM_REG if that was
+// negotiated and by SET_MEM_TABLE otherwise.
 func (f *FrontEnd) ShareMemory() error {
 	if !f.Has(vhostuser.ProtocolFeatureConfigureMemSlots) {
 		return f.SetMemTable(f.Memory...)

@@ -11,13 +11,13 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// Send sends any message; fds stay the caller's. The version is added to flags.
+// Send sends any message; the caller keeps ownership of fds. The version is added to flags.
 func (f *FrontEnd) Send(r vhostuser.Request, flags vhostuser.Flags, payload []byte, fds ...int) error {
 	f.deadline()
 	return f.conn.Send(r, flags, payload, fds...)
 }
 
-// Write sends any bytes, with any file descriptors; these stay the caller's.
+// Write sends any bytes, with any file descriptors, of which the caller keeps ownership.
 func (f *FrontEnd) Write(b []byte, fds ...int) error {
 	f.deadline()
 	var rights []byte
@@ -37,12 +37,10 @@ func (f *FrontEnd) Recv() (*vhostuser.Message, error) {
 	return f.conn.Recv()
 }
 
-// CloseWrite ends the stream to the back-end, and leaves the other direction and
-// all memory as they are.
+// CloseWrite ends the stream to the back-end; the other direction and all memory stay usable.
 func (f *FrontEnd) CloseWrite() error { return f.uc.CloseWrite() }
 
-// WaitClosed waits until the back-end has closed the connection. Replies that are
-// still to be read are thrown away.
+// WaitClosed waits until the back-end has closed the connection. Unread replies are discarded.
 func (f *FrontEnd) WaitClosed() error {
 	f.deadline()
 	buf := make([]byte, 4096)

@@ -13,8 +13,7 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// Ring is a virtqueue of the front-end: its driver, its place in memory, and its
-// eventfds.
+// Ring is a virtqueue of the front-end: its driver and its eventfds.
 type Ring struct {
 	Index          int
 	Driver         *virtqueuetest.Driver
@@ -23,9 +22,8 @@ type Ring struct {
 	logged bool // see FrontEnd.LogRing
 }
 
-// NewRing makes a ring of size entries in mem, with room bytes for buffers
-// behind it, and adds it to the front-end's. Features must have been negotiated.
-// The device has the ring after StartRing.
+// NewRing makes a ring of size entries in mem, followed by room bytes for buffers, and adds it to
+// the front-end's. Features must have been negotiated. StartRing passes the ring to the device.
 func (f *FrontEnd) NewRing(mem *Memory, index, size, room int) (*Ring, error) {
 	cfg, end := virtqueuetest.Layout(size, mem.Region.UserAddr+mem.next)
 	cfg.Features = f.Features
@@ -57,14 +55,13 @@ func (r *Ring) close() {
 	_ = unix.Close(r.CallFD)
 }
 
-// StartRing configures, starts and kicks a ring, and enables it where there is
-// such a thing. It begins where the driver's available ring was first set up; see
-// StartRingAt.
+// StartRing configures, starts and kicks a ring, and enables it if rings can be enabled. The base
+// is the one with which the driver's ring was first set up; see StartRingAt.
 func (f *FrontEnd) StartRing(r *Ring) error {
 	return f.StartRingAt(r, r.Driver.Config().Base)
 }
 
-// StartRingAt is StartRing with a base, as StopRing returns it.
+// StartRingAt is StartRing with a base that StopRing returned.
 func (f *FrontEnd) StartRingAt(r *Ring, base uint32) error {
 	cfg := r.Driver.Config()
 	state := func(n uint32) []byte {
@@ -122,14 +119,13 @@ func (f *FrontEnd) StopRing(r *Ring) (base uint32, err error) {
 	return st.Num, nil
 }
 
-// Kick tells the device that there are new buffers.
+// Kick notifies the device of new buffers.
 func (r *Ring) Kick() error { return Signal(r.KickFD) }
 
-// WaitCall waits for a signal from the device and takes all that there are.
+// WaitCall waits for a signal from the device and consumes all pending ones.
 func (r *Ring) WaitCall() error { return WaitEventFD(r.CallFD, Timeout) }
 
-// Called takes all signals from the device that there are, and reports whether
-// there were any.
+// Called consumes all pending signals from the device, and reports whether there were any.
 func (r *Ring) Called() bool { return WaitEventFD(r.CallFD, 0) == nil }
 
 // NewEventFD returns an eventfd as QEMU makes them: non-blocking.
@@ -145,13 +141,12 @@ func NewEventFD() (int, error) {
 func Signal(fd int) error {
 	_, err := unix.Write(fd, binary.NativeEndian.AppendUint64(nil, 1))
 	if errors.Is(err, unix.EAGAIN) {
-		return nil // its counter is full: whoever waits has been signalled
+		return nil // its counter is full, so a signal is pending
 	}
 	return err
 }
 
-// WaitEventFD waits until an eventfd is signalled, or at most for the given time,
-// and resets it.
+// WaitEventFD waits until an eventfd is signalled, for the given time at most, and resets it.
 func WaitEventFD(fd int, wait time.Duration) error {
 	end := time.Now().Add(wait)
 	for {
