@@ -37,24 +37,23 @@ const (
 
 var errGuestMemory = errors.New("guest memory is gone")
 
-// device completes every chain that it gets, with the number of bytes that the
-// driver could have had written. It has one goroutine for each ring and one lock
-// for all of them.
+// device completes every chain that it pops, with the length of the chain's writable buffers. It
+// has one goroutine for each ring and one lock for all of them.
 type device struct {
 	vrings   int
 	startErr error         // returned by RingStarted
 	idle     bool          // never looks at its rings
-	hold     int           // chains that are taken and not completed
-	slow     chan struct{} // if set, each batch waits for it under the lock
+	hold     int           // number of chains that are popped and not completed
+	slow     chan struct{} // if set, each batch receives from it under the lock
 
-	mu      sync.Mutex                        // the data plane's
-	session atomic.Pointer[vhostuser.Session] // tests look at it
+	mu      sync.Mutex                        // held by the data plane
+	session atomic.Pointer[vhostuser.Session] // read by tests
 	rings   map[int]*worker
 	touched byte
 	events  *log
 }
 
-// log collects what happened, for tests to wait for.
+// log collects events, for tests to wait for.
 type log struct {
 	mu   sync.Mutex
 	all  []string
@@ -87,14 +86,14 @@ func newDevice(vrings int) *device {
 
 func (d *device) Attach(s *vhostuser.Session)    { d.session.Store(s) }
 func (d *device) Features() uint64               { return version1 | eventIdx | packed | inOrder }
-func (d *device) ProtocolFeatures() uint64       { return ^uint64(0) } // the session offers what it can
+func (d *device) ProtocolFeatures() uint64       { return ^uint64(0) } // the session drops the rest
 func (d *device) QueueNum() uint64               { return uint64(d.vrings / 2) }
 func (d *device) MaxVrings() int                 { return d.vrings }
 func (d *device) FeaturesSet(features uint64)    { d.events.add("features %#x", features) }
 func (d *device) RingEnabled(index int, on bool) { d.events.add("enabled %d %v", index, on) }
 
-// Quiesce waits for the workers. Until then they have signalled through the eventfds and
-// used the memory that they had: these must be open, and that mapped.
+// Quiesce waits for the workers. Until then they may have used the eventfds and the memory of
+// before: the eventfds must be open, and the memory mapped.
 func (d *device) Quiesce() (resume func()) {
 	d.mu.Lock()
 	d.events.add("quiesce")
@@ -113,7 +112,7 @@ func (d *device) Quiesce() (resume func()) {
 	return d.mu.Unlock
 }
 
-// touch reads from all memory that the rings have.
+// touch reads from all memory of the rings.
 func (d *device) touch() {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -168,7 +167,7 @@ func (d *device) run(w *worker) {
 		}
 		timeout := -1
 		if w.ring.Kick < 0 {
-			timeout = 1 // nobody kicks: look again every millisecond
+			timeout = 1 // no kicks: look every millisecond
 		}
 		if _, err := unix.Poll(fds, timeout); err != nil && !errors.Is(err, unix.EINTR) {
 			d.session.Load().Fail(err)
@@ -183,8 +182,7 @@ func (d *device) run(w *worker) {
 	}
 }
 
-// work completes all chains that there are. A fault in guest memory becomes an
-// error.
+// work completes all available chains. A fault in guest memory becomes an error.
 func (d *device) work(q *virtqueue.Queue, batch *virtqueue.Batch) (err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -222,7 +220,7 @@ func (d *device) work(q *virtqueue.Queue, batch *virtqueue.Batch) (err error) {
 	}
 }
 
-// harness is a session with a front-end double.
+// harness is a session with a test front-end.
 type harness struct {
 	t      *testing.T
 	dev    *device
@@ -234,7 +232,7 @@ type harness struct {
 	opts   vhostuser.Options
 }
 
-// serve starts a session. When the test is over, nothing of it may be left.
+// serve starts a session. At the end of the test no resources of it may be left.
 func serve(t *testing.T, dev *device) *harness {
 	t.Helper()
 	return serveDevice(t, dev, dev)
@@ -285,8 +283,8 @@ func (h *harness) connect(fe *vhostusertest.FrontEnd, backend *net.UnixConn) {
 	go func(ended chan error) { ended <- vhostuser.Serve(ctx, backend, h.as, h.opts) }(h.ended)
 }
 
-// crash ends the session as if the back-end had died, and connects the front-end to
-// another one, which does not know what there was before.
+// crash ends the session as if the back-end had died, and connects the front-end to another one,
+// which has no state of the session.
 func (h *harness) crash() {
 	h.t.Helper()
 	h.cancel(errors.New("crash"))
@@ -344,7 +342,7 @@ func offer(t *testing.T, r *vhostusertest.Ring) {
 	r.Driver.Publish()
 }
 
-// expectUsed waits until the device has used a chain, by its signals.
+// expectUsed waits for the device's signals until it has used a chain.
 func expectUsed(t *testing.T, r *vhostusertest.Ring) {
 	t.Helper()
 	for {
@@ -364,7 +362,7 @@ func expectUsed(t *testing.T, r *vhostusertest.Ring) {
 	}
 }
 
-// pass sends a chain through the device.
+// pass sends a chain through the device and back.
 func pass(t *testing.T, r *vhostusertest.Ring) {
 	t.Helper()
 	offer(t, r)
@@ -381,7 +379,7 @@ func (h *harness) do(r vhostuser.Request, payload []byte, fds ...int) {
 	}
 }
 
-// refused expects the back-end to refuse a message by REPLY_ACK.
+// refused expects the back-end to refuse a message in its REPLY_ACK reply.
 func (h *harness) refused(r vhostuser.Request, payload []byte, fds ...int) {
 	h.t.Helper()
 	if err := h.fe.Do(r, payload, fds...); !errors.Is(err, vhostusertest.ErrNack) {

@@ -11,8 +11,8 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// With the usual times, attempts come 0, 0.1, 0.3, 0.7, 1.5 and 3.1 s after the first one,
-// and then every 3 s for ever. (The clock is the bubble's own.)
+// With the default times, attempts come 0, 0.1, 0.3, 0.7, 1.5 and 3.1 s after the first one, and
+// then every 3 s. (The clock is the bubble's.)
 func TestDialerBacksOff(t *testing.T) {
 	for _, c := range []struct{ listens, connects time.Duration }{
 		{0, 0},
@@ -45,12 +45,12 @@ func TestDialerBacksOff(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := time.Since(began); got != c.connects {
-				t.Errorf("who listens after %v is connected to after %v, want %v", c.listens, got, c.connects)
+				t.Errorf("a front-end that listens after %v is connected to after %v, want %v", c.listens, got, c.connects)
 			}
 			_ = conn.Close()
 
-			// One who hangs up at once is not connected to again at once, and the next
-			// attempts come fast again.
+			// A front-end that hangs up at once is not connected to again at once, and
+			// the interval between attempts is short again.
 			again := time.Now()
 			if conn, err = d.Connect(context.Background()); err != nil {
 				t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A device that is served at a socket, and the guest that uses it.
+// A device that is served at a socket, and a guest that uses it.
 func Example() {
 	dir, err := os.MkdirTemp("", "vhostuser")
 	if err != nil {
@@ -31,7 +31,8 @@ func Example() {
 	}
 	defer listener.Close()
 
-	// A device with a single ring: what a driver puts into it is written to standard output.
+	// A device with a single ring: bytes that a driver puts into the ring are written to
+	// standard output.
 	console := loop.New(loop.Config{Vrings: 1, Handle: func(req *loop.Request) error {
 		text, err := io.ReadAll(&req.Reader)
 		fmt.Printf("guest says: %s\n", text)
@@ -59,7 +60,7 @@ func Example() {
 	// guest has left
 }
 
-// guest is what QEMU and the driver in a guest do.
+// guest does the work of QEMU and of the driver in a guest.
 func guest(path string) error {
 	fe, err := vhostusertest.Dial(path)
 	if err != nil {

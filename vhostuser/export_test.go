@@ -6,12 +6,12 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// NewPaced returns a session that has a running ring and takes messages at a pace, by Take.
+// NewPaced returns a session that has a running ring and whose messages are limited by p; see Take.
 func NewPaced(p *Pace) *Session {
 	return &Session{limiter: p, slowed: true, queues: []*virtqueue.Queue{{}}}
 }
 
-// Take waits as the session does before it does what a message says.
+// Take waits as the session does before it processes a message.
 func (s *Session) Take(ctx context.Context, r Request) error {
 	return s.pace(ctx, &Message{Header: Header{Request: r}})
 }

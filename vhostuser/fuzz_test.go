@@ -7,9 +7,9 @@ import (
 	"vswitchd/vhostuser/sessionfuzz"
 )
 
-// FuzzSession runs sessions of a device that completes all that it gets, in any order or
-// (for every other input) in the order in which it came. Whatever the front-end does, the
-// session must end when the connection does, and nothing of it may be left.
+// FuzzSession runs sessions of a device that completes its chains in any order or (for every other
+// input) in the order in which they became available. Whatever the front-end does, the session must
+// end when the connection does, and leave no resources behind.
 func FuzzSession(f *testing.F) {
 	const hsAll = 4 // of protocolFeatures
 	for _, handshake := range []byte{3, hsAll} {
@@ -47,7 +47,7 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// seeds go on after a ring has been started.
+// seeds continue after a ring has been started.
 var seeds = [][]byte{
 	{},
 	{sessionfuzz.Stop, 0, sessionfuzz.Kick, 0, sessionfuzz.RemMemory, 0, sessionfuzz.AddMemory, 1, sessionfuzz.MemTable, 3},
@@ -64,7 +64,7 @@ var seeds = [][]byte{
 	{sessionfuzz.Kick, 0x80, sessionfuzz.Call, 0x80, sessionfuzz.Call, 0, sessionfuzz.Err, 0, sessionfuzz.Err, 0x80, sessionfuzz.Base, 0x40, sessionfuzz.Features, 1},
 }
 
-// others are sessions that do not come so far.
+// others are sessions that do not get that far.
 var others = [][]byte{
 	{sessionfuzz.Handshake, 0, sessionfuzz.MemTable, 1, sessionfuzz.Num, 0, sessionfuzz.Addr, 0, sessionfuzz.Kick, 0, sessionfuzz.Buffers, 0, sessionfuzz.Features, 5},
 	{sessionfuzz.Handshake, 4, sessionfuzz.Channel, 0, sessionfuzz.AddMemory, 0, sessionfuzz.Num, 0, sessionfuzz.Addr, 0, sessionfuzz.Inband, 0, sessionfuzz.Enable, 0, sessionfuzz.Inband, 0, sessionfuzz.Inband, 0x80, sessionfuzz.Call, 0, sessionfuzz.Channel, 2, sessionfuzz.Channel, 1},

@@ -21,8 +21,8 @@ import (
 // File descriptors on which a call that should return at once does not: whatever a front-end does
 // with them, its session ends.
 
-// lingering returns a TCP socket whose last close waits: SO_LINGER is set, and there are bytes that
-// the peer does not take. The test's end makes the close return.
+// lingering returns a TCP socket whose last close blocks: SO_LINGER is set, and there are bytes
+// that the peer does not read. The end of the test makes the close return.
 func lingering(t *testing.T) (fd int) {
 	t.Helper()
 	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -40,7 +40,7 @@ func lingering(t *testing.T) (fd int) {
 	}
 	t.Cleanup(func() {
 		_ = peer.SetLinger(0)
-		_ = peer.Close() // a reset
+		_ = peer.Close() // sends a reset
 	})
 	f, err := c.File()
 	if err != nil {
@@ -64,7 +64,7 @@ func lingering(t *testing.T) (fd int) {
 }
 
 func TestCloseThatLingers(t *testing.T) {
-	broken := []byte{0: 1, 4: 99, 11: 0} // a header of a version that there is not
+	broken := []byte{0: 1, 4: 99, 11: 0} // a header with an invalid version
 	for name, send := range map[string]func(fe *vhostusertest.FrontEnd, fd int) error{
 		"not an eventfd": func(fe *vhostusertest.FrontEnd, fd int) error {
 			return fe.Send(vhostuser.SetVringCall, 0, vhostuser.VringFile{}.AppendTo(nil), fd)
@@ -97,14 +97,14 @@ func TestCloseThatLingers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			fd := lingering(t)
-			// What is on its way is the last descriptor then.
+			// The descriptor in flight is then the last one.
 			closeAll := func() { _ = unix.Close(fd) }
 			servesToTheEnd(t, func(fe *vhostusertest.FrontEnd) error { return send(fe, fd) }, closeAll)
 		})
 	}
 }
 
-// An Account takes no front-end while a call for the one before has not returned.
+// An Account accepts no front-end while a call for the previous one has not returned.
 func TestNextFrontEndWaitsForHungCall(t *testing.T) {
 	pool := vhostuser.NewPool(vhostuser.Capacity{AddressSpace: 1 << 40, Mappings: 60000, FileDescriptors: 60000})
 	account := pool.Open(vhostuser.Limits{Memory: 1 << 38, MemoryName: "limit", Vrings: 2})
@@ -134,8 +134,8 @@ func TestNextFrontEndWaitsForHungCall(t *testing.T) {
 	}
 }
 
-// Memory, or what should be an eventfd, in a file system that the front-end serves, and that does
-// not answer.
+// Memory, or a descriptor that should be an eventfd, in a file system that the front-end serves,
+// and that does not answer.
 func TestFileSystemThatDoesNotAnswer(t *testing.T) {
 	for name, c := range map[string]struct {
 		r       vhostuser.Request
@@ -153,7 +153,7 @@ func TestFileSystemThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// servesToTheEnd serves a front-end that has said something and then closed what it has.
+// servesToTheEnd serves a front-end that sends something and then closes its descriptors.
 func servesToTheEnd(t *testing.T, say func(fe *vhostusertest.FrontEnd) error, closeAll func()) {
 	t.Helper()
 	fe, backend, err := vhostusertest.Pair()
@@ -164,7 +164,7 @@ func servesToTheEnd(t *testing.T, say func(fe *vhostusertest.FrontEnd) error, cl
 		t.Fatal(err)
 	}
 	closeAll()
-	go fe.Close() // waits if what was said is not read
+	go fe.Close() // waits if the messages are not read
 	ended := make(chan error, 1)
 	go func() { ended <- vhostuser.Serve(t.Context(), backend, newDevice(2), vhostuser.Options{}) }()
 	select {
@@ -174,7 +174,7 @@ func servesToTheEnd(t *testing.T, say func(fe *vhostusertest.FrontEnd) error, cl
 	}
 }
 
-// deadFile returns an open file in a FUSE file system whose server answers nothing once the file is
+// deadFile returns an open file in a FUSE file system whose server stops answering once the file is
 // open. The end of the test ends all calls.
 func deadFile(t *testing.T) (fd int) {
 	t.Helper()
@@ -189,7 +189,7 @@ func deadFile(t *testing.T) (fd int) {
 	}
 	opened := make(chan int)
 	go func() {
-		// Only this thread sees the mount, and only this thread ends with it.
+		// Only this thread sees the mount, which ends with the thread.
 		runtime.LockOSThread()
 		fd := -1
 		defer func() { opened <- fd }()
@@ -208,7 +208,7 @@ func deadFile(t *testing.T) (fd int) {
 	return fd
 }
 
-// serveFUSE answers the requests that come until a file is open: INIT, GETATTR and OPEN.
+// serveFUSE answers the requests that are needed to open a file: INIT, GETATTR and OPEN.
 func serveFUSE(t *testing.T, dev int) {
 	t.Helper()
 	const (

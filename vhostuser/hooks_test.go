@@ -16,12 +16,12 @@ const (
 	inband   = 1 << vhostuser.ProtocolFeatureInbandNotifications
 	status   = 1 << vhostuser.ProtocolFeatureStatus
 
-	// plainProto needs nothing of the device but Device, everyProto all hooks.
+	// plainProto needs only Device of the device, everyProto all hooks.
 	plainProto = allProto | logShmFD | inflight | backReq | resetDev | inband | status
 	everyProto = plainProto | rarp | netMTU | config
 )
 
-// fullDevice is a device with everything that a device can have.
+// fullDevice is a device that implements all hooks.
 type fullDevice struct {
 	*device
 	space      []byte // the configuration space

@@ -23,7 +23,7 @@ func memfd(t *testing.T, size int64, flags int) int {
 	return fd
 }
 
-// mapped returns how much of memfd's files is mapped, as /proc/self/maps has it.
+// mapped returns how many bytes of memfd's files are mapped, according to /proc/self/maps.
 func mapped(t *testing.T) int {
 	t.Helper()
 	b, err := os.ReadFile("/proc/self/maps")
@@ -62,7 +62,7 @@ func TestMappingIsTheRegion(t *testing.T) {
 	}
 }
 
-// No huge page is touched, so none need to exist.
+// No huge page is touched, so none need to be available.
 func TestMappingOfHugePages(t *testing.T) {
 	const huge = 2 << 20
 	fd := memfd(t, 4*huge, unix.MFD_HUGETLB|unix.MFD_HUGE_2MB)
@@ -135,7 +135,7 @@ func TestRegionsThatNoFileAndNoGuestCanHave(t *testing.T) {
 	}
 }
 
-// Memory on a disk makes workers wait: it is taken where the operator allows that.
+// Memory on a disk makes workers wait: it is accepted only where the operator allows it.
 func TestMemoryOnADisk(t *testing.T) {
 	f, err := os.CreateTemp(t.TempDir(), "memory")
 	if err != nil {
@@ -148,7 +148,7 @@ func TestMemoryOnADisk(t *testing.T) {
 	}
 	was := memoryFS
 	defer func() { memoryFS = was }()
-	memoryFS = map[uint32]struct{ disk bool }{uint32(fs.Type): {disk: true}} // whatever the test's directory is on
+	memoryFS = map[uint32]struct{ disk bool }{uint32(fs.Type): {disk: true}} // the test directory's
 	if err := f.Truncate(64 << 10); err != nil {
 		t.Fatal(err)
 	}

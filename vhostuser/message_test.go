@@ -104,9 +104,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// FuzzDecodeMessage feeds the checks and decoders whole messages: whatever passes
-// the checks must decode without a panic, and what decodes must encode to the
-// same bytes.
+// FuzzDecodeMessage passes whole messages to the checks and decoders: every message that passes the
+// checks must decode without a panic, and encode to the same bytes again.
 func FuzzDecodeMessage(f *testing.F) {
 	region := MemRegion{GuestAddr: 1 << 32, Size: 1 << 20, UserAddr: 1 << 46, MmapOffset: 4096}
 	for _, s := range []struct {
@@ -159,7 +158,7 @@ func FuzzDecodeMessage(f *testing.F) {
 			if len(table) != int(fds) {
 				t.Errorf("%d regions with %d file descriptors", len(table), fds)
 			}
-			same(AppendMemTable(nil, table)[:4]) // then comes padding
+			same(AppendMemTable(nil, table)[:4]) // followed by padding
 			same2 := AppendMemTable(nil, table)[memTableHeader:]
 			if string(same2) != string(m.Payload[memTableHeader:memTableHeader+len(same2)]) {
 				t.Errorf("regions %x, again %x", m.Payload, same2)

@@ -11,8 +11,9 @@ import (
 	"vswitchd/vhostuser/vhostusertest"
 )
 
-// toggles are what a front-end with a running ring can repeat, each of which has the device
-// pause or change, or does so elsewhere, with the most of them that are to be done in a second.
+// toggles are actions that a front-end with a running ring can repeat, each of which makes the
+// device, or something that depends on it, pause or change; most is the largest number to be
+// processed in a second.
 var toggles = map[string]struct {
 	most int
 	do   func(h *harness, mem *vhostusertest.Memory, r *vhostusertest.Ring, i int) error
@@ -57,8 +58,8 @@ var toggles = map[string]struct {
 	}},
 }
 
-// However fast a front-end repeats what costs the device much, and whether or not it connects
-// again to do so, no more of it is done than what was saved up, and then a share of the time.
+// However fast a front-end repeats expensive messages, and whether or not it reconnects in between,
+// no more are processed than the saved budget allows, and then the share of the time.
 func TestTogglesAreTakenAtAPace(t *testing.T) {
 	for name, c := range toggles {
 		t.Run(name, func(t *testing.T) {
@@ -87,12 +88,12 @@ func TestTogglesAreTakenAtAPace(t *testing.T) {
 	}
 }
 
-// A session that waits ends at once when it is to end.
+// A session whose message is delayed ends at once when it is cancelled.
 func TestPaceDoesNotHoldUpTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pace vhostuser.Pace
 		s := vhostuser.NewPaced(&pace)
-		for range 1000 { // as much as can be saved up
+		for range 1000 { // the largest budget that can be saved up
 			_ = s.Take(t.Context(), vhostuser.SendRARP)
 		}
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Microsecond, errEnough)
@@ -105,9 +106,9 @@ func TestPaceDoesNotHoldUpTheEnd(t *testing.T) {
 
 var errEnough = errors.New("enough")
 
-// A front-end that starts as many rings as there can be, and stops and starts them again,
-// waits for nothing; nor does one that then kicks by messages.
-func TestPaceIsNotFeltByHonestFrontEnds(t *testing.T) {
+// A front-end that starts the largest possible number of rings, and stops and starts them again, is
+// not delayed; nor is one that then kicks by messages.
+func TestPaceDoesNotDelayHonestFrontEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pace vhostuser.Pace
 		s := vhostuser.NewPaced(&pace)
@@ -122,19 +123,19 @@ func TestPaceIsNotFeltByHonestFrontEnds(t *testing.T) {
 			take(128, vhostuser.SetFeatures, vhostuser.AddMemReg)
 			take(256, vhostuser.SetVringNum, vhostuser.SetVringBase, vhostuser.SetVringAddr, vhostuser.SetVringKick,
 				vhostuser.SetVringCall, vhostuser.SetVringEnable, vhostuser.GetVringBase)
-			time.Sleep(3 * time.Second) // a guest does not boot faster
+			time.Sleep(3 * time.Second) // no guest boots faster
 		}
 		for range 100_000 {
 			time.Sleep(50 * time.Microsecond)
 			take(1, vhostuser.VringKick)
 		}
 		if n := pace.Slowed(); n != 0 {
-			t.Errorf("%d messages had to wait", n)
+			t.Errorf("%d messages were delayed", n)
 		}
 	})
 }
 
-// What is not used is saved up, and not without limit.
+// Unused budget is saved up, but not without limit.
 func TestPaceOverTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pace vhostuser.Pace

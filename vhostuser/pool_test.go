@@ -15,7 +15,7 @@ func openAccount(t *testing.T, p *Pool, memory uint64, vrings int) *Account {
 	return a
 }
 
-// refused wants an error about a limit that names what is limited.
+// refused expects an error about a limit that names the limited resource.
 func refused(t *testing.T, err error, name string) {
 	t.Helper()
 	if !errors.Is(err, ErrLimit) || !strings.Contains(err.Error(), name) {
@@ -30,14 +30,14 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// An account's own limit holds however much there is.
+// An account's own limit applies however much is left.
 func TestAccountLimit(t *testing.T) {
 	p := NewPool(Capacity{1 << 47, 65530, 1 << 20})
 	a := openAccount(t, p, 10*gib, 2)
 	must(t, a.takeMapping(4*gib, 0))
 	must(t, a.takeMapping(6*gib, 4*gib))
 	refused(t, a.takeMapping(1, 10*gib), "max_memory is 10 GiB")
-	// A table that replaces those has room while they are there.
+	// A table that replaces another fits while both are mapped.
 	must(t, a.takeMapping(10*gib, 0))
 	a.SetMemory(20*gib, false)
 	must(t, a.takeMapping(10*gib, 10*gib))
@@ -46,8 +46,8 @@ func TestAccountLimit(t *testing.T) {
 	}
 }
 
-// Whatever all the others take, what is assured to an account is there, and the reserve is
-// never given out.
+// Whatever all the others take, an account can have its assured part, and the reserve is never
+// assigned.
 func TestPoolAssures(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -87,7 +87,7 @@ func TestPoolAssures(t *testing.T) {
 					t.Errorf("resource %d: %d taken of %d", r, used[r], have)
 				}
 			}
-			// Half of what there is, divided among all.
+			// Half of the total, divided among all.
 			share := p.has[addressSpace] / 2 / uint64(c.accounts+1)
 			for range minSlots {
 				must(t, honest.takeMapping(min(share, 1<<40)/minSlots-1, honest.Use().Memory))
@@ -96,11 +96,11 @@ func TestPoolAssures(t *testing.T) {
 	}
 }
 
-// What one account gives back, another can have.
+// Resources that one account releases are available to another.
 func TestPoolGivesBack(t *testing.T) {
 	p := NewPool(Capacity{64 * gib, 1 << 20, 1 << 20}) // 56 GiB for front-ends, half of them assured
 	a, b := openAccount(t, p, 100*gib, 2), openAccount(t, p, 100*gib, 2)
-	must(t, a.takeMapping(35*gib, 0)) // 14 GiB are assured to b, and 7 are for later
+	must(t, a.takeMapping(35*gib, 0)) // 14 GiB are assured to b, and 7 are kept for later accounts
 	refused(t, a.takeMapping(gib, 35*gib), "address space")
 	must(t, b.takeMapping(14*gib, 0))
 	refused(t, b.takeMapping(gib, 14*gib), "address space")
@@ -109,7 +109,7 @@ func TestPoolGivesBack(t *testing.T) {
 	refused(t, b.takeMapping(gib, 35*gib), "address space")
 }
 
-// Accounts that come later have their part of what is not in use.
+// Accounts that are opened later get their part of the unused resources.
 func TestPoolGrows(t *testing.T) {
 	p := NewPool(Capacity{64 * gib, 1 << 20, 1 << 20})
 	a := openAccount(t, p, 10*gib, 2)
@@ -120,7 +120,7 @@ func TestPoolGrows(t *testing.T) {
 	}
 }
 
-// The number of slots that a front-end was told stays the same.
+// The number of slots that a front-end was given does not change.
 func TestSlotsStay(t *testing.T) {
 	p := NewPool(Capacity{1 << 47, 4096, 1 << 20})
 	a := openAccount(t, p, gib, 2)
@@ -193,8 +193,8 @@ func TestNeedsComeFirst(t *testing.T) {
 	}
 }
 
-// Accounts that are opened when others have taken all that they were given have some room. What
-// is assured to each does not come from the reserve.
+// Accounts that are opened after others have taken everything that they can still get something.
+// The assured parts do not come from the reserve.
 func TestLatecomers(t *testing.T) {
 	p := NewPool(Capacity{64 * gib, 1 << 20, 1 << 20})
 	var accounts []*Account

@@ -9,8 +9,8 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// socketPair returns the two ends of a connection of sockets: ours, whose reads wait, and
-// the back-end's.
+// socketPair returns the two ends of a connection of sockets: ours, whose reads block,
+// and the back-end's.
 func socketPair(t *testing.T, kind int) (ours, theirs int) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
@@ -25,7 +25,7 @@ func socketPair(t *testing.T, kind int) (ours, theirs int) {
 	return fds[0], fds[1]
 }
 
-// callSocket gives ring i a socket for calls.
+// callSocket passes a socket for calls of ring i to the back-end.
 func (h *harness) callSocket(i uint8) (ours int) {
 	h.t.Helper()
 	ours, theirs := socketPair(h.t, unix.SOCK_STREAM)
@@ -34,8 +34,8 @@ func (h *harness) callSocket(i uint8) (ours int) {
 	return ours
 }
 
-// hears waits for a signal on a socket.
-func hears(t *testing.T, socket int) {
+// expectSignal waits for a signal on a socket.
+func expectSignal(t *testing.T, socket int) {
 	t.Helper()
 	buf := make([]byte, 8)
 	if n, err := unix.Read(socket, buf); n != 8 || err != nil || vhostuser.DecodeU64(buf) != 1 {
@@ -50,7 +50,7 @@ func TestCallSocket(t *testing.T) {
 	r := h.ring(mem, 0)
 	h.must(h.fe.StartRing(r))
 	socket := h.callSocket(0)
-	hears(t, socket) // once when it is set
+	expectSignal(t, socket) // one when the socket is set
 	if v := h.vring(0); v.CallSocket < 0 || !v.HasCall || v.Call < 0 {
 		t.Errorf("vring is %+v", v)
 	}
@@ -63,13 +63,13 @@ func TestCallSocket(t *testing.T) {
 				break
 			}
 			if !r.Driver.Arm() {
-				hears(t, socket)
+				expectSignal(t, socket)
 			}
 		}
 	}
-	// Another socket, an eventfd, none: nothing of the one before is left.
+	// Another socket, an eventfd, none: no resources of the previous one are left.
 	other := h.callSocket(0)
-	hears(t, other)
+	expectSignal(t, other)
 	h.do(vhostuser.SetVringCall, file(0), r.CallFD)
 	h.must(r.WaitCall())
 	if v := h.vring(0); v.CallSocket >= 0 {
@@ -78,10 +78,10 @@ func TestCallSocket(t *testing.T) {
 	pass(t, r)
 	h.callSocket(0)
 	h.do(vhostuser.SetVringCall, noFile(0))
-	h.callSocket(1) // of a ring that is not set up
+	h.callSocket(1) // for a ring that is not set up
 }
 
-// A front-end that does not read its socket, or has closed it, holds up nobody.
+// A front-end that does not read its socket, or has closed it, does not block the device.
 func TestCallSocketThatNobodyReads(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, allProto)
@@ -89,7 +89,7 @@ func TestCallSocketThatNobodyReads(t *testing.T) {
 	h.must(h.fe.StartRing(r))
 	ours, theirs := socketPair(t, unix.SOCK_STREAM)
 	h.do(vhostuser.SetVringCall, file(0), theirs)
-	h.must(unix.SetNonblock(theirs, false)) // the back-end's as well
+	h.must(unix.SetNonblock(theirs, false)) // also applies to the back-end's descriptor
 	for unix.Sendto(theirs, make([]byte, 4096), unix.MSG_DONTWAIT, nil) == nil {
 	}
 	for unix.Sendto(theirs, make([]byte, 8), unix.MSG_DONTWAIT, nil) == nil {
@@ -121,7 +121,7 @@ func TestCallSocketThatNobodyReads(t *testing.T) {
 	use(100)
 }
 
-// What else a front-end may give for signals is refused.
+// Any other kind of file for signals is refused.
 func TestWhatIsNoEventfd(t *testing.T) {
 	h := serve(t, newDevice(2))
 	h.negotiate(allVirtio, allProto)
@@ -145,20 +145,20 @@ func TestWhatIsNoEventfd(t *testing.T) {
 	h.refused(vhostuser.SetVringErr, file(0), stream)
 }
 
-// In-band notifications and sockets for calls do not mix.
+// In-band notifications exclude sockets for calls.
 func TestCallSocketInsteadOfMessages(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, plainProto)
 	r := h.ring(mem, 0)
 	h.must(h.fe.StartRing(r))
 	socket := h.callSocket(0)
-	hears(t, socket)
+	expectSignal(t, socket)
 	ch, err := h.fe.OpenChannel()
 	h.must(err)
 	defer ch.Close()
 	offer(t, r)
 	h.must(r.Kick())
-	hears(t, socket)
+	expectSignal(t, socket)
 	if !ch.Silent(50e6) {
 		t.Error("there is a message on the channel")
 	}

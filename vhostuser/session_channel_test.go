@@ -10,7 +10,7 @@ import (
 	"vswitchd/vhostuser/vhostusertest"
 )
 
-// openChannel opens a channel that is closed with the test, before the session's
+// openChannel opens a channel that is closed at the end of the test, before the session's
 // descriptors are counted.
 func (h *harness) openChannel() *vhostusertest.Channel {
 	h.t.Helper()
@@ -20,7 +20,7 @@ func (h *harness) openChannel() *vhostusertest.Channel {
 	return c
 }
 
-func TestConfigChangeIsToldToFrontEnd(t *testing.T) {
+func TestConfigChangeIsSentToFrontEnd(t *testing.T) {
 	for name, c := range map[string]struct {
 		proto uint64
 		acks  bool
@@ -50,8 +50,8 @@ func TestConfigChangeIsToldToFrontEnd(t *testing.T) {
 	}
 }
 
-// "While all vrings are stopped, the device is suspended. [...] the device must: [...] not
-// send any notifications to the guest, not send any messages to the front-end".
+// "While all vrings are stopped, the device is suspended. [...] the device must: [...] not send any
+// notifications to the guest, not send any messages to the front-end".
 func TestSuspendedDeviceSendsNothing(t *testing.T) {
 	h := serveFull(t, newFullDevice(2))
 	mem := h.negotiate(allVirtio, everyProto)
@@ -86,7 +86,7 @@ func TestSuspendedDeviceSendsNothing(t *testing.T) {
 	session.ConfigChanged()
 	heard("changed while it runs", vhostuser.BackendConfigChangeMsg)
 
-	// The signals of a ring that had no eventfd, and is stopped, are not made up for either.
+	// Signals of a stopped ring without an eventfd are not sent later either.
 	other := h.ring(mem, 1)
 	h.do(vhostuser.SetVringNum, state(1, 64))
 	h.do(vhostuser.SetVringAddr, vhostusertest.RingAddr(1, other.Driver.Config()).AppendTo(nil))
@@ -100,7 +100,7 @@ func TestSuspendedDeviceSendsNothing(t *testing.T) {
 	heard("another channel")
 }
 
-func TestConfigChangeIsNotToldToThoseWhoDoNotKnowIt(t *testing.T) {
+func TestConfigChangeIsNotSentWithoutConfig(t *testing.T) {
 	h := serveFull(t, newFullDevice(2))
 	mem := h.negotiate(allVirtio, backReq|replyAck)
 	h.must(h.fe.StartRing(h.ring(mem, 0)))
@@ -111,7 +111,7 @@ func TestConfigChangeIsNotToldToThoseWhoDoNotKnowIt(t *testing.T) {
 	}
 }
 
-// A front-end that never reads from its channel, or never replies, harms nobody.
+// A front-end that never reads from its channel, or never replies, affects no other session.
 func TestChannelThatNobodyServesDoesNotHoldUpTheSession(t *testing.T) {
 	h := serveFull(t, newFullDevice(2))
 	mem := h.negotiate(allVirtio, everyProto)
@@ -123,7 +123,7 @@ func TestChannelThatNobodyServesDoesNotHoldUpTheSession(t *testing.T) {
 		session.ConfigChanged()
 	}
 	pass(t, r)
-	_ = h.openChannel() // takes the place of the one that is stuck
+	_ = h.openChannel() // replaces the one that is stuck
 	session.ConfigChanged()
 	h.must(h.fe.RemoveMemory(mem))
 }
@@ -162,7 +162,7 @@ func TestChannelIsAUnixStreamSocket(t *testing.T) {
 	}
 }
 
-// A ring without any eventfd of the front-end's.
+// A ring without any eventfd from the front-end.
 func TestInbandNotifications(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, plainProto)
@@ -210,7 +210,7 @@ func TestInbandNotifications(t *testing.T) {
 	if base != 50 {
 		t.Errorf("base %d", base)
 	}
-	h.must(h.fe.StartRingAt(r, base)) // with eventfds, which have precedence
+	h.must(h.fe.StartRingAt(r, base)) // with eventfds, which take precedence
 	pass(t, r)
 	h.fe.Close()
 	_ = h.wait()
@@ -218,7 +218,7 @@ func TestInbandNotifications(t *testing.T) {
 	<-served
 }
 
-// Calls that were due before there was a channel are made up for.
+// Calls that were due before there was a channel are sent once there is one.
 func TestInbandCallBeforeChannel(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, plainProto)
@@ -234,8 +234,8 @@ func TestInbandCallBeforeChannel(t *testing.T) {
 	}
 }
 
-// "It is also considered an error to negotiate this feature without also negotiating
-// BACKEND_REQ and REPLY_ACK": the connection closes, whoever asked for a reply.
+// "It is also considered an error to negotiate this feature without also negotiating BACKEND_REQ
+// and REPLY_ACK": the connection is closed, whether or not a reply was requested.
 func TestInbandNotificationsNeedChannelAndReplies(t *testing.T) {
 	for _, features := range []uint64{inband, inband | backReq, inband | replyAck} {
 		h := serve(t, newDevice(2))

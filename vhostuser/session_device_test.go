@@ -55,12 +55,12 @@ func TestConfigSpaceIsReadAndWritten(t *testing.T) {
 	if got := read(2, 4, nil); string(got) != "2345" {
 		t.Errorf("read %q by a request without room for the data", got)
 	}
-	// More than there is: a front-end may know fields that the device does not.
+	// More than the device has: a front-end may know fields that the device does not.
 	if got := read(0, 256, make([]byte, 256)); !bytes.Equal(got, append([]byte("0123456789"), make([]byte, 246)...)) {
 		t.Errorf("read %q", got)
 	}
 	if got := read(200, 4, nil); !bytes.Equal(got, make([]byte, 4)) {
-		t.Errorf("read %q behind the end", got)
+		t.Errorf("read %q beyond the end", got)
 	}
 	// "vhost-user back-end uses zero length of payload to indicate an error"
 	for _, c := range []vhostuser.ConfigAccess{{Offset: 253, Size: 4}, {Offset: 1<<32 - 2, Size: 4}, {Offset: 0, Size: 257}} {
@@ -107,8 +107,8 @@ func TestStatusIsKept(t *testing.T) {
 	get(0xb)
 	h.refused(vhostuser.SetStatus, u64(0x100))
 	get(0xb)
-	// "If [FEATURES_OK is] not set, the device does not support our subset of
-	// features": so it must not stay set after they were refused.
+	// "If [FEATURES_OK is] not set, the device does not support our subset of features": so the
+	// bit must not stay set after the features were refused.
 	h.refused(vhostuser.SetFeatures, u64(1<<63))
 	h.do(vhostuser.SetStatus, u64(0xb))
 	get(3)
@@ -117,7 +117,7 @@ func TestStatusIsKept(t *testing.T) {
 	get(0xf)
 }
 
-// A reset leaves what belongs to the connection, and a driver can start again.
+// A reset keeps the state of the connection, and a driver can start again.
 func TestReset(t *testing.T) {
 	for name, reset := range map[string]func(h *harness){
 		"by RESET_DEVICE": func(h *harness) { h.do(vhostuser.ResetDevice, nil) },

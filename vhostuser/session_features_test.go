@@ -7,8 +7,8 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// Whatever a device asks for: what it cannot do, or this package cannot, is not
-// offered.
+// Features that the device or this package does not implement are not offered, whatever the
+// device asks for.
 func TestOnlyWhatWorksIsOffered(t *testing.T) {
 	for name, c := range map[string]struct {
 		h     *harness
@@ -28,7 +28,7 @@ func TestOnlyWhatWorksIsOffered(t *testing.T) {
 			t.Errorf("%s: protocol features %v, want %v", name, vhostuser.ProtocolFeatureNames(proto), vhostuser.ProtocolFeatureNames(c.proto))
 		}
 		if n, err := c.h.fe.GetU64(vhostuser.GetQueueNum); err != nil || n != 1 {
-			t.Errorf("%s: GET_QUEUE_NUM: %d, %v", name, n, err) // was offered, if not acknowledged
+			t.Errorf("%s: GET_QUEUE_NUM: %d, %v", name, n, err) // MQ was only offered
 		}
 	}
 }
@@ -63,7 +63,7 @@ func TestNeedReplyWithoutReplyAck(t *testing.T) {
 	h := serve(t, newDevice(2))
 	h.must(h.fe.Send(vhostuser.SetOwner, vhostuser.FlagNeedReply, nil))
 	if _, err := h.fe.GetU64(vhostuser.GetFeatures); err != nil {
-		t.Error("a reply came that nobody may expect:", err)
+		t.Error("received a reply that was not requested:", err)
 	}
 }
 
@@ -76,7 +76,7 @@ func TestNeedReplyToMessageWithReply(t *testing.T) {
 	if m.Request != vhostuser.GetFeatures || m.Size != 8 {
 		t.Errorf("reply %+v", m.Header)
 	}
-	h.do(vhostuser.SetOwner, nil) // and there was but one reply
+	h.do(vhostuser.SetOwner, nil) // fails if there was a second reply
 }
 
 func TestSetFeaturesLeavesRunningRingsAlone(t *testing.T) {
@@ -94,7 +94,7 @@ func TestSetFeaturesLeavesRunningRingsAlone(t *testing.T) {
 	}
 	pass(t, r)
 
-	// A ring that is stopped can become another.
+	// The features of a stopped ring can change.
 	base, err := h.fe.StopRing(r)
 	h.must(err)
 	h.do(vhostuser.SetFeatures, u64(allVirtio&^eventIdx))

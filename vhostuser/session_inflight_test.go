@@ -11,7 +11,7 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// getInflight asks for memory for descriptors in flight, which is closed with the test.
+// getInflight asks for memory for descriptors in flight, which is closed at the end of the test.
 func (h *harness) getInflight(queues, size int) *vhostusertest.Inflight {
 	h.t.Helper()
 	in, err := h.fe.GetInflight(queues, size)
@@ -27,7 +27,7 @@ func TestMemoryForDescriptorsInFlight(t *testing.T) {
 		queues, size int
 		want         uint64
 	}{
-		// Per queue 16 bytes and 16 for each descriptor, in units of 64.
+		// Per queue 16 bytes, plus 16 for each descriptor, in units of 64.
 		{1, 1, 64}, {2, 64, 2 * (16 + 16*64 + 48)}, {4, 32768, 4 * (16 + 16*32768 + 48)},
 	} {
 		in := h.getInflight(c.queues, c.size)
@@ -76,13 +76,13 @@ func TestMemoryForDescriptorsInFlightIsChecked(t *testing.T) {
 	}
 	pass(t, r)
 
-	// There is no refusing by REPLY_ACK: the message has a reply.
+	// The message has a specific reply, so a refusal cannot be sent by REPLY_ACK.
 	ask := vhostuser.Inflight{NumQueues: 3, QueueSize: 64}
 	h.must(h.fe.Send(vhostuser.GetInflightFD, 0, ask.AppendTo(nil)))
 	h.endsWith(vhostuser.ErrRefused)
 }
 
-// The memory that we make cannot be made smaller under our hands.
+// The memory that the back-end makes cannot be truncated while it is in use.
 func TestMemoryForDescriptorsInFlightIsSealed(t *testing.T) {
 	h := serve(t, newDevice(2))
 	h.must(h.fe.Handshake(allVirtio, plainProto))
@@ -92,9 +92,9 @@ func TestMemoryForDescriptorsInFlightIsSealed(t *testing.T) {
 	}
 }
 
-// A device that completes in any order, and dies with chains taken: the next one gets
-// those, and no others, once more. The base that the front-end sends does not matter: QEMU
-// knows the used index of split rings, and of packed ones only where they began.
+// A device that completes in any order dies with chains popped: its successor gets those chains,
+// and no others, once more. The base that the front-end sends does not matter: QEMU knows the used
+// index of split rings, but only the initial base of packed ones.
 func TestChainsInFlightAreProcessedAfterACrash(t *testing.T) {
 	for name, c := range map[string]struct {
 		features    uint64
@@ -136,7 +136,7 @@ func TestChainsInFlightAreProcessedAfterACrash(t *testing.T) {
 	}
 }
 
-// A front-end that truncates the memory harms itself alone.
+// A front-end that truncates the memory loses only its own session.
 func TestMemoryForDescriptorsInFlightIsTruncated(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, plainProto)

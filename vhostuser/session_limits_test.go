@@ -36,8 +36,8 @@ func TestSmallestAndLargestRing(t *testing.T) {
 	}
 }
 
-// A page that has to be fetched from the source of a migration would hold up a thread
-// that works for other guests, too.
+// A page that has to be fetched from the source of a migration would block a thread that works for
+// other guests, too.
 func TestPostcopyIsNotOffered(t *testing.T) {
 	h := serveFull(t, newFullDevice(2))
 	offered, err := h.fe.GetU64(vhostuser.GetProtocolFeatures)
@@ -51,7 +51,7 @@ func TestPostcopyIsNotOffered(t *testing.T) {
 	h.endsWith(vhostuser.ErrNotNegotiated)
 }
 
-// QEMU gives up on a back-end that has less to offer than the one that it had before.
+// QEMU gives up on a back-end that offers less than the previous one.
 func TestOfferIsTheSameAfterReconnect(t *testing.T) {
 	h := serveFull(t, newFullDevice(2))
 	type offer struct{ features, protocol, queues, slots uint64 }

@@ -16,11 +16,11 @@ const (
 	logShmFD = 1 << vhostuser.ProtocolFeatureLogShmFD
 	logAll   = 1 << vhostuser.FeatureLogAll
 
-	// endOfMemory is where the front-end's first piece of memory ends.
+	// endOfMemory is the end of the front-end's first piece of memory.
 	endOfMemory = vhostusertest.FirstGuestAddr + 16<<20
 )
 
-// newLog makes a log that is closed with the test.
+// newLog makes a log that is closed at the end of the test.
 func (h *harness) newLog(below, offset uint64) *vhostusertest.Log {
 	h.t.Helper()
 	l, err := vhostusertest.NewLogAt(below, offset)
@@ -29,13 +29,13 @@ func (h *harness) newLog(below, offset uint64) *vhostusertest.Log {
 	return l
 }
 
-// lends passes a chain to the device and returns the pages of the buffer that it has
-// been given to write to: 100 bytes that lie in two pages.
-func (h *harness) lends(r *vhostusertest.Ring) []uint64 {
+// passLogged passes a chain to the device and returns the pages of its writable buffer: 100 bytes
+// that lie in two pages.
+func (h *harness) passLogged(r *vhostusertest.Ring) []uint64 {
 	h.t.Helper()
 	buf := r.Driver.Alloc(4 * 4096)
 	defer r.Driver.FreeBuf(buf)
-	addr := (buf.Addr+2*4096-1)&^4095 - 50 + 4096 // not in the page of the rings
+	addr := (buf.Addr+2*4096-1)&^4095 - 50 + 4096 // outside the page of the rings
 	_, err := r.Driver.AddChain(nil, []virtqueuetest.Buf{{Addr: addr, Len: 100}})
 	h.must(err)
 	r.Driver.Publish()
@@ -44,9 +44,9 @@ func (h *harness) lends(r *vhostusertest.Ring) []uint64 {
 	return []uint64{addr &^ 4095, addr&^4095 + 4096}
 }
 
-// marked expects the log to have been written for the given pages and no others,
-// besides those of rings' used rings, if that is said; and clears it. The ring is
-// stopped and started around that, so that the device is done.
+// marked expects exactly the given pages to be marked in the log, and those of used rings if
+// usedRing is set; and clears the log. The ring is stopped and restarted first, so that the
+// device has finished.
 func (h *harness) marked(l *vhostusertest.Log, r *vhostusertest.Ring, usedRing bool, pages ...uint64) {
 	h.t.Helper()
 	base, err := h.fe.StopRing(r)
@@ -63,7 +63,7 @@ func (h *harness) marked(l *vhostusertest.Log, r *vhostusertest.Ring, usedRing b
 	h.must(h.fe.StartRingAt(r, base))
 }
 
-// QEMU's order at the start of a migration, and at its end.
+// The order of messages that QEMU uses at the start of a migration, and at its end.
 func TestLoggingIsSwitchedWhileRingsRun(t *testing.T) {
 	for _, offset := range []uint64{0, 8192} {
 		h := serve(t, newDevice(2))
@@ -72,21 +72,21 @@ func TestLoggingIsSwitchedWhileRingsRun(t *testing.T) {
 		h.must(h.fe.StartRing(r))
 		l := h.newLog(endOfMemory, offset)
 
-		h.lends(r)
+		h.passLogged(r)
 		h.must(h.fe.SetLogBase(l))
-		h.lends(r)
+		h.passLogged(r)
 		h.marked(l, r, false)
 		h.must(h.fe.LogAll(true))
-		h.marked(l, r, false, h.lends(r)...)
+		h.marked(l, r, false, h.passLogged(r)...)
 		h.must(h.fe.LogRing(r, true))
-		h.marked(l, r, true, h.lends(r)...)
-		h.marked(l, r, true, h.lends(r)...)
+		h.marked(l, r, true, h.passLogged(r)...)
+		h.marked(l, r, true, h.passLogged(r)...)
 		h.must(h.fe.LogRing(r, false))
-		l.Clear() // nothing comes after that
-		h.marked(l, r, false, h.lends(r)...)
+		l.Clear() // no more marks after this
+		h.marked(l, r, false, h.passLogged(r)...)
 		h.must(h.fe.LogAll(false))
 		l.Clear()
-		h.lends(r)
+		h.passLogged(r)
 		h.marked(l, r, false)
 		if st := h.dev.session.Load().Snapshot(); st.Log.FD < 0 || st.Log.Size != l.Base().Size || st.Log.Offset != offset {
 			t.Errorf("log is %+v", st.Log)
@@ -112,7 +112,7 @@ func TestLogIsReplacedUnderTraffic(t *testing.T) {
 		if last != nil {
 			last.Clear()
 		}
-		pages := h.lends(r)
+		pages := h.passLogged(r)
 		if last != nil {
 			if got := last.Dirty(); len(got) != 0 {
 				t.Errorf("pages %#x are marked in the log that was replaced", got)
@@ -130,9 +130,9 @@ func TestLogIsReplacedUnderTraffic(t *testing.T) {
 	}
 }
 
-// When a driver starts during a migration, QEMU switches logging on first, starts the
-// rings, and only then sends SET_LOG_BASE.
-func TestRingRestsUntilThereIsALog(t *testing.T) {
+// When a driver starts during a migration, QEMU switches logging on first, starts the rings, and
+// only then sends SET_LOG_BASE.
+func TestRingIsSuspendedUntilThereIsALog(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, plainProto)
 	r := h.ring(mem, 0)
@@ -154,9 +154,9 @@ func TestRingRestsUntilThereIsALog(t *testing.T) {
 	h.marked(l, r, true, buf.Addr&^4095)
 }
 
-// The same for rings that run when LOG_ALL is set before there is a log, and for a
-// front-end that changes its mind.
-func TestRunningRingsRestUntilThereIsALog(t *testing.T) {
+// The same for rings that run when LOG_ALL is set before there is a log, and for a front-end that
+// reverts LOG_ALL.
+func TestRunningRingsAreSuspendedUntilThereIsALog(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, plainProto)
 	r := h.ring(mem, 0)
@@ -169,7 +169,7 @@ func TestRunningRingsRestUntilThereIsALog(t *testing.T) {
 	h.must(h.fe.LogAll(false))
 	pass(t, r)
 	h.must(h.fe.LogAll(true))
-	h.must(h.fe.SetMemTable(mem)) // does not start it
+	h.must(h.fe.SetMemTable(mem)) // does not start the ring
 	if v := h.vring(0); v.Running {
 		t.Errorf("ring is %+v", v)
 	}
@@ -178,7 +178,7 @@ func TestRunningRingsRestUntilThereIsALog(t *testing.T) {
 	}
 }
 
-// Some front-ends acknowledge whatever is offered, and never send a log.
+// Some front-ends acknowledge everything that is offered, and never send a log.
 func TestLogAllWithoutLogShmFD(t *testing.T) {
 	for name, c := range map[string]struct{ features, proto uint64 }{
 		"no protocol features": {version1 | logAll, 0},
@@ -200,8 +200,8 @@ func TestLogAllWithoutLogShmFD(t *testing.T) {
 func TestLogTooSmallForMemoryIsRefused(t *testing.T) {
 	refusesBase := func(name string, h *harness, l *vhostusertest.Log, base vhostuser.LogBase) {
 		t.Helper()
-		// A refusal would be taken for the reply that this message has: the
-		// connection closes.
+		// A refusal would be mistaken for the specific reply of this message, so the
+		// connection is closed.
 		_ = h.fe.Send(vhostuser.SetLogBase, vhostuser.FlagNeedReply, base.AppendTo(nil), l.FD())
 		if err := h.wait(); !errors.Is(err, vhostuser.ErrRefused) {
 			t.Errorf("%s: session ended with %v", name, err)
@@ -225,7 +225,7 @@ func TestLogTooSmallForMemoryIsRefused(t *testing.T) {
 		refusesBase(name, h, l, c.base(l.Base()))
 	}
 
-	// Memory may grow beyond the log, but not while it is in use.
+	// Memory may extend beyond the log, but not while the log is in use.
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, plainProto)
 	r := h.ring(mem, 0)
@@ -243,7 +243,8 @@ func TestLogTooSmallForMemoryIsRefused(t *testing.T) {
 	}
 	bad.Flags = 2
 	h.refused(vhostuser.SetVringAddr, bad.AppendTo(nil))
-	// A used ring that was within the log when its address was set, and has grown.
+	// A used ring that was within the log when its address was set, and whose size
+	// has grown since.
 	grown := vhostusertest.RingAddr(1, h.ring(mem, 1).Driver.Config())
 	grown.Flags, grown.Log = vhostuser.VringFlagLog, endOfMemory-100
 	h.do(vhostuser.SetVringNum, state(1, 2))
@@ -261,7 +262,7 @@ func TestLogTooSmallForMemoryIsRefused(t *testing.T) {
 	large := h.newLog(other.Region.GuestAddr+1<<20, 0)
 	h.must(h.fe.SetLogBase(large))
 	h.must(h.fe.AddMemory(other))
-	h.marked(large, r, false, h.lends(r)...)
+	h.marked(large, r, false, h.passLogged(r)...)
 }
 
 // The front-end truncates the file behind the log: its own session ends.
@@ -282,7 +283,7 @@ func TestLogFileIsTruncatedWhileItIsInUse(t *testing.T) {
 
 func TestLogFDIsKeptUntilItIsReplaced(t *testing.T) {
 	h := serve(t, newDevice(2))
-	h.must(h.fe.Handshake(allVirtio, replyAck)) // not LOG_SHMFD: the specification asks for none
+	h.must(h.fe.Handshake(allVirtio, replyAck)) // the specification does not require LOG_SHMFD
 	fds := eventFDs(t, 2)
 	h.do(vhostuser.SetLogFD, nil, fds[0])
 	before := openFDs(t)

@@ -12,7 +12,7 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// more makes another piece of memory of the front-end.
+// more makes another piece of the front-end's memory.
 func (h *harness) more(size int) *vhostusertest.Memory {
 	h.t.Helper()
 	m, err := h.fe.NewMemory(size)
@@ -40,7 +40,7 @@ func TestMemoryChangesWhileRingsRun(t *testing.T) {
 		pass(t, rx)
 	}
 	if got := h.dev.events.String(); strings.Count(got, "stopped") > 0 || strings.Count(got, "quiesce") != 40 {
-		t.Errorf("rings were stopped, or the data plane was not kept away 40 times: %s", got)
+		t.Errorf("rings were stopped, or the device was not quiesced 40 times: %s", got)
 	}
 }
 
@@ -57,13 +57,13 @@ func TestMemTableIsSentAgainWhileRingsRun(t *testing.T) {
 		h.must(h.fe.SetMemTable(mem))
 		pass(t, r)
 	}
-	if n := guestMappings(t); n != maps+1 { // the front-end's own of other
+	if n := guestMappings(t); n != maps+1 { // one is the front-end's mapping of other
 		t.Errorf("%d mappings of guest memory, want %d", n, maps+1)
 	}
 }
 
-// The same addresses in another file are other memory: what was kept of the old
-// one would be read and written for ever.
+// The same addresses in another file are other memory: pages of the old file must not be used any
+// more.
 func TestMemTableWithOtherFileAtSameAddress(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, replyAck)
@@ -84,7 +84,7 @@ func TestMemTableWithOtherFileAtSameAddress(t *testing.T) {
 	}
 }
 
-func TestRingRestsWhileItsMemoryIsGone(t *testing.T) {
+func TestRingIsSuspendedWhileItsMemoryIsGone(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, allProto)
 	other := h.more(1 << 20)
@@ -98,7 +98,7 @@ func TestRingRestsWhileItsMemoryIsGone(t *testing.T) {
 	}
 	offer(t, r)
 	h.must(h.fe.AddMemory(mem))
-	expectUsed(t, r) // found without a kick
+	expectUsed(t, r) // without a kick
 }
 
 func TestStopWhileMemoryIsGone(t *testing.T) {
@@ -127,7 +127,7 @@ func TestRepeatedAddMemRegIsCounted(t *testing.T) {
 	h.must(h.fe.RemoveMemory(mem))
 	pass(t, r)
 	if after := h.dev.events.String(); after != before {
-		t.Errorf("device was disturbed: %s", strings.TrimPrefix(after, before))
+		t.Errorf("the device was quiesced or stopped: %s", strings.TrimPrefix(after, before))
 	}
 	h.must(h.fe.RemoveMemory(mem))
 	if st := h.dev.session.Load().Snapshot(); len(st.Regions) != 0 {

@@ -16,7 +16,7 @@ func (h *harness) packedRing(mem *vhostusertest.Memory, index, size int) *vhostu
 	return r
 }
 
-// Of a packed ring the size need not be a power of two.
+// The size of a packed ring need not be a power of two.
 func TestPackedRings(t *testing.T) {
 	for _, features := range []uint64{allVirtio | packed, version1 | packed | protocol, allVirtio | packed | inOrder} {
 		for _, size := range []int{2, 3, 7, 100, 256, 32767, 32768} {
@@ -31,8 +31,8 @@ func TestPackedRings(t *testing.T) {
 	}
 }
 
-// Bits 0 to 15 of the base are where to go on, with a wrap counter, and bits 16 to 31
-// the same of what has been used. Bases that front-ends send differ in these.
+// Bits 0 to 15 of the base are the position to pop from, with a wrap counter, and bits 16 to 31 the
+// same for the next used descriptor. Front-ends send bases with different halves.
 func TestBaseOfPackedRing(t *testing.T) {
 	const size = 5
 	h := serve(t, newDevice(2))
@@ -55,7 +55,7 @@ func TestBaseOfPackedRing(t *testing.T) {
 			t.Fatalf("base %#x, want %#x in each half", base, half)
 		}
 		if i%2 == 0 {
-			base = half // as back-ends do that know of one half only
+			base = half // like back-ends that know only one half
 		}
 		h.must(h.fe.StartRingAt(r, base))
 	}
@@ -83,7 +83,7 @@ func TestLoggingOfPackedRing(t *testing.T) {
 	l := h.newLog(endOfMemory, 0)
 	h.must(h.fe.SetLogBase(l))
 	h.must(h.fe.LogAll(true))
-	h.marked(l, r, false, h.lends(r)...)
+	h.marked(l, r, false, h.passLogged(r)...)
 	h.must(h.fe.LogRing(r, true))
-	h.marked(l, r, true, h.lends(r)...)
+	h.marked(l, r, true, h.passLogged(r)...)
 }

@@ -12,8 +12,8 @@ import (
 
 const mib = 1 << 20
 
-// serveLimited starts a session whose front-end may map so many bytes, in a process that has
-// the given capacity. At the session's end nothing of it may be in use.
+// serveLimited starts a session whose front-end may map the given number of bytes, in a process
+// that has the given capacity. At the session's end no resources may be in use.
 func serveLimited(t *testing.T, c vhostuser.Capacity, memory uint64) (*harness, *vhostuser.Account) {
 	t.Helper()
 	dev := newDevice(2)
@@ -47,8 +47,8 @@ func sparse(t *testing.T, size int64) int {
 	return fd
 }
 
-// Guest memory, log and record of descriptors in flight count together, and what is unmapped
-// no longer does. A refusal leaves the session as it was.
+// Guest memory, log and record of descriptors in flight count together, and unmapped memory no
+// longer counts. A refusal leaves the session as it was.
 func TestFrontEndsMemoryIsLimited(t *testing.T) {
 	h, a := serveLimited(t, ample, 64*mib)
 	mem := h.negotiate(allVirtio, everyProto) // 16 MiB
@@ -74,7 +74,7 @@ func TestFrontEndsMemoryIsLimited(t *testing.T) {
 
 	l := h.newLog(1<<42, 0) // 2^42 / 2^15 bytes: 128 MiB
 	if err := h.fe.SetLogBase(l); err == nil {
-		t.Error("a log of 128 MiB was taken")
+		t.Error("a log of 128 MiB was accepted")
 	}
 	if err := h.wait(); !errors.Is(err, vhostuser.ErrLimit) || !strings.Contains(err.Error(), "max_memory is 64 MiB") {
 		t.Errorf("session ended with %v", err)
@@ -86,7 +86,7 @@ func TestLogAndRecordAreCounted(t *testing.T) {
 	h.negotiate(allVirtio, everyProto)
 	log := h.newLog(1<<40, 0) // 32 MiB
 	h.must(h.fe.SetLogBase(log))
-	h.must(h.fe.SetLogBase(log)) // in place of the one before
+	h.must(h.fe.SetLogBase(log)) // replaces the previous one
 	in := h.getInflight(2, 32768)
 	h.must(h.fe.SetInflight(in))
 	h.must(h.fe.SetInflight(in))
@@ -110,19 +110,19 @@ func TestTableReplacesTable(t *testing.T) {
 		}
 	}
 	if err := h.fe.SetMemTable(h.more(8*mib), h.more(13*mib)); err == nil {
-		t.Error("a table of 21 MiB was taken")
+		t.Error("a table of 21 MiB was accepted")
 	}
-	// What stays counts, wherever in the table it is.
+	// Kept regions count, wherever in the table they are.
 	last := h.fe.Memory[3]
 	if err := h.fe.SetMemTable(h.more(mib), last); err == nil {
-		t.Error("a table of 21 MiB was taken")
+		t.Error("a table of 21 MiB was accepted")
 	}
 }
 
-// A front-end has as many slots as GET_MAX_MEM_SLOTS says.
+// A front-end has as many slots as the reply to GET_MAX_MEM_SLOTS says.
 func TestSlotsAreLimited(t *testing.T) {
 	few := ample
-	few.Mappings = 64 // 56, of which 12 are for what is not a slot
+	few.Mappings = 64 // 56 for front-ends, of which 12 are not for slots
 	h, _ := serveLimited(t, few, 1<<40)
 	h.must(h.fe.Handshake(allVirtio, allProto))
 	n, err := h.fe.GetU64(vhostuser.GetMaxMemSlots)
@@ -139,7 +139,7 @@ func TestSlotsAreLimited(t *testing.T) {
 	h.do(vhostuser.AddMemReg, addRegion(1<<45, mib), fd)
 }
 
-// A front-end for which there are no file descriptors is told so by the end of its session.
+// A session for which no file descriptors are left ends with an error.
 func TestSessionNeedsFileDescriptors(t *testing.T) {
 	few := ample
 	few.FileDescriptors = 70

@@ -11,8 +11,7 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// setUp starts a ring for a driver that is new to the device, beginning with the given messages
-// and not naming the others.
+// setUp starts a ring for a new driver, by the given messages first and the others after.
 func (h *harness) setUp(r *vhostusertest.Ring, base uint32, first ...vhostuser.Request) {
 	h.t.Helper()
 	i, cfg := uint32(r.Index), r.Driver.Config()
@@ -32,7 +31,7 @@ func (h *harness) setUp(r *vhostusertest.Ring, base uint32, first ...vhostuser.R
 }
 
 // User Mode Linux ends a driver by SET_VRING_ENABLE 0 alone, and sets the rings up again when
-// another one comes. It always sends the same messages; what comes first must not matter.
+// another driver comes. It always sends the same messages; their order must not matter.
 func TestDisabledRingIsSetUpForAnotherDriver(t *testing.T) {
 	const num, base, addr = vhostuser.SetVringNum, vhostuser.SetVringBase, vhostuser.SetVringAddr
 	for format, features := range map[string]uint64{"split": allVirtio, "packed": allVirtio | packed} {
@@ -56,7 +55,7 @@ func TestDisabledRingIsSetUpForAnotherDriver(t *testing.T) {
 					}
 					h.fe.Close()
 					if err := h.wait(); !errors.Is(err, vhostuser.ErrDisconnected) || errors.Is(err, vhostuser.ErrDied) {
-						t.Errorf("the session has ended with %v: its front-end left in order", err)
+						t.Errorf("the session has ended with %v, but its front-end exited in an orderly way", err)
 					}
 				})
 			}
@@ -64,17 +63,17 @@ func TestDisabledRingIsSetUpForAnotherDriver(t *testing.T) {
 	}
 }
 
-// A device that keeps something for a driver hears when that one has ended, if nothing but the
-// set-up of its rings for another one shows it: not while one of its rings is in use, and not when
-// the rings are stopped in order, after which the same driver may go on.
-func TestDeviceHearsOfTheEndOfADriver(t *testing.T) {
+// A device that keeps state for a driver is notified of the driver's end if only the set-up of its
+// rings for another driver shows it. It is not notified while one of the rings is in use, nor when
+// the rings are stopped in an orderly way, after which the same driver may continue.
+func TestDeviceIsNotifiedOfTheEndOfADriver(t *testing.T) {
 	h := serveFull(t, newFullDevice(2))
 	mem := h.negotiate(allVirtio, plainProto)
 	a, b := h.ring(mem, 0), h.ring(mem, 1)
 	heard := func(when string, want int) {
 		t.Helper()
 		if n := strings.Count(h.dev.events.String(), "driver ended"); n != want {
-			t.Errorf("%s: the device has heard of %d ends, want %d", when, n, want)
+			t.Errorf("%s: the device was notified of %d ends, want %d", when, n, want)
 		}
 	}
 	h.must(h.fe.StartRing(a))
@@ -95,7 +94,7 @@ func TestDeviceHearsOfTheEndOfADriver(t *testing.T) {
 	heard("when that has a ring in use", 1)
 }
 
-// Each of the messages is enough for the device to let go of the ring and its eventfd.
+// Each of the messages suffices to make the device release the ring and its eventfd.
 func TestDisabledRingIsStoppedByWhatSetsItUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		request vhostuser.Request
@@ -128,7 +127,7 @@ func TestDisabledRingIsStoppedByWhatSetsItUp(t *testing.T) {
 	}
 }
 
-// One ring that is enabled shows that there is a driver, whose features cannot change.
+// One enabled ring shows that there is a driver, whose features cannot change.
 func TestFeaturesStayWhileOneRingIsInUse(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, plainProto)
@@ -161,8 +160,8 @@ func TestLoggingOfDisabledRingIsSwitched(t *testing.T) {
 	pass(t, r)
 }
 
-// With in-band notifications no eventfd starts a ring: the first VRING_KICK does, also that of
-// another driver.
+// With in-band notifications no eventfd starts a ring: the first VRING_KICK does, also
+// for another driver.
 func TestDisabledRingIsSetUpForAnotherDriverInBand(t *testing.T) {
 	h := serveFull(t, newFullDevice(2))
 	mem := h.negotiate(allVirtio|packed, everyProto)
@@ -186,7 +185,7 @@ func TestDisabledRingIsSetUpForAnotherDriverInBand(t *testing.T) {
 	}
 }
 
-// used waits until the device has used a chain, whose signals wait waits for.
+// used waits until the device has used a chain. wait waits for a signal.
 func used(t *testing.T, r *vhostusertest.Ring, wait func()) {
 	t.Helper()
 	for {
@@ -216,8 +215,8 @@ func TestResetOwnerDisablesRings(t *testing.T) {
 }
 
 // "the device event suppression structure ... wrap counters [are] initialized to 1" (virtio 1.2,
-// section 2.8.1): what a front-end says of them does not matter in a ring that nobody has used,
-// whether the driver has already made something available there or not.
+// section 2.8.1): the wrap counters that a front-end sends do not matter in an unused ring, whether
+// or not the driver has already made descriptors available there.
 func TestUnusedPackedRingBeginsWithWrapCountersOf1(t *testing.T) {
 	for _, size := range []int{1, 2, 5, 64} {
 		for _, waiting := range []int{0, 1, size} {
@@ -249,7 +248,7 @@ func TestUnusedPackedRingBeginsWithWrapCountersOf1(t *testing.T) {
 	}
 }
 
-// A ring that was used before is where its front-end says, at the end of any lap.
+// A used ring continues at the base from the front-end, at the end of any lap.
 func TestUsedPackedRingGoesOnAtItsBase(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio|packed, plainProto)
@@ -268,7 +267,7 @@ func TestUsedPackedRingGoesOnAtItsBase(t *testing.T) {
 	}
 }
 
-// A kick eventfd of a ring that was ended this way is closed with it.
+// The kick eventfd of a ring that was ended implicitly is closed.
 func TestDisabledRingGivesItsEventFDBack(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio, plainProto)

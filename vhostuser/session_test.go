@@ -19,8 +19,8 @@ func (h *harness) endsWith(want error) {
 	}
 }
 
-// A front-end that stops its rings before it goes leaves in order, and one that does not
-// has died.
+// A front-end that stops its rings before it exits has ended in an orderly way; one that
+// does not has died.
 func TestDisconnect(t *testing.T) {
 	for want, stop := range map[error]func(h *harness, r *vhostusertest.Ring){
 		vhostuser.ErrDied:         func(*harness, *vhostusertest.Ring) {},
@@ -48,7 +48,7 @@ func TestDisconnect(t *testing.T) {
 	}
 }
 
-// A front-end that goes without waiting for a reply has left like any other.
+// A front-end that disconnects without waiting for a reply has ended in an orderly way.
 func TestDisconnectBeforeTheReply(t *testing.T) {
 	for range 20 {
 		h := serve(t, newDevice(2))
@@ -61,7 +61,7 @@ func TestDisconnectBeforeTheReply(t *testing.T) {
 	}
 }
 
-// leftNothing checks that nothing is left of a session that has ended.
+// leftNothing checks that a session that has ended has left no state.
 func (h *harness) leftNothing() {
 	t := h.t
 	t.Helper()
@@ -135,8 +135,8 @@ func TestErrorsNameTheMessage(t *testing.T) {
 	}
 }
 
-// Every message that is not in the specification, or whose feature was not
-// negotiated, is refused and changes nothing.
+// Every message that is not in the specification, or whose feature was not negotiated, is refused
+// and changes nothing.
 func TestMessagesOutOfPlaceAreRefusedByReplyAck(t *testing.T) {
 	h := serve(t, newDevice(2))
 	h.must(h.fe.Handshake(allVirtio, allProto))
@@ -169,23 +169,23 @@ func TestMessagesOutOfPlaceAreRefusedByReplyAck(t *testing.T) {
 }
 
 func TestTooManyDescriptors(t *testing.T) {
-	for _, n := range []int{1, 7, 8} { // as many as any message can have: the message is refused
+	for _, n := range []int{1, 7, 8} { // some message may have as many: refused
 		h := serve(t, newDevice(2))
 		h.must(h.fe.Handshake(allVirtio, allProto))
 		fds := eventFDs(t, n)
 		h.refused(vhostuser.SetOwner, nil, fds...)
 		h.do(vhostuser.SetOwner, nil)
 	}
-	for _, n := range []int{9, 10, 64, 253} { // more: ancillary data is truncated, who knows what is missing
+	for _, n := range []int{9, 10, 64, 253} { // more: ancillary data is truncated
 		h := serve(t, newDevice(2))
 		h.must(h.fe.Handshake(allVirtio, allProto))
 		fds := eventFDs(t, n)
 		if err := h.fe.Do(vhostuser.SetOwner, nil, fds...); errors.Is(err, vhostusertest.ErrNack) {
-			t.Errorf("%d descriptors: the session goes on", n)
+			t.Errorf("%d descriptors: the session continues", n)
 		}
 		h.endsWith(vhostuser.ErrMalformed)
 	}
-	// As many as there can be, and then one with the rest of the header.
+	// The largest number, and then one more with the rest of the header.
 	h := serve(t, newDevice(2))
 	h.must(h.fe.Handshake(allVirtio, allProto))
 	whole := header(uint32(vhostuser.SetOwner), 1|8, 0)
@@ -198,20 +198,20 @@ func TestDescriptorsOfPayloadAndOfHalfMessages(t *testing.T) {
 	h := serve(t, newDevice(2))
 	h.must(h.fe.Handshake(allVirtio, allProto))
 	fds := eventFDs(t, 3)
-	// With the payload: they are nobody's. The header's own one counts.
+	// With the payload: these belong to no message. The one with the header counts.
 	h.must(h.fe.Write(header(uint32(vhostuser.SetVringCall), 1|8, 8), fds[0]))
 	h.must(h.fe.Write(file(0), fds[1], fds[2]))
 	if m, err := h.fe.Recv(); err != nil || vhostuser.DecodeU64(m.Payload) != 0 {
 		t.Fatal(m, err)
 	}
-	// In the middle of a header: the message's.
+	// In the middle of a header: belongs to the message.
 	h.must(h.fe.Write(header(uint32(vhostuser.SetVringErr), 1|8, 8)[:3]))
 	h.must(h.fe.Write(header(uint32(vhostuser.SetVringErr), 1|8, 8)[3:], fds[0]))
 	h.must(h.fe.Write(file(0)))
 	if m, err := h.fe.Recv(); err != nil || vhostuser.DecodeU64(m.Payload) != 0 {
 		t.Fatal(m, err)
 	}
-	// And the front-end dies.
+	// The front-end dies before the payload.
 	h.must(h.fe.Write(header(uint32(vhostuser.SetVringKick), 1|8, 8), fds...))
 	h.must(h.fe.CloseWrite())
 	h.endsWith(vhostuser.ErrTruncated)
@@ -239,7 +239,7 @@ func TestFailFromDataPlane(t *testing.T) {
 	r := h.ring(mem, 0)
 	h.must(h.fe.StartRing(r))
 	pass(t, r)
-	r.Driver.SetAvailIdx(40000) // far ahead: the device's Pop fails
+	r.Driver.SetAvailIdx(40000) // too far ahead: the device's Pop fails
 	h.must(r.Kick())
 	h.must(h.fe.WaitClosed())
 	if err := h.wait(); err == nil || errors.Is(err, vhostuser.ErrDisconnected) {
@@ -247,7 +247,7 @@ func TestFailFromDataPlane(t *testing.T) {
 	}
 }
 
-// A data plane that is busy and fails just when the session waits for it.
+// A data plane that is busy and fails while the session waits for it.
 func TestFailWhileSessionWaitsForDataPlane(t *testing.T) {
 	dev := newDevice(2)
 	dev.slow = make(chan struct{})
@@ -326,7 +326,7 @@ func TestSnapshotWhileServing(t *testing.T) {
 	wg.Wait()
 }
 
-// eventFDs returns n eventfds that are closed with the test.
+// eventFDs returns n eventfds that are closed at the end of the test.
 func eventFDs(t *testing.T, n int) []int {
 	t.Helper()
 	fds := make([]int, n)

@@ -51,10 +51,10 @@ func TestGetVringBaseStopsRing(t *testing.T) {
 	offer(t, r)
 	h.must(r.Kick())
 	if err := vhostusertest.WaitEventFD(r.KickFD, 0); err != nil {
-		t.Error("the kick of a stopped ring was taken:", err)
+		t.Error("the kick of a stopped ring was consumed:", err)
 	}
 
-	// What was offered meanwhile is found when the ring goes on.
+	// Chains that were offered meanwhile are found when the ring is started again.
 	h.must(h.fe.StartRingAt(r, base))
 	expectUsed(t, r)
 }
@@ -85,8 +85,8 @@ func TestSetVringBaseSetsAvailAlone(t *testing.T) {
 	}
 }
 
-// The back-end was killed. QEMU goes on from the used index, DPDK's virtio-user from 0,
-// and what the back-end had taken and not completed is there once more.
+// The back-end was killed. QEMU sends the used index as the base, DPDK's virtio-user 0. Chains that
+// the back-end had popped and not completed are popped again.
 func TestSequentialDeviceGoesOnFromUsedIndexAfterACrash(t *testing.T) {
 	for name, base := range map[string]uint32{"base of QEMU": 5, "base of DPDK": 0, "stale base": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestVringIndexIsCheckedAtItsWholeWidth(t *testing.T) {
 		h.refused(vhostuser.SetVringCall, u64(v), fd)
 		h.refused(vhostuser.SetVringErr, u64(v), fd)
 	}
-	// A refusal would be taken for the reply that this message has.
+	// A refusal would be mistaken for the specific reply of this message.
 	h.must(h.fe.Send(vhostuser.GetVringBase, vhostuser.FlagNeedReply, state(1<<16, 0)))
 	h.endsWith(vhostuser.ErrRefused)
 }
@@ -141,8 +141,8 @@ func TestBadRingSizes(t *testing.T) {
 	}
 }
 
-// A size is checked when it is set, for the format that is negotiated then; and again when
-// the ring starts, which may have the other one.
+// A size is checked when it is set, against the format that is negotiated then; and again when the
+// ring starts, possibly in the other format.
 func TestSizeOfPackedRingInSplitRing(t *testing.T) {
 	h := serve(t, newDevice(2))
 	mem := h.negotiate(allVirtio|packed, allProto)
@@ -190,7 +190,7 @@ func TestBadRingSetUp(t *testing.T) {
 	h.must(h.fe.StartRing(r))
 	pass(t, r)
 
-	// The configuration of a ring that runs may be repeated, not changed.
+	// The configuration of a running ring may be repeated, but not changed.
 	h.do(vhostuser.SetVringNum, state(0, 64))
 	h.do(vhostuser.SetVringAddr, good.AppendTo(nil))
 	h.refused(vhostuser.SetVringNum, state(0, 128))
@@ -224,7 +224,7 @@ func TestRingStartsOnSetVringKick(t *testing.T) {
 	h.do(vhostuser.SetVringNum, state(0, 64))
 	h.do(vhostuser.SetVringAddr, vhostusertest.RingAddr(0, cfg).AppendTo(nil))
 	h.do(vhostuser.SetVringKick, file(0), r.KickFD)
-	expectUsed(t, r) // nobody has kicked
+	expectUsed(t, r) // without a kick
 }
 
 func TestRingWithoutKickAndCall(t *testing.T) {
@@ -237,7 +237,7 @@ func TestRingWithoutKickAndCall(t *testing.T) {
 	h.do(vhostuser.SetVringErr, noFile(0))
 	h.do(vhostuser.SetVringKick, noFile(0))
 	offer(t, r)
-	for { // the device polls, so does the driver
+	for { // the device polls, and so does the driver
 		if _, _, ok := r.Driver.PollUsed(); ok {
 			break
 		}
@@ -245,18 +245,18 @@ func TestRingWithoutKickAndCall(t *testing.T) {
 	if r.Called() {
 		t.Error("driver was signalled by a descriptor that it did not pass")
 	}
-	// From here on it wants to be signalled, and is at once.
+	// From here on the driver has an eventfd for signals, and is signalled at once.
 	h.do(vhostuser.SetVringCall, file(0), r.CallFD)
 	h.must(r.WaitCall())
-	// And not any more.
+	// Now it has none again.
 	h.do(vhostuser.SetVringCall, noFile(0))
 	if v := h.vring(0); v.Call != -1 {
 		t.Errorf("call descriptor %d is still there", v.Call)
 	}
 }
 
-// Whatever the driver has asked for, and whether the device does anything or not:
-// a signal may have been lost before.
+// Whatever the driver has asked for, and whether or not the device does anything: an earlier signal
+// may have been lost.
 func TestDriverIsSignalledOnceAfterStartAndAfterSetVringCall(t *testing.T) {
 	dev := newDevice(2)
 	dev.idle = true
@@ -276,12 +276,11 @@ func TestDriverIsSignalledOnceAfterStartAndAfterSetVringCall(t *testing.T) {
 	}
 	h.do(vhostuser.SetVringCall, file(0), r.CallFD)
 	if r.Called() {
-		t.Error("signalled for a ring that is stopped")
+		t.Error("signalled for a stopped ring")
 	}
 }
 
-// A region at user address 0 must not make a ring of addresses that were never
-// set.
+// A region at user address 0 must not make addresses that were never set valid for a ring.
 func TestRingWithoutAddressesIsNotStarted(t *testing.T) {
 	h := serve(t, newDevice(2))
 	h.must(h.fe.Handshake(allVirtio, allProto))
@@ -369,8 +368,8 @@ func TestRingWithProtocolFeaturesStartsDisabled(t *testing.T) {
 }
 
 func TestEnableBeforeStartAndBeforeSetFeatures(t *testing.T) {
-	// QEMU enables the first queue pair before it has sent SET_FEATURES, and
-	// DPDK's virtio-user enables queues before it starts them.
+	// QEMU enables the first queue pair before it has sent SET_FEATURES, and DPDK's virtio-user
+	// enables queues before it starts them.
 	h := serve(t, newDevice(2))
 	h.do(vhostuser.SetVringEnable, state(0, 1))
 	mem := h.negotiate(allVirtio, allProto)
@@ -418,6 +417,6 @@ func TestCallDescriptorIsReplacedUnderTraffic(t *testing.T) {
 		expectUsed(t, r)
 	}
 	if got := strings.Count(h.dev.events.String(), "quiesce"); got != 100 {
-		t.Errorf("the data plane was kept away %d times, want 100", got)
+		t.Errorf("the device was quiesced %d times, want 100", got)
 	}
 }

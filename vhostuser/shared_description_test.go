@@ -12,8 +12,9 @@ import (
 	"vswitchd/vhostuser/vhostusertest"
 )
 
-// A peer that has the same file description can make it blocking at any time. No call may wait
-// in the kernel then, where neither the end of the connection nor a cancelled context reaches.
+// A peer that shares the file description can make it blocking at any time. Even then no
+// call may wait in the kernel, where neither the end of the connection nor a cancelled
+// context interrupts it.
 
 var errCancelled = errors.New("cancelled")
 
@@ -25,13 +26,13 @@ func blocking(t *testing.T, fd int) {
 	}
 }
 
-// TestChannelMadeBlocking: the back-end waits on the channel in different ways, and the front-end,
-// of which another process keeps the channel open, leaves.
+// TestChannelMadeBlocking: the back-end waits on the channel in different ways, and the front-end
+// exits while another process keeps the channel open.
 func TestChannelMadeBlocking(t *testing.T) {
 	for name, c := range map[string]struct {
 		proto uint64
 		fill  bool // the socket is full, so that the back-end waits to send
-		says  bool // the back-end has something to say
+		says  bool // the back-end has something to send
 	}{
 		"waiting for something to say": {everyProto, false, false},
 		"waiting for a reply":          {everyProto, false, true},
@@ -57,7 +58,7 @@ func TestChannelMadeBlocking(t *testing.T) {
 				blocking(t, theirs)
 				if c.says {
 					h.dev.session.Load().ConfigChanged()
-					if !c.fill { // it has been sent
+					if !c.fill { // the message has been sent
 						p := []unix.PollFd{{Fd: int32(ours), Events: unix.POLLIN}}
 						if n, err := unix.Poll(p, int(vhostusertest.Timeout.Milliseconds())); n != 1 {
 							t.Fatal("nothing was sent", err)
@@ -79,7 +80,7 @@ func TestChannelMadeBlocking(t *testing.T) {
 	}
 }
 
-// A connection that somebody else has, too, as a socket passed to this process may be.
+// A connection that another process shares, as a socket that was passed to this process may be.
 func TestConnectionMadeBlocking(t *testing.T) {
 	for name, before := range map[string]func(t *testing.T, fe *vhostusertest.FrontEnd){
 		"waiting for a message": func(*testing.T, *vhostusertest.FrontEnd) {},
@@ -156,7 +157,7 @@ func TestListenerMadeBlocking(t *testing.T) {
 	if err := <-ended; err != errCancelled {
 		t.Error(err)
 	}
-	// It goes on working.
+	// The listener still works.
 	fe, err := vhostusertest.Dial(ul.Addr().String())
 	if err != nil {
 		t.Fatal(err)

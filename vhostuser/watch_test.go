@@ -27,8 +27,8 @@ func writable(t *testing.T, fd int) bool {
 	return fds[0].Revents&unix.POLLOUT != 0
 }
 
-// Once a front-end is found to have filled a counter, none of its eventfds can hold up a
-// thread any more, whatever it does to them.
+// Once a counter is found full, none of the front-end's eventfds can hold up a thread any more,
+// whatever the front-end does to them.
 func TestJammedEventfdsAreReplaced(t *testing.T) {
 	ctx, end := context.WithCancelCause(context.Background())
 	s := &Session{end: end, state: newState(8), callFDs: callFDs{next: -1}}
@@ -52,7 +52,7 @@ func TestJammedEventfdsAreReplaced(t *testing.T) {
 	}
 	fillCounter(t, theirs[7])
 	if !s.checkCallFDs() || !errors.Is(context.Cause(ctx), ErrJammed) {
-		t.Fatal("a full counter is not found")
+		t.Fatal("a full counter is not detected")
 	}
 	for i, fd := range theirs {
 		if !writable(t, fd) {
@@ -66,7 +66,8 @@ func TestJammedEventfdsAreReplaced(t *testing.T) {
 			t.Errorf("descriptor %d blocks", i)
 		}
 	}
-	// Who was in a write when they were replaced, and is held up again, is freed again.
+	// A thread that was in a write when the eventfds were replaced, and is blocked again,
+	// is released again.
 	s.checkCallFDs()
 	for i, fd := range theirs {
 		if !writable(t, fd) {
@@ -75,17 +76,17 @@ func TestJammedEventfdsAreReplaced(t *testing.T) {
 	}
 }
 
-// There is a time to look in each interval, and whoever asks before it hears of it.
-func TestLooks(t *testing.T) {
+// There is one check in each interval, and nextCheck finds it from any time before it.
+func TestTimesOfChecks(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for range 1000 {
 		d := nextCheck(now)
 		if d <= 0 || d > 2*watchEvery {
-			t.Fatalf("the next time to look is in %v", d)
+			t.Fatalf("the next check is in %v", d)
 		}
 		for _, sooner := range []time.Duration{d / 3, d - 1} {
 			if again := nextCheck(now.Add(sooner)); again != d-sooner {
-				t.Fatalf("the next time to look is in %v, after %v in %v", d, sooner, again)
+				t.Fatalf("the next check is in %v, but after %v in %v", d, sooner, again)
 			}
 		}
 		interval := now.UnixNano() / int64(watchEvery)

@@ -8,7 +8,7 @@ import (
 	"vswitchd/vhostuser/vhostusertest"
 )
 
-// What others may ask a session is what its front-end has seen.
+// Offered returns the features that the front-end is offered.
 func TestOfferedIsWhatTheFrontEndIsOffered(t *testing.T) {
 	h := serveFull(t, newFullDevice(2))
 	virtio, err := h.fe.GetU64(vhostuser.GetFeatures)
@@ -17,7 +17,7 @@ func TestOfferedIsWhatTheFrontEndIsOffered(t *testing.T) {
 	h.must(err)
 	f, p := h.dev.session.Load().Offered()
 	if f != virtio || p != proto || f == 0 || p == 0 {
-		t.Errorf("offered %#x, %#x; the front-end was told %#x, %#x", f, p, virtio, proto)
+		t.Errorf("offered %#x, %#x; the front-end received %#x, %#x", f, p, virtio, proto)
 	}
 }
 
@@ -37,7 +37,7 @@ func TestChannelState(t *testing.T) {
 	s.ConfigChanged()
 	for end := time.Now().Add(vhostusertest.Timeout); s.Channel() != vhostuser.ChannelClosed; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("the channel is not found closed")
+			t.Fatal("the channel is not reported closed")
 		}
 	}
 }
