@@ -16,7 +16,7 @@ import (
 	"vswitchd/internal/version"
 )
 
-// client is what all commands need: whom to ask and how to show the answer.
+// client holds what all commands need: the socket, and how to print the answer.
 type client struct {
 	socket string
 	json   bool
@@ -48,7 +48,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	return root
 }
 
-// group returns a command that does nothing but hold others.
+// group returns a command that only contains others.
 func group(use, short string) *cobra.Command {
 	return &cobra.Command{
 		Use:   use,
@@ -67,7 +67,7 @@ func group(use, short string) *cobra.Command {
 	}
 }
 
-// atMost lets up to n arguments through.
+// atMost allows up to n arguments.
 func atMost(n int) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) > n {
@@ -82,7 +82,7 @@ func atMost(n int) cobra.PositionalArgs {
 	}
 }
 
-// check checks the flags that all commands have.
+// check checks the flags that are common to all commands.
 func (c *client) check() error {
 	switch {
 	case c.socket == "":
@@ -182,13 +182,13 @@ func (c *client) reload() *cobra.Command {
 	}
 }
 
-// get fetches a path and shows the answer.
+// get requests a path and prints the answer.
 func get[T any](cmd *cobra.Command, c *client, path string, table func(io.Writer, T)) error {
 	body, err := control.NewClient(c.socket).Get(cmd.Context(), path)
 	return show(c, body, err, table)
 }
 
-// show shows an answer: as it came with -j, else as a table.
+// show prints an answer: unchanged with -j, otherwise as a table.
 func show[T any](c *client, body json.RawMessage, err error, table func(io.Writer, T)) error {
 	if err != nil {
 		return failure{err}

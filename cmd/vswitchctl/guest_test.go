@@ -20,8 +20,8 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// runSwitch runs a switch with one port, whose workers never sleep, so that they are never
-// kicked, and returns its sockets.
+// runSwitch runs a switch with one port, whose workers never sleep, so that they are never kicked,
+// and returns its sockets.
 func runSwitch(t *testing.T, port string) (controlSocket, portSocket string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vswitchd-") // t.TempDir's may be too long for a socket
@@ -62,7 +62,7 @@ func runSwitch(t *testing.T, port string) (controlSocket, portSocket string) {
 	return controlSocket, portSocket
 }
 
-// What a port shows of a guest is what its front-end and its driver have done.
+// The description of a guest's port shows what its front-end and its driver have done.
 func TestShowGuest(t *testing.T) {
 	for name, features := range map[string]uint64{
 		"split":  1<<virtqueue.FeatureVersion1 | 1<<virtqueue.FeatureEventIdx | 1<<virtqueue.FeatureIndirectDesc,

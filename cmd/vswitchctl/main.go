@@ -1,9 +1,8 @@
-// Vswitchctl shows what a running vswitchd does: a thin shell around its
-// control API. It prints tables for people and, with -j, the API's JSON for
-// programs.
+// Vswitchctl shows the state of a running vswitchd: it is a thin shell around the control API. It
+// prints tables for people and, with -j, the API's JSON for programs.
 //
-// Exit codes: 0 done; 1 refused or failed, with the reason on standard error;
-// 2 wrong usage; 3 no vswitchd is running.
+// Exit codes: 0 success; 1 refused or failed, with the reason on standard error; 2 wrong usage; 3
+// no vswitchd is running.
 package main
 
 import (
@@ -27,8 +26,7 @@ const (
 	exitNoDaemon = 3
 )
 
-// failure is an error that came up in doing what was asked. Errors that are
-// none are about the command line.
+// failure is an error in executing a command. All other errors are about the command line.
 type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }

@@ -19,7 +19,7 @@ import (
 	"vswitchd/internal/control/controltest"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // serve serves the sample switch until the test ends, and returns the socket.
 func serve(t *testing.T, reload func() ([]string, error)) string {

@@ -11,7 +11,7 @@ import (
 	"vswitchd/internal/control"
 )
 
-// This file is `port show NAME`: all there is to know of a port, in tables.
+// This file is `port show NAME`: the whole description of a port, in tables.
 
 func printPort(w io.Writer, p control.PortDetail) {
 	rows := []string{
@@ -46,24 +46,24 @@ func printPort(w io.Writer, p control.PortDetail) {
 	printBits(w, "PROTOCOL FEATURE", p.ProtocolFeatureBits)
 }
 
-// told are settings that the rows of printPort and printSession tell of, or which stand for
-// themselves in the file.
-var told = []string{
+// covered are the settings that rows of printPort and printSession show, and those that are visible
+// in the socket's file.
+var covered = []string{
 	"interface", "promiscuous", "socket", "socket_owner", "socket_group", "socket_mode", "mode", "queues", "mtu", "mac", "offloads",
 	"max_memory", "disk_memory", "tag", "trunks", "vlan_mode",
 }
 
-// otherSettings are rows of the settings that no other row tells of.
+// otherSettings returns rows for the settings that no other row shows.
 func otherSettings(p *control.PortInfo) (rows []string) {
 	for _, s := range p.Settings {
-		if !slices.Contains(told, s.Key) && !slices.ContainsFunc(p.Flags, func(f control.Setting) bool { return f.Key == s.Key }) {
+		if !slices.Contains(covered, s.Key) && !slices.ContainsFunc(p.Flags, func(f control.Setting) bool { return f.Key == s.Key }) {
 			rows = append(rows, strings.ReplaceAll(s.Key, "_", " "), fmt.Sprint(s.Value))
 		}
 	}
 	return rows
 }
 
-// receptionText says what an uplink's interface receives.
+// receptionText describes the frames that an uplink's interface receives.
 func receptionText(r *control.Reception) string {
 	if r == nil {
 		return ""
@@ -76,12 +76,12 @@ func receptionText(r *control.Reception) string {
 		s += fmt.Sprintf(", and not to %d more", r.LeftOut)
 	}
 	if r.LRO {
-		s += "; large receive offload is on and spoils some"
+		s += "; large receive offload is on and damages some"
 	}
 	return s
 }
 
-// offloadText names the offloads that a guest is offered.
+// offloadText returns the names of the offloads that a guest is offered.
 func offloadText(p *control.PortInfo) string {
 	if p.Kind == control.KindGuest && len(p.Offloads) == 0 {
 		return "none"
@@ -133,7 +133,7 @@ func seconds(n int64) string { return (time.Duration(n) * time.Second).String() 
 
 func statusText(s control.DeviceStatus) string {
 	if s.Value == 0 {
-		return "none, or not told"
+		return "none, or not reported"
 	}
 	return fmt.Sprintf("%#x %s", s.Value, strings.Join(s.Names, " "))
 }
@@ -156,7 +156,7 @@ func inFlightText(r control.InFlight) string {
 	return fmt.Sprintf("%d rings of %d, %s at offset %#x", r.Rings, r.QueueSize, size(r.Size), r.Offset)
 }
 
-// controlFields are what a driver has commanded, by name.
+// controlFields returns the results of a driver's commands, by name.
 func controlFields(c *control.ControlQueue) []string {
 	receives := append(append(slices.Clone([]string(c.Receives)), c.Unicast...), c.Multicast...)
 	if len(receives) == 0 {
@@ -206,20 +206,20 @@ func printRings(w io.Writer, rings []control.Ring) {
 	}
 }
 
-// ringState is started and enabled in one word.
+// ringState summarizes started, running and enabled in one word.
 func ringState(r *control.Ring) string {
 	switch {
 	case !r.Started:
 		return "stopped"
 	case !r.Running:
-		return "resting"
+		return "suspended"
 	case !r.Enabled:
 		return "disabled"
 	}
 	return "running"
 }
 
-// baseText is what GET_VRING_BASE would return: of a packed ring two places with their wrap
+// baseText returns the value of GET_VRING_BASE: for a packed ring two indices with their wrap
 // counters, in hexadecimal.
 func baseText(r *control.Ring) string {
 	if r.Format == "packed" {
@@ -228,8 +228,8 @@ func baseText(r *control.Ring) string {
 	return strconv.FormatUint(uint64(r.Base), 10)
 }
 
-// placeText is an index in a split ring, or a place in a packed one with its wrap counter
-// behind the slash.
+// placeText returns an index in a split ring, or an index and its wrap counter, after a slash,
+// in a packed one.
 func placeText(idx uint16, wrap *int) string {
 	if wrap == nil {
 		return strconv.Itoa(int(idx))

@@ -15,8 +15,8 @@ import (
 	"vswitchd/internal/control"
 )
 
-// columns prints rows with their columns aligned, divided by two blanks. The
-// columns for which right is set, by index, are numbers.
+// columns prints rows with their columns aligned, separated by two blanks. The columns whose
+// indices are in right are aligned to the right.
 func columns(w io.Writer, right []int, rows [][]string) {
 	width := map[int]int{}
 	for _, row := range rows {
@@ -41,7 +41,7 @@ func columns(w io.Writer, right []int, rows [][]string) {
 	}
 }
 
-// fields prints names and values, one pair per line, leaving out empty values.
+// fields prints names and values, one pair per line, without empty values.
 func fields(w io.Writer, pairs ...string) {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for i := 0; i < len(pairs); i += 2 {
@@ -108,7 +108,7 @@ func printPorts(w io.Writer, ports []control.PortInfo) {
 	columns(w, []int{4, 5, 6, 7}, rows)
 }
 
-// place is what a port leads to: an interface or a socket.
+// place returns the other end of a port: an interface or a socket.
 func place(p *control.PortInfo) string { return cmp.Or(p.Interface, p.Socket, "-") }
 
 func vlanText(v control.VLAN) string {
@@ -126,7 +126,8 @@ func vlanText(v control.VLAN) string {
 	return s
 }
 
-// flagText names what is switched on, and limits with their values, as the configuration does.
+// flagText returns the names of the flags that are on, and the limits with their values, as in the
+// configuration.
 func flagText(flags control.Settings) string {
 	var on []string
 	for _, f := range flags {
@@ -196,15 +197,16 @@ func printFDBEvents(w io.Writer, s control.SwitchInfo) {
 	fmt.Fprintln(w)
 }
 
-// fdbEvents are the names of what is counted, in the order of an address's life.
+// fdbEvents are the names of the events, in the order of an address's life.
 var fdbEvents = []string{
 	"learned", "moved", "flapped", "expired", "evicted", "static_claims", "limited", "contended", "full",
 }
 
-// eventText tells what happened to addresses, as far as anything has.
+// eventText lists the events that have occurred.
 func eventText(t control.Tally) string {
 	var parts []string
-	names := append(slices.Clone(fdbEvents), slices.Sorted(maps.Keys(t))...) // a newer vswitchd may have more
+	// A newer vswitchd may have more events.
+	names := append(slices.Clone(fdbEvents), slices.Sorted(maps.Keys(t))...)
 	for i, name := range names {
 		if n := t[name]; n > 0 && slices.Index(names, name) == i {
 			parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+count(n))

@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// count prints a number with its digits in groups of three.
+// count formats a number with its digits in groups of three.
 func count(n uint64) string {
 	s := strconv.FormatUint(n, 10)
 	for i := len(s) - 3; i > 0; i -= 3 {
@@ -23,7 +23,7 @@ func frames(n uint64) string {
 
 func traffic(n, bytes uint64) string { return frames(n) + ", " + size(bytes) }
 
-// size prints bytes in the largest binary unit that leaves at least 1.
+// size formats a number of bytes in the largest binary unit that leaves at least 1.
 func size(n uint64) string {
 	if n < 1<<10 {
 		return fmt.Sprintf("%d B", n)

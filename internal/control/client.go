@@ -17,10 +17,10 @@ import (
 	"vswitchd/internal/usage"
 )
 
-// ErrNoDaemon says that nobody serves the control API on the socket.
+// ErrNoDaemon says that no process serves the control API on the socket.
 var ErrNoDaemon = errors.New("vswitchd is not running")
 
-// Client fetches from the control API.
+// Client sends requests to the control API.
 type Client struct {
 	socket string
 	http   http.Client
@@ -39,11 +39,11 @@ func NewClient(socket string) *Client {
 	return c
 }
 
-// maxAnswer bounds an answer, in bytes: a full FDB of a million entries fits.
+// maxAnswer limits the size of an answer, in bytes: a full FDB of a million entries fits.
 const maxAnswer = 256 << 20
 
-// Get fetches a path, with its query, and returns the JSON value as the server
-// wrote it: it may have fields that this client does not know.
+// Get requests a path, with its query, and returns the JSON value as the server wrote it: it may
+// have fields that this client does not know.
 func (c *Client) Get(ctx context.Context, path string) (json.RawMessage, error) {
 	return c.do(ctx, http.MethodGet, path)
 }
@@ -76,7 +76,7 @@ func (c *Client) do(ctx context.Context, method, path string) (json.RawMessage, 
 	return bytes.TrimSpace(body), nil
 }
 
-// dialError tells a daemon that is not there from one that cannot be asked.
+// dialError distinguishes a daemon that is not running from one that cannot be reached.
 func (c *Client) dialError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -93,7 +93,7 @@ func (c *Client) dialError(err error) error {
 	return fmt.Errorf("asking vswitchd on %s: %w", c.socket, usage.Reason(err))
 }
 
-// answerError makes an error of an answer, one line for each that it has.
+// answerError converts an answer to an error, with one line for each of the answer's.
 func answerError(status int, body []byte) error {
 	var e errorBody
 	if json.Unmarshal(body, &e) != nil || e.Error == "" {

@@ -28,18 +28,17 @@ type Server struct {
 	http    http.Server
 }
 
-// maxConns is how many clients are connected at a time: one more takes the place of the first.
+// maxConns is the limit of connected clients: one more replaces the oldest.
 const maxConns = 32
 
-// NewServer returns a server. reload does what SIGHUP does: it returns a line
-// for each thing that it changed, or an error, every line of which is a reason
-// why nothing changed.
+// NewServer returns a server. reload does what SIGHUP does: it returns a line for each change, or
+// an error, every line of which is a reason why nothing changed.
 func NewServer(backend Backend, reload func() ([]string, error), log hclog.Logger) *Server {
 	s := &Server{backend: backend, reload: reload, log: log}
 	s.http = http.Server{
 		Handler: s.handler(),
-		// Answers are made from snapshots: a client that does not send or
-		// does not read holds a connection, and nothing else, for this long.
+		// Answers are made from snapshots: a client that does not send or does not read
+		// occupies a connection, and nothing else, for this long.
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,
@@ -50,8 +49,8 @@ func NewServer(backend Backend, reload func() ([]string, error), log hclog.Logge
 	return s
 }
 
-// Serve answers requests that come in through l until ctx is done; then it
-// closes l, gives requests under way a second, and returns nil.
+// Serve answers requests that arrive through l until ctx is done; then it closes l, gives requests
+// in progress a second, and returns nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	stopped := make(chan struct{})
 	go func() {
@@ -71,8 +70,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// handler routes requests. A path that is known answers other methods with
-// 405, any other path with 404, both in JSON.
+// handler routes requests. A known path answers other methods with 405, any other path is answered
+// with 404, both in JSON.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	route := func(method, path string, h func(*http.Request) (any, error)) {
@@ -98,7 +97,7 @@ func (s *Server) handler() http.Handler {
 	return mux
 }
 
-// statusError is an error with the status that it is answered with.
+// statusError is an error with the status of its answer.
 type statusError struct {
 	status int
 	msg    string
@@ -121,14 +120,14 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, v any, err error
 		status, v = errorAnswer(err)
 	}
 	body, err := json.Marshal(v)
-	if err != nil { // such as a ratio that is not a number
+	if err != nil { // for example a ratio that is not a number
 		s.log.Error("control API: cannot encode an answer", "path", r.URL.Path, "error", err)
 		status, body = http.StatusInternalServerError, []byte(`{"error":"the answer could not be encoded"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	if _, err := w.Write(append(body, '\n')); err != nil {
-		s.log.Debug("control API: a client went away", "path", r.URL.Path, "error", err)
+		s.log.Debug("control API: a client disconnected", "path", r.URL.Path, "error", err)
 	}
 }
 
@@ -172,7 +171,7 @@ func (s *Server) getPort(r *http.Request) (any, error) {
 	return s.port(r.PathValue("name"))
 }
 
-// port returns a port, or an error that names it.
+// port returns a port, or an error that contains its name.
 func (s *Server) port(name string) (PortDetail, error) {
 	p, err := s.backend.Port(name)
 	if err != nil {
@@ -240,8 +239,8 @@ func (s *Server) postReload(r *http.Request) (any, error) {
 	return ReloadResult{Changed: changed}, nil
 }
 
-// query returns the query of a request. Parameters that are not known are
-// refused: ignored, a misspelt filter would let everything through.
+// query returns the query of a request. Unknown parameters are refused: if they were ignored, a
+// misspelt filter would match everything.
 func query(r *http.Request, known ...string) (url.Values, error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {

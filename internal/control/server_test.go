@@ -56,7 +56,7 @@ func get[T any](t *testing.T, socket, path string) (v T) {
 	return v
 }
 
-func TestServerAnswersWithWhatTheBackendTells(t *testing.T) {
+func TestServerAnswersWithTheBackendsValues(t *testing.T) {
 	b := controltest.Sample()
 	socket := serve(t, b, nil)
 
@@ -183,7 +183,7 @@ func TestErrorsHaveAStatusAndSayWhy(t *testing.T) {
 	}
 }
 
-// raw makes one request without the help of Client.
+// raw makes one request without Client.
 func raw(t *testing.T, socket, method, path string) (status int, body string) {
 	t.Helper()
 	c, err := net.Dial("unix", socket)
@@ -220,7 +220,7 @@ func TestClientsThatHangDoNotStopOthersNorTheEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		fmt.Fprint(c, "GET /v1/switch HTTP/1.1\r\n") // and nothing more
+		fmt.Fprint(c, "GET /v1/switch HTTP/1.1\r\n") // and not the rest
 	}
 	if got := get[control.SwitchInfo](t, socket, "/v1/switch"); got.Version != "1.2.3" {
 		t.Errorf("%+v", got)

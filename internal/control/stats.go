@@ -2,12 +2,12 @@ package control
 
 import "strings"
 
-// stats returns the part of a port's description that is about its traffic.
+// stats returns the part of a port's description that concerns its traffic.
 func (p *PortInfo) stats() PortStats {
 	return PortStats{Name: p.Name, Kind: p.Kind, State: p.State, Counters: p.Counters}
 }
 
-// add adds what d has counted to c, whose tallies must not be nil.
+// add adds the counters of d to c, whose tallies must not be nil.
 func (c *Counters) add(d *Counters) {
 	c.RxFrames += d.RxFrames
 	c.RxBytes += d.RxBytes

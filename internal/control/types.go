@@ -2,14 +2,14 @@ package control
 
 import "encoding/json"
 
-// SwitchStatus is what a Backend tells of the switch as a whole.
+// SwitchStatus is a Backend's description of the switch as a whole.
 type SwitchStatus struct {
 	Version    string       `json:"version"`
 	UptimeS    int64        `json:"uptime_s"`    // whole seconds
 	FDBEntries int          `json:"fdb_entries"` // dynamic and static
-	FDBSize    int          `json:"fdb_size"`    // most entries it can hold
+	FDBSize    int          `json:"fdb_size"`    // largest number of entries
 	MACAgingS  int64        `json:"mac_aging_s"` // whole seconds
-	FDBEvents  Tally        `json:"fdb_events"`  // what happened to addresses, at all ports together; those that are 0 are there
+	FDBEvents  Tally        `json:"fdb_events"`  // of all ports together; includes zeros
 	Workers    List[Worker] `json:"workers"`
 }
 
@@ -22,16 +22,16 @@ type SwitchInfo struct {
 
 // Worker is one data-plane thread.
 type Worker struct {
-	CPU       int     `json:"cpu"`        // the CPU it is pinned to; -1: none
-	BusyRatio float64 `json:"busy_ratio"` // share of the time since start that it spent in rounds with frames, 0 to 1
+	CPU       int     `json:"cpu"`        // the CPU that it is pinned to; -1: none
+	BusyRatio float64 `json:"busy_ratio"` // fraction of time in rounds with frames, 0 to 1
 	BusyS     float64 `json:"busy_s"`     // the same in seconds
-	Frames    uint64  `json:"frames"`     // frames it took in
-	Wakeups   uint64  `json:"wakeups"`    // times it woke from sleep
+	Frames    uint64  `json:"frames"`     // frames that it received
+	Wakeups   uint64  `json:"wakeups"`    // number of times it woke from sleep
 	Sources   int     `json:"sources"`    // transmit queues and uplinks that it serves
-	Moved     uint64  `json:"moved"`      // sources that were moved to it because another worker was busier
+	Moved     uint64  `json:"moved"`      // sources moved to it because another worker was busier
 }
 
-// Kind is what is behind a port.
+// Kind is what a port connects to.
 type Kind string
 
 // Values of Kind.
@@ -40,82 +40,81 @@ const (
 	KindUplink Kind = "uplink"
 )
 
-// State is how far a port has come.
+// State is the state of a port.
 type State string
 
 // Values of State.
 const (
 	StateListening  State = "listening"  // waits for a front-end to connect
 	StateConnecting State = "connecting" // client mode: tries to connect
-	StateConnected  State = "connected"  // a front-end is there, its driver is not running
+	StateConnected  State = "connected"  // a front-end is connected, its driver is not running
 	StateRunning    State = "running"    // frames can pass
-	StateWaiting    State = "waiting"    // an uplink's interface cannot pass frames now; PortInfo.LastError says why
-	StateError      State = "error"      // not working; PortInfo.LastError says why
+	StateWaiting    State = "waiting"    // an uplink's interface is down: see PortInfo.LastError
+	StateError      State = "error"      // not working: see PortInfo.LastError
 )
 
-// PortInfo is a port as GET /v1/ports lists it.
+// PortInfo is a port in the answer to GET /v1/ports.
 type PortInfo struct {
 	Name             string       `json:"name"`
 	Kind             Kind         `json:"kind"`
 	State            State        `json:"state"`
-	Socket           string       `json:"socket,omitempty"`    // of a guest
-	Mode             string       `json:"mode,omitempty"`      // of a guest: "server" or "client"
-	Interface        string       `json:"interface,omitempty"` // of an uplink
-	Queues           int          `json:"queues"`              // queue pairs in use; those offered while nobody is connected
-	Features         List[string] `json:"features"`            // negotiated virtio features, by name
-	ProtocolFeatures List[string] `json:"protocol_features"`   // negotiated vhost-user protocol features, by name
-	Offloads         List[string] `json:"offloads"`            // offered to a guest that connects, as configured
+	Socket           string       `json:"socket,omitempty"`    // guest only
+	Mode             string       `json:"mode,omitempty"`      // guest only: "server" or "client"
+	Interface        string       `json:"interface,omitempty"` // uplink only
+	Queues           int          `json:"queues"`              // queue pairs in use, or offered
+	Features         List[string] `json:"features"`            // negotiated virtio features
+	ProtocolFeatures List[string] `json:"protocol_features"`   // negotiated vhost-user features
+	Offloads         List[string] `json:"offloads"`            // configured, for the next front-end
 	MTU              int          `json:"mtu"`                 // bytes; 0: not known
 	MAC              string       `json:"mac,omitempty"`       // pinned address
 	VLAN             VLAN         `json:"vlan"`
-	Flags            Settings     `json:"flags"`                // how the switch treats the port in any VLAN, as configured
-	Settings         Settings     `json:"settings"`             // all that is configured, and defaults
-	HostMACs         List[string] `json:"host_macs"`            // of an uplink: the host's own addresses on the interface, pinned too
-	FDB              FDBCount     `json:"fdb"`                  // entries that the port has now
-	LastError        string       `json:"last_error,omitempty"` // why the port was last reset, or does not work
+	Flags            Settings     `json:"flags"`                // of the switch, for all VLANs, as configured
+	Settings         Settings     `json:"settings"`             // the whole configuration, with defaults
+	HostMACs         List[string] `json:"host_macs"`            // uplink only: pinned, too
+	FDB              FDBCount     `json:"fdb"`                  // current entries of the port
+	LastError        string       `json:"last_error,omitempty"` // of the last reset, or for State
 	Counters         Counters     `json:"counters"`
 }
 
-// FDBCount says how many entries a port has in the FDB.
+// FDBCount is the number of a port's entries in the FDB.
 type FDBCount struct {
 	Dynamic int `json:"dynamic"` // learned
-	Static  int `json:"static"`  // pinned ones included
+	Static  int `json:"static"`  // including pinned ones
 }
 
-// VLAN is a port's VLAN set-up.
+// VLAN is a port's VLAN configuration.
 type VLAN struct {
 	Mode   string       `json:"mode"`   // as vlan_mode in the configuration, never empty
 	Tag    uint16       `json:"tag"`    // 0: none
 	Trunks List[uint16] `json:"trunks"` // empty: all
 }
 
-// Counters count since vswitchd started. Rx is what the switch received from
-// the port, tx what it sent to it.
+// Counters count since vswitchd started. Rx counts what the switch received from the port, tx what
+// it sent to the port.
 type Counters struct {
 	RxFrames   uint64 `json:"rx_frames"`
 	RxBytes    uint64 `json:"rx_bytes"`
 	TxFrames   uint64 `json:"tx_frames"`
 	TxBytes    uint64 `json:"tx_bytes"`
-	Drops      Tally  `json:"drops"`      // frames that went no further
+	Drops      Tally  `json:"drops"`      // frames that were dropped
 	Kicks      uint64 `json:"kicks"`      // notifications from the guest
 	Calls      uint64 `json:"calls"`      // notifications to the guest
-	Reconnects uint64 `json:"reconnects"` // times a front-end came, the first not counted
-	FDBEvents  Tally  `json:"fdb_events"` // what happened to addresses of the port; those that are 0 are there
-	Resets     Tally  `json:"resets"`     // times a front-end did not leave in order
+	Reconnects uint64 `json:"reconnects"` // front-ends that connected, without the first
+	FDBEvents  Tally  `json:"fdb_events"` // events of the port's addresses; includes zeros
+	Resets     Tally  `json:"resets"`     // sessions that did not end in an orderly way
 }
 
 // FDBEntry is an element of the answer to GET /v1/fdb.
 type FDBEntry struct {
 	MAC  string `json:"mac"` // lower case, with colons
 	VLAN uint16 `json:"vlan"`
-	All  bool   `json:"all_vlans"` // in every VLAN; VLAN is that of the port's untagged frames
+	All  bool   `json:"all_vlans"` // valid in every VLAN; VLAN is then the port's untagged one
 	Port string `json:"port"`
 	Type string `json:"type"`  // "dynamic" or "static"
 	AgeS int64  `json:"age_s"` // whole seconds since it was last seen; 0 for static entries
 }
 
-// PortStats answers GET /v1/stats/{port}, and is an element of the answer to
-// GET /v1/stats.
+// PortStats answers GET /v1/stats/{port}, and is an element of the answer to GET /v1/stats.
 type PortStats struct {
 	Name     string   `json:"name"`
 	Kind     Kind     `json:"kind"`
@@ -125,7 +124,7 @@ type PortStats struct {
 
 // ReloadResult answers POST /v1/reload.
 type ReloadResult struct {
-	Changed List[string] `json:"changed"` // one line for each thing that changed
+	Changed List[string] `json:"changed"` // one line for each change
 }
 
 // errorBody is the body of every answer with a status of 400 or more.
@@ -134,7 +133,7 @@ type errorBody struct {
 	Details []string `json:"details,omitempty"` // more lines, such as the errors of a file
 }
 
-// List is a slice that is [] in JSON, never null.
+// List is a slice that is encoded in JSON as [] if it is empty, never as null.
 type List[T any] []T
 
 // MarshalJSON implements json.Marshaler.
@@ -145,8 +144,8 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]T(l))
 }
 
-// Tally counts by the name of a reason. It is {} in JSON where there is nothing,
-// never null. Reasons with 0 may be missing.
+// Tally counts by the name of a reason. It is encoded in JSON as {} if it is empty, never as null.
+// Reasons with 0 may be missing.
 type Tally map[string]uint64
 
 // MarshalJSON implements json.Marshaler.

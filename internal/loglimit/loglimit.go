@@ -1,5 +1,5 @@
-// Package loglimit keeps a log readable, and its disk free, when a peer can have lines written to
-// it as often as it likes.
+// Package loglimit keeps a log readable, and its disk free, when a peer can cause lines to be
+// logged as often as it likes.
 package loglimit
 
 import (
@@ -9,13 +9,13 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// What passes of each kind of line.
+// Limits for lines with the same message.
 const (
 	Burst = 10               // lines at once
-	Every = 10 * time.Second // and then one in this time
+	Every = 10 * time.Second // then one line per interval
 )
 
-// A limiter is shared by a logger and those that are made of it.
+// A limiter is shared by a logger and the loggers that are derived from it.
 type limiter struct {
 	mu    sync.Mutex
 	kinds map[string]*kind
@@ -23,9 +23,9 @@ type limiter struct {
 
 // A kind is all lines with the same message, which must be a constant of the program.
 type kind struct {
-	full       time.Time // when it will have Burst again
-	suppressed int       // lines since the last that was written
-	last       []any     // arguments of the last of them
+	full       time.Time // when the whole Burst will be available again
+	suppressed int       // lines suppressed since the last one that was written
+	last       []any     // arguments of the last suppressed line
 	timer      *time.Timer
 }
 
@@ -35,18 +35,19 @@ type logger struct {
 	limit *limiter
 }
 
-// New returns a logger that writes to l, with all that l has, but not more lines with the same
-// message than Burst and Every say. How many were suppressed is said when the next line of the
-// kind is due, whether there is one or not, with the arguments of the last of them.
+// New returns a logger that writes to l, with l's name and arguments, but at most Burst lines with
+// the same message at once, and then one per Every. The number of suppressed lines is reported when
+// the next line of the kind is due, whether or not there is one, with the arguments of the last
+// suppressed line.
 //
-// Loggers made of it by With and the like count together. Lines of level Debug and Trace are not
-// limited: who asks for these wants them all.
+// Loggers derived from it by With and the like share its limits. Lines of level Debug and Trace are
+// not limited: whoever enables these levels wants all of them.
 func New(l hclog.Logger) hclog.Logger {
 	return &logger{l, &limiter{kinds: make(map[string]*kind)}}
 }
 
-// pass reports whether a line may be written. report is called, later and by another goroutine,
-// with the number of lines that were not, and the arguments of the last of these.
+// pass reports whether a line may be written. Otherwise, report is called later, by another
+// goroutine, with the number of suppressed lines and the arguments of the last of them.
 func (l *limiter) pass(msg string, args []any, report func(n int, last []any)) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -79,7 +80,7 @@ func (l *limiter) pass(msg string, args []any, report func(n int, last []any)) b
 	return false
 }
 
-// Log implements hclog.Logger, and so do the following.
+// Log implements hclog.Logger, as do the methods below.
 func (l *logger) Log(level hclog.Level, msg string, args ...any) {
 	if level < hclog.Info || level < l.GetLevel() {
 		l.Logger.Log(level, msg, args...)

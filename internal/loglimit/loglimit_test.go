@@ -14,7 +14,7 @@ import (
 	"vswitchd/internal/loglimit"
 )
 
-// A buffer keeps what is logged by any goroutine.
+// A buffer collects the lines that are logged by any goroutine.
 type buffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -38,14 +38,14 @@ func lines(b *buffer) []string {
 	return strings.Split(strings.TrimSpace(b.buf.String()), "\n")
 }
 
-// newLogger returns a limited logger that writes no times.
+// newLogger returns a limited logger that writes no timestamps.
 func newLogger(level hclog.Level) (hclog.Logger, *buffer) {
 	b := new(buffer)
 	return loglimit.New(hclog.New(&hclog.LoggerOptions{Output: b, Level: level, DisableTime: true})), b
 }
 
-// Of a flood of lines some are written, the rest is counted, and that is said even if the flood
-// has ended.
+// Some lines of a flood are written, the rest are counted, and the count is reported even if the
+// flood has ended.
 func TestFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, buf := newLogger(hclog.Info)
@@ -65,7 +65,7 @@ func TestFlood(t *testing.T) {
 		if got := lines(buf); got != nil {
 			t.Errorf("later: %q", got)
 		}
-		// Now it has a full burst again.
+		// A full burst is available again.
 		for range 1000 {
 			l.Warn("refused")
 		}
@@ -98,7 +98,7 @@ func TestLongRun(t *testing.T) {
 			}
 		}
 		if most := loglimit.Burst + int(seconds*time.Second/loglimit.Every); written > most {
-			t.Errorf("%d lines, at most %d are to be", written, most)
+			t.Errorf("%d lines, want at most %d", written, most)
 		}
 		if written+counted != seconds*10 {
 			t.Errorf("%d lines written and %d counted, of %d", written, counted, seconds*10)
@@ -106,7 +106,7 @@ func TestLongRun(t *testing.T) {
 	})
 }
 
-// What is not written anyway counts for nothing, and what debugging wants is not limited.
+// Lines below the logger's level are not counted, and levels for debugging are not limited.
 func TestLevels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, buf := newLogger(hclog.Warn)
@@ -128,8 +128,8 @@ func TestLevels(t *testing.T) {
 	})
 }
 
-// Each logger that is made by New has its own lines; those made of it share them.
-func TestPortsAreLimitedEachByItself(t *testing.T) {
+// Each logger from New has separate limits; the loggers derived from it share them.
+func TestDerivedLoggersShareLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, buf := newLogger(hclog.Info)
 		for range 100 {

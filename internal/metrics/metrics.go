@@ -1,8 +1,8 @@
-// Package metrics shows the switch to Prometheus.
+// Package metrics exports the switch's state to Prometheus.
 //
-// It makes its numbers out of the same snapshots as the control API, when it
-// is asked for them, and so costs nothing else. It knows nothing of how a
-// switch works. Who calls it: cmd/vswitchd, if metrics are configured.
+// It derives its values from the same snapshots as the control API, on each scrape, and
+// has no other cost. It knows nothing of how a switch works. cmd/vswitchd calls it if
+// metrics are configured.
 package metrics
 
 import (
@@ -24,13 +24,13 @@ import (
 	"vswitchd/internal/control"
 )
 
-// maxConns is how many clients are connected at a time: one more takes the place of the first.
+// maxConns is the limit of connected clients: one more replaces the oldest.
 const maxConns = 16
 
-// Serve answers GET /metrics with what the backend tells until ctx is done;
-// then it closes l, gives requests under way a second, and returns nil.
+// Serve answers GET /metrics with the backend's values until ctx is done; then it closes l, gives
+// requests in progress a second, and returns nil.
 //
-// What clients do wrong is logged at level Debug, as there is no limit to it.
+// Clients' errors are logged at level Debug, because their number is not limited.
 func Serve(ctx context.Context, l net.Listener, backend control.Backend, log hclog.Logger) error {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(
@@ -40,8 +40,8 @@ func Serve(ctx context.Context, l net.Listener, backend control.Backend, log hcl
 	)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
-	// A client that does not send or does not read holds a connection, and
-	// nothing else, for this long.
+	// A client that does not send or does not read occupies a connection, and nothing
+	// else, for this long.
 	server := http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -69,7 +69,7 @@ func Serve(ctx context.Context, l net.Listener, backend control.Backend, log hcl
 	return nil
 }
 
-// collector makes Prometheus's metrics of a backend's snapshots.
+// collector converts a backend's snapshots to Prometheus's metrics.
 type collector struct{ backend control.Backend }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -83,17 +83,17 @@ var (
 	txBytes    = desc("port_tx_bytes_total", "Bytes that the switch sent to the port.", "port")
 	drops      = desc("port_drops_total", "Frames dropped at the port.", "port", "reason")
 	up         = desc("port_up", "1 if frames can pass the port.", "port")
-	reconnects = desc("port_reconnects_total", "Front-ends that connected to the port, the first not counted.", "port")
-	resets     = desc("port_resets_total", "Times that a front-end did not leave the port in order.", "port", "reason")
+	reconnects = desc("port_reconnects_total", "Front-ends that connected to the port, without the first.", "port")
+	resets     = desc("port_resets_total", "Sessions of the port that did not end in an orderly way.", "port", "reason")
 	fdbEntries = desc("fdb_entries", "Dynamic and static entries of the FDB.")
-	fdbSize    = desc("fdb_size", "Most entries that the FDB can have.")
-	fdbEvents  = desc("fdb_events_total", "What happened to addresses in the FDB, at all ports together.", "event")
-	portEvents = desc("port_fdb_events_total", "What happened to addresses of the port in the FDB.", "port", "event")
+	fdbSize    = desc("fdb_size", "Largest number of entries in the FDB.")
+	fdbEvents  = desc("fdb_events_total", "Events of addresses in the FDB, of all ports together.", "event")
+	portEvents = desc("port_fdb_events_total", "Events of the port's addresses in the FDB.", "port", "event")
 	portFDB    = desc("port_fdb_entries", "Entries that the port has in the FDB.", "port", "type")
-	buildInfo  = desc("build_info", "1, with what vswitchd was built from and for as labels.", "version", "goversion", "goos", "goarch")
+	buildInfo  = desc("build_info", "1, with the version and the target of the build as labels.", "version", "goversion", "goos", "goarch")
 	busy       = desc("worker_busy_seconds_total", "Time that the worker spent in rounds that found frames.", "worker")
-	wakeups    = desc("worker_wakeups_total", "Times that the worker woke from sleep.", "worker")
-	worked     = desc("worker_frames_total", "Frames that the worker took in.", "worker")
+	wakeups    = desc("worker_wakeups_total", "Number of times that the worker woke from sleep.", "worker")
+	worked     = desc("worker_frames_total", "Frames that the worker received.", "worker")
 	sources    = desc("worker_sources", "Transmit queues and uplinks that the worker serves.", "worker")
 	moved      = desc("worker_moves_total", "Sources that were moved to the worker because another one was busier.", "worker")
 )
@@ -117,8 +117,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	// A counter that appears with its first event has no increase in that event: rate() and
-	// alerts would miss it. So what has not happened yet is there with 0.
+	// A counter that first appears with its first event has no increase at that event: rate()
+	// and alerts would miss it. So counters that are still 0 are exported, too.
 	tally := func(d *prometheus.Desc, t control.Tally, known []string, port string) {
 		for _, reason := range known {
 			if t[reason] == 0 {

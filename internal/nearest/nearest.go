@@ -1,5 +1,5 @@
-// Package nearest guesses what somebody meant who has mistyped a name: a key of the configuration,
-// a command, a flag, a port.
+// Package nearest guesses the intended name from a mistyped one: a key of the configuration, a
+// command, a flag, a port.
 package nearest
 
 import (
@@ -15,8 +15,8 @@ func Hint(word string, known []string) string {
 	return ""
 }
 
-// Of returns which of the known words somebody probably meant, or "" if none is near: one with few
-// other letters, or one of which the word is the beginning or the end.
+// Of returns the known word that was probably meant, or "" if none is near: a word with few
+// different letters, or one that begins or ends with the given word.
 func Of(word string, known []string) string {
 	best, bestDist := "", 1+min(2, len(word)/2)
 	for _, k := range known {
@@ -33,7 +33,7 @@ func Of(word string, known []string) string {
 	return best
 }
 
-// longer returns the shortest known word that goes on where the word ends, or ends with it.
+// longer returns the shortest known word that continues the given word, or ends with it.
 func longer(word string, known []string) (best string) {
 	if len(word) < 3 {
 		return ""
@@ -46,10 +46,10 @@ func longer(word string, known []string) (best string) {
 	return best
 }
 
-// distance returns how many bytes must be inserted, removed or replaced, or
-// pairs of neighbours swapped, to turn a into b.
+// distance returns the number of bytes to insert, remove or replace, or of neighbouring pairs to
+// swap, that turns a into b.
 func distance(a, b string) int {
-	if len(a) > 64 { // no key is nearly as long
+	if len(a) > 64 { // all known words are much shorter
 		return len(a)
 	}
 	// d[i][j] is the distance between the first i bytes of a and the first j of b.

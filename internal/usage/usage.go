@@ -1,7 +1,7 @@
-// Package usage puts errors of the command line and of the system into words for people: without
-// those of the libraries that found them, and with a guess of what was meant.
+// Package usage rewords errors of the command line and of the system for people: without the
+// wording of the libraries that found them, and with a guess at what was meant.
 //
-// It knows nothing of what the flags are for. Who calls it: both programs.
+// It knows nothing of what the flags are for. Both programs call it.
 package usage
 
 import (
@@ -16,8 +16,9 @@ import (
 	"vswitchd/internal/nearest"
 )
 
-// FlagError rewrites an error of parsing flags. Of a value that is refused, it keeps what
-// the flag's own Set says, which is to go on after the name: "is ..., must be ...".
+// FlagError rewords an error of parsing flags. For an invalid value, it keeps the message of
+// the flag's Set method, which must continue a sentence that begins with the flag's name: "is
+// ..., must be ...".
 func FlagError(flags *pflag.FlagSet, err error) error {
 	var (
 		unknown *pflag.NotExistError
@@ -42,7 +43,7 @@ func FlagError(flags *pflag.FlagSet, err error) error {
 	case errors.As(err, &invalid):
 		return valueError(invalid)
 	case errors.As(err, &syntax):
-		return fmt.Errorf("%q is no flag", syntax.GetSpecifiedFlag())
+		return fmt.Errorf("%q is not a flag", syntax.GetSpecifiedFlag())
 	}
 	return err
 }
@@ -62,8 +63,8 @@ func valueError(err *pflag.InvalidValueError) error {
 	return fmt.Errorf("--%s: is %q, must be %s", f.Name, err.GetValue(), must)
 }
 
-// Reason returns what the system says is wrong, without what was asked of it: "permission denied"
-// for "dial unix /run/x: connect: permission denied". Other errors it returns as they are.
+// Reason returns the system's error without the operation that it belongs to: "permission denied"
+// for "dial unix /run/x: connect: permission denied". Other errors are returned unchanged.
 func Reason(err error) error {
 	var errno syscall.Errno
 	var path *fs.PathError
@@ -79,7 +80,7 @@ func Reason(err error) error {
 // An Integer is the value of a flag that is a whole number within limits.
 type Integer struct {
 	N, Min, Max int
-	Kind        string // what help calls it
+	Kind        string // its name in help texts
 }
 
 // Set implements pflag.Value, like the methods below.
@@ -97,5 +98,5 @@ func (i *Integer) Set(s string) error {
 
 func (i *Integer) String() string { return strconv.Itoa(i.N) }
 
-// Type returns what help calls the value.
+// Type returns the value's name in help texts.
 func (i *Integer) Type() string { return i.Kind }

@@ -27,8 +27,8 @@ func TestFlagError(t *testing.T) {
 		"--fd abc":                  `--fd: is "abc", must be a whole number`,
 		"--fd 1e3":                  `--fd: is "1e3", must be a whole number`,
 		"--fd 99999999999999999999": `--fd: is "99999999999999999999", must be smaller`,
-		"---":                       `"---" is no flag`,
-		"--=1":                      `"--=1" is no flag`,
+		"---":                       `"---" is not a flag`,
+		"--=1":                      `"--=1" is not a flag`,
 	} {
 		fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
 		fs.Usage = func() {}

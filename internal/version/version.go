@@ -1,5 +1,5 @@
-// Package version knows which version of vswitchd this binary is. Both
-// programs and the control API report it.
+// Package version provides the version of this binary of vswitchd. Both programs and the
+// control API report it.
 package version
 
 import (
@@ -8,12 +8,12 @@ import (
 	"runtime/debug"
 )
 
-// release is set by the linker for release builds:
-// -ldflags "-X vswitchd/internal/version.release=1.2.3"
+// release is set by the linker for release builds: -ldflags "-X
+// vswitchd/internal/version.release=1.2.3"
 var release string
 
-// String returns the version: that of the release, else the commit that the
-// binary was built from, else "devel".
+// String returns the version: that of the release, or else the commit that the binary was built
+// from, or else "devel".
 func String() string {
 	if release != "" {
 		return release
@@ -41,7 +41,7 @@ func fromBuild(info *debug.BuildInfo) string {
 	return "devel" + commit + dirty
 }
 
-// Line returns what --version prints for a program.
+// Line returns the output of --version for a program.
 func Line(program string) string {
 	return fmt.Sprintf("%s %s (%s %s/%s)", program, String(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -2,34 +2,34 @@ package worker
 
 import "time"
 
-// This file moves sources to other workers when load has shifted: a new source goes to
-// the worker that has the fewest, which says nothing of how busy these are going to be.
+// This file moves sources to other workers when load has shifted: a new source is assigned to the
+// worker that has the fewest sources, which does not predict how busy these are going to be.
 //
-// It is slow on purpose. A move costs microseconds of the two workers' time, and cold
-// caches; load comes and goes much faster than it pays to follow.
+// Balancing is slow on purpose. A move costs microseconds of the two workers' time, and cold
+// caches, so it does not pay to follow every change of load.
 
 const (
-	// balanceEvery is how often load is looked at.
+	// balanceEvery is the interval between measurements of load.
 	balanceEvery = time.Second
 
-	// A source is moved off a worker that is busy for at least worthMoving of the
-	// time, if the busier of the two workers has at least gain less to do then.
-	worthMoving = 0.5
-	gain        = 0.1
+	// A source is moved off a worker that is busy for at least minBusy of the time, if the move
+	// reduces the load of the busier of the two workers by at least minGain.
+	minBusy = 0.5
+	minGain = 0.1
 )
 
-// A load is how much work a source had.
+// A load is the amount of work of a source.
 type load struct {
 	src  Source
 	work uint64 // frames
 }
 
-// balancer remembers how much each worker had done when it was last looked at.
+// balancer is the state of the last measurement.
 type balancer struct {
 	at   time.Time
-	busy []int64
+	busy []int64           // busy time of each worker
 	work map[Source]uint64 // of the sources of the worker that was busiest then
-	hot  *worker           // that one
+	hot  *worker           // that worker
 }
 
 // balance runs until the pool is closed.
@@ -46,8 +46,8 @@ func (p *Pool) balance() {
 	}
 }
 
-// rebalance moves at most one source, from the busiest worker to the least busy one. A
-// worker has to be the busiest one twice in a row; and while all are idle, none is woken.
+// rebalance moves at most one source, from the busiest worker to the least busy one. A worker has
+// to be the busiest one twice in a row; and while all are idle, none is woken.
 func (p *Pool) rebalance(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,7 +72,7 @@ func (p *Pool) rebalance(now time.Time) {
 	b.at = now
 	was, before := b.hot, b.work
 	b.hot, b.work = nil, nil
-	if busy[hot] < worthMoving || hot == cold {
+	if busy[hot] < minBusy || hot == cold {
 		return
 	}
 	from, to := p.workers[hot], p.workers[cold]
@@ -80,25 +80,25 @@ func (p *Pool) rebalance(now time.Time) {
 	loads := from.loads()
 	for i, l := range loads {
 		b.work[l.src] = l.work
-		loads[i].work -= before[l.src] // since the worker was the busiest one before
+		loads[i].work -= before[l.src] // work since the previous measurement
 	}
 	if was != from {
 		return
 	}
 	if src := choose(loads, busy[hot], busy[cold]); src != nil {
 		p.move(src, from, to)
-		b.hot, b.work = nil, nil // not to be judged by what was before
+		b.hot, b.work = nil, nil // earlier measurements do not apply any more
 	}
 }
 
-// choose returns which source to move from a worker to another that is less busy; nil:
-// none. Work is taken to cost the same for all sources.
+// choose returns the source to move from a worker to another that is less busy; nil: none. Work is
+// assumed to cost the same for all sources.
 func choose(loads []load, from, to float64) (src Source) {
 	var total uint64
 	for _, l := range loads {
 		total += l.work
 	}
-	best := from - gain*(1-1e-9) // so much exactly will do
+	best := from - minGain*(1-1e-9) // a gain of exactly minGain suffices
 	for _, l := range loads {
 		if l.work == 0 {
 			continue
@@ -111,16 +111,15 @@ func choose(loads []load, from, to float64) (src Source) {
 	return src
 }
 
-// move moves a source. Between the two workers nobody looks at it, and what comes meanwhile
-// waits.
+// move moves a source. Between the two workers no worker serves the source, and its work waits.
 func (p *Pool) move(src Source, from, to *worker) {
-	if err := from.do(command{remove: src}); err != nil {
+	if err := from.call(command{remove: src}); err != nil {
 		return
 	}
 	port := p.ports[src]
-	if err := to.do(command{add: src, port: port}); err != nil {
-		// For want of memory in the kernel, say. Where it was there is room.
-		if from.do(command{add: src, port: port}) != nil {
+	if err := to.call(command{add: src, port: port}); err != nil {
+		// The kernel is out of memory, say. The worker that had the source has room for it.
+		if from.call(command{add: src, port: port}) != nil {
 			delete(p.where, src)
 			delete(p.ports, src)
 		}
@@ -130,16 +129,16 @@ func (p *Pool) move(src Source, from, to *worker) {
 	to.moved.Add(1)
 }
 
-// loads returns how much work each source of the worker has had since it came.
+// loads returns the amount of work of each of the worker's sources since they were added.
 func (w *worker) loads() []load {
 	c := command{report: new([]load)}
-	if err := w.do(c); err != nil {
+	if err := w.call(c); err != nil {
 		return nil
 	}
 	return *c.report
 }
 
-// report is the worker's side of loads.
+// report is loads on the worker's thread.
 func (w *worker) report() (loads []load) {
 	for _, e := range w.entries {
 		if e != nil {

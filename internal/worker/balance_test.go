@@ -17,7 +17,7 @@ func TestChoose(t *testing.T) {
 		"one source":               {[]load{{a, 100}}, 1, 0, nil},
 		"one source and idle ones": {[]load{{a, 100}, {b, 0}, {c, 0}}, 1, 0, nil},
 		"two of the same":          {[]load{{a, 100}, {b, 100}}, 1, 0, a},
-		"a big and a small one":    {[]load{{a, 900}, {b, 100}}, 1, 0, a}, // the rest has room to grow
+		"a big and a small one":    {[]load{{a, 900}, {b, 100}}, 1, 0, a}, // leaves b room to grow
 		"the one that fits":        {[]load{{a, 600}, {b, 150}, {c, 250}}, 1, 0.5, c},
 		"none that fits":           {[]load{{a, 500}, {b, 500}}, 1, 0.9, nil},
 		"not worth it":             {[]load{{a, 950}, {b, 50}}, 1, 0.5, nil},
@@ -46,9 +46,8 @@ func (s *busySource) Poll() int {
 	return s.fakeSource.Poll()
 }
 
-// Sources that were shared out while they were idle are shared out again when it shows
-// which of them have work; nothing is lost on the way, and no source is polled by two
-// workers at a time.
+// Sources that were distributed while they were idle are distributed again when it shows which of
+// them have work; no work is lost in the move, and no source is polled by two workers at a time.
 func TestLoadMoves(t *testing.T) {
 	p := newPool(t, Config{Workers: 2, Poll: 50 * time.Microsecond})
 	var srcs [4]*busySource
@@ -66,7 +65,7 @@ func TestLoadMoves(t *testing.T) {
 		return p.where[s]
 	}
 	if place(srcs[0]) != place(srcs[2]) {
-		t.Fatal("sources 0 and 2 should be with one worker, having come in turn")
+		t.Fatal("sources 0 and 2 should be with one worker, because they were added in turn")
 	}
 	for _, i := range []int{0, 2} {
 		srcs[i].on.Store(true)
@@ -88,7 +87,7 @@ func TestLoadMoves(t *testing.T) {
 	}
 }
 
-// While all workers are idle none is woken to look for load.
+// While all workers are idle none is woken to measure load.
 func TestIdleWorkersAreNotBalanced(t *testing.T) {
 	p := newPool(t, Config{Workers: 2})
 	for range 4 {

@@ -22,12 +22,12 @@ func pin(cpu int) error {
 	return nil
 }
 
-// CheckCPU returns why no worker can be pinned to a CPU, or nil. It tries with a thread that ends
-// with the call.
+// CheckCPU returns the reason why no worker can be pinned to a CPU, or nil. It tries with a thread
+// that ends with the call.
 func CheckCPU(cpu int) error {
 	tried := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocks: the runtime ends the thread
+		runtime.LockOSThread() // never unlocked, so the runtime ends the thread
 		tried <- pin(cpu)
 	}()
 	return <-tried

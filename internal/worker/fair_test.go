@@ -4,15 +4,15 @@ import (
 	"testing"
 )
 
-// A meter is a source that always has work, which costs so many steps of a clock that
-// only it moves.
+// A meter is a source that always has work. Each batch advances the clock, which nothing
+// else does, by cost.
 type meter struct {
 	clock *int64
 	cost  int64
 	batch int
 	spent int64
 
-	last, pause int64 // when it last had its turn, and the longest time between two of them
+	last, pause int64 // time of the last poll, and the longest time between two polls
 }
 
 func (m *meter) FD() int   { return -1 }
@@ -27,13 +27,13 @@ func (m *meter) Poll() int {
 	return m.batch
 }
 
-// However much a batch of theirs costs, sources that always have work get the same time.
+// Sources that always have work get the same time, whatever their batches cost.
 func TestTimeIsShared(t *testing.T) {
 	for name, costs := range map[string][]int64{
 		"one":                    {3_000},
 		"the same":               {3_000, 3_000},
 		"broadcasts and unicast": {400_000, 400_000, 400_000, 400_000, 3_000},
-		"all dear":               {400_000, 500_000},
+		"all expensive":          {400_000, 500_000},
 		"very small":             {2_600, 700_000},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -48,21 +48,22 @@ func TestTimeIsShared(t *testing.T) {
 			rounds := 0
 			for ; clock < 1e9; rounds++ {
 				if n, now := w.round(clock); n == 0 || now != clock {
-					t.Fatalf("round %d: %d done at %d; it is %d", rounds, n, now, clock)
+					t.Fatalf("round %d: %d done at %d, but the time is %d", rounds, n, now, clock)
 				}
 			}
 			fair := clock / int64(len(costs))
 			for i, m := range meters {
 				if m.spent < fair*9/10 || m.spent > fair*11/10 {
-					t.Errorf("source %d, whose batches cost %d, had %d; %d would be fair", i, m.cost, m.spent, fair)
+					t.Errorf("source %d, whose batches cost %d, got %d; %d would be fair", i, m.cost, m.spent, fair)
 				}
 			}
 		})
 	}
 }
 
-// A hundred ports that flood a storm of broadcasts do not starve unicast between two others: the two have as much
-// time as any of the hundred, and never wait for longer than it takes each of those to have one batch.
+// A hundred ports that flood a storm of broadcasts do not starve unicast between two others: the
+// two get as much time as any of the hundred, and never wait for longer than it takes each of those
+// to process one batch.
 func TestStormDoesNotStarveUnicast(t *testing.T) {
 	const storm, broadcasts, unicast = 100, 400_000, 3_000 // ports; nanoseconds for a batch
 	var clock int64
@@ -82,7 +83,7 @@ func TestStormDoesNotStarveUnicast(t *testing.T) {
 	fair := clock / int64(len(meters))
 	for i, m := range meters[storm:] {
 		if m.spent < fair*9/10 {
-			t.Errorf("unicast source %d had %d, %d would be fair", i, m.spent, fair)
+			t.Errorf("unicast source %d got %d, %d would be fair", i, m.spent, fair)
 		}
 		if most := int64(storm*broadcasts + 2*(share+unicast)); m.pause > most {
 			t.Errorf("unicast source %d waited for %d, which is more than %d", i, m.pause, most)
@@ -90,7 +91,7 @@ func TestStormDoesNotStarveUnicast(t *testing.T) {
 	}
 }
 
-// A source whose batches are small has nothing to gain from more turns than others.
+// A source whose batches are small is not polled more than once in a round.
 func TestSmallBatchesAreNotRepeated(t *testing.T) {
 	var clock int64
 	w := &worker{clock: func() int64 { return clock }}
@@ -104,7 +105,7 @@ func TestSmallBatchesAreNotRepeated(t *testing.T) {
 	}
 }
 
-// The time of a port with many sources is that of a port with one, and its sources share it.
+// A port with many sources gets the same time as a port with one, and its sources share that time.
 func TestTimeIsSharedByPort(t *testing.T) {
 	const many = 128
 	for name, c := range map[string]struct {
@@ -133,7 +134,7 @@ func TestTimeIsSharedByPort(t *testing.T) {
 			other := add(new(portShare), 3_000, fullBatch)
 			for clock < 1e9 {
 				if _, now := w.round(clock); now != clock {
-					t.Fatalf("%d is not the time, which is %d", now, clock)
+					t.Fatalf("round returned %d, but the time is %d", now, clock)
 				}
 			}
 			var sum, least, most int64
@@ -142,10 +143,10 @@ func TestTimeIsSharedByPort(t *testing.T) {
 				sum, least, most = sum+m.spent, min(least, m.spent), max(most, m.spent)
 			}
 			if fair := clock / 3; modest.spent < fair*9/10 || other.spent < fair*9/10 {
-				t.Errorf("of %d, ports with one source had %d and %d, one with %d sources %d", clock, modest.spent, other.spent, many, sum)
+				t.Errorf("of %d, ports with one source got %d and %d, one with %d sources %d", clock, modest.spent, other.spent, many, sum)
 			}
 			if most-least > max(c.cost, share)*maxPolls {
-				t.Errorf("sources of one port had from %d to %d", least, most)
+				t.Errorf("sources of one port got from %d to %d", least, most)
 			}
 		})
 	}

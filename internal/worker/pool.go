@@ -8,29 +8,30 @@ import (
 	"time"
 )
 
-// PollAlways, as Config.Poll, makes workers poll for ever and never sleep while
-// they have a source.
+// PollAlways, as Config.Poll, makes workers poll forever and never sleep while they have a source.
 const PollAlways time.Duration = -1
 
 // ErrClosed is returned by a Pool that has been closed.
 var ErrClosed = errors.New("worker pool is closed")
 
-// Config says what a Pool is.
+// Config describes a Pool.
 type Config struct {
-	Workers int           // number of threads, at least 1
-	CPUs    []int         // worker i is pinned to CPUs[i], if there is one
-	Poll    time.Duration // how long a source is polled after its last frame, where that pays; 0: not at all; PollAlways
+	Workers int   // number of threads, at least 1
+	CPUs    []int // worker i is pinned to CPUs[i], if there is one
+
+	// Poll is how long a source is polled after its last frame, if polling it pays; 0: not at
+	// all. See also PollAlways.
+	Poll time.Duration
 }
 
-// A Pool is a set of workers. Its methods may be called from any goroutine but a
-// worker's own.
+// A Pool is a set of workers. Its methods may be called from any goroutine except a worker's.
 type Pool struct {
 	workers []*worker
-	procs   int // GOMAXPROCS before us
+	procs   int // GOMAXPROCS before the pool was made
 
 	mu       sync.Mutex
 	where    map[Source]*worker
-	ports    map[Source]any // of those that are in the pool
+	ports    map[Source]any // by source in the pool
 	closed   bool
 	balancer balancer
 
@@ -40,8 +41,8 @@ type Pool struct {
 
 // New starts the workers.
 //
-// Each raises GOMAXPROCS by one: a busy worker never yields its processor, and
-// the control plane must not have to wait for one.
+// Each worker raises GOMAXPROCS by one: a busy worker never yields its processor, and the control
+// plane must not have to wait for a processor.
 func New(cfg Config) (*Pool, error) {
 	if cfg.Workers < 1 {
 		return nil, fmt.Errorf("worker pool: %d workers", cfg.Workers)
@@ -68,14 +69,14 @@ func New(cfg Config) (*Pool, error) {
 	return p, nil
 }
 
-// Add gives a source to the worker that has the fewest; it may be moved to another when it
-// is known how much work they have. The source is looked at
-// once right away, whether its FD is readable or not.
+// Add assigns a source to the worker that has the fewest; the source may be moved to another worker
+// when the amount of work is known. The source is polled once right away, whether its FD is
+// readable or not.
 func (p *Pool) Add(src Source) error { return p.AddTo(src, src) }
 
-// AddTo is Add for a source of a port that may have several. Of the time of a busy worker each
-// port gets the same, however many sources the port has there. What stands for the port is the
-// same for all its sources, and can be a map's key.
+// AddTo is Add for a source of a port that may have several sources. Every port gets the same share
+// of a busy worker's time, however many sources the port has there. port identifies the port: it is
+// the same value for all its sources, and can be a map's key.
 func (p *Pool) AddTo(port any, src Source) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -83,7 +84,7 @@ func (p *Pool) AddTo(port any, src Source) error {
 		return ErrClosed
 	}
 	if p.where[src] != nil {
-		return errors.New("source is in the pool already")
+		return errors.New("source is already in the pool")
 	}
 	w := p.workers[0]
 	for _, o := range p.workers[1:] {
@@ -91,16 +92,15 @@ func (p *Pool) AddTo(port any, src Source) error {
 			w = o
 		}
 	}
-	if err := w.do(command{add: src, port: port}); err != nil {
+	if err := w.call(command{add: src, port: port}); err != nil {
 		return err
 	}
 	p.where[src], p.ports[src] = w, port
 	return nil
 }
 
-// Remove takes a source back. When it returns, no worker is in any of the
-// source's methods nor will be; its FD may be closed. A source that is not in
-// the pool is no error.
+// Remove removes a source. When it returns, no worker is in any of the source's methods nor will
+// be; its FD may be closed. Removing a source that is not in the pool has no effect.
 func (p *Pool) Remove(src Source) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,8 +110,8 @@ func (p *Pool) Remove(src Source) {
 	}
 	delete(p.where, src)
 	delete(p.ports, src)
-	// A removal cannot fail: the worker knows the source.
-	_ = w.do(command{remove: src})
+	// A removal cannot fail: the worker has the source.
+	_ = w.call(command{remove: src})
 }
 
 // SetPoll changes Config.Poll.
@@ -121,7 +121,7 @@ func (p *Pool) SetPoll(d time.Duration) {
 	}
 }
 
-// Close takes all sources back and ends the workers.
+// Close removes all sources and ends the workers.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	if p.closed {
@@ -142,15 +142,15 @@ func (p *Pool) Close() {
 	runtime.GOMAXPROCS(p.procs)
 }
 
-// Stats is what one worker has done since it was started.
+// Stats are the counters of one worker since it was started.
 type Stats struct {
-	CPU     int           // the CPU it is pinned to; -1: none
-	Sources int           // sources it serves
+	CPU     int           // the CPU that the worker is pinned to; -1: none
+	Sources int           // number of its sources
 	Busy    time.Duration // time spent in rounds that had work
 	Up      time.Duration // time since it was started
-	Work    uint64        // frames (whatever Poll counts) handled
-	Wakeups uint64        // times it was woken from its sleep
-	Moved   uint64        // sources that were moved here because another worker was busier
+	Work    uint64        // frames (or whatever Poll counts) processed
+	Wakeups uint64        // number of times it was woken from sleep
+	Moved   uint64        // sources that were moved to it because another worker was busier
 }
 
 // Stats returns the workers' counters, worker 0 first.

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A fakeSource is a queue of work units with an eventfd, like a guest's transmit
-// queue: a producer that finds it armed kicks.
+// A fakeSource is a queue of work units with an eventfd, like a guest's transmit queue: a producer
+// that finds it armed kicks.
 type fakeSource struct {
 	fd               int
 	queued           atomic.Int64
@@ -72,7 +72,7 @@ func newPool(t testing.TB, cfg Config) *Pool {
 	return p
 }
 
-// until waits for a condition, and gives up when it is clear that it will not come.
+// until waits for a condition, and fails the test after a long time.
 func until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !cond(); time.Sleep(50 * time.Microsecond) {
@@ -82,8 +82,8 @@ func until(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// Every unit of work is done, whenever it comes: while polled, while going to
-// sleep, while asleep. This is the race that a lost kick would lose.
+// Every unit of work is done, whenever it comes: while the source is polled, while the worker is
+// going to sleep, while it is asleep. The test fails if a kick is lost in the race between them.
 func TestNoKickIsLost(t *testing.T) {
 	for name, poll := range map[string]time.Duration{"never": 0, "short": 5 * time.Microsecond, "long": time.Millisecond, "always": PollAlways} {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestIdleWorkerSleeps(t *testing.T) {
 	s.produce(1)
 	until(t, "work done", func() bool { return s.done.Load() == 1 })
 	until(t, "the source is armed again", s.armed.Load)
-	// Armed is said just before sleeping: let the last round end.
+	// The source is armed just before the worker sleeps: let the last round end.
 	until(t, "no more polls", func() bool {
 		n := s.polls.Load()
 		time.Sleep(5 * time.Millisecond)
@@ -135,7 +135,7 @@ func TestIdleWorkerSleeps(t *testing.T) {
 	}
 }
 
-func TestSourceWithoutFDIsLookedAt(t *testing.T) {
+func TestSourceWithoutFDIsPolled(t *testing.T) {
 	p := newPool(t, Config{Workers: 1, Poll: 0})
 	s := &fakeSource{fd: -1}
 	if err := p.Add(s); err != nil {
@@ -152,12 +152,12 @@ func TestSourceWithoutFDIsLookedAt(t *testing.T) {
 	other.produce(1)
 	until(t, "work done", func() bool { return other.done.Load() == 1 })
 	if n := s.done.Load(); n != 100 {
-		t.Errorf("%d units done, 100 before it was removed", n)
+		t.Errorf("%d units done, but 100 before it was removed", n)
 	}
 }
 
-// A source may have had work before it was added, of which no kick tells.
-func TestSourceIsLookedAtWhenItIsAdded(t *testing.T) {
+// A source may have had work before it was added, for which no kick comes.
+func TestSourceIsPolledWhenItIsAdded(t *testing.T) {
 	p := newPool(t, Config{Workers: 1, Poll: 0})
 	s := newFakeSource(t)
 	s.queued.Store(100)
@@ -189,7 +189,7 @@ func TestRemoveWaitsForPoll(t *testing.T) {
 					t.Error("polled after Remove")
 				}
 				if s.overlaps.Load() != 0 {
-					t.Error("polled by two at once")
+					t.Error("polled by two workers at once")
 				}
 			}
 		})

@@ -2,30 +2,31 @@ package worker
 
 import "math"
 
-// This file shares out a worker's time among ports.
+// This file divides a worker's time among ports.
 //
-// What a batch costs depends on what is in it: one of broadcasts, to a hundred ports, or one of
-// frames of 64 KiB takes a thousand times as long as one of small frames. So what is shared out is
-// time, by deficit round robin: each round gives every port share, a port that has used more sits
-// out as many rounds as that was worth, and one that has used less, and has more to do, goes on.
+// The cost of a batch depends on its contents: a batch of broadcasts to a hundred ports, or of
+// frames of 64 KiB, takes a thousand times as long as one of small frames. So time is divided, not
+// batches, by deficit round robin: each round grants every port the same time (share). A port that
+// has used more skips rounds until that is paid off, and a port that has used less, and has more to
+// do, is polled again.
 //
-// The unit is a port, not a source: a guest with 128 transmit queues has no more of the worker's
-// time than one with a single queue. The sources of a port take turns; those that were left out
+// The unit is a port, not a source: a guest with 128 transmit queues gets no more of the worker's
+// time than one with a single queue. The sources of a port take turns; those that were not polled
 // when the port's time was used up come first the next time. Polls that find nothing take time, and
 // are charged, too.
 
-// A portShare is what the sources of a port that one worker serves have in common.
+// A portShare is the common state of the sources of a port that one worker serves.
 type portShare struct {
 	key     any
 	sources int
-	debt    int64  // nanoseconds that its sources have had beyond its share
-	round   uint64 // the last one that it was part of
+	debt    int64  // nanoseconds that its sources have used beyond the port's share
+	round   uint64 // the last round that the port took part in
 	lap     uint64 // a lap is over when each active source has been polled
-	waiting int    // active sources not polled in this lap
+	waiting int    // active sources that have not been polled in this lap
 	active  int    // active sources
 }
 
-// join makes a source one of a port's.
+// join adds a source to its port.
 func (w *worker) join(key any, e *entry) {
 	p := w.ports[key]
 	if p == nil {
@@ -39,15 +40,15 @@ func (w *worker) join(key any, e *entry) {
 	e.port = p
 }
 
-// leave makes a source no longer one of its port's.
+// leave removes a source from its port.
 func (w *worker) leave(e *entry) {
 	if e.port.sources--; e.port.sources == 0 {
 		delete(w.ports, e.port.key)
 	}
 }
 
-// round polls active sources, as far as it is their ports' turn. It returns how much work there
-// was, and the time.
+// round polls the active sources of the ports whose turn it is. It returns the amount of
+// work and the time.
 func (w *worker) round(now int64) (worked int, after int64) {
 	if len(w.active) == 1 {
 		e := w.active[0]
@@ -57,7 +58,7 @@ func (w *worker) round(now int64) (worked int, after int64) {
 		}
 		return 0, now
 	}
-	w.begin()
+	w.startRound()
 	for _, e := range w.active {
 		if e.port.debt > 0 || e.lap == e.port.lap {
 			continue
@@ -76,9 +77,9 @@ func (w *worker) round(now int64) (worked int, after int64) {
 	return worked, now
 }
 
-// begin gives each port with active sources its share of a round, and of as many rounds more as
-// nobody would be polled in.
-func (w *worker) begin() {
+// startRound grants each port with active sources its share of a round, and of all further rounds
+// in which no port would be polled.
+func (w *worker) startRound() {
 	w.rounds++
 	least := int64(math.MaxInt64)
 	for _, e := range w.active {
@@ -102,7 +103,7 @@ func (w *worker) begin() {
 		if p.debt -= turn; p.debt > 0 {
 			continue
 		}
-		p.debt = max(p.debt, -share) // nothing is saved up
+		p.debt = max(p.debt, -share) // unused time is not saved up
 		if p.waiting == 0 {
 			p.lap++
 		}

@@ -15,33 +15,32 @@ import (
 )
 
 const (
-	// epollEvery is how long a busy worker goes without asking for sources that
-	// have woken up, in nanoseconds: a system call now and then, not for each
-	// batch.
+	// epollEvery is the interval, in nanoseconds, at which a busy worker checks for events: a
+	// system call now and then, not for each batch.
 	epollEvery = 20_000
 
-	// epollIdle is the same for a worker that polls and finds nothing. It could ask each
+	// epollIdle is the same for a worker that polls and finds nothing. It could check each
 	// time, but then a frame that comes meanwhile waits for the system call.
 	epollIdle = 2_000
 
-	// lookEvery is how often a sleeping worker looks at sources that have no FD,
-	// in milliseconds.
-	lookEvery = 1
+	// pollInterval is the interval, in milliseconds, at which a sleeping worker polls sources
+	// that have no FD.
+	pollInterval = 1
 
-	// share is how long, in nanoseconds, a port's sources may keep their worker before other
-	// ports have their turn: some batches of small frames.
+	// share is how long, in nanoseconds, a port's sources may occupy their worker before other
+	// ports get their turn: some batches of small frames.
 	share = 10_000
 
-	// A source that had a full batch may have more. (A batch is switch.MaxBatch frames; less
-	// than that comes from a driver that is slower than we are.)
+	// A source that had a full batch may have more. (A batch is switch.MaxBatch frames; smaller
+	// ones come from a driver that is slower than the worker.)
 	fullBatch = 64
 	maxPolls  = 4
 
-	wakeID = -1 // epoll's name for the worker's own eventfd
+	wakeID = -1 // epoll's ID for the worker's own eventfd
 )
 
-// A worker is one thread. Only its goroutine touches the fields of the second
-// group; others send commands.
+// A worker is one thread. Only its goroutine touches the fields of the last group; others send
+// commands.
 type worker struct {
 	cpu     int
 	started time.Time
@@ -50,42 +49,42 @@ type worker struct {
 	done    chan struct{}
 	poll    atomic.Int64
 
-	mu       sync.Mutex
-	commands []command
-	ordered  atomic.Bool // commands is not empty
+	mu          sync.Mutex
+	commands    []command
+	hasCommands atomic.Bool // commands is not empty
 
-	// Written by the worker alone, read by anyone.
+	// Written by the worker (moved: by the pool), read by any goroutine.
 	sources       atomic.Int32
 	work, wakeups atomic.Uint64
-	moved         atomic.Uint64 // sources moved here; by the pool
+	moved         atomic.Uint64 // sources moved here
 	busy          atomic.Int64
 
 	epfd    int
-	entries []*entry           // by epoll's name; nil: free
-	ports   map[any]*portShare // of those that have sources here
-	rounds  uint64             // so far
+	entries []*entry           // by epoll's ID; nil: free
+	ports   map[any]*portShare // ports with sources here
+	rounds  uint64             // number of rounds so far
 	active  []*entry
-	mute    int // entries without FD, which are always active
+	noFD    int // number of entries without FD, which are always active
 	events  [64]unix.EpollEvent
 }
 
-// An entry is a source and what its worker knows of it.
+// An entry is a source and its worker's state of it.
 type entry struct {
 	src      Source
 	id       int
 	active   bool
 	idle     bool  // the last Poll found nothing
-	lastWork int64 // when it last had work, by worker.clock
+	lastWork int64 // when the source last had work, by worker.clock
 	work     uint64
 	port     *portShare
-	lap      uint64 // of its port, in which it was last polled
-	patience
+	lap      uint64 // the port's lap in which the source was last polled
+	pollHistory
 }
 
-// A command changes what a worker serves. The worker answers on reply.
+// A command changes what a worker serves. The worker sends the result to reply.
 type command struct {
 	add, remove Source
-	port        any // of add
+	port        any // for add
 	report      *[]load
 	quit        bool
 	reply       chan error
@@ -121,8 +120,8 @@ func (w *worker) closeFDs() {
 	unix.Close(w.wakeFD)
 }
 
-// watch has epoll tell of fd, edge-triggered: an eventfd need not be read for
-// that, each write to it is told once.
+// watch registers fd with epoll, edge-triggered: each write to an eventfd is reported once, and the
+// eventfd need not be read.
 func (w *worker) watch(fd, id int) error {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: int32(id)}
 	if err := unix.EpollCtl(w.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
@@ -131,14 +130,14 @@ func (w *worker) watch(fd, id int) error {
 	return nil
 }
 
-// do hands a command to the worker and waits for its answer.
-func (w *worker) do(c command) error {
+// call sends a command to the worker and waits for the result.
+func (w *worker) call(c command) error {
 	c.reply = make(chan error, 1)
 	w.mu.Lock()
 	w.commands = append(w.commands, c)
-	w.ordered.Store(true)
+	w.hasCommands.Store(true)
 	w.mu.Unlock()
-	// The counter of an eventfd that nobody reads overflows after 2^64 writes.
+	// The counter is never read; it would overflow only after 2^64 writes.
 	if _, err := unix.Write(w.wakeFD, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
 		return fmt.Errorf("waking a worker: %w", err)
 	}
@@ -146,7 +145,7 @@ func (w *worker) do(c command) error {
 }
 
 func (w *worker) stop() {
-	_ = w.do(command{quit: true})
+	_ = w.call(command{quit: true})
 	<-w.done
 	w.closeFDs()
 }
@@ -171,7 +170,7 @@ func (w *worker) loop() {
 	now := w.clock()
 	lastEpoll := int64(0)
 	for {
-		if w.ordered.Load() && w.obey(now) {
+		if w.hasCommands.Load() && w.runCommands(now) {
 			return
 		}
 		before := now
@@ -182,12 +181,12 @@ func (w *worker) loop() {
 		} else {
 			now = w.clock()
 		}
-		w.retire(now)
+		w.armIdle(now)
 		switch {
 		case len(w.active) == 0:
 			w.wait(-1)
-		case len(w.active) == w.mute && worked == 0 && w.poll.Load() >= 0:
-			w.wait(lookEvery)
+		case len(w.active) == w.noFD && worked == 0 && w.poll.Load() >= 0:
+			w.wait(pollInterval)
 		case now-lastEpoll > epollEvery, worked == 0 && now-lastEpoll > epollIdle:
 			w.wait(0)
 		default:
@@ -201,7 +200,7 @@ func (w *worker) loop() {
 // poll polls a source once.
 func (e *entry) poll(now int64) int {
 	n := e.src.Poll()
-	e.paid = e.paid || e.idle && n > 0
+	e.found = e.found || e.idle && n > 0
 	if e.idle = n == 0; !e.idle {
 		e.work += uint64(n)
 		e.lastWork = now
@@ -209,16 +208,16 @@ func (e *entry) poll(now int64) int {
 	return n
 }
 
-// retire arms the sources that have had no work for long enough, and stops polling
-// those that have none even then.
-func (w *worker) retire(now int64) {
+// armIdle arms the sources that have had no work for long enough, and removes those from the active
+// ones that still have none.
+func (w *worker) armIdle(now int64) {
 	poll := w.poll.Load()
 	if poll < 0 {
 		return
 	}
 	keep := w.active[:0]
 	for _, e := range w.active {
-		if e.idle && e.id >= 0 && now-e.lastWork >= e.wait(poll) && w.rest(e, now) {
+		if e.idle && e.id >= 0 && now-e.lastWork >= e.wait(poll) && w.arm(e, now) {
 			continue
 		}
 		keep = append(keep, e)
@@ -227,20 +226,20 @@ func (w *worker) retire(now int64) {
 	w.active = keep
 }
 
-// rest arms a source and reports whether it can be left alone until it wakes us.
-func (w *worker) rest(e *entry, now int64) bool {
+// arm arms a source and reports whether the worker can stop polling it until its next event.
+func (w *worker) arm(e *entry, now int64) bool {
 	if e.src.Arm() {
 		e.src.Disarm()
-		e.lastWork, e.paid = now, true
+		e.lastWork, e.found = now, true
 		return false
 	}
 	e.active = false
-	e.ended()
+	e.periodEnded()
 	return true
 }
 
-// wait collects events, for at most timeout milliseconds (-1: until there is one),
-// and makes the sources that they are of active.
+// wait collects events, for at most timeout milliseconds (-1: until there is one), and makes
+// their sources active.
 func (w *worker) wait(timeout int) {
 	n, err := unix.EpollWait(w.epfd, w.events[:], timeout)
 	if err != nil && !errors.Is(err, unix.EINTR) {
@@ -252,7 +251,7 @@ func (w *worker) wait(timeout int) {
 	for i := range max(n, 0) {
 		id := int(w.events[i].Fd)
 		if id == wakeID {
-			continue // a command: the loop looks
+			continue // a command, which the loop finds
 		}
 		if e := w.entries[id]; !e.active {
 			w.activate(e)
@@ -267,13 +266,12 @@ func (w *worker) activate(e *entry) {
 	w.active = append(w.active, e)
 }
 
-// obey carries out the commands that have come in. It reports whether one of them
-// was to quit.
-func (w *worker) obey(now int64) (quit bool) {
+// runCommands executes the commands that have come in. It reports whether one of them was to quit.
+func (w *worker) runCommands(now int64) (quit bool) {
 	w.mu.Lock()
 	cs := w.commands
 	w.commands = nil
-	w.ordered.Store(false)
+	w.hasCommands.Store(false)
 	w.mu.Unlock()
 	for _, c := range cs {
 		var err error
@@ -308,7 +306,7 @@ func (w *worker) add(port any, src Source) error {
 		w.entries[id] = e
 		e.id = id
 	} else {
-		w.mute++
+		w.noFD++
 	}
 	w.join(port, e)
 	w.sources.Add(1)
@@ -321,7 +319,7 @@ func (w *worker) remove(src Source) {
 		if e.src == src {
 			w.active = append(w.active[:i], w.active[i+1:]...)
 			if e.id < 0 {
-				w.mute--
+				w.noFD--
 				w.leave(e)
 				w.sources.Add(-1)
 				return
@@ -331,8 +329,8 @@ func (w *worker) remove(src Source) {
 	}
 	for id, e := range w.entries {
 		if e != nil && e.src == src {
-			// The descriptor is still open, so that this cannot fail; if the
-			// front-end has made it something else, epoll forgets it by itself.
+			// The descriptor is still open, so that this cannot fail; if the front-end
+			// has replaced its file, epoll drops the registration on its own.
 			_ = unix.EpollCtl(w.epfd, unix.EPOLL_CTL_DEL, src.FD(), nil)
 			w.entries[id] = nil
 			w.leave(e)

@@ -1,5 +1,5 @@
-// Package controltest has a switch that exists only in the control API's
-// values, for tests of its server and of its clients.
+// Package controltest provides a switch that consists only of the control API's values, for tests
+// of the API's server and clients.
 package controltest
 
 import (
@@ -9,8 +9,8 @@ import (
 	"vswitchd/internal/control"
 )
 
-// Backend is a control.Backend that answers with what it holds. It must not be
-// changed while it is served.
+// Backend is a control.Backend that answers with the values that it holds. It must not be changed
+// while it is served.
 type Backend struct {
 	Status  control.SwitchStatus
 	Details []control.PortDetail
@@ -58,7 +58,7 @@ func (b *Backend) FDB(f control.FDBFilter) []control.FDBEntry {
 	return entries
 }
 
-// events are counts of what happened in the FDB, with all names.
+// events returns counts of events in the FDB, with all names.
 func events(learned, moved, flapped uint64) control.Tally {
 	return control.Tally{
 		"learned": learned, "moved": moved, "flapped": flapped, "expired": 0, "evicted": 0,
@@ -83,8 +83,8 @@ func policies(set ...string) (s control.Settings) {
 
 func ptr[T any](v T) *T { return &v }
 
-// Sample returns a switch with a running guest, one that has not come yet, one
-// that was thrown out, and an uplink.
+// Sample returns a switch with a running guest, one that has not connected yet, one whose session
+// ended with an error, and an uplink.
 func Sample() *Backend {
 	flags := policies("learning", "flood", "mcast_flood", "bcast_flood")
 	return &Backend{

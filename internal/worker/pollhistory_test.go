@@ -18,9 +18,9 @@ func (s *ticker) Poll() int {
 	return n
 }
 
-// spell has a source wake its worker with a frame, and returns how long the worker polls
-// it. Further frames come so long after one another.
-func spell(w *worker, e *entry, clock *int64, gaps ...int64) int64 {
+// period makes a source wake its worker with a frame, and returns for how long the worker polls the
+// source. Further frames follow at the given intervals.
+func period(w *worker, e *entry, clock *int64, gaps ...int64) int64 {
 	src, began := e.src.(*ticker), *clock
 	src.queued = 1
 	w.activate(e)
@@ -31,13 +31,13 @@ func spell(w *worker, e *entry, clock *int64, gaps ...int64) int64 {
 			src.queued = 1
 		}
 		w.round(*clock)
-		w.retire(*clock)
+		w.armIdle(*clock)
 	}
 	return *clock - 1000 - began
 }
 
-// A source whose frames are too far apart is no longer polled, but tried again now and
-// then; when polling pays, it is polled as before.
+// A source whose frames are too far apart is no longer polled, except for a probe now and then;
+// when polling pays again, it is polled as before.
 func TestFutilePollingEnds(t *testing.T) {
 	const poll = 50_000
 	var clock int64
@@ -45,56 +45,55 @@ func TestFutilePollingEnds(t *testing.T) {
 	w.poll.Store(poll)
 	e := &entry{src: &ticker{}, port: new(portShare)}
 	var want, got []int64
-	for i := range 3 * probeSpells {
-		got = append(got, spell(w, e, &clock))
+	for i := range 3 * probeInterval {
+		got = append(got, period(w, e, &clock))
 		clock += 100_000
-		if i < futileSpells || i%probeSpells == 0 {
+		if i < futileLimit || i%probeInterval == 0 {
 			want = append(want, poll)
 		} else {
-			want = append(want, 1000) // the next look finds nothing
+			want = append(want, 1000) // the next poll finds nothing
 		}
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("polled for %v, want %v", got, want)
 	}
-	if n := spell(w, e, &clock, 40_000, 40_000); n != 2*40_000+poll {
+	if n := period(w, e, &clock, 40_000, 40_000); n != 2*40_000+poll {
 		t.Errorf("polled for %d when work came meanwhile", n)
 	}
-	for i := range futileSpells {
-		if n := spell(w, e, &clock); n != poll {
-			t.Errorf("polled for %d in spell %d after polling has paid", n, i)
+	for i := range futileLimit {
+		if n := period(w, e, &clock); n != poll {
+			t.Errorf("polled for %d in period %d after polling has found work", n, i)
 		}
 	}
-	if n := spell(w, e, &clock); n != 1000 {
-		t.Errorf("polled for %d, and it has been futile for long", n)
+	if n := period(w, e, &clock); n != 1000 {
+		t.Errorf("polled for %d after many futile periods", n)
 	}
 }
 
-// Work that comes in just when the worker is about to leave a source alone shows that
-// polling would pay.
-func TestLateWorkIsNoReasonToSleep(t *testing.T) {
+// Work that comes in just when the worker is about to arm a source shows that polling would pay.
+func TestLateWorkShowsThatPollingPays(t *testing.T) {
 	var clock int64
 	w := &worker{clock: func() int64 { return clock }}
 	w.poll.Store(50_000)
 	e := &entry{src: &ticker{}, port: new(portShare)}
-	for range futileSpells + 1 {
-		spell(w, e, &clock)
+	for range futileLimit + 1 {
+		period(w, e, &clock)
 	}
 	e.src.(*ticker).queued = 1
 	w.activate(e)
 	w.round(clock) // the frame
 	w.round(clock) // nothing
 	e.src.(*ticker).queued = 1
-	w.retire(clock)
+	w.armIdle(clock)
 	if !e.active {
-		t.Fatal("left alone with work to do")
+		t.Fatal("armed with work to do")
 	}
 	w.round(clock)
 	w.round(clock)
-	if w.retire(clock + 49_000); !e.active {
-		t.Error("polled no longer")
+	if w.armIdle(clock + 49_000); !e.active {
+		t.Error("polled for too short a time")
 	}
-	if w.retire(clock + 50_000); e.active {
+	if w.armIdle(clock + 50_000); e.active {
 		t.Error("polled for too long")
 	}
 }
