@@ -12,8 +12,8 @@ import (
 	"vswitchd/internal/unixsock"
 )
 
-// MaxSocketPath is the longest path of a unix socket in bytes (unix(7): 108 with
-// the terminating zero).
+// MaxSocketPath is the longest path of a unix socket in bytes (unix(7): 108 with the
+// terminating zero).
 const MaxSocketPath = unixsock.MaxPath
 
 var (
@@ -27,14 +27,14 @@ var (
 	ErrNotSocket = unixsock.ErrNotSocket
 )
 
-// backlog is how many front-ends can wait for the one that has a port to leave.
+// backlog is the number of front-ends that can wait for the connected one to disconnect.
 const backlog = 8
 
-// ListenOptions say what a listening socket's file is like.
+// ListenOptions are the attributes of a listening socket's file.
 type ListenOptions struct {
 	Mode     fs.FileMode // permissions; 0: 0600
-	Chown    bool        // give it to UID and GID
-	UID, GID int         // -1: leave as it is
+	Chown    bool        // change the owner to UID and GID
+	UID, GID int         // -1: unchanged
 }
 
 func (o ListenOptions) access() unixsock.Access {
@@ -48,21 +48,20 @@ func (o ListenOptions) access() unixsock.Access {
 	return a
 }
 
-// Listener is a listening unix socket: the back-end's end when the front-end is
-// the one to connect (QEMU's chardev without server=on).
+// Listener is a listening unix socket, for front-ends that connect to the back-end (QEMU's chardev
+// without server=on).
 type Listener struct{ sock *unixsock.Listener }
 
-// Listen makes a listening socket at path, and its directory if it is missing
-// (mode 0755, less the umask). A socket that nobody listens on any more, as a
-// process that was killed leaves it, is replaced. Of several processes that want the
-// same socket at the same time one gets it: nobody replaces a socket that
-// another one is just making.
+// Listen makes a listening socket at path, and its directory if it is missing (mode 0755, less
+// the umask). A stale socket, which a killed process has left, is replaced. Of several processes
+// that want the same socket at the same time one gets it: a socket that another process is making
+// is not replaced.
 func Listen(path string, o ListenOptions) (*Listener, error) {
 	return ListenContext(context.Background(), path, o)
 }
 
-// ListenContext is Listen, and stops waiting for other processes that are making the same
-// socket when ctx is done.
+// ListenContext is Listen, but stops waiting for other processes that are making the same socket
+// when ctx is done.
 func ListenContext(ctx context.Context, path string, o ListenOptions) (*Listener, error) {
 	if len(path) > MaxSocketPath { // before its directory is made
 		return nil, fmt.Errorf("%s: %w", path, ErrPathTooLong)
@@ -77,8 +76,8 @@ func ListenContext(ctx context.Context, path string, o ListenOptions) (*Listener
 	return &Listener{sock}, nil
 }
 
-// SetAccess gives the socket's file another owner and other permissions, of which it returns the
-// present ones, for another call. What it cannot do, it leaves as it was.
+// SetAccess changes the owner and the permissions of the socket's file, and returns the previous
+// ones, for restoring them by another call. After an error the file is unchanged.
 func (l *Listener) SetAccess(o ListenOptions) (was ListenOptions, err error) {
 	a, err := l.sock.SetAccess(o.access())
 	if err != nil {
@@ -93,13 +92,13 @@ func (l *Listener) Connect(ctx context.Context) (*net.UnixConn, error) {
 	return conn, waitError(ctx, err)
 }
 
-// Wait waits until a front-end waits to be accepted, or until ctx is done, whose cause it then
-// returns. It must not be called at the same time as Connect.
+// Wait waits until a front-end can be accepted. If ctx is done first, Wait returns its cause. Wait
+// must not be called at the same time as Connect.
 func (l *Listener) Wait(ctx context.Context) error {
 	return waitError(ctx, l.sock.Wait(ctx))
 }
 
-// waitError says what was waited for, unless it was ctx that ended the wait.
+// waitError adds to an error what was waited for, unless ctx ended the wait.
 func waitError(ctx context.Context, err error) error {
 	if err == nil || errors.Is(err, context.Cause(ctx)) {
 		return err
@@ -107,6 +106,5 @@ func waitError(ctx context.Context, err error) error {
 	return fmt.Errorf("waiting for a front-end: %w", nameFileLimit(err))
 }
 
-// Close stops listening and removes the socket's file, if it is still the one
-// that Listen made.
+// Close stops listening and removes the socket's file, unless another file has replaced it.
 func (l *Listener) Close() error { return l.sock.Close() }

@@ -26,7 +26,7 @@ func listen(t *testing.T, path string, o vhostuser.ListenOptions) *vhostuser.Lis
 	return l
 }
 
-// connect dials path and returns what c makes of it.
+// connect dials path, and accepts the connection through c.
 func connect(t *testing.T, c vhostuser.Connector, path string) {
 	t.Helper()
 	peer, err := net.Dial("unix", path)
@@ -52,18 +52,18 @@ func TestListenMakesDirectoryAndSocket(t *testing.T) {
 		t.Errorf("mode %v", got)
 	}
 	connect(t, l, path)
-	connect(t, l, path) // a guest that leaves can come back
+	connect(t, l, path) // a guest that disconnected can connect again
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket is left: %v", err)
+		t.Errorf("the socket was not removed: %v", err)
 	}
 }
 
 func TestListenGivesSocketAway(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Log("not root: the socket is given to the group that it has")
+		t.Log("not root: the socket is given to its own group")
 	}
 	path := filepath.Join(t.TempDir(), "sock")
 	gid := os.Getgid()
@@ -94,8 +94,8 @@ func TestListenReplacesStaleSocket(t *testing.T) {
 	connect(t, listen(t, path, vhostuser.ListenOptions{}), path)
 }
 
-// Several processes start at the same time, where a killed one has left its socket: one gets
-// it, and the others are told so.
+// Several processes start at the same time, where a killed one has left its socket: one gets the
+// socket, and the others get an error.
 func TestOneOfManyReplacesStaleSocket(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sock")
@@ -120,7 +120,7 @@ func TestOneOfManyReplacesStaleSocket(t *testing.T) {
 		}
 		wg.Wait()
 		if n := len(winners); n != 1 {
-			t.Fatalf("%d have the socket", n)
+			t.Fatalf("%d processes have the socket", n)
 		}
 		l := <-winners
 		connect(t, l, path)
@@ -153,13 +153,13 @@ func TestListenErrors(t *testing.T) {
 		}
 	}
 	if b, err := os.ReadFile(plain); err != nil || string(b) != "precious" {
-		t.Errorf("file that is no socket: %q, %v", b, err)
+		t.Errorf("file that is not a socket: %q, %v", b, err)
 	}
 	longest := filepath.Join(dir, strings.Repeat("x", 107-len(dir)-1))
 	connect(t, listen(t, longest, vhostuser.ListenOptions{}), longest)
 }
 
-func TestCloseLeavesSocketOfSomebodyElse(t *testing.T) {
+func TestCloseLeavesSocketOfAnotherProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sock")
 	l := listen(t, path, vhostuser.ListenOptions{})
 	if err := os.Remove(path); err != nil {
@@ -181,7 +181,7 @@ func TestConnectEndsWithItsContext(t *testing.T) {
 	if _, err := l.Connect(ctx); err != reason {
 		t.Errorf("got %v, want %v", err, reason)
 	}
-	connect(t, l, path) // and the socket still works
+	connect(t, l, path) // the socket still works
 
 	d := &vhostuser.Dialer{Path: filepath.Join(t.TempDir(), "nobody")}
 	if _, err := d.Connect(ctx); err != reason {
@@ -244,7 +244,7 @@ func TestInheritListeningSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Lstat(path); err != nil {
-		t.Error("a socket that somebody else made was removed:", err)
+		t.Error("a socket that another process made was removed:", err)
 	}
 }
 
@@ -277,7 +277,7 @@ func TestInheritConnection(t *testing.T) {
 	}
 }
 
-func TestInheritWhatIsNoSocket(t *testing.T) {
+func TestInheritRefusesOtherFiles(t *testing.T) {
 	before := openFDs(t)
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
@@ -289,7 +289,7 @@ func TestInheritWhatIsNoSocket(t *testing.T) {
 	}
 	for _, fd := range []int{p[0], p[1], udp, 1 << 20} {
 		if _, err := vhostuser.Inherit(fd); err == nil {
-			t.Errorf("file descriptor %d was taken for a vhost-user socket", fd)
+			t.Errorf("file descriptor %d was accepted as a vhost-user socket", fd)
 		}
 	}
 	if n := openFDs(t); n != before {

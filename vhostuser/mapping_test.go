@@ -92,7 +92,7 @@ func TestMappingOfHugePages(t *testing.T) {
 }
 
 func TestMemoryOfSlowFileSystemsIsRefused(t *testing.T) {
-	f, err := os.Open("/proc/self/cmdline") // stands for all that are not known to be local
+	f, err := os.Open("/proc/self/cmdline") // in a file system not known to be local
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,15 +11,14 @@ import (
 	"vswitchd/internal/unixsock"
 )
 
-// Access is who may open the control socket.
+// Access is the owner and the mode of the control socket.
 type Access = unixsock.Access
 
-// Listen makes the control socket, in a directory that exists or is rundir.Default. What becomes of
-// a file that is there already, and what the errors are, package unixsock says. Closing the
-// listener removes the socket, unless another file is in its place by then.
+// Listen makes the control socket, in a directory that exists or is rundir.Default. Package
+// unixsock documents the treatment of an existing file, and the errors. Closing the listener
+// removes the socket, unless another file has replaced it.
 //
-// Listen waits while another process is making the same socket, but not longer than until ctx
-// is done.
+// Listen waits while another process is making the same socket, until ctx is done.
 func Listen(ctx context.Context, path string, access Access) (net.Listener, error) {
 	if err := rundir.Make(path); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)

@@ -15,7 +15,7 @@ import (
 
 var mine = control.Access{UID: -1, GID: -1, Mode: 0o620}
 
-// A directory that is missing has been mistyped.
+// A missing directory is probably mistyped.
 func TestListenMakesNoDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a")
 	if _, err := control.Listen(t.Context(), filepath.Join(dir, "b", "s"), mine); err == nil || !strings.Contains(err.Error(), "there is no directory "+dir) {
@@ -26,7 +26,7 @@ func TestListenMakesNoDirectory(t *testing.T) {
 	}
 }
 
-// A second daemon is told that the first one is there, and changes nothing.
+// A second daemon gets an error that says that the socket is in use, and changes nothing.
 func TestListenLeavesASocketInUseAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := control.Listen(t.Context(), path, mine)
@@ -47,7 +47,7 @@ func TestListenLeavesASocketInUseAlone(t *testing.T) {
 	}
 }
 
-// makeStale leaves a socket behind that nobody listens on, as a killed process does.
+// makeStale leaves a socket behind that no process listens on, like a killed process.
 func makeStale(t *testing.T, path string) {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})

@@ -16,7 +16,7 @@ type Setting struct {
 	Value any // from JSON: numbers are json.Number, lists []any
 }
 
-// Get returns the value of a key as text, "" if there is none of that name.
+// Get returns the value of a key as text, or "" if there is no such key.
 func (s Settings) Get(key string) string {
 	for _, e := range s {
 		if e.Key == key {

@@ -66,7 +66,7 @@ func events(learned, moved, flapped uint64) control.Tally {
 	}
 }
 
-// policies are flags, of which those that are named are set, numbers to 2.
+// policies returns all flags. Those in set are on; numbers in set are 2.
 func policies(set ...string) (s control.Settings) {
 	for _, name := range []string{"learning", "flood", "mcast_flood", "bcast_flood", "isolated", "hairpin"} {
 		s = append(s, control.Setting{Key: name, Value: slices.Contains(set, name)})
