@@ -261,7 +261,7 @@ func (s ringImage) afterLastMark(end packedPos) (at packedPos, edits []edit, ok 
 		}
 		batch := at.distance(first, len(s)) + 1
 		if batch > len(s)-n+1 || s.at(first).isUsed() {
-			// The driver has made the first place available again already, or may do
+			// The driver has already made the first place available again, or may do
 			// so.
 			return at.add(1, len(s)), nil, true
 		}
@@ -272,9 +272,9 @@ func (s ringImage) afterLastMark(end packedPos) (at packedPos, edits []edit, ok 
 	return end.sub(len(s), len(s)), nil, !used
 }
 
-// finish marks the chains of a batch used that was being published when the device died: those that
-// begin in the given number of places from first on. The driver has seen none of them used. All of
-// them get length 0, even those whose length is known: they may be parts of one frame.
+// finish marks as used the chains of a batch that was being published when the device died: those
+// that begin in the given number of places from first on. The driver has seen none of them used.
+// All of them get length 0, even those whose length is known: they may be parts of one frame.
 func (s ringTails) finish(first packedPos, places, waiting int) (at packedPos, edits []edit, ok bool) {
 	done := 0
 	for done < places {
@@ -292,7 +292,7 @@ func (s ringTails) finish(first packedPos, places, waiting int) (at packedPos, e
 }
 
 // chain returns the number of places and the buffer ID of the chain that begins at a place. The
-// chain may be used or not. It has at most most places: those up to the end of the available
+// chain may be used or not. most is the number of places up to the end of the available
 // descriptors. 0 means that no valid chain begins there.
 func (s ringTails) chain(at packedPos, most int) (n int, id uint16) {
 	d := s.at(at)
@@ -312,7 +312,7 @@ func (s ringTails) chain(at packedPos, most int) (n int, id uint16) {
 }
 
 // sameMarking reports whether both places are marked or neither is. Only then can the available
-// descriptors at next be the rest of the chain that is used at at.
+// descriptors at next be the rest of the used chain at at.
 func (s ringImage) sameMarking(at, next packedPos) bool {
 	_, a := s.at(at).batchOf()
 	_, b := s.at(next).batchOf()
