@@ -81,7 +81,7 @@ func (c *channel) configChanged() {
 	c.mu.Lock()
 	c.config = true
 	c.mu.Unlock()
-	c.poke()
+	c.wakeUp()
 }
 
 // call queues VRING_CALL for a vring. It does not wait.
@@ -89,10 +89,10 @@ func (c *channel) call(vring int) {
 	c.mu.Lock()
 	c.calls[vring/64] |= 1 << (vring % 64)
 	c.mu.Unlock()
-	c.poke()
+	c.wakeUp()
 }
 
-func (c *channel) poke() {
+func (c *channel) wakeUp() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
