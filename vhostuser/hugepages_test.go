@@ -27,7 +27,7 @@ func touch(mem []byte) (addr uintptr, faulted bool) {
 	return 0, false
 }
 
-// hoardHugePages takes all huge pages of the machine that are free, until the test ends.
+// hoardHugePages takes all free huge pages of the machine, until the test ends.
 func hoardHugePages(t *testing.T) {
 	t.Helper()
 	b, err := os.ReadFile("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
@@ -48,7 +48,8 @@ func hoardHugePages(t *testing.T) {
 	}
 }
 
-// serveHuge shares n absent huge pages, and returns them as the front-end and as the back-end has them.
+// serveHuge shares n absent huge pages, and returns them as mapped by the front-end and
+// by the back-end.
 func serveHuge(t *testing.T, n int, reserve bool) (h *harness, mem *vhostusertest.Memory, mapped []byte) {
 	t.Helper()
 	dev := newDevice(2)
@@ -76,8 +77,8 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// An access to an absent page is a fault that does not provide the page. The session does that, when it
-// is asked, as often as the page goes away.
+// An access to an absent page is a fault that does not provide the page. The session provides it on
+// request, each time that the page is removed.
 func TestAbsentHugePageIsAFault(t *testing.T) {
 	vhostusertest.NeedHugePages(t, 8)
 	h, mem, mapped := serveHuge(t, 4, false)
@@ -85,14 +86,14 @@ func TestAbsentHugePageIsAFault(t *testing.T) {
 	for range 3 {
 		addr, faulted := touch(mapped[2*vhostusertest.HugePage+5:])
 		if n := h.pages(mem); !faulted || n != 0 {
-			t.Fatalf("fault: %v, and %d pages are there", faulted, n)
+			t.Fatalf("fault: %v, and %d pages are present", faulted, n)
 		}
 		if !s.Absent(addr) {
 			t.Fatal("the page is not said to be absent")
 		}
 		eventually(t, "the page is there", func() bool { _, faulted := touch(mapped[2*vhostusertest.HugePage+5:]); return !faulted })
 		if n := h.pages(mem); n != 1 {
-			t.Errorf("%d pages are there, of which one was asked for", n)
+			t.Errorf("%d pages are present, but only one was requested", n)
 		}
 		h.must(mem.Punch())
 	}
@@ -101,7 +102,8 @@ func TestAbsentHugePageIsAFault(t *testing.T) {
 	}
 }
 
-// A page that cannot be had ends the session: its file has become shorter, or the machine has none left.
+// A page that cannot be provided ends the session: its file has been truncated, or the
+// machine has none left.
 func TestHugePageThatCannotBeHad(t *testing.T) {
 	for name, take := range map[string]func(h *harness, m *vhostusertest.Memory){
 		"behind the end of the file": func(h *harness, m *vhostusertest.Memory) { h.must(m.Truncate(0)) },
@@ -124,17 +126,17 @@ func TestHugePageThatCannotBeHad(t *testing.T) {
 	}
 }
 
-// What the kernel has reserved for the guest is there before it is used.
+// Pages that the kernel has reserved for the guest are present before they are used.
 func TestReservedHugePagesAreProvidedAhead(t *testing.T) {
 	vhostusertest.NeedHugePages(t, 16)
 	h, mem, mapped := serveHuge(t, 12, true)
-	eventually(t, "all pages are there", func() bool { return h.pages(mem) == 12 })
+	eventually(t, "all pages are present", func() bool { return h.pages(mem) == 12 })
 	if _, faulted := touch(mapped[11*vhostusertest.HugePage:]); faulted {
 		t.Error("the last page is absent")
 	}
 }
 
-// A ring may be in huge pages that nobody has touched.
+// A ring may be in huge pages that were never touched.
 func TestRingInAbsentHugePages(t *testing.T) {
 	vhostusertest.NeedHugePages(t, 8)
 	h, mem, _ := serveHuge(t, 4, false)
@@ -142,11 +144,11 @@ func TestRingInAbsentHugePages(t *testing.T) {
 	h.must(mem.Punch())
 	h.must(h.fe.StartRing(r))
 	if n := h.pages(mem); n != 1 || !h.dev.session.Load().Snapshot().Vrings[0].Running {
-		t.Errorf("%d pages are there, and vring 0 is %+v", n, h.vring(0))
+		t.Errorf("%d pages are present, and vring 0 is %+v", n, h.vring(0))
 	}
 }
 
-// Without the option the kernel provides pages to whoever uses them, as for any other device.
+// Without the option the kernel provides pages at the access, as for any other device.
 func TestHugePagesAreNotWatchedUnlessAskedFor(t *testing.T) {
 	vhostusertest.NeedHugePages(t, 8)
 	h := serve(t, newDevice(2))
@@ -159,6 +161,6 @@ func TestHugePagesAreNotWatchedUnlessAskedFor(t *testing.T) {
 		t.Errorf("fault: %v", faulted)
 	}
 	if n := h.pages(mem); n != 1 {
-		t.Errorf("%d pages are there", n)
+		t.Errorf("%d pages are present", n)
 	}
 }

@@ -4,10 +4,11 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// Absent reports whether addr, at which an access has faulted, is in a huge page of guest memory that
-// may be absent, and if so asks for the page: the same access works some time later, or the session
-// ends with ErrNoHugePage. It is false for other memory of the front-end's, that of logs for example,
-// and always without Options.WatchHugePages. It may be called from any goroutine and does not wait.
+// Absent reports whether addr, at which an access has faulted, is in a huge page of guest memory
+// that may be absent, and if so requests the page: some time later the same access succeeds, or
+// the session ends with ErrNoHugePage. Absent returns false for other memory of the front-end's,
+// such as logs, and always without Options.WatchHugePages. It may be called from any goroutine
+// and does not wait.
 func (s *Session) Absent(addr uintptr) bool {
 	for _, p := range *s.providers.Load() {
 		if p.ask(addr) {
@@ -17,7 +18,7 @@ func (s *Session) Absent(addr uintptr) bool {
 	return false
 }
 
-// storeProviders makes Absent know the providers of maps and no others.
+// storeProviders makes Absent use the providers of maps and no others.
 func (s *Session) storeProviders(maps []mapping) {
 	list := []*pageProvider{}
 	for _, m := range maps {
@@ -37,13 +38,13 @@ func (s *Session) watchPages(m *mapping) bool {
 		u, err := openUserfault()
 		if err != nil {
 			s.watchHugePages = false
-			s.log.Warn("huge pages that are absent are waited for where they are used", "reason", err)
+			s.log.Warn("absent huge pages are waited for where they are used", "reason", err)
 			return false
 		}
 		s.fault = u
 	}
 	if err := s.fault.register(m.all); err != nil {
-		s.log.Warn("huge pages that are absent are waited for where they are used", "reason", err)
+		s.log.Warn("absent huge pages are waited for where they are used", "reason", err)
 		return false
 	}
 	return true
@@ -62,12 +63,12 @@ func (s *Session) mapMemory(held uint64, fd int, r MemRegion) (mapping, error) {
 	return m, nil
 }
 
-// maxAreaPages is how many huge pages of a log, or of a record of descriptors in flight, are provided
-// when it is mapped: a log of as many of 2 MiB is that of 4 TiB of guest memory. An access to another
-// one that is absent ends the session.
+// maxAreaPages is the number of huge pages of a log, or of a record of descriptors in flight, that
+// are provided when it is mapped: 64 pages of 2 MiB hold the log for 4 TiB of guest memory. An
+// access to an absent page beyond these ends the session.
 const maxAreaPages = 64
 
-// mapArea maps memory of the front-end's that is not the guest's.
+// mapArea maps memory of the front-end's that is not guest memory.
 func (s *Session) mapArea(held uint64, fd int, r MemRegion) (mapping, error) {
 	m, err := mapRegion(s.account, held, fd, r)
 	if err != nil || !s.watchPages(&m) {
@@ -84,9 +85,9 @@ func (s *Session) mapArea(held uint64, fd int, r MemRegion) (mapping, error) {
 	return m, nil
 }
 
-// provideRing provides the huge pages that a ring is in, which the session is about to read.
+// provideRing provides the huge pages that contain a ring, which the session is about to read.
 func (s *Session) provideRing(cfg virtqueue.Config) error {
-	const entry = 16 // of the longest of a ring's areas, which are that of descriptors or shorter
+	const entry = 16 // of the descriptor area, which is the longest of a ring's areas
 	for _, addr := range []uint64{cfg.Desc, cfg.Avail, cfg.Used} {
 		for i, r := range s.state.Regions {
 			off := addr - r.UserAddr

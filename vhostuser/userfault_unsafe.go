@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A userfault is a file descriptor of userfaultfd(2) by which mappings are registered. The mappings
-// stay registered until they are unmapped or the descriptor is closed.
+// A userfault is a file descriptor of userfaultfd(2), with which mappings are registered. They stay
+// registered until they are unmapped or the descriptor is closed.
 type userfault struct{ fd int }
 
-// From linux/userfaultfd.h. The numbers of the ioctls are those of architectures that encode them
-// as asm-generic/ioctl.h does; the others refuse them.
+// From linux/userfaultfd.h. The numbers of the ioctls are those of architectures that use the
+// encoding of asm-generic/ioctl.h; the others refuse them.
 const (
-	uffdUserModeOnly = 1 // faults of system calls are not handled: these fail with EFAULT
+	uffdUserModeOnly = 1 // faults in system calls are not handled: the calls fail with EFAULT
 
 	uffdAPI             = 0xaa
 	uffdFeatureHugeTLB  = 1 << 4
@@ -28,9 +28,9 @@ const (
 	uffdioCopy     = 0xc028aa03
 )
 
-// openUserfault has faults at absent pages raise SIGBUS in the thread that meets them: "the faulting
-// process will be sent a SIGBUS signal" (UFFD_FEATURE_SIGBUS in ioctl_userfaultfd(2)). A process needs
-// no privilege for that.
+// openUserfault makes accesses to absent pages raise SIGBUS in the accessing thread: "the faulting
+// process will be sent a SIGBUS signal" (UFFD_FEATURE_SIGBUS in ioctl_userfaultfd(2)). A process
+// needs no privilege for that.
 func openUserfault() (*userfault, error) {
 	fd, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC|unix.O_NONBLOCK|uffdUserModeOnly, 0, 0)
 	if errno != 0 {
@@ -51,7 +51,7 @@ func openUserfault() (*userfault, error) {
 
 func (u *userfault) close() { unix.Close(u.fd) }
 
-// register has mem, a mapping of whole pages, watched.
+// register starts watching mem, a mapping of whole pages.
 func (u *userfault) register(mem []byte) error {
 	r := struct{ start, len, mode, ioctls uint64 }{uint64(address(mem)), uint64(len(mem)), uffdRegisterMissing, 0}
 	if err := u.ioctl(uffdioRegister, unsafe.Pointer(&r)); err != nil {
@@ -60,8 +60,7 @@ func (u *userfault) register(mem []byte) error {
 	return nil
 }
 
-// provide fills a page that is absent with content, of the same size. EEXIST: the page is there
-// already.
+// provide fills an absent page with content, of the same size. EEXIST: the page is already present.
 func (u *userfault) provide(page, content []byte) error {
 	c := struct {
 		dst, src, len, mode uint64

@@ -17,8 +17,8 @@ import (
 // HugePage is the size of a huge page in bytes.
 const HugePage = 2 << 20
 
-// NeedHugePages has the machine keep n more huge pages until the test ends. Other tests that ask for
-// some wait. Where the process may not change that, the test is skipped.
+// NeedHugePages makes the machine keep n more huge pages until the test ends. Other tests that need
+// huge pages wait. If the process may not change the number, the test is skipped.
 func NeedHugePages(tb testing.TB, n int) {
 	tb.Helper()
 	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "vswitchd-test-hugepages.lock"), os.O_CREATE|os.O_RDWR, 0o666)
@@ -58,7 +58,8 @@ func NeedHugePages(tb testing.TB, n int) {
 	}
 }
 
-// NewHugeMemory is NewMemory for n huge pages, which are absent. They are reserved, or not.
+// NewHugeMemory is NewMemory for n huge pages, which are absent. reserve says whether
+// they are reserved.
 func (f *FrontEnd) NewHugeMemory(n int, reserve bool) (*Memory, error) {
 	fd, err := unix.MemfdCreate("guest memory", unix.MFD_CLOEXEC|unix.MFD_HUGETLB|unix.MFD_HUGE_2MB)
 	if err != nil {
@@ -82,7 +83,7 @@ func (f *FrontEnd) NewHugeMemory(n int, reserve bool) (*Memory, error) {
 	return m, nil
 }
 
-// HugePages returns how many of the memory's huge pages are there.
+// HugePages returns the number of the memory's huge pages that are present.
 func (m *Memory) HugePages() (int, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(m.FD, &st); err != nil {
@@ -91,8 +92,8 @@ func (m *Memory) HugePages() (int, error) {
 	return int(st.Blocks * 512 / HugePage), nil
 }
 
-// Punch takes away all pages of the memory, whose file stays as long: the next access to one, here or
-// in the back-end, finds an absent page.
+// Punch removes all pages of the memory, whose file keeps its length: the next access to a page,
+// here or in the back-end, finds it absent.
 func (m *Memory) Punch() error {
 	if err := unix.Fallocate(m.FD, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(m.Region.MmapOffset), int64(m.Region.Size)); err != nil {
 		return fmt.Errorf("punching a hole: %w", err)
