@@ -2,12 +2,12 @@
 // vhost library: each back-end gets one processor, the load generator the other one. Frames that
 // cross an uplink are measured next to Open vSwitch and a Linux bridge.
 //
-// Back-ends take turns, A B C A B C and so on, so that what else happens on the machine happens to all
-// of them. What is compared are ratios inside a round: the tables have their median, the least and
-// the greatest.
+// Back-ends take turns, A B C A B C and so on, so that what else happens on the machine happens to
+// all of them. What is compared are ratios inside a round: the tables have their median, the least
+// and the greatest.
 //
-// The command has to be run as root: DPDK needs huge pages, and threads that move frames run before all
-// others while they are measured, for less than a second at a time.
+// The command has to be run as root: DPDK needs huge pages, and threads that move frames run before
+// all others while they are measured, for less than a second at a time.
 package compare
 
 import (

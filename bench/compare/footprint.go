@@ -87,7 +87,8 @@ func (b *bench) memory(o peer.Options) (alone, together float64, err error) {
 	return alone, together, err
 }
 
-// resident returns how much memory of a process is resident that it does not share with guests, in MB.
+// resident returns how much memory of a process is resident that it does not share with guests, in
+// MB.
 func resident(pid int) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -26,8 +26,7 @@ const (
 	measureTime = 500 * time.Millisecond
 )
 
-// checked is how many frames each sender has compared, byte by byte, before anything is
-// measured.
+// checked is how many frames each sender has compared, byte by byte, before anything is measured.
 const checked = 20_000
 
 // pings is how many frames are timed in each direction.
@@ -123,8 +122,9 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 	return v, err
 }
 
-// undisturbed returns priorities for this thread and all threads of a back-end. If only the one that moves frames ran before
-// others, it could wait for ever, and keep its processor, for something that one of its own process holds.
+// undisturbed returns priorities for this thread and all threads of a back-end. If only the one
+// that moves frames ran before others, it could wait for ever, and keep its processor, for
+// something that one of its own process holds.
 func undisturbed(threads peer.Work) map[int]int {
 	priorities := map[int]int{unix.Gettid(): 1}
 	for tid := range threads {
@@ -149,8 +149,8 @@ func (c *clocks) waited() time.Duration {
 	return a + b
 }
 
-// follow finds the thread that has worked most since the back-end was idle, and returns what all
-// of them have done.
+// follow finds the thread that has worked most since the back-end was idle, and returns what all of
+// them have done.
 func (c *clocks) follow(be peer.BackEnd, idle peer.Work) (work peer.Work, err error) {
 	if work, err = be.Work(); err == nil {
 		c.theirs, err = peer.ThreadClock(be.PID(), work.Since(idle))

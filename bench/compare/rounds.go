@@ -21,7 +21,8 @@ type results struct {
 
 type key struct{ backEnd, scenario string }
 
-// attempts is how often a measurement is tried that other processes disturb, after a pause that is respite longer each time.
+// attempts is how often a measurement is tried that other processes disturb, after a pause that is
+// respite longer each time.
 const (
 	attempts = 7
 	respite  = time.Second
@@ -100,8 +101,8 @@ func (b *bench) turn(r *results, st starter, p process) error {
 	return nil
 }
 
-// mayExcuse reports whether a back-end need not take part in a scenario: it may not have what
-// that is about.
+// mayExcuse reports whether a back-end need not take part in a scenario: it may not have what that
+// is about.
 func (r *results) mayExcuse(s scenario) bool { return s.options.Offloads }
 
 // try measures, again if the machine was too busy.

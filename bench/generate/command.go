@@ -1,6 +1,6 @@
-// Package generate sends traffic between guests that it plays itself, on the ports of any vhost-user
-// back-end, and says what went through: how many frames in a second at most, how soon one
-// arrives, and whether all of them arrive as they were sent.
+// Package generate sends traffic between guests that it plays itself, on the ports of any
+// vhost-user back-end, and says what went through: how many frames in a second at most, how soon
+// one arrives, and whether all of them arrive as they were sent.
 package generate
 
 import (

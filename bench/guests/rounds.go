@@ -38,7 +38,8 @@ type key struct {
 // row is the name of a row of the tables.
 func row(t traffic, d device) string { return t.name + ", " + d.name }
 
-// measure boots a pair of guests for each device in each network, and has each take its turn n times.
+// measure boots a pair of guests for each device in each network, and has each take its turn n
+// times.
 func measure(ctx context.Context, networks []*network, devices []device, n int, d time.Duration) (*results, error) {
 	var pairs []*pair
 	defer func() {

@@ -13,9 +13,9 @@ type Count struct {
 	Lost     uint64 // frames that have not come
 }
 
-// Check has each sender send n numbered frames, as fast as the back-end takes them, and
-// compares every byte of all that arrives. It fails if a frame has changed, or
-// overtaken one of its own flow, or come twice. Frames that did not come are counted.
+// Check has each sender send n numbered frames, as fast as the back-end takes them, and compares
+// every byte of all that arrives. It fails if a frame has changed, or overtaken one of its own
+// flow, or come twice. Frames that did not come are counted.
 func (g *Generator) Check(n int) (Count, error) {
 	g.startNumbers()
 	defer g.stopNumbers()

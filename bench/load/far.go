@@ -17,8 +17,8 @@ import (
 // vnetHdrLen is the length of the header that packet sockets have before a frame.
 const vnetHdrLen = 10
 
-// A Far is an interface in a network namespace, at the far end of a back-end's uplink. What it receives
-// is not read by anybody while something is measured: the kernel counts it.
+// A Far is an interface in a network namespace, at the far end of a back-end's uplink. What it
+// receives is not read by anybody while something is measured: the kernel counts it.
 type Far struct {
 	namespace string
 	index     int
@@ -166,7 +166,8 @@ func bytesMessage(b []byte) (h mmsg.Header) {
 }
 
 // A train is frames of one flow that the kernel gets in one piece and cuts (USO): what it takes for
-// each of them is a third of what it takes for a message. (The interface must not take trains as they are.)
+// each of them is a third of what it takes for a message. (The interface must not take trains as
+// they are.)
 const (
 	trainFrames = 64
 	trainBytes  = 63 << 10
@@ -200,7 +201,8 @@ func (f *Far) send() error {
 	return err
 }
 
-// sendAll sends messages, and returns how many went; fewer where the kernel has no room for more at present.
+// sendAll sends messages, and returns how many went; fewer where the kernel has no room for more at
+// present.
 func (f *Far) sendAll(msgs []mmsg.Header) (int, error) {
 	n, errno := mmsg.Send(f.fd, msgs)
 	switch errno {

@@ -147,7 +147,8 @@ func (m *maker) head(f []byte, t tag) {
 	putTag(f[m.data():], t)
 }
 
-// train returns n frames of a tag in one, with a virtio-net header that says how it is to be cut (UDP_L4).
+// train returns n frames of a tag in one, with a virtio-net header that says how it is to be cut
+// (UDP_L4).
 func (m *maker) train(t tag, n int) []byte {
 	each := m.size - udpData
 	b := make([]byte, vnetHdrLen+udpData+n*each)
@@ -171,8 +172,8 @@ func (m *maker) train(t tag, n int) []byte {
 	return b
 }
 
-// restamp makes the frame in a buffer, which fill wrote for the same ports, that of another
-// flow and number. It is what a frame costs the generator where frames have to differ.
+// restamp makes the frame in a buffer, which fill wrote for the same ports, that of another flow
+// and number. It is what a frame costs the generator where frames have to differ.
 func (m *maker) restamp(buf []byte, t tag) {
 	f := buf[headerLen:]
 	be := binary.BigEndian
@@ -221,8 +222,8 @@ func fold(s uint32) uint16 {
 // errForeign says that a frame is none of the generator's.
 var errForeign = errors.New("not a frame of the generator's")
 
-// parse returns the tag of a received frame, with its virtio-net header, having compared
-// all of it with what was sent.
+// parse returns the tag of a received frame, with its virtio-net header, having compared all of it
+// with what was sent.
 func (m *maker) parse(buf []byte) (tag, error) {
 	if len(buf) < headerLen+m.data()+tagLen {
 		return tag{}, errForeign

@@ -17,15 +17,14 @@ type Traffic struct {
 	Both  bool // each port of a pair sends to the other
 	Storm bool // in Saturate, all ports without traffic of their own send broadcasts, as many as the back-end takes; these are not counted
 
-	// Spin is how many turns of an empty loop the generator takes between two looks at
-	// its rings, and Batch is how many buffers it recycles at least at a time: whoever
-	// looks at a ring that the other side is writing slows it down. 0: what was found
-	// to be best for the back-ends that there are.
+	// Spin is how many turns of an empty loop the generator takes between two looks at its rings,
+	// and Batch is how many buffers it recycles at least at a time: whoever looks at a ring that
+	// the other side is writing slows it down. 0: what was found to be best for the back-ends that
+	// there are.
 	Spin, Batch int
 
-	// Waited, if there is one, returns for how long the generator and the back-end have
-	// been ready to run and not running so far, because something else ran in their
-	// place. See Rate.Calm.
+	// Waited, if there is one, returns for how long the generator and the back-end have been ready
+	// to run and not running so far, because something else ran in their place. See Rate.Calm.
 	Waited func() time.Duration
 }
 
@@ -79,8 +78,8 @@ type receiver struct {
 	seen, strays uint64
 }
 
-// NewGenerator prepares traffic between ports, whose rings are idle. The ports belong to
-// the caller.
+// NewGenerator prepares traffic between ports, whose rings are idle. The ports belong to the
+// caller.
 func NewGenerator(ports []*Port, t Traffic) (*Generator, error) {
 	t.Flows, t.MACs = max(t.Flows, 1), max(t.MACs, 1)
 	if len(ports) > 0 {
@@ -211,8 +210,8 @@ func (g *Generator) send(s *sender, n int) {
 	s.offer(n)
 }
 
-// Announce has every port of a pair send one frame from each of its addresses to the
-// other port, and takes whatever comes of it, so that a switch knows where everybody is.
+// Announce has every port of a pair send one frame from each of its addresses to the other port,
+// and takes whatever comes of it, so that a switch knows where everybody is.
 func (g *Generator) Announce() error {
 	g.hushed = true
 	defer func() { g.hushed = false }()
@@ -285,8 +284,8 @@ func (g *Generator) receiveAll() error {
 // quietFor is how long nothing has to arrive until nothing more is expected.
 const quietFor = 20 * time.Millisecond
 
-// settle ends traffic: it waits until the device has used all that was sent, and nothing
-// more arrives.
+// settle ends traffic: it waits until the device has used all that was sent, and nothing more
+// arrives.
 func (g *Generator) settle() error {
 	for _, all := range [][]*sender{g.senders, g.storm} {
 		for _, s := range all {
@@ -323,8 +322,8 @@ func (g *Generator) sent() (n uint64) {
 	return n
 }
 
-// receive takes what has arrived in a receiveq and gives the buffers back, if there are
-// batch of them at least.
+// receive takes what has arrived in a receiveq and gives the buffers back, if there are batch of
+// them at least.
 func (g *Generator) receive(r *receiver, batch int) (int, error) {
 	n, err := r.reap()
 	if err != nil || n == 0 {

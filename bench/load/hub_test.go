@@ -14,15 +14,15 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// A hub is a back-end with some ports, in this process. It copies each frame to the port
-// that its destination address names, or to all others if it is for everybody.
+// A hub is a back-end with some ports, in this process. It copies each frame to the port that its
+// destination address names, or to all others if it is for everybody.
 type hub struct {
 	testing.TB
 	features uint64 // offered besides VERSION_1 and MRG_RXBUF
 	queues   int    // of each port
 
-	// change returns what becomes of a frame, header included, which is a copy; nil: it
-	// goes as it is. It is called with the frame's number, from 0.
+	// change returns what becomes of a frame, header included, which is a copy; nil: it goes as it
+	// is. It is called with the frame's number, from 0.
 	change func(n int, frame []byte) [][]byte
 
 	mu      sync.Mutex // held while any queue is used

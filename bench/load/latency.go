@@ -7,8 +7,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Latency is the distribution of how long a frame takes through a back-end: from the
-// moment when the sender's ring has it until the receiver's ring has.
+// Latency is the distribution of how long a frame takes through a back-end: from the moment when
+// the sender's ring has it until the receiver's ring has.
 type Latency struct {
 	Histogram *hdrhistogram.Histogram // nanoseconds
 	Asleep    int                     // so many times the back-end had asked to be woken before
@@ -19,10 +19,9 @@ func (l Latency) Percentile(p float64) time.Duration {
 	return time.Duration(l.Histogram.ValueAtPercentile(p))
 }
 
-// PingPong has one frame at a time go to and fro between the first two ports, n times each
-// way, and measures each way. The back-end has been quiet for the given time when a
-// frame is sent; with 0 it is still busy with the last one. The time that a kick
-// takes the sender is part of it.
+// PingPong has one frame at a time go to and fro between the first two ports, n times each way, and
+// measures each way. The back-end has been quiet for the given time when a frame is sent; with 0 it
+// is still busy with the last one. The time that a kick takes the sender is part of it.
 func (g *Generator) PingPong(n int, quiet time.Duration) (Latency, error) {
 	l := Latency{Histogram: hdrhistogram.New(1, int64(time.Minute), 3)}
 	there, err := g.way(0)

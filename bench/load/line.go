@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A Guest is what sends and receives at the near end of a Line: a vhost-user port
-// ([Port.Guest]), or a [Tap].
+// A Guest is what sends and receives at the near end of a Line: a vhost-user port ([Port.Guest]),
+// or a [Tap].
 type Guest interface {
 	// fill has all buffers hold a frame, of one flow after the other.
 	fill(m *maker, flows int) error
@@ -18,8 +18,8 @@ type Guest interface {
 	// collect passes what has arrived to f, with a virtio-net header.
 	collect(f func(buf []byte) error) error
 
-	// begin starts sending as much as the back-end takes, or receiving, until end. What the
-	// guest does not do by itself, pump does.
+	// begin starts sending as much as the back-end takes, or receiving, until end. What the guest
+	// does not do by itself, pump does.
 	begin(send bool)
 	pump() error
 	end() error
@@ -34,8 +34,8 @@ const (
 	farEnd   = 1
 )
 
-// A Line is a guest, an interface behind the back-end's uplink, and the traffic from
-// one to the other. Of Traffic, it knows Shape, Size, Flows and Waited.
+// A Line is a guest, an interface behind the back-end's uplink, and the traffic from one to the
+// other. Of Traffic, it knows Shape, Size, Flows and Waited.
 type Line struct {
 	guest   Guest
 	far     *Far
@@ -61,8 +61,9 @@ func tagOf(from, flow int) tag {
 	return tag{from: uint8(from), to: uint8(1 - from), flow: uint32(flow)}
 }
 
-// Check has n frames of the line's kind cross it, some at a time, and each of them compared byte by byte
-// when it arrives. Before that it waits until frames get through at all, both ways, so that the back-end knows both ends.
+// Check has n frames of the line's kind cross it, some at a time, and each of them compared byte by
+// byte when it arrives. Before that it waits until frames get through at all, both ways, so that
+// the back-end knows both ends.
 func (l *Line) Check(n int) error {
 	if err := l.far.listen(); err != nil {
 		return err
@@ -131,9 +132,9 @@ func (l *Line) cross(m *maker, inbound bool, done, n int) (int, error) {
 	return n, nil
 }
 
-// Inbound, so many frames are under way at most: as many as keep the back-end busy, and fewer than a ring has
-// room for, so that none is dropped, which would be work for nothing. Large ones fill the
-// kernel's buffers sooner.
+// Inbound, so many frames are under way at most: as many as keep the back-end busy, and fewer than
+// a ring has room for, so that none is dropped, which would be work for nothing. Large ones fill
+// the kernel's buffers sooner.
 const (
 	flight      = 192
 	flightLarge = 24

@@ -200,8 +200,8 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// Frames that the back-end does not write cannot pass for frames that it did: looking at
-// one in a thousand finds them, even though memory still holds older ones.
+// Frames that the back-end does not write cannot pass for frames that it did: looking at one in a
+// thousand finds them, even though memory still holds older ones.
 func TestFramesThatWereNotWritten(t *testing.T) {
 	h := newHub(t, eventIdx)
 	g := generator(t, h, 2, load.Config{}, load.Traffic{Size: 64})

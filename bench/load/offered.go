@@ -2,9 +2,8 @@ package load
 
 import "time"
 
-// Offer sends pps frames per second in all, one by one as they are due, and measures for a
-// while after a warm-up. A back-end that cannot keep up makes Rate.Sent smaller than
-// it should be.
+// Offer sends pps frames per second in all, one by one as they are due, and measures for a while
+// after a warm-up. A back-end that cannot keep up makes Rate.Sent smaller than it should be.
 func (g *Generator) Offer(pps float64, warm, measure time.Duration) (Rate, error) {
 	g.flush()
 	base := make([]uint64, len(g.senders))

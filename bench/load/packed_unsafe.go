@@ -13,13 +13,12 @@ import (
 //	driver event suppression   le16 off_wrap, le16 flags
 //	device event suppression   le16 off_wrap, le16 flags
 //
-// Places of the ring, buffer ids and buffers are the same numbers. The device writes
-// len, id and flags of a buffer that it has used, and the address is unused then ("In a
-// used descriptor, Element Address is unused"): all of it is written again whenever
-// the buffer is offered.
+// Places of the ring, buffer ids and buffers are the same numbers. The device writes len, id and
+// flags of a buffer that it has used, and the address is unused then ("In a used descriptor,
+// Element Address is unused"): all of it is written again whenever the buffer is offered.
 //
-// newPackedRing has found each area inside of mem and aligned; indices of the slice are
-// checked by the language.
+// newPackedRing has found each area inside of mem and aligned; indices of the slice are checked by
+// the language.
 type packedRing struct {
 	desc                     [][2]uint64
 	driverEvent, deviceEvent *uint32
@@ -121,8 +120,8 @@ func (r *packedRing) offer(n int) (kick bool) {
 		}
 	}
 	// The first comes last, as the device sees the others only after it. (An exchange is a full
-	// fence on amd64, under the race detector too, where an atomic store is none: what the
-	// device wants is read afterwards.)
+	// fence on amd64, under the race detector too, where an atomic store is none: what the device
+	// wants is read afterwards.)
 	atomic.SwapUint64(&r.desc[first][1], r.fresh[first][1]|firstFlags)
 	event := atomic.LoadUint32(r.deviceEvent)
 	switch event >> 16 & 3 {
@@ -135,8 +134,8 @@ func (r *packedRing) offer(n int) (kick bool) {
 	return true
 }
 
-// distance returns how many places lie from one, in the turn of a wrap counter, to the
-// next to be offered; more than the ring has if that one is still to come.
+// distance returns how many places lie from one, in the turn of a wrap counter, to the next to be
+// offered; more than the ring has if that one is still to come.
 func (r *packedRing) distance(place int, wrap bool) int {
 	now := r.nextFlags&packedAvail != 0
 	d := r.next - place

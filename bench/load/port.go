@@ -27,8 +27,8 @@ const (
 // headerLen is the length of the virtio-net header with MRG_RXBUF or VERSION_1.
 const headerLen = 12
 
-// Config is what a guest is. The zero value is one with one pair of split rings of 256
-// entries, QEMU's default, for frames of up to 1518 bytes.
+// Config is what a guest is. The zero value is one with one pair of split rings of 256 entries,
+// QEMU's default, for frames of up to 1518 bytes.
 type Config struct {
 	Ring       int  // entries of each ring; 0: 256
 	Queues     int  // queue pairs; 0: 1
@@ -51,8 +51,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// features returns what the back-end has to offer, and what is acknowledged besides if it
-// does.
+// features returns what the back-end has to offer, and what is acknowledged besides if it does.
 func (c Config) features() (must, may uint64) {
 	must = 1<<virtqueue.FeatureVersion1 | 1<<featureMrgRxbuf
 	may = 1<<virtqueue.FeatureIndirectDesc | 1<<vhostuser.FeatureProtocolFeatures
@@ -90,8 +89,7 @@ func Dial(path string, cfg Config) (*Port, error) {
 	return New(fe, cfg)
 }
 
-// Listen makes a socket for a back-end that connects. It is removed when the listener is
-// closed.
+// Listen makes a socket for a back-end that connects. It is removed when the listener is closed.
 func Listen(path string) (*net.UnixListener, error) {
 	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 }
@@ -108,8 +106,7 @@ func Accept(l *net.UnixListener, cfg Config) (*Port, error) {
 	return New(vhostusertest.New(c), cfg)
 }
 
-// New starts a guest on a front-end that has just connected, which belongs to it from
-// then on.
+// New starts a guest on a front-end that has just connected, which belongs to it from then on.
 func New(fe *vhostusertest.FrontEnd, cfg Config) (*Port, error) {
 	p := &Port{cfg: cfg.withDefaults(), fe: fe}
 	if err := p.start(); err != nil {
@@ -172,8 +169,8 @@ func (p *Port) start() error {
 	return nil
 }
 
-// ringRoom is how many bytes a ring takes: its three areas do not share a page, as with
-// guests' drivers.
+// ringRoom is how many bytes a ring takes: its three areas do not share a page, as with guests'
+// drivers.
 func ringRoom(size int) int { return pages(16*size) + pages(2*size+6) + pages(8*size+6) }
 
 func pages(n int) int { return (n + 4095) &^ 4095 }

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A queue is one ring with its buffers. Buffers go round in the ring's order: with the
-// device, then with us (pending), then with the device again.
+// A queue is one ring with its buffers. Buffers go round in the ring's order: with the device, then
+// with us (pending), then with the device again.
 type queue struct {
 	ring    hotRing
 	size    int
@@ -68,8 +68,7 @@ func (q *queue) out() int { return q.size - q.pending }
 // buf returns a buffer.
 func (q *queue) buf(i int) []byte { return q.bufs[i*q.stride:][:q.stride:q.stride] }
 
-// received returns the k-th buffer of the last reap, with the length that the device
-// says it has.
+// received returns the k-th buffer of the last reap, with the length that the device says it has.
 func (q *queue) received(k int) ([]byte, error) {
 	i, n := q.ring.used(k)
 	if i >= q.size || int(n) > q.stride {

@@ -21,12 +21,12 @@ type Window struct {
 	Sent, Received uint64
 }
 
-// windowTime is how long a window is: long enough for thousands of frames, and short
-// enough to lie between two turns of other processes.
+// windowTime is how long a window is: long enough for thousands of frames, and short enough to lie
+// between two turns of other processes.
 const windowTime = 10 * time.Millisecond
 
-// Calm returns the windows in which nobody had to wait for a processor for longer than a
-// twentieth of the time.
+// Calm returns the windows in which nobody had to wait for a processor for longer than a twentieth
+// of the time.
 func (r Rate) Calm() (calm []Window) {
 	for _, w := range r.Windows {
 		if w.Waited <= w.Elapsed/20 {
@@ -67,8 +67,8 @@ func (r Rate) Lost() int64 { return int64(r.Sent - r.Received) }
 // clockEvery is how many rounds go by until the clock is looked at.
 const clockEvery = 16
 
-// Saturate keeps all senders' rings full and all receivers' rings supplied, and measures
-// for a while after a warm-up.
+// Saturate keeps all senders' rings full and all receivers' rings supplied, and measures for a
+// while after a warm-up.
 func (g *Generator) Saturate(warm, measure time.Duration) (Rate, error) {
 	all := slices.Concat(g.senders, g.storm)
 	for _, s := range all {
@@ -110,8 +110,8 @@ func (g *Generator) measure(warm, measure time.Duration, send func(now time.Dura
 	return r, err
 }
 
-// windows does rounds, and cuts the time after a warm-up into windows. count has what is counted from
-// the beginning on.
+// windows does rounds, and cuts the time after a warm-up into windows. count has what is counted
+// from the beginning on.
 func windows(warm, measure time.Duration, count func() (Window, error), round func(now time.Duration) error) ([]Window, error) {
 	all := make([]Window, 0, measure/windowTime+1)
 	start, end := time.Now(), warm

@@ -14,8 +14,8 @@ import (
 //	available ring     le16 flags, le16 idx, le16 ring[Size], le16 used_event
 //	used ring          le16 flags, le16 idx, {le32 id, le32 len}[Size], le16 avail_event
 //
-// newSplitRing has found each area inside of mem and aligned to 4 bytes at least; arrays
-// are slices with their lengths, single words are in the areas by this layout.
+// newSplitRing has found each area inside of mem and aligned to 4 bytes at least; arrays are slices
+// with their lengths, single words are in the areas by this layout.
 type splitRing struct {
 	desc  [][2]uint64
 	avail []uint16
@@ -99,8 +99,8 @@ func (r *splitRing) offer(n int) (kick bool) {
 	} else {
 		flags = availNoInterrupt
 	}
-	// An exchange is a full fence on amd64, under the race detector too, where an atomic store
-	// is none: what the device wants is read afterwards.
+	// An exchange is a full fence on amd64, under the race detector too, where an atomic store is
+	// none: what the device wants is read afterwards.
 	atomic.SwapUint32(r.availHead, flags|uint32(r.availIdx)<<16)
 	flags = atomic.LoadUint32(r.usedHead)
 	if r.eventIdx {

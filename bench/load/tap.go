@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Tap is a guest at a tap device. It does of a virtual machine's process only what none can do without: a
-// thread, on the processor of the back-end of which it is a part, writes and reads frames,
-// with a virtio-net header, one system call for each. It looks at no ring, copies nothing and
-// wakes nobody.
+// A Tap is a guest at a tap device. It does of a virtual machine's process only what none can do
+// without: a thread, on the processor of the back-end of which it is a part, writes and reads
+// frames, with a virtio-net header, one system call for each. It looks at no ring, copies nothing
+// and wakes nobody.
 type Tap struct {
 	fd     int
 	thread int
@@ -24,11 +24,12 @@ type Tap struct {
 	out, in atomic.Uint64
 }
 
-// tapBuffers is how many buffers a guest uses in turn, as many as a vhost-user port's ring has by default: frames go
-// to and from memory of the same size.
+// tapBuffers is how many buffers a guest uses in turn, as many as a vhost-user port's ring has by
+// default: frames go to and from memory of the same size.
 const tapBuffers = 256
 
-// OpenTap opens a tap device in a namespace that has a name, and starts a thread in it, which is prepared by prepare.
+// OpenTap opens a tap device in a namespace that has a name, and starts a thread in it, which is
+// prepared by prepare.
 func OpenTap(namespace, name string, offloads bool, prepare func() error) (*Tap, error) {
 	t := &Tap{fd: -1, orders: make(chan func()), done: make(chan error)}
 	ready := make(chan error)
@@ -153,7 +154,8 @@ func (t *Tap) send() error {
 	}
 }
 
-// receive receives until it is told to stop. It waits when there is nothing, as virtual machines' processes do.
+// receive receives until it is told to stop. It waits when there is nothing, as virtual machines'
+// processes do.
 func (t *Tap) receive() error {
 	for next := 0; !t.stop.Load(); {
 		_, err := unix.Read(t.fd, t.bufs[next])

@@ -21,8 +21,8 @@ type BackEnd interface {
 	// Connect starts a guest on a port. Each port has one at a time.
 	Connect(port int, cfg load.Config) (*load.Port, error)
 
-	// Socket is where a port is, for another front-end than Connect's, and whether the
-	// back-end listens there or connects.
+	// Socket is where a port is, for another front-end than Connect's, and whether the back-end
+	// listens there or connects.
 	Socket(port int) (path string, listens bool)
 
 	// PID is the process's id, and Work what its threads have done.
@@ -33,8 +33,8 @@ type BackEnd interface {
 	// Busy.)
 	Usage() (Usage, error)
 
-	// Busy returns how much of a processor has gone into frames, as it says itself: rounds
-	// of polling that found some.
+	// Busy returns how much of a processor has gone into frames, as it says itself: rounds of
+	// polling that found some.
 	Busy() (Usage, error)
 
 	// Drops returns how many frames the back-end says that it has dropped.

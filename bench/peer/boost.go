@@ -9,15 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Boost has a thread, if it has not ended, run whenever it wants to, before all ordinary ones and those of lesser
-// priority, 1 being the least, until Relax. It must not take longer than what the kernel leaves
-// to such threads, 0.95 s of each second.
+// Boost has a thread, if it has not ended, run whenever it wants to, before all ordinary ones and
+// those of lesser priority, 1 being the least, until Relax. It must not take longer than what the
+// kernel leaves to such threads, 0.95 s of each second.
 func Boost(tid, priority int) error { return schedule(tid, unix.SCHED_RR, uint32(priority)) }
 
 // Relax makes a thread an ordinary one again.
 func Relax(tid int) error { return schedule(tid, unix.SCHED_NORMAL, 0) }
 
-// SoftIRQ returns the kernel's thread that does a processor's soft interrupts when there are many of them.
+// SoftIRQ returns the kernel's thread that does a processor's soft interrupts when there are many
+// of them.
 func SoftIRQ(cpu int) (tid int, err error) {
 	comms, err := filepath.Glob("/proc/[0-9]*/comm")
 	if err != nil {

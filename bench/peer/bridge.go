@@ -7,8 +7,9 @@ import (
 	"vswitchd/bench/load"
 )
 
-// A bridge is a Linux bridge of the near end of the wire and a tap device. There is no process: what is its back-end's
-// work is done by the thread that writes and reads frames, and by the kernel on its behalf.
+// A bridge is a Linux bridge of the near end of the wire and a tap device. There is no process:
+// what is its back-end's work is done by the thread that writes and reads frames, and by the kernel
+// on its behalf.
 type bridge struct {
 	lab  *Lab
 	wire *Wire

@@ -56,7 +56,8 @@ func TestBackEnds(t *testing.T) {
 	}
 }
 
-// Frames cross the wire both ways, of every kind, by the back-ends that need nothing but what `make lab` gets.
+// Frames cross the wire both ways, of every kind, by the back-ends that need nothing but what `make
+// lab` gets.
 func TestUplinks(t *testing.T) {
 	root, err := vm.Root()
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A Generator is DPDK's testpmd with its own virtio driver at the first two ports of a
-// back-end: another load generator than package load, made by others. It does its work
-// frame by frame, and is the limit where the back-end is fast.
+// A Generator is DPDK's testpmd with its own virtio driver at the first two ports of a back-end:
+// another load generator than package load, made by others. It does its work frame by frame, and is
+// the limit where the back-end is fast.
 type Generator struct{ *testpmd }
 
 // StartGenerator connects testpmd to a back-end. It runs on a processor of its own.

@@ -13,8 +13,7 @@ import (
 	"vswitchd/bench/load"
 )
 
-// ovs is Open vSwitch with DPDK: one bridge in the default mode, NORMAL, and one
-// poll-mode thread.
+// ovs is Open vSwitch with DPDK: one bridge in the default mode, NORMAL, and one poll-mode thread.
 type ovs struct {
 	*process                     // ovs-vswitchd
 	db       *process            // ovsdb-server
@@ -188,7 +187,8 @@ func (v *ovs) asked(command string, numbers *regexp.Regexp) ([]float64, error) {
 	return f, nil
 }
 
-// ovsPortStats is what dump-ports has of a port. (The bridge's own, LOCAL, is down and drops what is flooded, which is no loss.)
+// ovsPortStats is what dump-ports has of a port. (The bridge's own, LOCAL, is down and drops what
+// is flooded, which is no loss.)
 var ovsPortStats = regexp.MustCompile(`port +\d+: rx .*drop=(\S+),.*\n\s*tx .*drop=(\S+),`)
 
 func (v *ovs) Drops() (n uint64, err error) {

@@ -26,8 +26,8 @@ type process struct {
 // AnyCPU stands for no processor in particular.
 const AnyCPU = -1
 
-// Pin keeps this thread, and what it starts, on a processor. The goroutine must be locked to
-// the thread.
+// Pin keeps this thread, and what it starts, on a processor. The goroutine must be locked to the
+// thread.
 func Pin(cpu int) error {
 	if cpu == AnyCPU {
 		return nil

@@ -24,8 +24,8 @@ type testpmd struct {
 	out bytes.Buffer
 }
 
-// startTestpmd starts testpmd on a processor, with one forwarding core, and waits until it
-// takes commands. env are options of DPDK's environment, args testpmd's own.
+// startTestpmd starts testpmd on a processor, with one forwarding core, and waits until it takes
+// commands. env are options of DPDK's environment, args testpmd's own.
 func startTestpmd(l *Lab, cpu int, name string, env, args []string) (*testpmd, error) {
 	t := &testpmd{}
 	// Its main core, which waits for commands, and the one that forwards share a processor.
@@ -64,8 +64,7 @@ func (t *testpmd) said(from int) string {
 
 // do has commands carried out, and returns what was said meanwhile.
 func (t *testpmd) do(commands ...string) (string, error) {
-	// It does not say when it has done something, except that it does not know a
-	// command.
+	// It does not say when it has done something, except that it does not know a command.
 	const end, answer = "done?", "Command not found"
 	from := len(t.said(0))
 	for _, c := range append(commands, end) {
@@ -83,8 +82,8 @@ func (t *testpmd) do(commands ...string) (string, error) {
 // bare is testpmd with vhost ports, which it joins in pairs.
 type bare struct{ *testpmd }
 
-// StartBare starts DPDK's vhost library without a switch: testpmd that hands each frame from
-// port 0 to port 1 and back, unseen.
+// StartBare starts DPDK's vhost library without a switch: testpmd that hands each frame from port 0
+// to port 1 and back, unseen.
 func StartBare(l *Lab, o Options) (BackEnd, error) {
 	if o.Ports%2 != 0 {
 		return nil, errors.New("testpmd joins ports in pairs")

@@ -46,8 +46,8 @@ func StartProgram(l *Lab, o Options, name, program string) (BackEnd, error) {
 	return v, nil
 }
 
-// StartTime returns how long vswitchd takes from its start until it listens, at its control socket and at that of its last
-// port, if it runs before all others. Then it is ended.
+// StartTime returns how long vswitchd takes from its start until it listens, at its control socket
+// and at that of its last port, if it runs before all others. Then it is ended.
 func StartTime(l *Lab, o Options) (time.Duration, error) {
 	v, err := launch(l, o, "vswitchd", filepath.Join(l.Build, "vswitchd"), 1)
 	if err != nil {

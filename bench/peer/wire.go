@@ -36,9 +36,9 @@ func (l *Lab) Wire() (*Wire, error) {
 	return l.wire, nil
 }
 
-// make makes the wire. A veth's frames are received by the processor that has sent them; those that arrive at the near end are moved
-// to the back-ends' processor (RPS), as they would be by a network card's interrupt. Nobody but the back-end says anything on
-// the wire.
+// make makes the wire. A veth's frames are received by the processor that has sent them; those that
+// arrive at the near end are moved to the back-ends' processor (RPS), as they would be by a network
+// card's interrupt. Nobody but the back-end says anything on the wire.
 func (w *Wire) make(cpu int) error {
 	const quiet = "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6"
 	steps := [][]string{
@@ -71,8 +71,8 @@ func (w *Wire) remove() (err error) {
 	return err
 }
 
-// Far opens the far end. With offloads, it takes and gives TCP segments of up to 64 KiB; without, all frames on the
-// wire are complete and no longer than its MTU.
+// Far opens the far end. With offloads, it takes and gives TCP segments of up to 64 KiB; without,
+// all frames on the wire are complete and no longer than its MTU.
 func (w *Wire) Far(offloads bool) (*load.Far, error) {
 	state := "off"
 	if offloads {
@@ -104,7 +104,8 @@ func ip(args ...string) error {
 	return nil
 }
 
-// inNamespace returns the arguments with which ip runs a command in a namespace, as the same process.
+// inNamespace returns the arguments with which ip runs a command in a namespace, as the same
+// process.
 func inNamespace(ns string, command ...string) []string {
 	return append([]string{"netns", "exec", ns}, command...)
 }

@@ -16,8 +16,8 @@ func Publish(file, program, text string) error {
 	return Replace(file, program, text)
 }
 
-// Replace writes text into a document in the place of earlier results of a program: between the
-// two lines that name it.
+// Replace writes text into a document in the place of earlier results of a program: between the two
+// lines that name it.
 func Replace(file, program, text string) error {
 	b, err := os.ReadFile(file)
 	if err != nil {

@@ -1,5 +1,4 @@
-// Package report makes tables of what was measured in several rounds, and puts them into
-// documents.
+// Package report makes tables of what was measured in several rounds, and puts them into documents.
 package report
 
 import (
@@ -21,8 +20,8 @@ type row struct {
 	values [][]float64
 }
 
-// Add adds a row: what was measured of each subject, in the order of rounds. Where there
-// is nothing, a subject has not taken part.
+// Add adds a row: what was measured of each subject, in the order of rounds. Where there is
+// nothing, a subject has not taken part.
 func (t *Table) Add(name string, values ...[]float64) { t.rows = append(t.rows, row{name, values}) }
 
 // String returns the table for a document: medians, and by how much the first subject is better

@@ -1,6 +1,6 @@
-// Package soak runs vswitchd under full load for a long time, with guests that come and go,
-// and checks that nothing is lost and nothing grows: every frame that went in came out or
-// was counted as dropped; memory, goroutines and file descriptors are what they were.
+// Package soak runs vswitchd under full load for a long time, with guests that come and go, and
+// checks that nothing is lost and nothing grows: every frame that went in came out or was counted
+// as dropped; memory, goroutines and file descriptors are what they were.
 package soak
 
 import (

@@ -34,8 +34,8 @@ func (r resources) grown(was resources) bool {
 // settleTime is how long vswitchd has to forget guests that are gone.
 const settleTime = 10 * time.Second
 
-// settled returns what the process has once it does not change any more, and fails if that is
-// more than it was. Without something to compare with it waits a little.
+// settled returns what the process has once it does not change any more, and fails if that is more
+// than it was. Without something to compare with it waits a little.
 func (s *soak) settled(was *resources) (r resources, err error) {
 	for end := time.Now().Add(settleTime); ; time.Sleep(100 * time.Millisecond) {
 		before := r

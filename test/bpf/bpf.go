@@ -7,7 +7,8 @@ import (
 	_ "vswitchd/internal/platform/linux"
 )
 
-// An Instruction is eBPF's (struct bpf_insn), for a processor that has the lower half of a byte first.
+// An Instruction is eBPF's (struct bpf_insn), for a processor that has the lower half of a byte
+// first.
 type Instruction struct {
 	Code      uint8
 	Registers uint8 // destination in the lower half, source in the upper one

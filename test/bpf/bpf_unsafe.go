@@ -12,8 +12,8 @@ import (
 // caller's to close. The program stays as long as what it is attached to.
 func Load(programType uint32, program []Instruction) (fd int, err error) {
 	license := []byte("GPL\x00")
-	// The beginning of union bpf_attr for BPF_PROG_LOAD. The kernel reads as much as it is told, and
-	// what the pointers lead to lives until the call is over.
+	// The beginning of union bpf_attr for BPF_PROG_LOAD. The kernel reads as much as it is told,
+	// and what the pointers lead to lives until the call is over.
 	attr := struct {
 		programType, count    uint32
 		instructions, license uint64

@@ -20,11 +20,11 @@ type Process struct {
 	exited chan struct{}
 }
 
-// Start starts cmd, which the Process owns from then on. However this process ends, the
-// kernel ends the new one.
+// Start starts cmd, which the Process owns from then on. However this process ends, the kernel ends
+// the new one.
 //
-// If prepare is not nil, it is called first, on the thread that starts the process: what it
-// changes of the thread (the processors that the thread may use, its priority) is inherited.
+// If prepare is not nil, it is called first, on the thread that starts the process: what it changes
+// of the thread (the processors that the thread may use, its priority) is inherited.
 func Start(cmd *exec.Cmd, prepare func() error) (*Process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}

@@ -12,8 +12,8 @@ import (
 	"vswitchd/test/station"
 )
 
-// killedUnderLoad has another process be a guest that talks to everybody as much as it
-// can, and kills it.
+// killedUnderLoad has another process be a guest that talks to everybody as much as it can, and
+// kills it.
 func killedUnderLoad(h *battle) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), attackerEnv+"="+h.s.Socket("c"))

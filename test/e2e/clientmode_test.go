@@ -10,8 +10,8 @@ import (
 	"vswitchd/test/vm"
 )
 
-// TestClientMode has QEMU listen and vswitchd connect to it, and ends either of them
-// again and again under traffic.
+// TestClientMode has QEMU listen and vswitchd connect to it, and ends either of them again and
+// again under traffic.
 func TestClientMode(t *testing.T) {
 	forEachQEMU(t, func(t *testing.T, q vm.QEMU) {
 		ctx := testContext(t)
@@ -69,8 +69,8 @@ func TestClientMode(t *testing.T) {
 	})
 }
 
-// waitFrames waits until so many more frames were sent to each of the ports. It may be
-// called right after vswitchd was started again, when counters begin anew.
+// waitFrames waits until so many more frames were sent to each of the ports. It may be called right
+// after vswitchd was started again, when counters begin anew.
 func waitFrames(t *testing.T, s *swtest.Switch, n uint64, ports ...string) {
 	t.Helper()
 	for _, port := range ports {

@@ -166,8 +166,8 @@ func TestMissingPrivilege(t *testing.T) {
 	}
 }
 
-// TestSocketsOfOthers: sockets in use are left alone, those that nobody uses are replaced,
-// and nothing but sockets ever is.
+// TestSocketsOfOthers: sockets in use are left alone, those that nobody uses are replaced, and
+// nothing but sockets ever is.
 func TestSocketsOfOthers(t *testing.T) {
 	s := swtest.Start(t, nil, "[port.a]\n")
 	dir := shortDir(t)
@@ -254,8 +254,8 @@ func quietNetns(t *testing.T) *swtest.Netns {
 	return ns
 }
 
-// TestFlagsAlone joins two switches, without a configuration file between them, by a
-// veth, and has their guests talk.
+// TestFlagsAlone joins two switches, without a configuration file between them, by a veth, and has
+// their guests talk.
 func TestFlagsAlone(t *testing.T) {
 	nsA, nsB := quietNetns(t), quietNetns(t)
 	swtest.NewVeth(t, nsA, "nic0", nsB, "nic0")
@@ -293,8 +293,7 @@ func TestFlagsAlone(t *testing.T) {
 	}
 }
 
-// TestBackendProgram starts vswitchd in the ways of vhost-user's back-end program
-// conventions.
+// TestBackendProgram starts vswitchd in the ways of vhost-user's back-end program conventions.
 func TestBackendProgram(t *testing.T) {
 	t.Run("--print-capabilities", func(t *testing.T) {
 		code, stdout, stderr := swtest.Exec(t, nil, nil, "--print-capabilities")

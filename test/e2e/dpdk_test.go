@@ -42,15 +42,13 @@ func dpdkLab(t *testing.T, args ...string) (*swtest.Switch, *testpmd, *station.S
 	return s, pmd, o
 }
 
-// TestTestpmd has DPDK's virtio driver send as much as it can, and accounts for every
-// frame.
+// TestTestpmd has DPDK's virtio driver send as much as it can, and accounts for every frame.
 //
-// In mode mac, frames go to and fro between testpmd's ports, each to the address of
-// the other: 256 of them in each direction. In mode flowgen each port sends all that
-// the ring takes. (Its frames have the same source and the same destination address
-// on either port, so they are frames to an unknown address from a station that moves
-// all the time: they are flooded. Port o, which does not want such frames, must get
-// none.)
+// In mode mac, frames go to and fro between testpmd's ports, each to the address of the other: 256
+// of them in each direction. In mode flowgen each port sends all that the ring takes. (Its frames
+// have the same source and the same destination address on either port, so they are frames to an
+// unknown address from a station that moves all the time: they are flooded. Port o, which does not
+// want such frames, must get none.)
 func TestTestpmd(t *testing.T) {
 	s, pmd, o := dpdkLab(t,
 		"--eth-peer=0,"+station.Addr(2).String(), "--eth-peer=1,"+station.Addr(1).String())
@@ -149,8 +147,8 @@ func runTestpmd(t *testing.T, s *swtest.Switch, pmd *testpmd, mode string, size 
 	return r
 }
 
-// TestTestpmdReturnsFrames sends numbered frames with checksums to DPDK's virtio driver,
-// which sends each back with its addresses swapped, and looks at every one.
+// TestTestpmdReturnsFrames sends numbered frames with checksums to DPDK's virtio driver, which
+// sends each back with its addresses swapped, and looks at every one.
 func TestTestpmdReturnsFrames(t *testing.T) {
 	s, pmd, o := dpdkLab(t, "--port-topology=loop", "--forward-mode=macswap")
 	pmd.do("start")

@@ -120,8 +120,8 @@ func (g *guests) jumbo(t *testing.T, ctx context.Context) {
 
 // idle measures what vswitchd costs when nobody talks: less than 1 % of a CPU.
 func (g *guests) idle(t *testing.T, ctx context.Context) {
-	// That is a share of a time, so a time has to be waited for. Guests chatter a
-	// little at first (IPv6): the best of several seconds is what idle costs.
+	// That is a share of a time, so a time has to be waited for. Guests chatter a little at first
+	// (IPv6): the best of several seconds is what idle costs.
 	const span = 2 * time.Second
 	best := span
 	for range 5 {
@@ -160,8 +160,8 @@ func (g *guests) reboot(t *testing.T, ctx context.Context) {
 	mustPing(t, ctx, g.a, "10.0.0.2", "-c", "20")
 }
 
-// killSwitch kills vswitchd under traffic: the guests have to go on, with the same TCP
-// connection, once it is back.
+// killSwitch kills vswitchd under traffic: the guests have to go on, with the same TCP connection,
+// once it is back.
 func (g *guests) killSwitch(t *testing.T, ctx context.Context) {
 	for range 3 {
 		boots := [2]string{g.a.Boot(), g.b.Boot()}
@@ -196,8 +196,8 @@ func (g *guests) killSwitch(t *testing.T, ctx context.Context) {
 	}
 }
 
-// killQEMU kills a guest under traffic, again and again: its port has to be free for
-// the next, and nothing may pile up in vswitchd.
+// killQEMU kills a guest under traffic, again and again: its port has to be free for the next, and
+// nothing may pile up in vswitchd.
 func (g *guests) killQEMU(t *testing.T, ctx context.Context) {
 	var fds int
 	for round := range 3 {

@@ -21,10 +21,9 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// TestHostileFrontEnds attacks a port in all ways that a front-end has, while the guests
-// of two other ports talk. They must not lose a frame; the port must be reset with a
-// reason that is logged and counted, leave no file descriptor behind, and take the
-// next guest.
+// TestHostileFrontEnds attacks a port in all ways that a front-end has, while the guests of two
+// other ports talk. They must not lose a frame; the port must be reset with a reason that is logged
+// and counted, leave no file descriptor behind, and take the next guest.
 func TestHostileFrontEnds(t *testing.T) {
 	h := newBattle(t)
 	for _, a := range attacks {
@@ -309,8 +308,8 @@ func send(b []byte) func(h *battle) {
 	}
 }
 
-// halfway sends the beginning of a message, leaves it at that while the others go on,
-// and closes the connection.
+// halfway sends the beginning of a message, leaves it at that while the others go on, and closes
+// the connection.
 func halfway(b []byte, fds ...int) func(h *battle) {
 	return func(h *battle) {
 		fe := h.dial()
@@ -398,8 +397,8 @@ func (g *invader) receiveInto(addr uint64) {
 	g.rx.Driver.Publish()
 }
 
-// floodOfLoops offers chains without an end, on both rings, as fast as they come back.
-// They are dropped one by one; the connection stays.
+// floodOfLoops offers chains without an end, on both rings, as fast as they come back. They are
+// dropped one by one; the connection stays.
 func floodOfLoops(h *battle) {
 	g := h.invade()
 	drops := h.s.Port(h, "c").Counters.Drops["bad-chain"]

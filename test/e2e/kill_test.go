@@ -11,9 +11,8 @@ import (
 	"vswitchd/test/vm"
 )
 
-// TestKillSwitch kills vswitchd under traffic 50 times. Neither guest may be stuck or
-// start again, and one TCP connection in either direction lasts for all rounds and is
-// not corrupted.
+// TestKillSwitch kills vswitchd under traffic 50 times. Neither guest may be stuck or start again,
+// and one TCP connection in either direction lasts for all rounds and is not corrupted.
 func TestKillSwitch(t *testing.T) {
 	for name, options := range map[string]string{
 		"split":           "",

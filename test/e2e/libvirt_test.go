@@ -18,8 +18,8 @@ import (
 	"vswitchd/test/vm"
 )
 
-// TestLibvirt runs the example for libvirt, in both modes of a port's socket: domain a's
-// QEMU connects to vswitchd, and vswitchd connects to that of domain b.
+// TestLibvirt runs the example for libvirt, in both modes of a port's socket: domain a's QEMU
+// connects to vswitchd, and vswitchd connects to that of domain b.
 func TestLibvirt(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -45,7 +45,8 @@ func TestLibvirt(t *testing.T) {
 	b.ping(t, ctx, "10.0.0.1")
 
 	t.Run("setlink", func(t *testing.T) {
-		// A libvirt that takes the command has to carry it out; 9.0 does not, and docs/libvirt.md says so.
+		// A libvirt that takes the command has to carry it out; 9.0 does not, and docs/libvirt.md
+		// says so.
 		switch out, err := l.tryVirsh(ctx, "domif-setlink", "a", macA, "down"); {
 		case err == nil:
 			a.wait(t, ctx, "[ $(cat /sys/class/net/eth0/carrier) = 0 ]")
@@ -79,8 +80,8 @@ func TestLibvirt(t *testing.T) {
 		}
 	})
 	t.Run("reboot", func(t *testing.T) {
-		// libvirt asks the guest to power off, which this one is not set up to hear, and has
-		// QEMU start it again when it has.
+		// libvirt asks the guest to power off, which this one is not set up to hear, and has QEMU
+		// start it again when it has.
 		before := [2]string{a.boot(t, ctx), b.boot(t, ctx)}
 		l.virsh(t, ctx, "reboot", "b", "--mode", "acpi")
 		b.run(t, ctx, "poweroff")

@@ -10,8 +10,8 @@ import (
 	"vswitchd/test/swtest"
 )
 
-// TestLoad saturates vswitchd with traffic of all kinds that bench/load makes: every frame
-// arrives as it was sent, or is counted as dropped.
+// TestLoad saturates vswitchd with traffic of all kinds that bench/load makes: every frame arrives
+// as it was sent, or is counted as dropped.
 func TestLoad(t *testing.T) {
 	s := swtest.Start(t, nil, "mac_table_size = 20000\n"+loadPorts)
 	for name, c := range map[string]struct {

@@ -14,9 +14,9 @@ import (
 	"vswitchd/test/vm"
 )
 
-// TestMemoryHotplug plugs DIMMs into a guest and takes them out again, under traffic.
-// Most are for movable pages alone, so that the guest can give them back; the last ones
-// stay, for pages of the kernel: frames are received into them.
+// TestMemoryHotplug plugs DIMMs into a guest and takes them out again, under traffic. Most are for
+// movable pages alone, so that the guest can give them back; the last ones stay, for pages of the
+// kernel: frames are received into them.
 func TestMemoryHotplug(t *testing.T) {
 	const (
 		rounds = 20

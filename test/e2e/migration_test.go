@@ -14,9 +14,9 @@ import (
 	"vswitchd/test/vm"
 )
 
-// TestMigration moves a running guest to another QEMU on another port while a second
-// guest sends to it. What it received meanwhile lies, unread, in socket buffers: pages
-// that vswitchd has written and, if it did not log them, that were not moved.
+// TestMigration moves a running guest to another QEMU on another port while a second guest sends to
+// it. What it received meanwhile lies, unread, in socket buffers: pages that vswitchd has written
+// and, if it did not log them, that were not moved.
 func TestMigration(t *testing.T) {
 	for name, options := range map[string]string{"split": "", "packed": "packed=on"} {
 		t.Run(name, func(t *testing.T) { migrate(t, options) })
@@ -45,8 +45,8 @@ func migrate(t *testing.T, options string) {
 	}
 	qmp(to, "migrate-incoming", map[string]string{"uri": uri})
 
-	// A receiver that does not read, with buffers for all that comes. (In a session of
-	// its own: the kernel hangs up stopped processes that a shell leaves behind.)
+	// A receiver that does not read, with buffers for all that comes. (In a session of its own: the
+	// kernel hangs up stopped processes that a shell leaves behind.)
 	from.MustRun(t, `sysctl -q -w net.core.rmem_max=67108864 && sysctl -q -w net.ipv4.tcp_rmem="4096 67108864 67108864"
 		setsid sh -c 'tail -f /dev/null | nc -l -p 5001 >/tmp/got' >/dev/null 2>&1 </dev/null &
 		until grep -qi ":1389 .* 0A " /proc/net/tcp /proc/net/tcp6; do sleep 0.05; done; kill -STOP $(pidof nc)`)
@@ -64,8 +64,8 @@ func migrate(t *testing.T, options string) {
 	before := s.Port(t, "a1").Counters.TxFrames
 	swtest.Until(t, "frames flow", func() bool { return s.Port(t, "a1").Counters.TxFrames > before+500 })
 
-	// Towards the end of the first copy the migration is slowed down so much that it
-	// cannot end; what comes after that copy gets there only if it is logged.
+	// Towards the end of the first copy the migration is slowed down so much that it cannot end;
+	// what comes after that copy gets there only if it is logged.
 	type progress struct {
 		Status   string `json:"status"`
 		Downtime int    `json:"downtime"`

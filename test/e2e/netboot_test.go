@@ -76,8 +76,8 @@ func TestNetworkBoot(t *testing.T) {
 	}
 }
 
-// serveBoot has a namespace serve what a guest boots: addresses and iPXE for UEFI by DHCP and TFTP, the
-// kernel by HTTP, whose parameters are those of a guest.
+// serveBoot has a namespace serve what a guest boots: addresses and iPXE for UEFI by DHCP and TFTP,
+// the kernel by HTTP, whose parameters are those of a guest.
 func serveBoot(t *testing.T, ns *swtest.Netns, root string, guest vm.Config) {
 	t.Helper()
 	if err := vm.BuildImage(); err != nil {

@@ -15,7 +15,8 @@ func TestOffloadMatrixOfPartialOffloads(t *testing.T) {
 		{name: "checksums", port: "offloads = [\"csum\"]\n"},
 		{name: "sends", options: takesNone, sends: true},
 		{name: "takes", options: sendsNone, takes: true},
-		// Without mergeable buffers a guest that takes long frames has only buffers of 64 KiB, and others have only short ones.
+		// Without mergeable buffers a guest that takes long frames has only buffers of 64 KiB, and
+		// others have only short ones.
 		{name: "unmerged", options: "mrg_rxbuf=off", sends: true, takes: true},
 		{name: "unmerged-none", options: "mrg_rxbuf=off", port: "offloads = []\n"},
 		{name: "legacy", options: "disable-modern=on,disable-legacy=off,mrg_rxbuf=off", sends: true, takes: true},

@@ -29,8 +29,7 @@ type offloadKind struct {
 	mq      int    // queue pairs; 0: 1
 }
 
-// offloadKinds are crossed with one another. All are Linux, which makes such frames when
-// it may.
+// offloadKinds are crossed with one another. All are Linux, which makes such frames when it may.
 var offloadKinds = []offloadKind{
 	{name: "all", sends: true, takes: true},
 	{name: "none", port: "offloads = []\n"},
@@ -38,9 +37,8 @@ var offloadKinds = []offloadKind{
 	{name: "veth-off", ns: "off", takes: true}, // the kernel cuts them in front of the veth
 }
 
-// TestOffloadMatrix has stations of all kinds talk to one another. What one leaves to be
-// done and another one does not do is done in between: everything arrives, once, and as
-// it was sent.
+// TestOffloadMatrix has stations of all kinds talk to one another. What one leaves to be done and
+// another one does not do is done in between: everything arrives, once, and as it was sent.
 func TestOffloadMatrix(t *testing.T) {
 	runOffloadMatrix(t, offloadKinds)
 }
@@ -183,9 +181,8 @@ func (e *offloadStation) inNamespace(t *testing.T, here *swtest.Netns) {
 	}
 }
 
-// config is the switch's configuration. In the tagged round those who send have no tag
-// themselves but an access port, but for namespaces with offloads: those and all who
-// receive know of the tag.
+// config is the switch's configuration. In the tagged round those who send have no tag themselves
+// but an access port, but for namespaces with offloads: those and all who receive know of the tag.
 func (m *offloadMatrix) config(tagged bool) string {
 	var b strings.Builder
 	for _, e := range m.all() {
@@ -313,7 +310,8 @@ type offloadPair struct {
 	v6, tagged bool
 }
 
-// A cell is what became of it. Segments of TCP are those that were sent for the second time, and all.
+// A cell is what became of it. Segments of TCP are those that were sent for the second time, and
+// all.
 type cell struct {
 	again, segments int64
 	lost, datagrams int64
@@ -329,8 +327,8 @@ func (c cell) good() bool { return c.lost == 0 && c.again*1000 < c.segments }
 
 // talk has one send to the other, by TCP and UDP, and returns what became of it.
 func (p *offloadPair) talk(t *testing.T) cell {
-	// The rate is one that no station has trouble with, so that there is no reason for a loss. On a busy machine a guest
-	// may yet stand still for a while: only what happens each time is a fault.
+	// The rate is one that no station has trouble with, so that there is no reason for a loss. On a
+	// busy machine a guest may yet stand still for a while: only what happens each time is a fault.
 	c := p.try(t)
 	for n := 1; !c.good() && n < 4; n++ {
 		t.Logf("again, after %v", c)

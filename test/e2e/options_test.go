@@ -17,8 +17,7 @@ import (
 	"vswitchd/test/vm"
 )
 
-// A guestKind is a guest with options of QEMU's device that change what is
-// negotiated.
+// A guestKind is a guest with options of QEMU's device that change what is negotiated.
 type guestKind struct {
 	port    string
 	options string
@@ -56,10 +55,9 @@ var optionalFeatures = map[string]bool{
 	"MQ": false, "RING_PACKED": false, "MTU": false,
 }
 
-// TestGuestOptions has network devices with different options talk to one with none.
-// What a device should have negotiated follows from its options and from what vswitchd
-// offers. One guest for each version of QEMU has all its devices, each with a subnet of
-// its own.
+// TestGuestOptions has network devices with different options talk to one with none. What a device
+// should have negotiated follows from its options and from what vswitchd offers. One guest for each
+// version of QEMU has all its devices, each with a subnet of its own.
 func TestGuestOptions(t *testing.T) {
 	versions, err := vm.Versions()
 	if err != nil {
@@ -206,7 +204,8 @@ func (g *optionGuest) row(t *testing.T, ctx context.Context) string {
 	drops := [2]control.Tally{since(before[0], p.Counters.Drops), since(before[1], g.s.Port(t, "peer").Counters.Drops)}
 	for i, d := range drops {
 		for reason := range d {
-			// TCP goes on until a ring is full. Frames in a queue that is being disabled are the guest's own loss.
+			// TCP goes on until a ring is full. Frames in a queue that is being disabled are the
+			// guest's own loss.
 			if reason != "ring-full" && !(reason == "queue-disabled" && g.kind.queues > 1) {
 				t.Errorf("drops at %s: %v", [2]string{g.kind.port, "peer"}[i], d)
 			}
@@ -223,8 +222,8 @@ func (g *optionGuest) row(t *testing.T, ctx context.Context) string {
 		speed[0], speed[1], jumbo, map[string]uint64(drops[0]), map[string]uint64(drops[1]), strings.Join(p.Features, " "))
 }
 
-// mustFlood is a ping that does not wait for replies before it sends more. Nor does it
-// long for the last ones: what is lost shows as drops.
+// mustFlood is a ping that does not wait for replies before it sends more. Nor does it long for the
+// last ones: what is lost shows as drops.
 func mustFlood(t *testing.T, ctx context.Context, from *vm.VM, addr string, args ...string) {
 	t.Helper()
 	r, err := from.Ping(ctx, addr, append(args, "-c", "30", "-f")...)
@@ -277,8 +276,8 @@ func (g *optionGuest) changeQueues(t *testing.T, ctx context.Context) {
 
 // jumbo pings and streams with the biggest frames that the guest takes.
 func (g *optionGuest) jumbo(t *testing.T, ctx context.Context) string {
-	// Linux takes big frames in several buffers, or in big ones, which it has if they
-	// may come anyway.
+	// Linux takes big frames in several buffers, or in big ones, which it has if they may come
+	// anyway.
 	features, mtu := g.port(t).Features, 9000
 	switch {
 	case slices.Contains(features, "MTU"):

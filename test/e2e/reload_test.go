@@ -14,9 +14,9 @@ import (
 	"vswitchd/test/swtest"
 )
 
-// TestReload changes the configuration under two guests that talk. They must not lose a
-// frame, whatever comes, goes and changes around them; a third must get none of
-// theirs while their own ports are left alone.
+// TestReload changes the configuration under two guests that talk. They must not lose a frame,
+// whatever comes, goes and changes around them; a third must get none of theirs while their own
+// ports are left alone.
 func TestReload(t *testing.T) {
 	const (
 		a  = "[port.a]\nmac = \"52:54:00:00:00:01\"\n"

@@ -13,8 +13,8 @@ import (
 	"vswitchd/test/vm"
 )
 
-// A device that is not a network card, made with the libraries as examples/rng is, serves a
-// guest's driver.
+// A device that is not a network card, made with the libraries as examples/rng is, serves a guest's
+// driver.
 func TestRNG(t *testing.T) {
 	ctx := testContext(t)
 	dir := t.TempDir()

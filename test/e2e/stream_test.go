@@ -13,9 +13,8 @@ import (
 	"vswitchd/test/vm"
 )
 
-// A stream is one TCP connection from a guest to another, with contents that either end
-// sums up by itself. TCP's checksum alone would not do: guests that negotiated offloads
-// do not look at it.
+// A stream is one TCP connection from a guest to another, with contents that either end sums up by
+// itself. TCP's checksum alone would not do: guests that negotiated offloads do not look at it.
 type stream struct {
 	from, to *vm.VM
 	port     int64

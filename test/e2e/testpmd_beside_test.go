@@ -15,8 +15,8 @@ import (
 	"vswitchd/test/vm"
 )
 
-// installDPDK is a shell script that runs a command on a machine where DPDK's libraries and
-// plugins look installed: those of an unpacked tree, named first, in a mount namespace.
+// installDPDK is a shell script that runs a command on a machine where DPDK's libraries and plugins
+// look installed: those of an unpacked tree, named first, in a mount namespace.
 const installDPDK = `
 tree=$1; shift
 libraries=$(dirname "$(echo "$tree"/usr/lib/*-linux-gnu/librte_eal.so.[0-9][0-9])")
@@ -26,9 +26,9 @@ mount -t overlay none -o "lowerdir=$installed,upperdir=$layer/upper,workdir=$lay
 umount -l "$layer" && rmdir "$layer" &&
 cp -a "$libraries"/librte_* "$libraries"/dpdk "$installed" && exec "$@"`
 
-// TestTestpmdBesideInstalledDPDK has the lab's testpmd start on a machine that also has
-// Debian's DPDK installed. DPDK loads the drivers in the folder of the installed one by
-// itself, and aborts when a driver is loaded twice.
+// TestTestpmdBesideInstalledDPDK has the lab's testpmd start on a machine that also has Debian's
+// DPDK installed. DPDK loads the drivers in the folder of the installed one by itself, and aborts
+// when a driver is loaded twice.
 func TestTestpmdBesideInstalledDPDK(t *testing.T) {
 	s := swtest.Start(t, nil, "[port.a]\n[port.b]\n")
 	ports := []testpmdPort{{s.Socket("a"), station.Addr(1), ""}, {s.Socket("b"), station.Addr(2), ""}}

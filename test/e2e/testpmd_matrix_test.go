@@ -18,8 +18,8 @@ import (
 	"vswitchd/test/swtest"
 )
 
-// A pmdCell is a virtio-user device of testpmd, with a choice of all of its options
-// that matter to a back-end.
+// A pmdCell is a virtio-user device of testpmd, with a choice of all of its options that matter to
+// a back-end.
 type pmdCell struct {
 	port                               string
 	queues                             int
@@ -44,8 +44,8 @@ func (c *pmdCell) options() string {
 	return o
 }
 
-// A pmdGroup is the cells of one testpmd process. It wants the same number of queues,
-// and the same biggest frame, of all its ports.
+// A pmdGroup is the cells of one testpmd process. It wants the same number of queues, and the same
+// biggest frame, of all its ports.
 type pmdGroup struct {
 	queues           int
 	server, mrgRxbuf bool
@@ -65,8 +65,8 @@ func (g pmdGroup) cells() (cells []*pmdCell) {
 	return cells
 }
 
-// sizes are those of the frames sent to a group's ports, in bytes; 0 stands for frames
-// of many sizes.
+// sizes are those of the frames sent to a group's ports, in bytes; 0 stands for frames of many
+// sizes.
 func (g pmdGroup) sizes() []int {
 	if g.mrgRxbuf {
 		return []int{64, 1500, 9000, 0}
@@ -74,10 +74,10 @@ func (g pmdGroup) sizes() []int {
 	return []int{64, 1500, 0}
 }
 
-// TestTestpmdMatrix crosses the options of DPDK's virtio driver. Stations send frames of
-// each size to each port, which come back with their addresses swapped, and look at
-// every one: all must come back, to whom they belong, in order, and as they were sent.
-// What was negotiated follows from the options and from what vswitchd offers.
+// TestTestpmdMatrix crosses the options of DPDK's virtio driver. Stations send frames of each size
+// to each port, which come back with their addresses swapped, and look at every one: all must come
+// back, to whom they belong, in order, and as they were sent. What was negotiated follows from the
+// options and from what vswitchd offers.
 func TestTestpmdMatrix(t *testing.T) {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 1, ' ', tabwriter.AlignRight)
@@ -217,8 +217,8 @@ func launchPMDGroup(t *testing.T, s *swtest.Switch, g pmdGroup, cells []*pmdCell
 		// 0x2000 is RTE_ETH_RX_OFFLOAD_SCATTER, 0x8000 RTE_ETH_TX_OFFLOAD_MULTI_SEGS.
 		args = append(args, "--max-pkt-len=9018", "--rx-offloads=0x2000", "--tx-offloads=0x8000")
 	}
-	// Without the first option DPDK has no vectors for packed rings, and the second has it
-	// say how it receives and transmits.
+	// Without the first option DPDK has no vectors for packed rings, and the second has it say how
+	// it receives and transmits.
 	eal := []string{"--force-max-simd-bitwidth=512", "--log-level=pmd.net.virtio.*:info"}
 	return launchTestpmd(t, eal, ports, args...)
 }
@@ -226,8 +226,8 @@ func launchPMDGroup(t *testing.T, s *swtest.Switch, g pmdGroup, cells []*pmdCell
 func startPMDStations(t *testing.T, s *swtest.Switch, g pmdGroup, cells []*pmdCell) (stations []*station.Station) {
 	for i, size := range g.sizes() {
 		c := station.Config{MAC: station.Addr(byte(100 + i)), Ring: 256}
-		// All windows together fit into a testpmd port's ring, where the longest frames
-		// take five buffers each.
+		// All windows together fit into a testpmd port's ring, where the longest frames take five
+		// buffers each.
 		window := 16
 		switch {
 		case size > 0:

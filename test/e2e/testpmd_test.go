@@ -42,8 +42,8 @@ type testpmdPort struct {
 	options string // of the virtio-user device; "": it connects, and has rings of 1024
 }
 
-// newTestpmd starts testpmd and waits until it takes commands. It is gone, with all that
-// it has left behind, when the test ends.
+// newTestpmd starts testpmd and waits until it takes commands. It is gone, with all that it has
+// left behind, when the test ends.
 func newTestpmd(t *testing.T, ports []testpmdPort, args ...string) *testpmd {
 	t.Helper()
 	p := launchTestpmd(t, nil, ports, args...)
@@ -117,8 +117,7 @@ func (p *testpmd) output() string {
 // do has commands carried out, and returns what was said meanwhile.
 func (p *testpmd) do(commands ...string) string {
 	p.t.Helper()
-	// It does not say when it has done something, except that it does not know a
-	// command.
+	// It does not say when it has done something, except that it does not know a command.
 	const end, answer = "done?", "Command not found"
 	from := len(p.output())
 	for _, c := range append(commands, end) {
@@ -172,8 +171,8 @@ func (p *testpmd) quit() {
 	}
 }
 
-// hugepages has the kernel provide 512 MiB of huge pages until the test ends, and
-// returns where they are mounted.
+// hugepages has the kernel provide 512 MiB of huge pages until the test ends, and returns where
+// they are mounted.
 func hugepages(t *testing.T) (dir string) {
 	t.Helper()
 	const (

@@ -44,8 +44,8 @@ func mustPing(t *testing.T, ctx context.Context, from *vm.VM, addr string, args 
 	}
 }
 
-// mustIperf runs iperf3 from a guest against a server, TCP and UDP, both ways, and
-// wants data to arrive. Speeds are only logged.
+// mustIperf runs iperf3 from a guest against a server, TCP and UDP, both ways, and wants data to
+// arrive. Speeds are only logged.
 func mustIperf(t *testing.T, ctx context.Context, from *vm.VM, addr string) {
 	t.Helper()
 	for _, args := range [][]string{
@@ -66,8 +66,8 @@ func mustIperf(t *testing.T, ctx context.Context, from *vm.VM, addr string) {
 	}
 }
 
-// whenFree runs an iperf3 client again while the server, which takes one client at a time,
-// is still busy with the one before: it says so, or hangs up, or does not listen.
+// whenFree runs an iperf3 client again while the server, which takes one client at a time, is still
+// busy with the one before: it says so, or hangs up, or does not listen.
 func whenFree(client func() (vm.IperfReport, error)) (r vm.IperfReport, err error) {
 	for range 10 {
 		r, err = client()

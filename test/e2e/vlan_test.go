@@ -18,9 +18,8 @@ import (
 	"vswitchd/test/swtest"
 )
 
-// answerVLAN answers ARP requests and echo requests for an address in one VLAN on an
-// interface, tagged, until the test ends. It stands in for a VLAN device, which not
-// every kernel has.
+// answerVLAN answers ARP requests and echo requests for an address in one VLAN on an interface,
+// tagged, until the test ends. It stands in for a VLAN device, which not every kernel has.
 func answerVLAN(t *testing.T, ns *swtest.Netns, iface string, vlan uint16, ip net.IP) {
 	t.Helper()
 	fd, mac := packetSocket(t, ns, iface)
@@ -55,8 +54,7 @@ func answerVLAN(t *testing.T, ns *swtest.Netns, iface string, vlan uint16, ip ne
 	})
 }
 
-// packetSocket opens a raw socket with auxiliary data on an interface in a
-// namespace.
+// packetSocket opens a raw socket with auxiliary data on an interface in a namespace.
 func packetSocket(t *testing.T, ns *swtest.Netns, iface string) (fd int, mac net.HardwareAddr) {
 	t.Helper()
 	runtime.LockOSThread() // the thread changes its namespace

@@ -16,8 +16,8 @@ import (
 const xdpDevice = "guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,guest_uso4=off,guest_uso6=off"
 
 // TestXDP attaches an XDP program in the driver of a guest, which drops frames that have a partial
-// checksum or are segments to be, whatever the program says. Nothing may be lost with either
-// advice of docs/vhost-user.md, in a network whose other guest has all offloads.
+// checksum or are segments to be, whatever the program says. Nothing may be lost with either advice
+// of docs/vhost-user.md, in a network whose other guest has all offloads.
 func TestXDP(t *testing.T) {
 	ctx := testContext(t)
 	s := swtest.Start(t, nil, "[port.peer]\n[port.port]\noffloads = []\n[port.device]\n")

@@ -2,8 +2,8 @@ package guest
 
 // Kernel parameters that the agent understands.
 const (
-	// ParamIP lists eth0's addresses with prefix lengths, separated by commas: vs.ip=10.0.0.1/24,fd00::1/64. A guest that
-	// has it is ready once eth0 exists and has them.
+	// ParamIP lists eth0's addresses with prefix lengths, separated by commas:
+	// vs.ip=10.0.0.1/24,fd00::1/64. A guest that has it is ready once eth0 exists and has them.
 	ParamIP = "vs.ip"
 	// ParamMTU is eth0's MTU in bytes. Without it the driver's choice stands.
 	ParamMTU = "vs.mtu"
@@ -17,7 +17,8 @@ const (
 // DefaultAgent is where the agent listens without ParamAgent.
 const DefaultAgent = "/dev/ttyS1"
 
-// A Request asks the agent to run a command. Requests run at the same time; the answers come as they end.
+// A Request asks the agent to run a command. Requests run at the same time; the answers come as
+// they end.
 type Request struct {
 	ID        uint64 `json:"id"`                   // comes back in the answer
 	Command   string `json:"cmd"`                  // run by /bin/sh -c
@@ -45,6 +46,6 @@ type Result struct {
 	Error  string `json:"error,omitempty"`  // why it did not start or was killed
 }
 
-// MaxOutput is how much of a command's output the agent keeps, in bytes, for each of the two streams. The serial port is slow;
-// a command with more to say writes a file.
+// MaxOutput is how much of a command's output the agent keeps, in bytes, for each of the two
+// streams. The serial port is slow; a command with more to say writes a file.
 const MaxOutput = 1 << 20

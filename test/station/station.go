@@ -39,13 +39,13 @@ type Config struct {
 	Ring     int  // descriptors in each of its two rings; 0: 256
 	Observer bool // it takes any frame, answers none, and counts
 
-	// Lengths are those of its requests, in turn, at least MinLength each; nil: from 60 to 1514 bytes. Its buffers are big enough
-	// for them, and for 1514 bytes.
+	// Lengths are those of its requests, in turn, at least MinLength each; nil: from 60 to 1514
+	// bytes. Its buffers are big enough for them, and for 1514 bytes.
 	Lengths []int
 }
 
-// A Station is a guest with its connection to a port. But for Start, Drain, the
-// ends and the counters, its methods are called before Start.
+// A Station is a guest with its connection to a port. But for Start, Drain, the ends and the
+// counters, its methods are called before Start.
 type Station struct {
 	cfg Config
 	run uint32
@@ -93,8 +93,7 @@ func Connect(socket string, cfg Config) (*Station, error) {
 	return s, nil
 }
 
-// New makes a station of a front-end that has just connected, which belongs to it
-// from then on.
+// New makes a station of a front-end that has just connected, which belongs to it from then on.
 func New(fe *vhostusertest.FrontEnd, cfg Config) (*Station, error) {
 	if cfg.Ring == 0 {
 		cfg.Ring = 256
@@ -146,9 +145,8 @@ func New(fe *vhostusertest.FrontEnd, cfg Config) (*Station, error) {
 // MAC is the station's address.
 func (s *Station) MAC() MAC { return s.cfg.MAC }
 
-// Talk makes the station send requests to an address, window of them at a time. To
-// broadcast requests, the answers of one station count, the others' are only
-// checked.
+// Talk makes the station send requests to an address, window of them at a time. To broadcast
+// requests, the answers of one station count, the others' are only checked.
 func (s *Station) Talk(to MAC, window int, answerer ...MAC) {
 	f := &flow{flowName: flowName{s.cfg.MAC, to, s.run}, window: window, answerer: to}
 	if to == Broadcast {
@@ -192,8 +190,8 @@ func (s *Station) Err() error {
 	}
 }
 
-// Await waits until n more requests are answered. It fails when that takes longer
-// than it can on any machine: then frames are lost.
+// Await waits until n more requests are answered. It fails when that takes longer than it can on
+// any machine: then frames are lost.
 func (s *Station) Await(n uint64) error {
 	want := s.Answered() + n
 	return s.until(fmt.Sprintf("%d requests are answered", n), func() bool { return s.Answered() >= want })
@@ -240,8 +238,8 @@ func (s *Station) state() (text string) {
 	return text
 }
 
-// Leave ends the traffic, stops the rings and closes the connection, as a front-end does
-// that shuts down. It returns what has gone wrong in the station's life.
+// Leave ends the traffic, stops the rings and closes the connection, as a front-end does that shuts
+// down. It returns what has gone wrong in the station's life.
 func (s *Station) Leave() error {
 	err := s.halt()
 	for _, r := range s.fe.Rings {
@@ -284,8 +282,8 @@ func (s *Station) loop() {
 	}
 }
 
-// sleep waits for frames, and looks now and then whether there is something to be
-// done that no frame tells of.
+// sleep waits for frames, and looks now and then whether there is something to be done that no
+// frame tells of.
 func (s *Station) sleep() {
 	if !s.rx.Driver.Arm() {
 		_ = vhostusertest.WaitEventFD(s.rx.CallFD, 5*time.Millisecond)
@@ -437,6 +435,6 @@ func (s *Station) put(fill func([]byte) []byte) bool {
 	return true
 }
 
-// FrontEnd returns the station's front-end, to be hostile with. Its rings belong to
-// the station while that is running.
+// FrontEnd returns the station's front-end, to be hostile with. Its rings belong to the station
+// while that is running.
 func (s *Station) FrontEnd() *vhostusertest.FrontEnd { return s.fe }

@@ -14,8 +14,7 @@ type Netns struct{ Name string }
 
 var serial atomic.Int64
 
-// unique returns a short name that no other test has, of at most 15 bytes with
-// a prefix of 2.
+// unique returns a short name that no other test has, of at most 15 bytes with a prefix of 2.
 func unique(prefix string) string {
 	return fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), serial.Add(1))
 }
@@ -46,8 +45,8 @@ func (n *Netns) Command(name string, args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", n.Name, name}, args...)...)
 }
 
-// Run runs a command in the namespace and returns its output. It fails the test if
-// the command does.
+// Run runs a command in the namespace and returns its output. It fails the test if the command
+// does.
 func (n *Netns) Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	cmd := n.Command(name, args...)

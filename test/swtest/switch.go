@@ -25,10 +25,9 @@ type Switch struct {
 	process *child.Process // nil: it was never started
 }
 
-// Start writes a configuration file and starts vswitchd with it, in a namespace
-// (nil: ours). The configuration begins with sections of Start's own; config
-// goes on with ports and uplinks, or more keys of [switch], which comes last.
-// Start returns when the control API answers.
+// Start writes a configuration file and starts vswitchd with it, in a namespace (nil: ours). The
+// configuration begins with sections of Start's own; config goes on with ports and uplinks, or more
+// keys of [switch], which comes last. Start returns when the control API answers.
 func Start(t testing.TB, netns *Netns, config string) *Switch {
 	t.Helper()
 	s := newSwitch(t, netns)
@@ -38,8 +37,8 @@ func Start(t testing.TB, netns *Netns, config string) *Switch {
 	return s
 }
 
-// StartFlags starts vswitchd without a configuration file. In args, $DIR stands for
-// Dir, where the control socket is made as well.
+// StartFlags starts vswitchd without a configuration file. In args, $DIR stands for Dir, where the
+// control socket is made as well.
 func StartFlags(t testing.TB, netns *Netns, args ...string) *Switch {
 	t.Helper()
 	s := newSwitch(t, netns)
@@ -89,8 +88,8 @@ func (s *Switch) logCounters(t testing.TB) {
 	}
 }
 
-// Configure writes the configuration file anew, as Start does. The process reads it at
-// the next SIGHUP or Launch.
+// Configure writes the configuration file anew, as Start does. The process reads it at the next
+// SIGHUP or Launch.
 func (s *Switch) Configure(t testing.TB, config string) {
 	t.Helper()
 	whole := fmt.Sprintf("[log]\nlevel = \"debug\"\n[control]\nsocket = %q\n[switch]\nsocket_dir = %q\n%s", s.ControlSocket(), s.Dir, config)
@@ -108,8 +107,7 @@ func (s *Switch) ControlSocket() string { return filepath.Join(s.Dir, "control.s
 // Socket is a port's.
 func (s *Switch) Socket(port string) string { return filepath.Join(s.Dir, port+".sock") }
 
-// Launch starts the process, which must not be running, and returns when its control
-// API answers.
+// Launch starts the process, which must not be running, and returns when its control API answers.
 func (s *Switch) Launch(t testing.TB) {
 	t.Helper()
 	log, err := os.OpenFile(filepath.Join(s.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -159,8 +157,8 @@ func (s *Switch) Log() string {
 	return string(b)
 }
 
-// WaitLog waits until text is in the log, from a byte of it on (an earlier len of
-// Log), and returns the line that it is in.
+// WaitLog waits until text is in the log, from a byte of it on (an earlier len of Log), and returns
+// the line that it is in.
 func (s *Switch) WaitLog(t testing.TB, from int, text string) (line string) {
 	t.Helper()
 	Until(t, fmt.Sprintf("%q is in the log", text), func() bool {
@@ -229,8 +227,8 @@ func (s *Switch) CPU(t testing.TB) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// proc(5): the name, in parentheses, may have spaces; utime and stime are
-	// fields 14 and 15, in ticks of 1/100 s.
+	// proc(5): the name, in parentheses, may have spaces; utime and stime are fields 14 and 15, in
+	// ticks of 1/100 s.
 	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 	var ticks int
 	for _, f := range fields[11:13] {
@@ -253,8 +251,8 @@ func (s *Switch) FDs(t testing.TB) int {
 	return len(entries)
 }
 
-// Until waits for a condition. It fails the test when that has not come true after a
-// time in which it should have, however slow the machine.
+// Until waits for a condition. It fails the test when that has not come true after a time in which
+// it should have, however slow the machine.
 func Until(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {

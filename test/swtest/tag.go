@@ -11,10 +11,9 @@ import (
 	"vswitchd/test/bpf"
 )
 
-// Tag puts an interface of the namespace into a VLAN: all that is sent through it gets a
-// tag, and of all that comes the tag is taken off, in the place where a network stack
-// does that, before segmentation and behind what merges segments. It is for kernels
-// without VLAN devices.
+// Tag puts an interface of the namespace into a VLAN: all that is sent through it gets a tag, and
+// of all that comes the tag is taken off, in the place where a network stack does that, before
+// segmentation and behind what merges segments. It is for kernels without VLAN devices.
 func (n *Netns) Tag(t testing.TB, iface string, vlan uint16) {
 	t.Helper()
 	ns, err := netns.GetFromName(n.Name)
@@ -69,8 +68,8 @@ const (
 	helperPopVLAN  = 19 // bpf_skb_vlan_pop(skb)
 )
 
-// Programs get the frame in register 1, which is a helper's first argument, too, and
-// return TC_ACT_OK, 0.
+// Programs get the frame in register 1, which is a helper's first argument, too, and return
+// TC_ACT_OK, 0.
 func pushTag(vlan uint16) []bpf.Instruction {
 	tpid := binary.NativeEndian.Uint16([]byte{0x81, 0x00})
 	return []bpf.Instruction{

@@ -13,8 +13,8 @@ import (
 	"vswitchd/test/guest"
 )
 
-// An Agent is the host's end of a guest's second serial port. A [VM] has one; for a guest that was started otherwise there is
-// [DialAgent].
+// An Agent is the host's end of a guest's second serial port. A [VM] has one; for a guest that was
+// started otherwise there is [DialAgent].
 type Agent struct {
 	conn net.Conn
 
@@ -26,8 +26,8 @@ type Agent struct {
 	gone    bool          // the connection is: QEMU has exited
 }
 
-// DialAgent connects to the unix socket to which QEMU has connected the guest's second serial port. It takes one connection at a
-// time.
+// DialAgent connects to the unix socket to which QEMU has connected the guest's second serial port.
+// It takes one connection at a time.
 func DialAgent(ctx context.Context, path string) (*Agent, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {
@@ -103,9 +103,11 @@ func (a *Agent) isGone() bool {
 	return a.gone
 }
 
-// WaitReboot returns when the guest is ready in another boot than the one named; any will do if that is empty.
+// WaitReboot returns when the guest is ready in another boot than the one named; any will do if
+// that is empty.
 func (a *Agent) WaitReboot(ctx context.Context, old string) error {
-	// The guest announces itself, but may have done so before this end was there to hear: after a migration, for one.
+	// The guest announces itself, but may have done so before this end was there to hear: after a
+	// migration, for one.
 	ask := time.NewTicker(time.Second)
 	defer ask.Stop()
 	for {

@@ -17,8 +17,8 @@ type Result = guest.Result
 // ErrRebooted is what a command gets that was running when the guest started again.
 var ErrRebooted = errors.New("the guest has rebooted")
 
-// Run runs a command with the guest's shell. The error says that the command's result is not known; an exit status other
-// than 0 is not an error. When ctx ends, the command is killed.
+// Run runs a command with the guest's shell. The error says that the command's result is not known;
+// an exit status other than 0 is not an error. When ctx ends, the command is killed.
 func (vm *VM) Run(ctx context.Context, command string) (*Result, error) {
 	result, err := vm.agent.Run(ctx, command)
 	if err != nil {
@@ -27,8 +27,8 @@ func (vm *VM) Run(ctx context.Context, command string) (*Result, error) {
 	return result, nil
 }
 
-// Output runs a command and returns what it wrote to its standard output. Here an exit status other than 0 is an error,
-// which has the standard error in it.
+// Output runs a command and returns what it wrote to its standard output. Here an exit status other
+// than 0 is an error, which has the standard error in it.
 func (vm *VM) Output(ctx context.Context, command string) (string, error) {
 	result, err := vm.Run(ctx, command)
 	if err != nil {
@@ -52,7 +52,8 @@ func (vm *VM) MustRun(t testing.TB, command string) string {
 	return out
 }
 
-// Boot identifies the guest's present boot: it changes with a reboot. It is empty before the guest was first ready.
+// Boot identifies the guest's present boot: it changes with a reboot. It is empty before the guest
+// was first ready.
 func (vm *VM) Boot() string {
 	boot, _ := vm.agent.state()
 	return boot
@@ -78,7 +79,8 @@ func (vm *VM) Reboot(ctx context.Context) error {
 	return vm.WaitReboot(ctx, boot)
 }
 
-// Rebind takes the virtio device away from its driver and gives it back, and returns when eth0 has its addresses again.
+// Rebind takes the virtio device away from its driver and gives it back, and returns when eth0 has
+// its addresses again.
 func (vm *VM) Rebind(ctx context.Context) error {
 	script := `dev=$(basename $(readlink -f /sys/class/net/eth0/device)) && cd /sys/bus/virtio/drivers/virtio_net &&
 		echo $dev >unbind && test ! -e /sys/class/net/eth0 && echo $dev >bind`
@@ -88,7 +90,8 @@ func (vm *VM) Rebind(ctx context.Context) error {
 	return vm.WaitAddresses(ctx)
 }
 
-// Reload takes the driver out of the guest's kernel and loads it again, and returns when eth0 has its addresses again.
+// Reload takes the driver out of the guest's kernel and loads it again, and returns when eth0 has
+// its addresses again.
 func (vm *VM) Reload(ctx context.Context) error {
 	if _, err := vm.Output(ctx, "rmmod virtio_net && test ! -e /sys/class/net/eth0 && insmod /lib/modules/*-virtio_net.ko"); err != nil {
 		return err
@@ -96,7 +99,8 @@ func (vm *VM) Reload(ctx context.Context) error {
 	return vm.WaitAddresses(ctx)
 }
 
-// WaitAddresses returns when eth0 has the addresses of Config.IPs: after it was plugged in, for one.
+// WaitAddresses returns when eth0 has the addresses of Config.IPs: after it was plugged in, for
+// one.
 func (vm *VM) WaitAddresses(ctx context.Context) error {
 	var have strings.Builder
 	have.WriteString("true")

@@ -55,7 +55,8 @@ type Config struct {
 	ExtraArgs []string // for QEMU
 }
 
-// A NIC is a network device besides a guest's first one. Role and Reconnect are those of the Config.
+// A NIC is a network device besides a guest's first one. Role and Reconnect are those of the
+// Config.
 type NIC struct {
 	Socket        string
 	Queues        int    // queue pairs; default 1
@@ -135,8 +136,9 @@ func (c *Config) args(dir, accel string, img image) []string {
 	return append(args, c.ExtraArgs...)
 }
 
-// cpu is the same whatever runs it, and one that every version can emulate. QEMU 7.2 emulates cmpxchg16b, which the kernel's
-// allocator uses, such that an interrupt right after it corrupts the flags; the kernel does without.
+// cpu is the same whatever runs it, and one that every version can emulate. QEMU 7.2 emulates
+// cmpxchg16b, which the kernel's allocator uses, such that an interrupt right after it corrupts the
+// flags; the kernel does without.
 func (c *Config) cpu(accel string) string {
 	if c.QEMU == QEMU72 && accel == "tcg" {
 		return "qemu64,-cx16"
@@ -144,8 +146,9 @@ func (c *Config) cpu(accel string) string {
 	return c.CPU.board().cpu
 }
 
-// KernelParams is the kernel's command line. It has the guest boot fast under emulation: without the self-tests and the key rings that take it a second, and
-// without much to print. A name in the list that a kernel does not have is ignored.
+// KernelParams is the kernel's command line. It has the guest boot fast under emulation: without
+// the self-tests and the key rings that take it a second, and without much to print. A name in the
+// list that a kernel does not have is ignored.
 func (c Config) KernelParams() string {
 	params := []string{
 		"console=" + c.CPU.board().console, "quiet", "panic=-1", "mitigations=off", "cryptomgr.notests", "init_on_alloc=0",

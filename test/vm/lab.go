@@ -20,7 +20,8 @@ const (
 	QEMU72 QEMU = "7.2"
 )
 
-// Versions lists those present here: both, but on Debian releases newer than 12, which have no QEMU 7.2.
+// Versions lists those present here: both, but on Debian releases newer than 12, which have no QEMU
+// 7.2.
 func Versions() ([]QEMU, error) {
 	var present []QEMU
 	for _, q := range []QEMU{QEMU10, QEMU72} {
@@ -60,7 +61,8 @@ func Tool(name string) (string, error) {
 	return path, nil
 }
 
-// Root returns the folder of this module: the nearest one with a go.mod, from the working directory upwards.
+// Root returns the folder of this module: the nearest one with a go.mod, from the working directory
+// upwards.
 func Root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -77,7 +79,8 @@ func Root() (string, error) {
 	}
 }
 
-// An image is the guest's kernel and its initramfs; of a guest in User Mode Linux, what starts it and its initramfs.
+// An image is the guest's kernel and its initramfs; of a guest in User Mode Linux, what starts it
+// and its initramfs.
 type image struct{ kernel, initramfs, umlexec, umlInitramfs string }
 
 // buildImage builds the guest, once in this process; the script does nothing when it is up to date.
@@ -110,16 +113,17 @@ func (c CPU) image() (image, error) {
 	return buildImage()
 }
 
-// BuildImage builds the guest's kernel and initramfs, build/guest/kernel and build/guest/initramfs, for a guest that is started
-// otherwise than by this package.
+// BuildImage builds the guest's kernel and initramfs, build/guest/kernel and build/guest/initramfs,
+// for a guest that is started otherwise than by this package.
 func BuildImage() error {
 	_, err := buildImage()
 	return err
 }
 
-// Accel returns how guests are to run, kvm or tcg. The environment variable ACCEL decides; where it is auto or not set, kvm
-// is taken only if a guest has come up under it: /dev/kvm may open, and the guest hang all the same. That is tried once
-// for a checkout and a host kernel, and remembered in build/guest/accel.
+// Accel returns how guests are to run, kvm or tcg. The environment variable ACCEL decides; where it
+// is auto or not set, kvm is taken only if a guest has come up under it: /dev/kvm may open, and the
+// guest hang all the same. That is tried once for a checkout and a host kernel, and remembered in
+// build/guest/accel.
 func Accel(ctx context.Context) (string, error) {
 	switch accel := os.Getenv("ACCEL"); accel {
 	case "kvm", "tcg":

@@ -9,8 +9,8 @@ import (
 // ErrInUse: the guest did not give back what was to be unplugged.
 var ErrInUse = errors.New("the guest does not let go of it")
 
-// PlugMemory plugs a DIMM in, of a multiple of 128 MiB, shared like the guest's other memory. Config.MaxMemoryMiB has to have room
-// for it. The guest may take a while to notice.
+// PlugMemory plugs a DIMM in, of a multiple of 128 MiB, shared like the guest's other memory.
+// Config.MaxMemoryMiB has to have room for it. The guest may take a while to notice.
 func (vm *VM) PlugMemory(ctx context.Context, id string, mib int) error {
 	_, err := vm.Execute(ctx, "object-add", map[string]any{
 		"qom-type": "memory-backend-memfd", "id": "backend-" + id, "size": int64(mib) << 20, "share": true,
@@ -22,8 +22,8 @@ func (vm *VM) PlugMemory(ctx context.Context, id string, mib int) error {
 	return err
 }
 
-// UnplugMemory takes a DIMM out again. The error is ErrInUse if the guest refuses, as Linux does when something that cannot be moved
-// is in that memory.
+// UnplugMemory takes a DIMM out again. The error is ErrInUse if the guest refuses, as Linux does
+// when something that cannot be moved is in that memory.
 func (vm *VM) UnplugMemory(ctx context.Context, id string) error {
 	if _, err := vm.Execute(ctx, "device_del", map[string]any{"id": id}); err != nil {
 		return err

@@ -18,8 +18,8 @@ type Event struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// Execute runs a command of QEMU's monitor, such as quit, system_reset or device_add, and returns what it returns. arguments
-// is anything that marshals to a JSON object, or nil.
+// Execute runs a command of QEMU's monitor, such as quit, system_reset or device_add, and returns
+// what it returns. arguments is anything that marshals to a JSON object, or nil.
 func (vm *VM) Execute(ctx context.Context, command string, arguments any) (json.RawMessage, error) {
 	if vm.qmp == nil {
 		return nil, fmt.Errorf("guest %s: %s: %w", vm.Config.Name, command, errNoMonitor)
@@ -31,8 +31,8 @@ func (vm *VM) Execute(ctx context.Context, command string, arguments any) (json.
 	return value, nil
 }
 
-// WaitEvent returns the oldest event of one of these names since the guest's start that was not returned before, and waits for it
-// if need be. It forgets the events before that one.
+// WaitEvent returns the oldest event of one of these names since the guest's start that was not
+// returned before, and waits for it if need be. It forgets the events before that one.
 func (vm *VM) WaitEvent(ctx context.Context, names ...string) (Event, error) {
 	if vm.qmp == nil {
 		return Event{}, fmt.Errorf("guest %s: wait for event %s: %w", vm.Config.Name, strings.Join(names, " or "), errNoMonitor)

@@ -14,8 +14,9 @@ type PingReport struct{ Sent, Received int }
 
 var pingCounts = regexp.MustCompile(`(\d+) packets transmitted, (\d+) (?:packets )?received`)
 
-// Ping runs ping in the guest, by default with three echo requests; args are iputils ping's, such as "-c", "100", "-s", "8972",
-// "-M", "do", "-f". That a reply is missing shows in the report alone.
+// Ping runs ping in the guest, by default with three echo requests; args are iputils ping's, such
+// as "-c", "100", "-s", "8972", "-M", "do", "-f". That a reply is missing shows in the report
+// alone.
 func (vm *VM) Ping(ctx context.Context, addr string, args ...string) (PingReport, error) {
 	command := "ping -n -q -c 3 -i 0.02 -W 10 " + strings.Join(args, " ") + " " + addr
 	result, err := vm.Run(ctx, command)
@@ -49,8 +50,9 @@ type IperfReport struct {
 	Packets, Lost int64   // UDP
 }
 
-// Iperf runs an iperf3 client in the guest, against a server at addr, for two seconds unless args have --time. args are iperf3's, such
-// as "--udp", "--bitrate", "100M", "--reverse", "--parallel", "4".
+// Iperf runs an iperf3 client in the guest, against a server at addr, for two seconds unless args
+// have --time. args are iperf3's, such as "--udp", "--bitrate", "100M", "--reverse", "--parallel",
+// "4".
 func (vm *VM) Iperf(ctx context.Context, addr string, args ...string) (IperfReport, error) {
 	command := "iperf3 --json --client " + addr + " --time 2 --connect-timeout 10000 " + strings.Join(args, " ")
 	result, err := vm.Run(ctx, command)

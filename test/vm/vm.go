@@ -16,7 +16,8 @@ import (
 	"vswitchd/test/child"
 )
 
-// A VM is a QEMU process, or User Mode Linux's, and the guest in it. Its methods may be called at the same time.
+// A VM is a QEMU process, or User Mode Linux's, and the guest in it. Its methods may be called at
+// the same time.
 type VM struct {
 	Config Config // with its defaults filled in
 
@@ -26,11 +27,12 @@ type VM struct {
 	qmp     *qmp
 }
 
-// BootTimeout is how long Start gives a guest. An emulated one needs about five seconds of a whole core.
+// BootTimeout is how long Start gives a guest. An emulated one needs about five seconds of a whole
+// core.
 const BootTimeout = 2 * time.Minute
 
-// Start boots a guest and returns when it is ready. It fails the test otherwise. The guest is gone when the test ends; if the test
-// failed by then, the end of the guest's console is in its log.
+// Start boots a guest and returns when it is ready. It fails the test otherwise. The guest is gone
+// when the test ends; if the test failed by then, the end of the guest's console is in its log.
 func Start(t testing.TB, config Config) *VM {
 	t.Helper()
 	return StartAll(t, config)[0]
@@ -68,8 +70,8 @@ func StartAll(t testing.TB, configs ...Config) []*VM {
 	return vms
 }
 
-// Launch starts QEMU and returns when its monitor answers; the guest may still be booting, see [VM.WaitReady]. ctx bounds
-// the start only. Whoever launches a guest must Close it.
+// Launch starts QEMU and returns when its monitor answers; the guest may still be booting, see
+// [VM.WaitReady]. ctx bounds the start only. Whoever launches a guest must Close it.
 func Launch(ctx context.Context, config Config) (*VM, error) {
 	if config.QEMU == UML {
 		return launch(ctx, config, "")
@@ -184,7 +186,8 @@ func (vm *VM) PID() int { return vm.process.PID() }
 // Kill ends the QEMU process with SIGKILL and returns when it is gone. The VM must still be closed.
 func (vm *VM) Kill() { vm.process.Kill() }
 
-// Wait returns when the QEMU process is gone, with nil if it ended with exit status 0, as it does after a power-off and after quit.
+// Wait returns when the QEMU process is gone, with nil if it ended with exit status 0, as it does
+// after a power-off and after quit.
 func (vm *VM) Wait(ctx context.Context) error {
 	select {
 	case <-vm.process.Exited():
@@ -212,7 +215,8 @@ func (vm *VM) Close() {
 	os.RemoveAll(vm.dir)
 }
 
-// Console returns the last n bytes of what the guest's kernel and agent printed, and of QEMU's own messages.
+// Console returns the last n bytes of what the guest's kernel and agent printed, and of QEMU's own
+// messages.
 func (vm *VM) Console(n int) string {
 	return tail(filepath.Join(vm.dir, "console"), n) + vm.stderr()
 }

@@ -11,9 +11,9 @@ import (
 	"vswitchd/test/guest"
 )
 
-// watchLinks brings every eth0 up that appears from now on, and gives it the MTU and the addresses of the kernel's parameters.
-// There is a new eth0 at boot, after the driver was bound anew, and after the device was plugged in. The channel is closed
-// when the first one is configured.
+// watchLinks brings every eth0 up that appears from now on, and gives it the MTU and the addresses
+// of the kernel's parameters. There is a new eth0 at boot, after the driver was bound anew, and
+// after the device was plugged in. The channel is closed when the first one is configured.
 func watchLinks(params map[string]string) (<-chan struct{}, error) {
 	config, err := newLinkConfig(params)
 	if err != nil {

@@ -1,5 +1,6 @@
-// Command agent is the first process of a test guest. It mounts the kernel's file systems, loads the drivers, sets
-// eth0's addresses whenever an eth0 appears, and runs the commands that the host sends over the second serial port.
+// Command agent is the first process of a test guest. It mounts the kernel's file systems, loads
+// the drivers, sets eth0's addresses whenever an eth0 appears, and runs the commands that the host
+// sends over the second serial port.
 //
 // It is the guest's init, but reaps nobody's children: a guest lives for minutes.
 package main
@@ -103,8 +104,8 @@ func kernelParams() (map[string]string, error) {
 	return params, nil
 }
 
-// quietIPv6 makes the addresses of interfaces to come usable at once, and has none come from elsewhere. Where IPv6 is a module
-// that is not loaded yet, it does nothing.
+// quietIPv6 makes the addresses of interfaces to come usable at once, and has none come from
+// elsewhere. Where IPv6 is a module that is not loaded yet, it does nothing.
 func quietIPv6() error {
 	for _, key := range []string{"accept_dad", "accept_ra"} {
 		err := os.WriteFile("/proc/sys/net/ipv6/conf/default/"+key, []byte("0"), 0)
@@ -115,8 +116,8 @@ func quietIPv6() error {
 	return nil
 }
 
-// loadModules loads the modules in dir, in the order of their names: build-image numbers them so that each comes after those
-// it needs.
+// loadModules loads the modules in dir, in the order of their names: build-image numbers them so
+// that each comes after those it needs.
 func loadModules(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -48,8 +48,9 @@ func newServer(path string) (*server, error) {
 	return &server{tty: tty, ready: ready}, nil
 }
 
-// makeRaw passes bytes through the terminal unchanged, and without echo. The rate decides how long QEMU's serial port waits
-// before it hands over the end of a line; it sends as fast as it can whatever the rate.
+// makeRaw passes bytes through the terminal unchanged, and without echo. The rate decides how long
+// QEMU's serial port waits before it hands over the end of a line; it sends as fast as it can
+// whatever the rate.
 func makeRaw(fd int) error {
 	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
@@ -105,8 +106,9 @@ func (s *server) serve() {
 	}
 }
 
-// drain waits until the host has the results of the commands that have ended, or are about to: of the one, above all, that
-// asked for the reboot. Those that go on running do not hold it up for long.
+// drain waits until the host has the results of the commands that have ended, or are about to: of
+// the one, above all, that asked for the reboot. Those that go on running do not hold it up for
+// long.
 func (s *server) drain() {
 	ended := make(chan struct{})
 	go func() {

@@ -1,6 +1,7 @@
-// Command flow sends TCP and UDP to itself on another machine, and finds out whether all of it arrived as it was sent. Unlike
-// iperf3 it looks at each byte, which tells what checksums cannot, since network stacks leave those to one another; and it can leave the
-// cutting of UDP datagrams to the network device (UDP_SEGMENT).
+// Command flow sends TCP and UDP to itself on another machine, and finds out whether all of it
+// arrived as it was sent. Unlike iperf3 it looks at each byte, which tells what checksums cannot,
+// since network stacks leave those to one another; and it can leave the cutting of UDP datagrams to
+// the network device (UDP_SEGMENT).
 //
 //	flow serve PORT
 //	flow send [flags] ADDR PORT

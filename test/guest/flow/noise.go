@@ -15,7 +15,8 @@ type noise struct{ pcg *rand.PCG }
 
 func newNoise(seed uint64) noise { return noise{rand.NewPCG(seed, 0)} }
 
-// fill writes the next bytes of the sequence. But for the last time, b's length has to be a multiple of 8.
+// fill writes the next bytes of the sequence. But for the last time, b's length has to be a
+// multiple of 8.
 func (n noise) fill(b []byte) {
 	for ; len(b) >= 8; b = b[8:] {
 		binary.LittleEndian.PutUint64(b, n.pcg.Uint64())
@@ -36,7 +37,8 @@ func fillDatagram(b []byte, i int) {
 	newNoise(uint64(i)).fill(b[datagramLen:])
 }
 
-// checkDatagram returns a datagram's number. It uses want, which has the length that the datagram should have.
+// checkDatagram returns a datagram's number. It uses want, which has the length that the datagram
+// should have.
 func checkDatagram(b, want []byte) (i int, err error) {
 	if len(b) != len(want) {
 		return 0, fmt.Errorf("a datagram has %d bytes, had %d", len(b), len(want))

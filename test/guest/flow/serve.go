@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long the server waits for a datagram before it takes those that are missing for lost.
+// patience is how long the server waits for a datagram before it takes those that are missing for
+// lost.
 const patience = 2 * time.Second
 
 func serve(port string) error {
@@ -33,8 +34,8 @@ func serve(port string) error {
 	}
 }
 
-// answer serves one sender: it reads the order, opens a port for its datagrams and says which, takes these, then the stream, and
-// says what has come.
+// answer serves one sender: it reads the order, opens a port for its datagrams and says which,
+// takes these, then the stream, and says what has come.
 func answer(conn *net.TCPConn) error {
 	r := bufio.NewReaderSize(conn, 1<<16)
 	var o order
@@ -46,8 +47,8 @@ func answer(conn *net.TCPConn) error {
 		return err
 	}
 	defer udp.Close()
-	// All datagrams fit into the buffer, so that none is lost here because the machine is slow. Without privileges it is as large as
-	// it may be.
+	// All datagrams fit into the buffer, so that none is lost here because the machine is slow.
+	// Without privileges it is as large as it may be.
 	if setOption(udp, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20) }) != nil {
 		if err := udp.SetReadBuffer(64 << 20); err != nil {
 			return err

@@ -22,7 +22,8 @@ const usage = `usage: guestctl [-timeout D] accel             print how guests r
        guestctl [-timeout D] run SOCKET CMD    run a command with the guest's shell, and exit as it did
 `
 
-// exitUnknown is guestctl's own failure; the exit status of a command in the guest is not known then.
+// exitUnknown is guestctl's own failure; the exit status of a command in the guest is not known
+// then.
 const exitUnknown = 125
 
 func main() {
