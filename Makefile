@@ -1,16 +1,18 @@
-# make demo and make test do everything on a fresh Debian machine, as root. What they install and where is in scripts/.
+# make demo and make test do everything on a fresh Debian machine, as root. What they install and
+# where is in scripts/.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools lab lab-long build demo test check unit race fuzz-short e2e e2e-long bench bench-peers bench-guests soak clean distclean
 
-# build/go is made where the machine has no Go of its own that will do. That, or any Go that is a little old, fetches the version
-# that go.mod asks for.
+# build/go is made where the machine has no Go that will do. That Go, or any Go that is a little
+# old, fetches the version that go.mod asks for.
 export PATH := $(CURDIR)/build/go/bin:$(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 export GOTOOLCHAIN ?= auto
 
-# In runs, not seconds: with a time limit, Go 1.26 fails a target now and then that found nothing (go.dev/issue/75804).
+# In runs, not seconds: with a time limit, Go 1.26 sometimes fails a target that found nothing
+# (go.dev/issue/75804).
 FUZZTIME ?= 5000x
 # The version in the binaries is the commit, where git can tell.
 BUILDVCS = $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
@@ -68,7 +70,8 @@ e2e-long: lab-long build ## As e2e, with what takes long: every QEMU option, mem
 bench: tools ## Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
-# Two processors, and nothing else to do for them. BENCH=--quick is a short run, BENCH='--only TCP' a part of it.
+# Needs two processors that are otherwise idle. BENCH=--quick is a short run, BENCH='--only TCP' a
+# part of it.
 BENCH ?= --doc docs/performance.md
 bench-peers: lab build ## vswitchd side by side with OVS-DPDK, DPDK's vhost and a Linux bridge; writes docs/performance.md (as root)
 	@scripts/install-peers.sh

@@ -4,16 +4,19 @@
 #   qemu-examples/guest.sh SOCKET MAC [QEMU OPTION...]
 #   qemu-examples/guest.sh /run/vswitchd/vm1.sock 52:54:00:00:00:01 -nographic -drive file=debian.qcow2,if=virtio
 #
-# QEMU=program and ACCEL=auto|kvm|tcg choose how; by default qemu-system-x86_64, and kvm where /dev/kvm can be opened. A few machines
-# open it although guests hang under it: there, set ACCEL=tcg.
+# QEMU=program and ACCEL=auto|kvm|tcg choose how; by default qemu-system-x86_64, and kvm where
+# /dev/kvm can be opened. A few machines open it although guests hang under it: there, set
+# ACCEL=tcg.
 #
-# Who listens on the socket? vswitchd does, unless the port has mode = "client". QEMU then connects, and must be told to do so again
-# when vswitchd has been restarted: that is reconnect. The other way round, with mode = "client", QEMU listens:
+# Who listens on the socket? vswitchd does, unless the port has mode = "client". QEMU then connects,
+# and must be told to do so again when vswitchd has been restarted: that is reconnect. The other way
+# round, with mode = "client", QEMU listens:
 #
 #   -chardev socket,id=port,path=SOCKET,server=on,wait=off
 #
-# It starts the guest once vswitchd has connected; vswitchd retries for ever, so either may be started first, and neither
-# needs reconnect. Choose that where QEMU runs as a user who may not write to vswitchd's folder.
+# QEMU then starts the guest once vswitchd has connected; vswitchd retries without a limit, so
+# either may be started first, and neither needs reconnect. Choose this where QEMU runs as a user
+# who may not write to vswitchd's folder.
 
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '4,5s/^# *//p' "$0" >&2; exit 2; }
@@ -25,7 +28,8 @@ if [ "${ACCEL:-auto}" = auto ]; then
 	if [ -w /dev/kvm ]; then ACCEL=kvm; else ACCEL=tcg; fi
 fi
 
-# QEMU 9.2 and newer count milliseconds. A guest resumes that much later after a restart of vswitchd.
+# QEMU 9.2 and newer count milliseconds. After a restart of vswitchd, a guest resumes after this
+# time.
 reconnect=reconnect-ms=200 device_options=
 read -r major minor < <("$qemu" --version | sed -nE '1s/.* version ([0-9]+)\.([0-9]+).*/\1 \2/p')
 if ((major < 9 || major == 9 && minor < 2)); then
@@ -36,7 +40,8 @@ fi
 cpu=host
 if [ "$ACCEL" = tcg ]; then cpu=qemu64; fi
 
-# The guest's memory must be a shared mapping of a file: vswitchd maps it too. No hugepages are needed.
+# The guest's memory must be a shared mapping of a file: vswitchd maps it too. No hugepages are
+# needed.
 exec "$qemu" \
 	-accel "$ACCEL" -cpu "$cpu" -m 512M \
 	-object memory-backend-memfd,id=memory,size=512M,share=on \

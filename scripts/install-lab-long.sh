@@ -1,6 +1,6 @@
 #!/bin/bash
-# Gets what make e2e-long needs besides what install-lab.sh has: other architectures, and what boots from the
-# network. Quick when it is there.
+# Gets what make e2e-long needs besides what install-lab.sh has: other architectures, and what boots
+# from the network. Quick when everything is there already.
 #
 #   build/lab/qemu-aarch64, build/lab/qemu-s390x    run QEMU 10 or newer for those CPUs
 #   build/kernel-arm64, build/kernel-s390x          a Debian kernel for each, unpacked
@@ -26,7 +26,8 @@ unpack_guest() {
 	private_apt
 }
 
-# unpack_netboot: UEFI, iPXE as a program for UEFI, and a server for them. QEMU has iPXE for a BIOS itself.
+# unpack_netboot: UEFI, iPXE as a program for UEFI, and a server for them. QEMU has iPXE for a BIOS
+# itself.
 unpack_netboot() {
 	if [ ! -e "$LAB/tree/netboot" ]; then
 		lock

@@ -36,8 +36,9 @@ install_commands() {
 	[ ${#absent[@]} = 0 ] || apt_install "${absent[@]}"
 }
 
-# link_testpmd: Debian has dpdk-testpmd in the package of one release's development tools and hundreds of dependencies. Only the
-# libraries that the program loads, and the drivers named here, are fetched.
+# link_testpmd: Debian has dpdk-testpmd in the package of one release's development tools and
+# hundreds of dependencies. Only the libraries that the program loads, and the drivers named here,
+# are fetched.
 link_testpmd() {
 	local run=$LAB/dpdk-testpmd tree=$LAB/tree/dpdk-testpmd program package libraries
 	[ ! -x "$tree/usr/bin/dpdk-testpmd" ] || wrap_testpmd
@@ -66,7 +67,8 @@ link_testpmd() {
 	testpmd_runs "$run" || die "the unpacked dpdk-testpmd does not run: $("$run" --help 2>&1 | head -n 3)"
 }
 
-# wrap_testpmd is for a tree of an earlier run of this script as well: what wrap_dpdk writes may have changed.
+# wrap_testpmd is for a tree of an earlier run of this script as well: what wrap_dpdk writes may
+# have changed.
 wrap_testpmd() { wrap_dpdk "$LAB/dpdk-testpmd" tree/dpdk-testpmd usr/bin/dpdk-testpmd bus_vdev bus_pci mempool_ring net_virtio net_vhost net_tap; }
 
 testpmd_runs() { [[ $("$1" --help 2>&1) == *"EAL common options"* ]]; }

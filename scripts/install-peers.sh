@@ -1,5 +1,6 @@
 #!/bin/bash
-# Gets the switches that vswitchd is measured against, besides what install-lab.sh has (DPDK's testpmd). Quick when it is there.
+# Gets the switches that vswitchd is measured against, besides what install-lab.sh has (DPDK's
+# testpmd). Quick when everything is there already.
 #
 #   build/lab/ovs/COMMAND   Open vSwitch with DPDK: ovs-vswitchd, ovsdb-server, ovsdb-tool, ovs-vsctl, ovs-appctl, ovs-ofctl
 #   build/lab/ovs/vswitch.ovsschema
@@ -17,8 +18,8 @@ ovs_runs() {
 	[[ $("$OVS/ovs-vswitchd" --version) == *DPDK* ]] && [ -e "$OVS/vswitch.ovsschema" ]
 }
 
-# link_ovs makes build/lab/ovs run the machine's own Open vSwitch if that has DPDK, else one from the private apt. Nothing is installed: a
-# package that is would start a switch.
+# link_ovs makes build/lab/ovs run the machine's own Open vSwitch if that has DPDK, else one from
+# the private apt. Nothing is installed: a package that is would start a switch.
 link_ovs() {
 	[ -L "$OVS/ovs-vswitchd" ] || [ ! -d "$LAB/tree/ovs" ] || wrap_ovs
 	ovs_runs && return
@@ -45,7 +46,8 @@ link_ovs() {
 	ovs_runs || die "the unpacked Open vSwitch does not run: $("$OVS/ovs-vswitchd" --version 2>&1 | head -n 3)"
 }
 
-# run NAME PROGRAM makes build/lab/ovs/NAME run a program of the unpacked tree with that tree's libraries.
+# run NAME PROGRAM makes build/lab/ovs/NAME run a program of the unpacked tree with that tree's
+# libraries.
 run() {
 	cat >"$OVS/$1" <<-EOF
 		#!/bin/sh
@@ -56,7 +58,8 @@ run() {
 	chmod +x "$OVS/$1"
 }
 
-# wrap_ovs is for a tree of an earlier run of this script as well: what wrap_dpdk writes may have changed.
+# wrap_ovs is for a tree of an earlier run of this script as well: what wrap_dpdk writes may have
+# changed.
 wrap_ovs() {
 	wrap_dpdk "$OVS/ovs-vswitchd" ../tree/ovs usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk \
 		bus_vdev bus_pci mempool_ring net_af_packet

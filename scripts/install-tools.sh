@@ -1,8 +1,9 @@
 #!/bin/bash
-# Gets what building vswitchd needs: Go. Quick when it is there. With the argument race, also what go test -race needs: gcc.
+# Gets what building vswitchd needs: Go. Quick when everything is there already. With the argument
+# race, also what go test -race needs: gcc.
 #
-# The Go that is on this machine need only be new enough to fetch the version that go.mod asks for by itself. Where
-# there is none, Debian's newest is unpacked in build/go.
+# The Go that is on this machine need only be new enough to fetch the version that go.mod asks for
+# by itself. Where there is none, Debian's newest is unpacked in build/go.
 
 . "$(dirname "$0")/lib.sh"
 

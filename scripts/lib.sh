@@ -1,9 +1,10 @@
 # Functions shared by the scripts in this folder. To be sourced by bash.
 # shellcheck shell=bash
 #
-# What these scripts promise: a tool that is present is used as it is; a Debian package that is absent is
-# installed from the machine's own package sources; whatever must be newer than the machine's release is
-# downloaded with a private apt (see private_apt below) and unpacked in build/, never installed.
+# What these scripts promise: a tool that is present is used as it is; a Debian package that is
+# absent is installed from the machine's own package sources; whatever must be newer than the
+# machine's release is downloaded with a private apt (see private_apt below) and unpacked in build/,
+# never installed.
 
 set -euo pipefail
 
@@ -18,7 +19,8 @@ say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 die() { say "$@"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# For Go, a folder with a go.mod of its own belongs to another module: ./... leaves out what is unpacked in build/.
+# For Go, a folder with a go.mod belongs to another module: ./... leaves out what is unpacked in
+# build/.
 mkdir -p "$BUILD"
 [ -e "$BUILD/go.mod" ] || echo 'module build' >"$BUILD/go.mod"
 
@@ -28,8 +30,8 @@ lock() {
 	flock 9
 }
 
-# apt_install PACKAGE...: from the machine's own sources, as root. The lists are fetched only when the
-# packages cannot be had without.
+# apt_install PACKAGE...: from the machine's own sources, as root. The lists are fetched only when
+# the packages cannot be had without.
 apt_install() {
 	[ "$(id -u)" = 0 ] || die "must be root to install: $*"
 	have apt-get || die "not a Debian machine; please install the equivalent of: $*"
@@ -40,10 +42,10 @@ apt_install() {
 	apt-get install "${opts[@]}" "$@" >"$log" 2>&1 || { cat "$log" >&2; die "cannot install $*"; }
 }
 
-# private_apt sets up an apt of our own below build/apt, whose only source is the entry from which this
-# machine gets its Debian release, with the release's backports added. It has its own lists, cache and
-# preferences, and runs none of the machine's hooks, so nothing outside build/ changes. Afterwards
-# $SUITE is the release and $NEWEST the suite to prefer: the backports where they exist.
+# private_apt sets up a separate apt below build/apt, whose only source is the entry from which
+# this machine gets its Debian release, with the release's backports added. It has its own lists,
+# cache and preferences, and runs none of the machine's hooks, so nothing outside build/ changes.
+# Afterwards $SUITE is the release and $NEWEST the suite to prefer: the backports where they exist.
 #
 # private_apt ARCHITECTURE is the same for packages of another architecture, such as arm64, below
 # build/apt-arm64. None of the machine's packages counts as installed then.
@@ -98,8 +100,8 @@ private_apt() {
 		{ cat "$APT/update.log" >&2; die "apt-get update failed"; }
 }
 
-# private_sources FILE N SUITES: copies entry N of a machine's source file (a stanza of a .sources file, a line of a .list
-# file), keyring and options included, with the suites replaced.
+# private_sources FILE N SUITES: copies entry N of a machine's source file (a stanza of a .sources
+# file, a line of a .list file), keyring and options included, with the suites replaced.
 private_sources() {
 	local file=$1 n=$2 suites=$3 dir=$APT/sources.list.d
 	rm -rf "$dir"
@@ -129,13 +131,15 @@ private_version() {
 	apt-cache -c "$APT/apt.conf" madison "$1" | awk -F ' *[|] *' -v want="$2" '$2 ~ want && !seen++ { print $2 }'
 }
 
-# private_depends SUITE PACKAGE REGEXP: the names that match among what the suite's version of the package depends on.
+# private_depends SUITE PACKAGE REGEXP: the names that match among what the suite's version of the
+# package depends on.
 private_depends() {
 	apt-cache -c "$APT/apt.conf" -o "APT::Default-Release=$1" depends "$2" |
 		awk -v want="$3" '$1 == "Depends:" && $2 ~ want { print $2 }'
 }
 
-# unpack_only DIR PACKAGE...: downloads and unpacks the packages into DIR, without what they depend on.
+# unpack_only DIR PACKAGE...: downloads and unpacks the packages into DIR, without what they depend
+# on.
 unpack_only() {
 	local dir=$1 tmp=$1.tmp
 	shift
@@ -157,8 +161,8 @@ unpack_debs() {
 	mv "$1" "$2"
 }
 
-# unpack DIR PACKAGE[=VERSION]...: downloads the packages and those of their dependencies that the machine
-# lacks, and unpacks them all into DIR.
+# unpack DIR PACKAGE[=VERSION]...: downloads the packages and those of their dependencies that the
+# machine lacks, and unpacks them all into DIR.
 unpack() {
 	local dir=$1 tmp=$1.tmp
 	shift
@@ -171,13 +175,13 @@ unpack() {
 	unpack_debs "$tmp" "$dir"
 }
 
-# wrap_dpdk FILE TREE PROGRAM DRIVER...: makes FILE run a DPDK program of an unpacked tree with that tree's libraries and
-# drivers. TREE is relative to FILE's folder, PROGRAM to the tree.
+# wrap_dpdk FILE TREE PROGRAM DRIVER...: makes FILE run a DPDK program of an unpacked tree with that
+# tree's libraries and drivers. TREE is relative to FILE's folder, PROGRAM to the tree.
 #
-# The drivers are preloaded: as plugins (-d) DPDK refuses them where everybody may write to a directory on the way, /tmp
-# for one. A DPDK that is installed on the machine has a folder of plugins, and every DPDK of that version loads all of
-# them; a driver that is loaded twice aborts the program. So the program runs where that folder is empty, in a mount
-# namespace.
+# The drivers are preloaded: as plugins (-d) DPDK refuses them where everybody may write to a
+# directory on the way, /tmp for one. A DPDK that is installed on the machine has a folder of
+# plugins, and every DPDK of that version loads all of them; a driver that is loaded twice aborts
+# the program. So the program runs where that folder is empty, in a mount namespace.
 wrap_dpdk() {
 	local file=$1 tree=$2 program=$3
 	shift 3
@@ -199,8 +203,8 @@ wrap_dpdk() {
 	mv "$file.tmp" "$file"
 }
 
-# wrap NAME COMMAND ARGUMENT...: makes build/lab/NAME run a command of an unpacked tree with that tree's libraries. The command
-# and the arguments may use $tree.
+# wrap NAME COMMAND ARGUMENT...: makes build/lab/NAME run a command of an unpacked tree with that
+# tree's libraries. The command and the arguments may use $tree.
 wrap() {
 	local name=$1
 	shift
@@ -215,8 +219,8 @@ wrap() {
 
 qemu_version() { "$1" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p'; }
 
-# link_qemu NAME CPU PACKAGE PATTERN: makes build/lab/NAME run a QEMU for a CPU whose version matches: the
-# machine's own if it does, else one from the private apt. Fails when there is none.
+# link_qemu NAME CPU PACKAGE PATTERN: makes build/lab/NAME run a QEMU for a CPU whose version
+# matches: the machine's own if it does, else one from the private apt. Fails when there is none.
 link_qemu() {
 	local name=$1 program=qemu-system-$2 package=$3 pattern=$4 run=$LAB/$1 version
 	[[ $(qemu_version "$run") =~ ^($pattern) ]] && return

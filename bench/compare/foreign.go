@@ -10,7 +10,7 @@ import (
 // observe is how long threads are watched to see which of them moves frames.
 const observe = 100 * time.Millisecond
 
-// measureForeign measures with a generator that is not ours.
+// measureForeign measures with DPDK's generator instead of bench/load's.
 func (b *bench) measureForeign(s scenario, be peer.BackEnd) (v value, err error) {
 	g, err := peer.StartGenerator(b.lab, generatorCPU, be)
 	if err != nil {
@@ -35,8 +35,9 @@ func (b *bench) measureForeign(s scenario, be peer.BackEnd) (v value, err error)
 	return v, g.Halt()
 }
 
-// busiest returns the threads that move frames, with the least priority, and with a higher one
-// those that are to find out meanwhile how many: the generator's others, and all of ours.
+// busiest returns the threads that move frames, with the lowest priority, and with a higher
+// priority the threads that count the frames meanwhile: the generator's other threads, and all of
+// this process.
 func busiest(g *peer.Generator, be peer.BackEnd) (priorities map[int]int, err error) {
 	theirs, err := be.Work()
 	if err != nil {

@@ -35,7 +35,7 @@ const pings = 2000
 // A bench is where all is measured.
 type bench struct{ lab *peer.Lab }
 
-// newBench keeps the goroutine on a thread of its own, which is the generator's.
+// newBench locks the goroutine to a thread, which is the generator's.
 func newBench(lab *peer.Lab) (*bench, error) {
 	runtime.LockOSThread()
 	if err := peer.Pin(generatorCPU); err != nil {
@@ -122,9 +122,9 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 	return v, err
 }
 
-// undisturbed returns priorities for this thread and all threads of a back-end. If only the one
-// that moves frames ran before others, it could wait for ever, and keep its processor, for
-// something that one of its own process holds.
+// undisturbed returns priorities for this thread and all threads of a back-end. If only the thread
+// that moves frames ran before others, it could wait without end, and keep its processor, for
+// something that another thread of its process holds.
 func undisturbed(threads peer.Work) map[int]int {
 	priorities := map[int]int{unix.Gettid(): 1}
 	for tid := range threads {

@@ -88,7 +88,7 @@ var (
 	town    = peer.Options{Ports: 2, MACs: 1_000_000}
 )
 
-// scenarios are all that there are. Frames are of so many bytes in memory, without FCS.
+// scenarios has all scenarios. The sizes of frames are in bytes in memory, without FCS.
 var scenarios = []scenario{
 	{name: "64 B, both ways, 256 flows", main: true, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},
 	{name: "1500 B, both ways, 256 flows", main: true, options: pair, traffic: load.Traffic{Size: large, Flows: few, Both: true}},

@@ -48,8 +48,8 @@ func (b *bench) measureWired(s scenario, be peer.BackEnd) (v value, err error) {
 	if err != nil {
 		return v, err
 	}
-	// What the kernel does for the back-end runs before it, or a back-end that polls for ever would
-	// starve itself.
+	// What the kernel does for the back-end runs before it, or a back-end that polls all the time
+	// would starve itself.
 	kernel, err := peer.SoftIRQ(backEndCPU)
 	if err != nil {
 		return v, err

@@ -45,7 +45,7 @@ the first talks to the second, the third to the fourth and so on. A socket that 
 	f.IntVar(&o.traffic.Size, "size", 64, "bytes of a frame, without FCS")
 	f.IntVar(&o.traffic.Flows, "flows", 1, "flows of each sender")
 	f.IntVar(&o.traffic.MACs, "macs", 1, "addresses of each port")
-	f.IntVar(&o.traffic.Pairs, "pairs", 0, "so many pairs of ports have traffic; 0: all")
+	f.IntVar(&o.traffic.Pairs, "pairs", 0, "how many pairs of ports have traffic; 0: all")
 	f.BoolVar(&o.traffic.Both, "both", false, "traffic in both directions")
 	f.IntVar(&o.traffic.Spin, "spin", 0, "turns of an empty loop between two looks at the rings")
 	f.IntVar(&o.traffic.Batch, "batch", 0, "buffers that are recycled at a time")

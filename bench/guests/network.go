@@ -14,7 +14,7 @@ import (
 type network struct {
 	name string
 
-	// join adds to a guest's configuration how it is connected, at a port of its own.
+	// join adds to a guest's configuration how it is connected, at a separate port.
 	join func(port int, c *vm.Config)
 
 	// work returns what the network's own processes have done.

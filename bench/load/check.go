@@ -14,8 +14,8 @@ type Count struct {
 }
 
 // Check has each sender send n numbered frames, as fast as the back-end takes them, and compares
-// every byte of all that arrives. It fails if a frame has changed, or overtaken one of its own
-// flow, or come twice. Frames that did not come are counted.
+// every byte of all that arrives. Check fails if a frame has changed, overtaken another frame of
+// its flow, or come twice. Frames that did not come are counted.
 func (g *Generator) Check(n int) (Count, error) {
 	g.startNumbers()
 	defer g.stopNumbers()

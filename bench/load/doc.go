@@ -3,7 +3,7 @@
 //
 // It is made for finding out how much a back-end can do, so it has to cost less than any back-end
 // does. What a driver usually does for each frame is done once here, in advance: descriptor i of a
-// ring names buffer i for ever, entry i of the available ring is i, and the buffers of a transmitq
+// ring always names buffer i, entry i of the available ring is i, and the buffers of a transmitq
 // hold complete frames. To send or to take n frames is then to advance an index by n (split rings;
 // in a packed ring one word has to be written for each buffer, because the device has overwritten
 // it). This relies on back-ends that use buffers in the order in which they were made available, as
@@ -34,5 +34,5 @@
 // # Concurrency
 //
 // A Generator and its ports belong to one goroutine. It never waits for anything in its loop, and
-// should be locked to a thread on a processor of its own.
+// should be locked to a thread on a processor that runs nothing else.
 package load

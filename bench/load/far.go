@@ -28,7 +28,7 @@ type Far struct {
 	buf       []byte
 
 	msgs  []mmsg.Header // of each flow
-	train int           // frames that one message is
+	train int           // frames in one message
 	next  int
 	sent  uint64
 }

@@ -13,9 +13,9 @@ type Traffic struct {
 	Size  int  // bytes of a frame, without FCS
 	Flows int  // of each sender, a multiple of its queues (rounded up); 0: 1
 	MACs  int  // addresses of each port, each of them the source of some flows; 0: 1
-	Pairs int  // so many pairs of ports have traffic; 0: all
+	Pairs int  // how many pairs of ports have traffic; 0: all
 	Both  bool // each port of a pair sends to the other
-	Storm bool // in Saturate, all ports without traffic of their own send broadcasts, as many as the back-end takes; these are not counted
+	Storm bool // in Saturate, all other ports send broadcasts, as many as the back-end takes; these are not counted
 
 	// Spin is how many turns of an empty loop the generator takes between two looks at its rings,
 	// and Batch is how many buffers it recycles at least at a time: whoever looks at a ring that
@@ -34,7 +34,7 @@ const (
 	defaultBatch = 32
 )
 
-// quietEvery is how many rounds a port without traffic of its own is left alone.
+// quietEvery is for how many rounds a port without traffic is not looked at.
 const quietEvery = 64
 
 // sampleEvery is how many frames a receiveq takes before the next is looked at.

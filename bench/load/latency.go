@@ -11,10 +11,10 @@ import (
 // the sender's ring has it until the receiver's ring has.
 type Latency struct {
 	Histogram *hdrhistogram.Histogram // nanoseconds
-	Asleep    int                     // so many times the back-end had asked to be woken before
+	Asleep    int                     // how many times the back-end had asked to be woken before
 }
 
-// Percentile returns the time within which so many of 100 frames went through.
+// Percentile returns the time within which p of 100 frames went through.
 func (l Latency) Percentile(p float64) time.Duration {
 	return time.Duration(l.Histogram.ValueAtPercentile(p))
 }

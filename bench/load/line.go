@@ -132,8 +132,8 @@ func (l *Line) cross(m *maker, inbound bool, done, n int) (int, error) {
 	return n, nil
 }
 
-// Inbound, so many frames are under way at most: as many as keep the back-end busy, and fewer than
-// a ring has room for, so that none is dropped, which would be work for nothing. Large ones fill
+// The most frames that are under way inbound: enough to keep the back-end busy, and fewer than a
+// ring has room for, so that none is dropped, as a dropped frame is wasted work. Large frames fill
 // the kernel's buffers sooner.
 const (
 	flight      = 192

@@ -128,14 +128,14 @@ func (r *packedRing) offer(n int) (kick bool) {
 	case eventDisable:
 		return false
 	case eventDesc:
-		// Places passed since the one that is named, or before it was reached.
+		// Places passed since the named place, or before it was reached.
 		return r.distance(int(event&0x7fff), event&0x8000 != 0) <= n
 	}
 	return true
 }
 
 // distance returns how many places lie from one, in the turn of a wrap counter, to the next to be
-// offered; more than the ring has if that one is still to come.
+// offered; more than the ring has if that place is still to come.
 func (r *packedRing) distance(place int, wrap bool) int {
 	now := r.nextFlags&packedAvail != 0
 	d := r.next - place

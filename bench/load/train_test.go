@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The frames that are cut from a train are the line's frames but for what the kernel fills in.
+// The frames that are cut from a train are the line's frames except for what the kernel fills in.
 func TestTrain(t *testing.T) {
 	for _, size := range []int{MinSize, 64, 1500} {
 		m := newMaker(UDP, size, 1)

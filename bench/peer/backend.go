@@ -13,7 +13,7 @@ type Options struct {
 	Uplink   bool   // the near end of the lab's wire is a port as well
 }
 
-// A BackEnd is one that runs.
+// A BackEnd is a running back-end.
 type BackEnd interface {
 	// Name is the back-end's, for tables.
 	Name() string
@@ -29,12 +29,12 @@ type BackEnd interface {
 	PID() int
 	Work() (Work, error)
 
-	// Usage returns how much of a processor it has used. (Of one that polls for ever, that is
-	// Busy.)
+	// Usage returns how much of a processor the back-end has used. (For a back-end that polls all
+	// the time, Usage is Busy.)
 	Usage() (Usage, error)
 
-	// Busy returns how much of a processor has gone into frames, as it says itself: rounds of
-	// polling that found some.
+	// Busy returns how much of a processor has gone into frames, as the back-end reports it: rounds
+	// of polling that found frames.
 	Busy() (Usage, error)
 
 	// Drops returns how many frames the back-end says that it has dropped.
@@ -44,6 +44,6 @@ type BackEnd interface {
 	Stop()
 }
 
-// Usage is work done, in a unit of the back-end's own, of which a processor does so many in a
-// second.
+// Usage is work done, in a unit that depends on the back-end. A processor does PerSecond of these
+// units in a second.
 type Usage struct{ Done, PerSecond float64 }

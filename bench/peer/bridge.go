@@ -43,7 +43,7 @@ func (b *bridge) start(o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	// A bridge that snoops on multicast joins a group and says so, in frames of its own.
+	// A bridge that snoops on multicast joins a group and announces that with frames.
 	for _, s := range [][]string{
 		{"link", "add", bridgeName, "type", "bridge", "mcast_snooping", "0"},
 		{"link", "set", tapName, "master", bridgeName, "up"},

@@ -12,7 +12,7 @@ import (
 // the limit where the back-end is fast.
 type Generator struct{ *testpmd }
 
-// StartGenerator connects testpmd to a back-end. It runs on a processor of its own.
+// StartGenerator connects testpmd to a back-end. It runs on a separate processor.
 func StartGenerator(l *Lab, cpu int, be BackEnd) (*Generator, error) {
 	env, args := []string{"--single-file-segments"}, []string(nil) // the driver can share only a few files
 	for i := range 2 {

@@ -127,8 +127,8 @@ func (l *Lab) startOn(cpu, priority int, name string, cmd *exec.Cmd) (*process, 
 
 const nrHugepages = "/proc/sys/vm/nr_hugepages"
 
-// HugePages has the kernel provide so many huge pages of 2 MiB, which DPDK needs, until Close. For
-// Open vSwitch these are 1024, for one testpmd 256.
+// HugePages has the kernel provide n huge pages of 2 MiB, which DPDK needs, until Close. Open
+// vSwitch needs 1024, one testpmd 256.
 func (l *Lab) HugePages(n int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -54,7 +54,7 @@ func (v *ovs) start(l *Lab, o Options) error {
 	if err := ovsVsctl(l, set...); err != nil {
 		return err
 	}
-	// The bridge is an interface of the host's as well: in a network namespace of its own.
+	// The bridge is an interface of the host as well, so it is in a separate network namespace.
 	cmd = ovsCommand(l, "ovs-vswitchd", "unix:"+file("db.sock"), "--unixctl="+file("ovs.ctl"))
 	if o.Uplink {
 		w, err := l.Wire()

@@ -15,7 +15,7 @@ import (
 // patience is how long anything may take that should come at once.
 const patience = 30 * time.Second
 
-// A process is one that the lab has started.
+// A process was started by the lab.
 type process struct {
 	*child.Process
 	lab  *Lab

@@ -28,7 +28,7 @@ type testpmd struct {
 // commands. env are options of DPDK's environment, args testpmd's own.
 func startTestpmd(l *Lab, cpu int, name string, env, args []string) (*testpmd, error) {
 	t := &testpmd{}
-	// Its main core, which waits for commands, and the one that forwards share a processor.
+	// Its main core, which waits for commands, and its forwarding core share a processor.
 	eal := []string{"-oL", filepath.Join(l.Build, "lab", "dpdk-testpmd"),
 		"--lcores", fmt.Sprintf("0@%d,1@%d", cpu, cpu), "--no-pci", "--no-telemetry", "--in-memory"}
 	eal = append(append(eal, env...), "--", "--interactive", "--total-num-mbufs=65536")

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// A Table compares subjects, the first of which is ours.
+// A Table compares subjects, the first of which is vswitchd.
 type Table struct {
 	Title    string
 	Subjects []string
@@ -61,7 +61,7 @@ func (t *Table) String() string {
 	return b.String()
 }
 
-// ratio returns by how much ours is better than another.
+// ratio returns by how much vswitchd is better than another subject.
 func (t *Table) ratio(ours, theirs []float64) string {
 	if t.Less {
 		ours, theirs = theirs, ours

@@ -33,7 +33,7 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 		switch {
 		case err == nil:
 			return func() {
-				_ = os.Remove(name) // while it is ours: see try
+				_ = os.Remove(name) // while this process has the lock: see try
 				_ = unix.Close(fd)
 			}, nil
 		case !errors.Is(err, unix.EWOULDBLOCK):
@@ -59,8 +59,8 @@ func try(name string) (fd int, err error) {
 		_ = unix.Close(fd)
 		return -1, err
 	}
-	// Who has had it before may have removed the file between our two steps. Then another
-	// one may be there, which somebody else has locked.
+	// Who has had it before may have removed the file between our two steps. Then another one may
+	// be there, which somebody else has locked.
 	var have, there unix.Stat_t
 	if unix.Fstat(fd, &have) != nil || unix.Lstat(name, &there) != nil || have.Dev != there.Dev || have.Ino != there.Ino {
 		_ = unix.Close(fd)

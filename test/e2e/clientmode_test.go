@@ -69,8 +69,8 @@ func TestClientMode(t *testing.T) {
 	})
 }
 
-// waitFrames waits until so many more frames were sent to each of the ports. It may be called right
-// after vswitchd was started again, when counters begin anew.
+// waitFrames waits until n more frames were sent to each of the ports. It may be called right after
+// vswitchd was restarted, when counters begin at 0.
 func waitFrames(t *testing.T, s *swtest.Switch, n uint64, ports ...string) {
 	t.Helper()
 	for _, port := range ports {

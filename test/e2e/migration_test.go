@@ -45,8 +45,8 @@ func migrate(t *testing.T, options string) {
 	}
 	qmp(to, "migrate-incoming", map[string]string{"uri": uri})
 
-	// A receiver that does not read, with buffers for all that comes. (In a session of its own: the
-	// kernel hangs up stopped processes that a shell leaves behind.)
+	// A receiver that does not read, with buffers for all that comes. (In a new session: the kernel
+	// hangs up stopped processes that a shell leaves behind.)
 	from.MustRun(t, `sysctl -q -w net.core.rmem_max=67108864 && sysctl -q -w net.ipv4.tcp_rmem="4096 67108864 67108864"
 		setsid sh -c 'tail -f /dev/null | nc -l -p 5001 >/tmp/got' >/dev/null 2>&1 </dev/null &
 		until grep -qi ":1389 .* 0A " /proc/net/tcp /proc/net/tcp6; do sleep 0.05; done; kill -STOP $(pidof nc)`)

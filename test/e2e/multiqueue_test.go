@@ -22,9 +22,9 @@ func TestMultiqueue(t *testing.T) {
 		mustPing(t, ctx, a, "10.0.0.2")
 		t.Cleanup(func() { t.Logf("drops: a %v, b %v", s.Port(t, "a").Counters.Drops, s.Port(t, "b").Counters.Drops) })
 
-		// Whatever the number, nothing is lost on the way to it or at it, but for what the guest
-		// put into a queue that it had just disabled: Linux tells the device first and its own
-		// stack then.
+		// Whatever the number, no frame is lost during the change or after it, except those that
+		// the guest put into a queue that it had just disabled: Linux tells the device first and
+		// its network stack afterwards.
 		pinging, stop := context.WithCancel(ctx)
 		defer stop()
 		done := make(chan vm.PingReport)

@@ -181,8 +181,8 @@ func (e *offloadStation) inNamespace(t *testing.T, here *swtest.Netns) {
 	}
 }
 
-// config is the switch's configuration. In the tagged round those who send have no tag themselves
-// but an access port, but for namespaces with offloads: those and all who receive know of the tag.
+// config is the switch's configuration. In the tagged round senders have an access port and send
+// without a tag, except for namespaces with offloads: those and all receivers use tagged frames.
 func (m *offloadMatrix) config(tagged bool) string {
 	var b strings.Builder
 	for _, e := range m.all() {

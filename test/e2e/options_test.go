@@ -57,7 +57,7 @@ var optionalFeatures = map[string]bool{
 
 // TestGuestOptions has network devices with different options talk to one with none. What a device
 // should have negotiated follows from its options and from what vswitchd offers. One guest for each
-// version of QEMU has all its devices, each with a subnet of its own.
+// version of QEMU has all its devices, each in a separate subnet.
 func TestGuestOptions(t *testing.T) {
 	versions, err := vm.Versions()
 	if err != nil {
@@ -104,7 +104,7 @@ func TestGuestOptions(t *testing.T) {
 				kind: k, s: s, guest: vms[at+1], peer: vms[0], dev: fmt.Sprintf("eth%d", n),
 				addr: fmt.Sprintf("10.0.%d.1", i), peerAddr: fmt.Sprintf("10.0.%d.2", i), peerAddr6: fmt.Sprintf("fd00:%d::2", i),
 			}
-			// Linux has an address on all of its devices, but for what is said here.
+			// Linux has an address on all of its devices, except where something else is said here.
 			g.guest.MustRun(t, fmt.Sprintf("sysctl -q -w net.ipv4.conf.all.arp_ignore=1 && ip link set %[1]s up && "+
 				"ip address add %[2]s/24 dev %[1]s && ip address add fd00:%[3]d::1/64 dev %[1]s", g.dev, g.addr, i))
 			s.WaitState(t, k.port, control.StateRunning)

@@ -10,7 +10,7 @@
 //
 // The agent listens on the guest's second serial port. Both sides write one JSON object per line:
 // the host a [Request], the agent a [Message]. A guest that starts, or starts again after a reboot,
-// announces itself as ready of its own accord, and again whenever the host sends an empty line,
+// announces itself as ready without being asked, and again whenever the host sends an empty line,
 // since a host may connect late. Either side skips a line that it cannot parse: a reboot can cut
 // one short.
 package guest

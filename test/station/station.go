@@ -44,7 +44,7 @@ type Config struct {
 	Lengths []int
 }
 
-// A Station is a guest with its connection to a port. But for Start, Drain, the ends and the
+// A Station is a guest with its connection to a port. Except for Start, Drain, the ends and the
 // counters, its methods are called before Start.
 type Station struct {
 	cfg Config

@@ -20,8 +20,8 @@ func Program(t testing.TB) string {
 	return filepath.Join(root, "build", "vswitchd")
 }
 
-// Exec runs vswitchd with the given arguments in a namespace (nil: ours) to its end, which has to
-// come by itself. A prefix is a command that runs it, such as setpriv.
+// Exec runs vswitchd with the given arguments in a namespace (nil: that of the test) until vswitchd
+// ends by itself. A prefix is a command that runs vswitchd, such as setpriv.
 func Exec(t testing.TB, netns *Netns, prefix []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	cmd := netns.Command("env", append(append(prefix, Program(t)), args...)...)

@@ -25,9 +25,9 @@ type Switch struct {
 	process *child.Process // nil: it was never started
 }
 
-// Start writes a configuration file and starts vswitchd with it, in a namespace (nil: ours). The
-// configuration begins with sections of Start's own; config goes on with ports and uplinks, or more
-// keys of [switch], which comes last. Start returns when the control API answers.
+// Start writes a configuration file and starts vswitchd with it, in a namespace (nil: that of the
+// test). Start writes the first sections of the configuration; config follows with ports and
+// uplinks, or more keys of [switch], which comes last. Start returns when the control API answers.
 func Start(t testing.TB, netns *Netns, config string) *Switch {
 	t.Helper()
 	s := newSwitch(t, netns)

@@ -136,7 +136,7 @@ func (c *Config) args(dir, accel string, img image) []string {
 	return append(args, c.ExtraArgs...)
 }
 
-// cpu is the same whatever runs it, and one that every version can emulate. QEMU 7.2 emulates
+// cpu returns the same model whatever runs it, which every version can emulate. QEMU 7.2 emulates
 // cmpxchg16b, which the kernel's allocator uses, such that an interrupt right after it corrupts the
 // flags; the kernel does without.
 func (c *Config) cpu(accel string) string {

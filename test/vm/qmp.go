@@ -32,7 +32,8 @@ func (vm *VM) Execute(ctx context.Context, command string, arguments any) (json.
 }
 
 // WaitEvent returns the oldest event of one of these names since the guest's start that was not
-// returned before, and waits for it if need be. It forgets the events before that one.
+// returned before, and waits for one if there is none yet. Events before the one returned are
+// forgotten.
 func (vm *VM) WaitEvent(ctx context.Context, names ...string) (Event, error) {
 	if vm.qmp == nil {
 		return Event{}, fmt.Errorf("guest %s: wait for event %s: %w", vm.Config.Name, strings.Join(names, " or "), errNoMonitor)

@@ -11,10 +11,9 @@ import (
 )
 
 // UML in the place of a QEMU is User Mode Linux: a Linux kernel that runs as a process of this
-// machine, and is a front-end of its own. Of a Config it takes Name, Socket, MemoryMiB, and what is
-// the guest's: IPs, MTU and IperfServer. Its processor is one, it makes its MAC address up, and
-// there is no monitor: methods that need one fail. It cannot connect again when its back-end has
-// gone.
+// machine, and is its own front-end. Of a Config it uses Name, Socket, MemoryMiB, and the guest's
+// part: IPs, MTU and IperfServer. It has one processor, chooses its MAC address, and has no
+// monitor: methods that need one fail. It cannot connect again when its back-end has gone.
 const UML QEMU = "uml"
 
 // umlParams are kernel parameters. Those that the kernel does not know become environment variables

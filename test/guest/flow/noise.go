@@ -15,7 +15,7 @@ type noise struct{ pcg *rand.PCG }
 
 func newNoise(seed uint64) noise { return noise{rand.NewPCG(seed, 0)} }
 
-// fill writes the next bytes of the sequence. But for the last time, b's length has to be a
+// fill writes the next bytes of the sequence. Except in the last call, b's length has to be a
 // multiple of 8.
 func (n noise) fill(b []byte) {
 	for ; len(b) >= 8; b = b[8:] {

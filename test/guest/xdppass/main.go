@@ -1,5 +1,5 @@
-// Command xdppass attaches an XDP program to an interface of a test guest, in the driver: one that
-// passes every frame on. It stays attached.
+// Command xdppass attaches an XDP program to an interface of a test guest, in the driver. The
+// program passes every frame on, and stays attached.
 package main
 
 import (
