@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"vswitchd/internal/config/key"
 	vswitch "vswitchd/switch"
@@ -43,21 +44,46 @@ func commonKeys() []key.Key {
 	return portKeys(&p)
 }
 
-const referenceHead = `# Configuration
+// referenceAbout is what the page begins with, in paragraphs.
+var referenceAbout = []string{
+	"vswitchd reads `" + DefaultFile + "`, or the file that `--config` names; it is [TOML](https://toml.io). " +
+		"`vswitchd --check --config FILE` lists everything that is wrong with a file. " +
+		"SIGHUP and `vswitchctl reload` apply a changed file: a change of a key takes effect *at once*, " +
+		"for the *next front-end* that connects to the port, or not before a *restart*, " +
+		"in which case the whole file is refused.",
+	"This page and [a sample](../qemu-examples/vswitchd.toml) are made from the declarations of the keys: " +
+		"`go test ./cmd/vswitchd -run Reference -update` writes both anew.",
+}
 
-vswitchd reads ` + "`" + DefaultFile + "`" + `, or the file that ` + "`--config`" + ` names; it is
-[TOML](https://toml.io). ` + "`vswitchd --check --config FILE`" + ` tells everything that is wrong with a file.
-SIGHUP and ` + "`vswitchctl reload`" + ` apply a changed file: a change of a key takes effect *at once*, for the *next front-end*
-that connects to the port, or not before a *restart*, in which case the whole file is refused.
-
-This page and [a sample](../qemu-examples/vswitchd.toml) are made from the declarations of the keys:
-` + "`go test ./cmd/vswitchd -run Reference -update`" + ` writes both anew.
-`
+// fold returns a paragraph in lines of at most 100 columns.
+func fold(text string) string {
+	const columns = 100
+	var b strings.Builder
+	at := 0
+	for word := range strings.FieldsSeq(text) {
+		switch n := utf8.RuneCountInString(word); {
+		case at == 0:
+			at = n
+		case at+1+n > columns:
+			b.WriteByte('\n')
+			at = n
+		default:
+			b.WriteByte(' ')
+			at += 1 + n
+		}
+		b.WriteString(word)
+	}
+	b.WriteByte('\n')
+	return b.String()
+}
 
 // Reference returns docs/configuration.md.
 func (ks Kinds) Reference() string {
 	var b strings.Builder
-	b.WriteString(referenceHead)
+	b.WriteString("# Configuration\n")
+	for _, paragraph := range referenceAbout {
+		b.WriteString("\n" + fold(paragraph))
+	}
 	var unsupported []string
 	note := func(header string, keys []key.Key) {
 		for _, k := range keys {
@@ -68,20 +94,21 @@ func (ks Kinds) Reference() string {
 	}
 	var tables []string
 	for _, s := range ks.sections() {
-		fmt.Fprintf(&b, "\n## %s\n\n%s", s.header, s.doc)
+		doc := s.doc
 		if s.common {
-			b.WriteString(" Besides these keys it has [those of all ports](#all-ports).")
+			doc += " Besides these keys it has [those of all ports](#all-ports)."
 			tables = append(tables, "`"+s.header+"`")
 		}
-		b.WriteString("\n\n")
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", s.header, fold(doc))
 		writeTable(&b, s.keys)
 		note("`"+s.header+"`", s.keys)
 	}
 	fmt.Fprintf(&b, "\n## All ports\n\nKeys of %s.\n\n", strings.Join(tables, ", "))
 	writeTable(&b, commonKeys())
 	note("ports", commonKeys())
-	fmt.Fprintf(&b, "\n## Not supported\n\nThese keys are known and not implemented. Only what they mean when they are left out is accepted: %s. "+
-		"Tables `[mirror.NAME]` are refused.\n", strings.Join(unsupported, ", "))
+	b.WriteString("\n## Not supported\n\n")
+	b.WriteString(fold("These keys are known and not implemented. Only their defaults are accepted: " +
+		strings.Join(unsupported, ", ") + ". Tables `[mirror.NAME]` are refused."))
 	return b.String()
 }
 
