@@ -6,7 +6,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// An uplink whose interface is not there yet opens, says so once, and works when the interface comes.
+// An uplink whose interface is not there yet opens, says so once, and works when the interface
+// comes.
 func TestOpenedWithoutInterface(t *testing.T) {
 	l := newLab(t)
 	l.delLink()

@@ -11,19 +11,19 @@ import (
 )
 
 // Reception without promiscuous mode: the interface is told which addresses to receive frames for
-// (PACKET_MR_UNICAST), besides its own and all multicast (PACKET_MR_ALLMULTI; the groups that guests
-// join are not known). A NIC that can tell addresses apart drops the rest in hardware. One that
-// cannot, or not so many, is made promiscuous by the kernel: then, and where frames to others come
-// by all the same (a veth, or because somebody else made the interface promiscuous), the receiver
-// drops them.
+// (PACKET_MR_UNICAST), besides its own and all multicast (PACKET_MR_ALLMULTI; the groups that
+// guests join are not known). A NIC that can filter by address drops the rest in hardware. A NIC
+// that cannot, or that has too few filters, is made promiscuous by the kernel. In that case, and
+// where frames to other addresses arrive all the same (a veth, or an interface that another program
+// made promiscuous), the receiver drops them.
 
-// MaxAddresses is how many addresses of stations an interface is told at most. Each is a filter in
-// the NIC, of which there are a few dozen to a few hundred. Without a limit, a guest could have any
-// number by sending from as many addresses.
+// MaxAddresses is how many addresses of stations an interface is told at most. Each takes a filter
+// in the NIC, of which there are a few dozen to a few hundred. Without a limit, a guest could take
+// any number of filters by sending from that number of addresses.
 const MaxAddresses = 256
 
-// addressChanges bounds how many addresses one SetAddresses adds. Each takes a lock that all changes
-// to the host's network need.
+// addressChanges bounds how many addresses one SetAddresses adds. Each takes a lock that all
+// changes to the host's network need.
 const addressChanges = 64
 
 // A macSet is a set of MAC addresses that is not changed any more: a hash table with open
@@ -67,10 +67,11 @@ func (s *macSet) has(k uint64) bool {
 }
 
 // SetAddresses says which stations' addresses to receive frames for, those first that matter most:
-// what is over MaxAddresses is left out. It does nothing for a promiscuous uplink. more is true if
-// it has not done all of the work, because that is much: it is to be called again soon.
+// what exceeds MaxAddresses is left out. SetAddresses does nothing for a promiscuous uplink. more
+// is true if work is left, because one call does a limited amount: SetAddresses is to be called
+// again soon.
 //
-// It may be called from anywhere, but not from inside the functions of Config.
+// SetAddresses may be called from any goroutine, but not from inside the functions of Config.
 func (u *Uplink) SetAddresses(addresses []vswitch.MAC) (more bool) {
 	if u.cfg.Promiscuous {
 		return false
@@ -116,8 +117,8 @@ func (u *Uplink) program() (more bool) {
 }
 
 // subscribe leaves the addresses that are not wanted any more, and joins the others, at most
-// addressChanges of them in one call. An address that cannot be joined keeps none of the others
-// from it: the error is that of one of them.
+// addressChanges of them in one call. After an address that cannot be joined, the others are still
+// joined: the error is that of one of the failures.
 func (s *socket) subscribe(want []vswitch.MAC) (more bool, err error) {
 	only := newMACSet(want)
 	s.rx.only.Store(only)

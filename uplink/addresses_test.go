@@ -84,8 +84,8 @@ func TestNotPromiscuousReceives(t *testing.T) {
 	check("told none", broadcast, multicast, own)
 }
 
-// newFilteringLink makes an interface for the uplink that can tell addresses apart: a macvlan upon a
-// veth.
+// newFilteringLink makes an interface for the uplink that can tell addresses apart: a macvlan upon
+// a veth.
 func newFilteringLink(t *testing.T) {
 	t.Helper()
 	quietIPv6()

@@ -12,8 +12,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// testFrames are the frames that benchmarks send: small, of the MTU, and the
-// 64 KiB of a stack with segmentation offload.
+// testFrames are the frames that benchmarks send: small, of the MTU, and the 64 KiB of a stack with
+// segmentation offload.
 func testFrames() map[string]*vswitch.Frame {
 	gso, o := ipFrame(false, protoTCP, 65000)
 	o.GSOType, o.GSOSize = vswitch.GSOTCPv4, 1448
@@ -33,8 +33,8 @@ func gsoFrame(n int) *vswitch.Frame {
 
 var frameSizes = []string{"64B", "1500B", "4.5KiB", "64KiB"}
 
-// cpuTime is the time that the process has had a CPU for, in the kernel too: it
-// depends less than the clock on what else the machine is doing.
+// cpuTime is the time that the process has had a CPU for, in the kernel too: it depends less than
+// the clock on what else the machine is doing.
 func cpuTime(b *testing.B) time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
@@ -58,8 +58,7 @@ func discard(frames []vswitch.Frame) {
 
 var addressSum int
 
-// TestNoAllocations: neither receiving, in and beside the ring, nor sending
-// allocates.
+// TestNoAllocations: neither receiving, in and beside the ring, nor sending allocates.
 func TestNoAllocations(t *testing.T) {
 	l := newLab(t)
 	r := newRig(t, nil)
@@ -86,8 +85,8 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-// BenchmarkPoll measures what receiving and delivering a frame costs the worker:
-// the ring is filled from the far side without the clock running.
+// BenchmarkPoll measures what receiving and delivering a frame costs the worker: the ring is filled
+// from the far side without the clock running.
 func BenchmarkPoll(b *testing.B) {
 	for _, size := range frameSizes {
 		b.Run(size, func(b *testing.B) {
@@ -119,8 +118,8 @@ func BenchmarkPoll(b *testing.B) {
 	}
 }
 
-// BenchmarkTransmit measures a batch of 64 frames to a veth, the far side's
-// reception, without a reader, included. As in use, a worker waits for the uplink.
+// BenchmarkTransmit measures a batch of 64 frames to a veth, the far side's reception, without a
+// reader, included. As in use, a worker waits for the uplink.
 func BenchmarkTransmit(b *testing.B) {
 	for _, size := range frameSizes {
 		for _, bypass := range []int{0, 1} {
@@ -177,9 +176,8 @@ func openRing2(b *testing.B, index, slotSize, size int) (int, func(func([]vswitc
 	}
 }
 
-// BenchmarkRoundTrip is a ping: a frame from the far side is answered by a
-// worker that sleeps in epoll. The time of one is that of a ping through the
-// uplink, less the guest's.
+// BenchmarkRoundTrip is a ping: a frame from the far side is answered by a worker that sleeps in
+// epoll. The time of one is that of a ping through the uplink, less the guest's.
 func BenchmarkRoundTrip(b *testing.B) {
 	for _, v := range rings {
 		b.Run(v.name, func(b *testing.B) {
@@ -232,8 +230,7 @@ func (a *answerer) Poll() int {
 func (a *answerer) Arm() bool { return false }
 func (a *answerer) Disarm()   {}
 
-// echo is run without its statistics; the timeout is for what arrived between
-// Poll and the wait.
+// echo is run without its statistics; the timeout is for what arrived between Poll and the wait.
 func (p *pump) echo() {
 	defer close(p.done)
 	events := make([]unix.EpollEvent, 4)
@@ -244,9 +241,8 @@ func (p *pump) echo() {
 	}
 }
 
-// BenchmarkRing measures everything that a frame costs on one thread, from the
-// far side's send to its delivery here: the kernel's copy into the ring, and
-// ours of what does not fit.
+// BenchmarkRing measures everything that a frame costs on one thread, from the far side's send to
+// its delivery here: the kernel's copy into the ring, and ours of what does not fit.
 func BenchmarkRing(b *testing.B) {
 	for _, v := range rings {
 		for _, size := range frameSizes {

@@ -11,8 +11,8 @@ import (
 
 const ethExperimental = 0x88b5 // for local experiments; no stack answers it
 
-// ethernet returns a frame with a payload of n bytes that are all different from
-// their neighbours and depend on seed.
+// ethernet returns a frame with a payload of n bytes that are all different from their neighbours
+// and depend on seed.
 func ethernet(dst, src net.HardwareAddr, etherType uint16, n, seed int) []byte {
 	f := slices.Concat(dst, src, binary.BigEndian.AppendUint16(nil, etherType))
 	for i := range n {
@@ -32,9 +32,8 @@ const (
 	protoUDP = 17
 )
 
-// ipFrame returns an Ethernet frame with an IPv4 or IPv6 packet with n bytes of
-// TCP or UDP payload, the checksum left to whoever comes later, and the offload
-// that says so.
+// ipFrame returns an Ethernet frame with an IPv4 or IPv6 packet with n bytes of TCP or UDP payload,
+// the checksum left to whoever comes later, and the offload that says so.
 func ipFrame(v6 bool, proto uint8, n int) ([]byte, vswitch.Offload) {
 	var l4 []byte
 	var field int
@@ -91,8 +90,8 @@ func sum(s uint32, b []byte) uint16 {
 	return uint16(s)
 }
 
-// openIP checks an IPv4 or IPv6 packet of TCP or UDP in a frame with l2 bytes
-// before the network header, its checksums too, and returns its payload.
+// openIP checks an IPv4 or IPv6 packet of TCP or UDP in a frame with l2 bytes before the network
+// header, its checksums too, and returns its payload.
 func openIP(frame []byte, l2 int) ([]byte, error) {
 	if len(frame) < l2+40 {
 		return nil, fmt.Errorf("frame of %d bytes", len(frame))

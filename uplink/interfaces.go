@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// ErrTaken is the reason for which an uplink waits whose interface is another uplink's already.
+// ErrTaken is the reason why an uplink waits if another uplink has its interface.
 var ErrTaken = errors.New("another uplink has the interface")
 
-// Interfaces says which uplink has which interface. Uplinks that share one (Config.Interfaces) never
-// have the same interface at the same time: a frame that came in by one of them would go out again
-// by the other. Interfaces are told apart by index, since a name says nothing for long: an
-// interface is renamed, or has several names.
+// Interfaces records which uplink has which interface. Uplinks that share an Interfaces
+// (Config.Interfaces) never have the same interface at the same time: a frame that came in by one
+// of them would go out again by the other. Interfaces are identified by index, since a name is not
+// permanent: an interface can be renamed, or have several names.
 //
 // The zero value is ready for use. All uplinks are in the network namespace of the process.
 type Interfaces struct {
@@ -21,8 +21,8 @@ type Interfaces struct {
 	waiting map[*Uplink]struct{} // those that were refused one
 }
 
-// take gives an interface to u. The error wraps ErrTaken if another uplink has it; u is woken when
-// any uplink lets go of an interface.
+// take gives an interface to u. The error wraps ErrTaken if another uplink has the interface; u is
+// woken when any uplink releases an interface.
 func (s *Interfaces) take(l *link, u *Uplink) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,7 +41,7 @@ func (s *Interfaces) take(l *link, u *Uplink) error {
 	return nil
 }
 
-// release takes back all that u has, and wakes those that wait.
+// release takes back all interfaces of u, and wakes the uplinks that wait.
 func (s *Interfaces) release(u *Uplink) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

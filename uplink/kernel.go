@@ -6,11 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernelTakesUSO tells whether the kernel takes VIRTIO_NET_HDR_GSO_UDP_L4 from
-// packet sockets: since Linux 6.2 ("linux/virtio_net.h: Support USO offload in
-// vnet header"). There is no asking it: a frame of that type is refused by an
-// older kernel and sent by a newer one, and this one does not send frames of its
-// own on somebody's network to find out.
+// kernelTakesUSO tells whether the kernel takes VIRTIO_NET_HDR_GSO_UDP_L4 from packet sockets:
+// since Linux 6.2 ("linux/virtio_net.h: Support USO offload in vnet header"). The kernel cannot be
+// asked: an older kernel refuses a frame of that type and a newer one sends it, and an uplink does
+// not send test frames on the operator's network to find out.
 func kernelTakesUSO() bool {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {

@@ -19,8 +19,7 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// A lab is a veth pair: up0 here, for the uplink, and far0 in a network namespace
-// of its own.
+// A lab is a veth pair: up0 here, for the uplink, and far0 in a network namespace of its own.
 type lab struct {
 	t     testing.TB
 	farNS int // fd
@@ -73,8 +72,7 @@ func newNamespace(t testing.TB) (fd int) {
 	return fd
 }
 
-// quietIPv6 keeps interfaces that are made from now on from sending frames by
-// themselves.
+// quietIPv6 keeps interfaces that are made from now on from sending frames by themselves.
 func quietIPv6() {
 	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
 }
@@ -198,8 +196,8 @@ func (s *station) send(frame []byte) {
 	}
 }
 
-// receive returns the next frame (with its vnet header, if the socket has that),
-// with the VLAN tag that the kernel took out put back.
+// receive returns the next frame (with its vnet header, if the socket has that), with the VLAN tag
+// that the kernel took out put back.
 func (s *station) receive() []byte {
 	s.t.Helper()
 	buf, oob := make([]byte, 1<<17), make([]byte, 128)

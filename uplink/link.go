@@ -23,9 +23,9 @@ type link struct {
 
 func (l *link) up() bool { return l.admin && l.carrier }
 
-// findLink looks for the interface that has the configured name. If there is
-// none, but the one that the uplink has been on (index, 0 for none) is still
-// there, that one was renamed and is it. A nil link and no error: there is none.
+// findLink looks for the interface that has the configured name. If there is none, but the
+// interface that the uplink has been on (index, 0 for none) is still there, that interface was
+// renamed, and findLink returns it. A nil link and no error: there is none.
 func findLink(name string, index int) (*link, error) {
 	l, err := netlink.LinkByName(name)
 	if notFound(err) && index != 0 {
@@ -55,9 +55,8 @@ func notFound(err error) bool {
 	return errors.As(err, &nf)
 }
 
-// A linkWatch tells when any link's state may have changed. It is a hint: what
-// has changed is for findLink to see, so that a lost or a doubled message makes
-// no difference.
+// A linkWatch tells when any link's state may have changed. A linkWatch is only a hint: findLink
+// reads the state, so that a lost or a duplicated message makes no difference.
 type linkWatch struct {
 	updates chan netlink.LinkUpdate
 	done    chan struct{}
@@ -79,13 +78,11 @@ func (w *linkWatch) close() {
 	}
 }
 
-// recheck is how often the interface is looked at without a message: for the
-// messages that the kernel drops when many come at once, and to try again
-// what failed.
+// recheck is how often the interface is checked without a message: because the kernel drops
+// messages when many come at once, and to retry what failed.
 const recheck = 5 * time.Second
 
-// watch is the control goroutine: it makes the uplink follow its interface until
-// quit is closed.
+// watch is the control goroutine: it makes the uplink follow its interface until quit is closed.
 func (u *Uplink) watch() {
 	defer close(u.watchDone)
 	tick := time.NewTicker(recheck)
@@ -121,8 +118,7 @@ func (u *Uplink) watch() {
 	}
 }
 
-// subscribe returns nil if there is no subscription to be had; the next recheck
-// tries again.
+// subscribe returns nil if the subscription fails; the next recheck tries again.
 func (u *Uplink) subscribe() *linkWatch {
 	w, err := watchLinks()
 	if err != nil {
@@ -132,7 +128,7 @@ func (u *Uplink) subscribe() *linkWatch {
 	return w
 }
 
-// drain takes what else is there, so that a burst of messages is one look.
+// drain takes the other messages that are there, so that a burst of messages causes one check.
 func drain(updates chan netlink.LinkUpdate) {
 	for {
 		select {

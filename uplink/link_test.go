@@ -109,8 +109,8 @@ func TestOpenedWithLinkDown(t *testing.T) {
 	r.wantSetUps(false, true)
 }
 
-// TestDownLinkDoesNotSpin: the error that a socket reports when its link goes
-// down must not keep its worker busy.
+// TestDownLinkDoesNotSpin: the error that a socket reports when its link goes down must not keep
+// its worker busy.
 func TestDownLinkDoesNotSpin(t *testing.T) {
 	l := newLab(t)
 	r := begin(t, nil)
@@ -197,9 +197,8 @@ func TestReceivesOnlyOnceThePortIsUp(t *testing.T) {
 	}
 }
 
-// TestInterfaceReplacedUnseen: name and index are the same as before, and no
-// message told of the time between; only the socket knows that it is another
-// interface.
+// TestInterfaceReplacedUnseen: name and index are the same as before, and no message told of the
+// time between; only the socket knows that it is another interface.
 func TestInterfaceReplacedUnseen(t *testing.T) {
 	l := newLab(t)
 	r := newRig(t, nil)
@@ -291,8 +290,8 @@ func TestMTUFollowed(t *testing.T) {
 	r.wantSetUps(true)
 }
 
-// TestInterfaceOfAnotherKindComesBack: what cannot be used is an error that is
-// logged once, and left when it goes away.
+// TestInterfaceOfAnotherKindComesBack: what cannot be used is an error that is logged once, and
+// left when it goes away.
 func TestInterfaceOfAnotherKindComesBack(t *testing.T) {
 	l := newLab(t)
 	r := begin(t, nil)
@@ -363,8 +362,7 @@ func TestOpenErrors(t *testing.T) {
 	wantErr(<-errs, ErrPrivilege)
 }
 
-// TestNothingLeft: neither descriptors nor mappings remain of an uplink, however
-// it ended.
+// TestNothingLeft: neither descriptors nor mappings remain of an uplink, however it ended.
 func TestNothingLeft(t *testing.T) {
 	l := newLab(t)
 	count := func() (fds, maps int) {

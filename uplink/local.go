@@ -11,8 +11,8 @@ import (
 )
 
 // The host's own addresses. The kernel gives a frame that comes in by the interface to the packet
-// socket and to the host's stack. So what is for the host has arrived, and nobody else is to get it;
-// a Linux bridge keeps permanent local entries for the same reason.
+// socket and to the host's stack. So a frame for the host has reached the host, and must not go to
+// another port; a Linux bridge keeps permanent local entries for the same reason.
 
 // localAddresses are the addresses that the host has on an interface.
 type localAddresses struct {
@@ -63,8 +63,8 @@ func stationOf(hw []byte) (m vswitch.MAC, ok bool) {
 	return m, m.IsUnicast()
 }
 
-// secondary calls add with each address of the interface's list of addresses to receive (dev->uc and
-// dev->mc in the kernel), which the dump of its forwarding database has as entries of the
+// secondary calls add with each address of the interface's list of addresses to receive (dev->uc
+// and dev->mc in the kernel), which the dump of its forwarding database has as entries of the
 // interface's own (bridge(8), "self").
 func secondary(index int, add func(hw []byte)) error {
 	req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)

@@ -15,9 +15,10 @@ import (
 //
 // The MTU counts what lies behind the Ethernet header and the tags. For a frame that is sent with
 // sendmsg, the kernel allows one tag of type 0x8100 besides (packet_extra_vlan_len_allowed). A full
-// frame with two tags, or with one of IEEE 802.1ad, is refused with EMSGSIZE, though the interface
-// would send it. For a frame from a transmit ring (PACKET_TX_RING) with a vnet header there is no
-// such limit. So these frames, which are few even where they occur, are copied into a small ring.
+// frame with two tags, or with one tag of IEEE 802.1ad, is refused with EMSGSIZE, though the
+// interface would send it. For a frame from a transmit ring (PACKET_TX_RING) with a vnet header
+// there is no such limit. So these frames, which are rare even where they occur, are copied into a
+// small ring.
 //
 // A veth drops frames of more than one tag over the MTU of its peer when it hands them over
 // (__is_skb_forwardable), whatever way they came; the peer's MTU has to be larger by 4 bytes for
@@ -30,13 +31,13 @@ const (
 	longRingSize = 128 << 10
 	minLongSlots = 8
 
-	// longData is where the vnet header lies in a slot, followed by the frame:
-	// TPACKET2_HDRLEN - sizeof(struct sockaddr_ll).
+	// longData is where the vnet header lies in a slot, followed by the frame: TPACKET2_HDRLEN -
+	// sizeof(struct sockaddr_ll).
 	longData = unix.SizeofTpacket2Hdr
 )
 
-// needsRing tells whether a frame is one that the MTU allows and sendmsg does not take. full is the
-// length of a full frame without tags.
+// needsRing reports whether the MTU allows a frame that sendmsg does not take. full is the length
+// of a full frame without tags.
 func needsRing(f *vswitch.Frame, full int) bool {
 	if f.Len <= full || f.Offload.GSOType != vswitch.GSONone {
 		return false
@@ -106,7 +107,7 @@ func (s *longSender) send(f *vswitch.Frame) unix.Errno {
 			break
 		}
 		if errno, _ := err.(unix.Errno); errno != unix.EINTR {
-			// The kernel goes on at the slot that it has refused.
+			// The kernel continues with the slot that it has refused.
 			s.ring.setStatus(s.next, unix.TP_STATUS_AVAILABLE)
 			return errno
 		}

@@ -1,15 +1,16 @@
 package uplink
 
-// Large receive offload: a NIC that merges what it receives, and forgets what it has merged. The
-// kernel cannot cut such frames again, nor describe all of them to a packet socket, and turns LRO off
-// on a NIC that becomes a bridge's port (dev_disable_lro). So does an uplink, and like the bridge it
-// leaves LRO off. GRO, in the kernel or in the NIC (rx-gro-hw), loses nothing and stays.
+// Large receive offload: the NIC merges frames that it receives, and does not keep the boundaries.
+// The kernel cannot segment such frames again, nor describe all of them to a packet socket, and
+// turns LRO off on a NIC that becomes a bridge's port (dev_disable_lro). An uplink does the same,
+// and like the bridge it leaves LRO off. GRO, in the kernel or in the NIC (rx-gro-hw), loses
+// nothing and stays on.
 
 // ethtoolFunc is ethtoolValue.
 type ethtoolFunc func(ifname string, cmd, value uint32) (uint32, error)
 
-// turnOffLRO turns off an interface's LRO, if it is on. changed is true if it was, and on if it still
-// is. An interface whose driver does not know the question has none.
+// turnOffLRO turns off an interface's LRO, if it is on. changed is true if it was, and on if it
+// still is. An interface whose driver does not know the command has no LRO.
 func turnOffLRO(ifname string, ethtool ethtoolFunc) (changed, on bool) {
 	flags, err := ethtool(ifname, ethtoolGFlags, 0)
 	if err != nil || flags&ethFlagLRO == 0 {
@@ -23,7 +24,8 @@ func turnOffLRO(ifname string, ethtool ethtoolFunc) (changed, on bool) {
 	return !on, on
 }
 
-// noLRO turns off the interface's LRO, and logs what came of it when that is news. ctlMu is held.
+// noLRO turns off the interface's LRO, and logs the result if the result has changed. ctlMu is
+// held.
 func (u *Uplink) noLRO() {
 	if u.sock == nil || u.link == nil {
 		return

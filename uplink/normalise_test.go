@@ -14,8 +14,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// A tapLab is a TAP device, mostly in the place of the veth's near end. What is written to the device
-// comes in by the interface with the virtio_net_hdr that it was written with, and the kernel
+// A tapLab is a TAP device, mostly in the place of the veth's near end. What is written to the
+// device comes in by the interface with the virtio_net_hdr that it was written with, and the kernel
 // does not look into it much: it is how GSO frames of tunnels can be had without the tunnels.
 type tapLab struct {
 	t  testing.TB

@@ -10,25 +10,25 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// The receive path. Hot: no allocation, no lock, one system call for each frame
-// that is larger than a slot and none for the others.
+// The receive path. Hot: no allocation, no lock, one system call for each frame that is larger than
+// a slot and none for the others.
 //
-// A receiver belongs to one worker at a time, which alone calls its methods;
-// nothing here is shared but the ring, with the kernel. Slots are handed back
-// after Deliver has returned, because the frames that it was given are in them.
+// A receiver belongs to one worker at a time, which alone calls its methods; nothing here is shared
+// but the ring, with the kernel. Slots are handed back after Deliver has returned, because the
+// frames that it was given are in them.
 
 const (
-	// bigBuffers is how many frames larger than a slot one batch takes. They are
-	// fetched into buffers of ours, which should stay few enough for the cache.
+	// bigBuffers is how many frames larger than a slot one batch takes. They are fetched into the
+	// receiver's buffers, which should be few enough for the cache.
 	bigBuffers = 8
 
-	// A big buffer is laid out like a slot: room for a tag, headroom, the frame;
-	// the vnet header, which read(2) puts before the frame, overlaps the room.
+	// A big buffer is laid out like a slot: room for a tag, headroom, the frame; the vnet header,
+	// which read(2) puts before the frame, overlaps the room.
 	bigFrame = 16
 	bigSize  = bigFrame + vswitch.MaxFrameLen
 
-	// maxReadTries bounds the repetitions of a read that reported a pending
-	// error of the socket instead of the frame.
+	// maxReadTries bounds the repetitions of a read that reported a pending error of the socket
+	// instead of the frame.
 	maxReadTries = 4
 )
 
@@ -40,7 +40,7 @@ type receiver struct {
 	deliver  func([]vswitch.Frame)
 	counters *vswitch.Counters
 
-	next   int // the slot that the kernel fills next, as far as we have looked
+	next   int // the slot that the kernel fills next, as far as the receiver has looked
 	frames [vswitch.MaxBatch]vswitch.Frame
 	bodies [vswitch.MaxBatch][1][]byte
 	big    [bigBuffers][]byte
@@ -50,12 +50,11 @@ type receiver struct {
 // FD returns the socket.
 func (r *receiver) FD() int { return r.fd }
 
-// Arm reports whether the ring has a frame. Notifications cannot be switched on
-// or off: the kernel signals each frame that it puts into the ring, to nobody if
-// nobody waits.
+// Arm reports whether the ring has a frame. Notifications cannot be switched on or off: the kernel
+// signals each frame that it puts into the ring, whether a worker waits or not.
 func (r *receiver) Arm() bool {
-	// A worker that waits level-triggered must not find the error of a link that
-	// went down again and again.
+	// A worker that waits level-triggered must not find the error of a link that went down again
+	// and again.
 	_, _ = unix.GetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	return r.ring.status(r.next)&unix.TP_STATUS_USER != 0
 }
@@ -63,8 +62,8 @@ func (r *receiver) Arm() bool {
 // Disarm does nothing, see Arm.
 func (r *receiver) Disarm() {}
 
-// Poll delivers what is in the ring, at most vswitch.MaxBatch frames, and
-// returns how many slots it took.
+// Poll delivers what is in the ring, at most vswitch.MaxBatch frames, and returns how many slots it
+// took.
 func (r *receiver) Poll() int {
 	taken, n, at := 0, 0, r.next
 	r.bigs = 0
@@ -84,8 +83,8 @@ func (r *receiver) Poll() int {
 	if taken == 0 {
 		return 0
 	}
-	// Also when Deliver panics, because a guest's memory turned out to be gone:
-	// the same frames must not come again.
+	// Also when Deliver panics, because a guest's memory turned out to be gone: the same frames
+	// must not come again.
 	defer r.release(taken)
 	if n > 0 {
 		r.deliver(r.frames[:n])
@@ -103,20 +102,20 @@ func (r *receiver) release(n int) {
 	}
 }
 
-// take makes the i-th frame of the batch from a slot. It returns false if there
-// is none to deliver, and has counted why where that is a loss.
+// take makes the i-th frame of the batch from a slot. It returns false if there is no frame to
+// deliver, and has counted the reason if a frame is lost.
 func (r *receiver) take(s slot, status uint32, i int) bool {
 	buf, start, n := []byte(s), s.mac(), s.snaplen()
 	if status&unix.TP_STATUS_COPY != 0 {
-		// Fetched even if it is then dropped: the socket's queue and the slots
-		// that stand for it stay in step.
+		// Fetched even if it is then dropped: the socket's queue and the slots that stand for it
+		// stay in step.
 		buf, start, n = r.fetch(s.frameLen())
 	} else if n < s.frameLen() {
 		n = -1 // too large for the slot, and no room in the socket's queue
 	}
 	switch {
 	case s.pktType() == unix.PACKET_OUTGOING:
-		return false // the host's own, or ours
+		return false // sent by the host, or by this uplink
 	case n < 0:
 		r.counters.Drop(vswitch.DropRingFull, 1)
 		return false
@@ -135,15 +134,14 @@ func (r *receiver) take(s slot, status uint32, i int) bool {
 	return r.build(i, buf, start, n, o)
 }
 
-// takes tells whether a frame that is not to the interface's own address is to be delivered.
+// takes reports whether a frame that is not to the interface's address is to be delivered.
 func (r *receiver) takes(frame []byte) bool {
 	only := r.only.Load()
 	return only == nil || len(frame) >= 6 && only.has(macKey(vswitch.MAC(frame[:6])))
 }
 
-// fetch reads the frame that did not fit into a slot from the socket's queue,
-// into the next big buffer. The frame is buf[start:start+n]; n is -1 if it could
-// not be had.
+// fetch reads the frame that did not fit into a slot from the socket's queue, into the next big
+// buffer. The frame is buf[start:start+n]; n is -1 if it could not be read.
 func (r *receiver) fetch(want int) (buf []byte, start, n int) {
 	if r.big[r.bigs] == nil {
 		r.big[r.bigs] = make([]byte, bigSize) // once
@@ -166,9 +164,9 @@ func (r *receiver) fetch(want int) (buf []byte, start, n int) {
 	return buf, bigFrame, -1
 }
 
-// restoreTag writes a VLAN tag behind the MAC addresses of the frame
-// buf[start:start+n], moving these forward by its length. The caller has made
-// sure of slotRoom bytes before start and of 12 bytes behind it.
+// restoreTag writes a VLAN tag behind the MAC addresses of the frame buf[start:start+n], moving
+// these forward by its length. The caller has checked that there are slotRoom bytes before start
+// and 12 bytes behind it.
 func restoreTag(buf []byte, start, n int, tpid, tci uint16) (newStart, newLen int) {
 	newStart = start - tagLen
 	copy(buf[newStart:newStart+12], buf[start:start+12])
@@ -177,8 +175,8 @@ func restoreTag(buf []byte, start, n int, tpid, tci uint16) (newStart, newLen in
 	return newStart, n + tagLen
 }
 
-// shiftOffload accounts for n bytes put in before the network header. An offset
-// at the end of its range stays there, behind any frame, rather than wrap.
+// shiftOffload accounts for n bytes put in before the network header. An offset at the end of its
+// range stays there, behind any frame, rather than wrap.
 func shiftOffload(o *vswitch.Offload, n int) {
 	if o.Flags&vswitch.HdrNeedsCsum != 0 {
 		o.CsumStart = uint16(min(int(o.CsumStart)+n, math.MaxUint16))
@@ -188,8 +186,7 @@ func shiftOffload(o *vswitch.Offload, n int) {
 	}
 }
 
-// build makes the i-th frame of the batch from buf[start:start+n], or counts why
-// not.
+// build makes the i-th frame of the batch from buf[start:start+n], or counts why not.
 func (r *receiver) build(i int, buf []byte, start, n int, o vswitch.Offload) bool {
 	head, ok := headLen(&o, n)
 	switch {

@@ -137,8 +137,8 @@ func TestVLANTagRestored(t *testing.T) {
 	}
 }
 
-// TestPartialChecksumsAndGSOArriveWithOffload sends what a stack with offloads
-// sends, in all sizes: in a slot and beside it, without and with tags.
+// TestPartialChecksumsAndGSOArriveWithOffload sends what a stack with offloads sends, in all sizes:
+// in a slot and beside it, without and with tags.
 func TestPartialChecksumsAndGSOArriveWithOffload(t *testing.T) {
 	l := newLab(t)
 	r := begin(t, nil)
@@ -187,8 +187,8 @@ func gsoType(v6 bool, proto uint8) uint8 {
 	return vswitch.GSOTCPv4
 }
 
-// TestTCPStackPeer listens in to a real TCP connection between the far namespace
-// and this one: every segment, of whatever size, has to be there.
+// TestTCPStackPeer listens in to a real TCP connection between the far namespace and this one:
+// every segment, of whatever size, has to be there.
 func TestTCPStackPeer(t *testing.T) {
 	l := newLab(t)
 	address := func(ip string) func(netlink.Link) error {
@@ -270,8 +270,8 @@ func TestTCPStackPeer(t *testing.T) {
 	}
 }
 
-// TestFramesOfLinkGoingDownFetched: the socket reports ENETDOWN instead of a
-// frame once; frames beside the ring must not get out of step with it.
+// TestFramesOfLinkGoingDownFetched: the socket reports ENETDOWN instead of a frame once; frames
+// beside the ring must not get out of step with it.
 func TestFramesOfLinkGoingDownFetched(t *testing.T) {
 	l := newLab(t)
 	r := newRig(t, nil)
@@ -322,9 +322,8 @@ func TestPollTakesABatchAtMost(t *testing.T) {
 	r.take(n)
 }
 
-// TestSlotsHandedBackWhenDeliverPanics: a guest's memory may turn out to be gone
-// while a frame is copied to it. The worker survives that; the frame must not
-// come again and again.
+// TestSlotsHandedBackWhenDeliverPanics: a guest's memory may turn out to be gone while a frame is
+// copied to it. The worker survives that; the frame must not come again and again.
 func TestSlotsHandedBackWhenDeliverPanics(t *testing.T) {
 	l := newLab(t)
 	r := newRig(t, nil)
@@ -354,8 +353,7 @@ func TestSlotsHandedBackWhenDeliverPanics(t *testing.T) {
 	}
 }
 
-// TestJumboFramesFitTheirSlots: with a large MTU frames of that size need no
-// system call.
+// TestJumboFramesFitTheirSlots: with a large MTU frames of that size need no system call.
 func TestJumboFramesFitTheirSlots(t *testing.T) {
 	l := newLab(t)
 	mtu := func(k netlink.Link) error { return netlink.LinkSetMTU(k, 9000) }

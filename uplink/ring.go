@@ -32,14 +32,13 @@ const (
 const (
 	tagLen = 4 // an 802.1Q tag
 
-	// slotRoom is how many bytes before the frame we write to: a tag to be
-	// restored, then the headroom promised to the switch. The vnet header lies
-	// there too; it is read before.
+	// slotRoom is how many bytes before the frame are written to: a tag to be restored, then the
+	// headroom promised to the switch. The vnet header lies there too; it is read before.
 	slotRoom = tagLen + vswitch.Headroom
 
-	// slotReserve is asked for with PACKET_RESERVE. The kernel puts the network
-	// header at TPACKET_ALIGN(32+20+16) + reserve + vnetHdrLen; with 6 it is
-	// aligned to 16 bytes, and 30 bytes lie between slotGap and the frame.
+	// slotReserve is asked for with PACKET_RESERVE. The kernel puts the network header at
+	// TPACKET_ALIGN(32+20+16) + reserve + vnetHdrLen; with 6 it is aligned to 16 bytes, and 30
+	// bytes lie between slotGap and the frame.
 	slotReserve = 6
 	slotMacWant = 96 - 14
 
@@ -47,16 +46,15 @@ const (
 	maxRingSize = 1 << 30
 )
 
-// A ring is one that the kernel shares with us, PACKET_RX_RING or PACKET_TX_RING, mapped.
+// A ring is a mapped PACKET_RX_RING or PACKET_TX_RING, which the kernel shares with this process.
 type ring struct {
 	mem      []byte
 	slotSize int // a power of two
 	slots    int
 }
 
-// slotSizeFor returns the slot size for an interface's MTU: a frame of that
-// size with two tags fits. Larger frames (GRO's, or GSO frames of a veth's peer)
-// arrive by the copy path.
+// slotSizeFor returns the slot size for an interface's MTU: a frame of that size with two tags
+// fits. Larger frames (GRO's, or GSO frames of a veth's peer) arrive by the copy path.
 func slotSizeFor(mtu int) int {
 	need := slotMacWant + 14 + 2*tagLen + min(max(mtu, 0), vswitch.MaxFrameLen)
 	if need <= minSlotSize {
@@ -107,7 +105,7 @@ func (r *ring) slot(i int) slot {
 	return slot(r.mem[off : off+r.slotSize : off+r.slotSize])
 }
 
-// A slot is the memory of one ring slot that is ours.
+// A slot is the memory of a ring slot that belongs to this process, not to the kernel.
 type slot []byte
 
 func (s slot) frameLen() int     { return int(binary.NativeEndian.Uint32(s[slotLen:])) }
@@ -118,9 +116,8 @@ func (s slot) pktType() uint8    { return s[slotPktType] }
 func (s slot) vlanTCI() uint16   { return binary.NativeEndian.Uint16(s[slotVlanTCI:]) }
 func (s slot) vlanTPID() uint16  { return binary.NativeEndian.Uint16(s[slotVlanTPID:]) }
 
-// wellFormed tells whether the frame and the room before it lie in the slot. The
-// kernel would have to be broken for that not to be so; but a wrong offset
-// here would be a read of other memory, so it is not taken on trust.
+// wellFormed reports whether the frame and the room before it lie in the slot. Only a broken kernel
+// would get that wrong; but a wrong offset would read other memory, so offsets are checked.
 func (s slot) wellFormed() bool {
 	mac, n := s.mac(), s.snaplen()
 	return mac-slotRoom >= slotGap && mac-vnetHdrLen >= slotGap &&

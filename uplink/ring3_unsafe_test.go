@@ -11,8 +11,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// ring3 reads a TPACKET_V3 ring. It is here to be measured against the V2 ring
-// that the uplink has; see BenchmarkRoundTrip and BenchmarkRing.
+// ring3 reads a TPACKET_V3 ring. It is here to be measured against the V2 ring that the uplink has;
+// see BenchmarkRoundTrip and BenchmarkRing.
 type ring3 struct {
 	fd        int
 	mem       []byte
@@ -60,8 +60,8 @@ func newRing3(t testing.TB, index int) *ring3 {
 	return r
 }
 
-// status is the block's: it is a u32 at offset 8, in bounds and aligned because
-// a block has v3BlockSize bytes.
+// status is the block's: it is a u32 at offset 8, in bounds and aligned because a block has
+// v3BlockSize bytes.
 func (r *ring3) status(block []byte) *uint32 {
 	return (*uint32)(unsafe.Pointer(&block[8]))
 }

@@ -12,24 +12,23 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Socket buffers, in bytes. They are limits, not memory: the kernel charges
-// queued frames to them.
+// Socket buffers, in bytes. They are limits, not memory: the kernel charges queued frames to them.
 const (
-	// rcvBuf holds frames that are larger than a slot until Poll fetches them:
-	// at least 64 whole GSO frames, as the kernel counts them.
+	// rcvBuf holds frames that are larger than a slot until Poll fetches them: at least 64 whole
+	// GSO frames, as the kernel counts them.
 	rcvBuf = 8 << 20
 
-	// sndBuf holds frames that the device has not sent yet: one batch of whole
-	// GSO frames. With less, a burst is refused while the device is still
-	// busy with its beginning.
+	// sndBuf holds frames that the device has not sent yet: one batch of whole GSO frames. With
+	// less, a burst is refused while the device is still busy with its beginning.
 	sndBuf = 4 << 20
 )
 
-// A socket is three AF_PACKET sockets bound to one interface index: one that receives into its
-// ring, one that sends, and one that sends what this one cannot (long.go). It lives as long as the interface keeps its index and its slot size.
+// A socket is three AF_PACKET sockets bound to one interface index: the first receives into its
+// ring, the second sends, and the third sends what the second cannot (long.go). A socket lives as
+// long as the interface keeps its index and its slot size.
 //
-// The one that sends is not the one that a worker waits for with epoll: each frame that has left the kernel makes
-// room in its sender's buffer, and epoll would be told of that.
+// The sending socket is not the socket that a worker waits for with epoll: each frame that has left
+// the kernel makes room in its sender's buffer, which would wake the worker.
 type socket struct {
 	fd    int // receives
 	out   int // sends
@@ -54,10 +53,9 @@ type socketConfig struct {
 
 // openSocket makes a socket that is ready to receive into its ring.
 //
-// packet.Listen with protocol 0 makes a socket that receives nothing. So all
-// options are set and the ring is in place before the second bind starts
-// reception: no frame arrives without a vnet header, none of our own, none
-// outside the ring.
+// packet.Listen with protocol 0 makes a socket that receives nothing. So all options are set and
+// the ring is in place before the second bind starts reception: no frame arrives without a vnet
+// header, none that this uplink has sent, and none outside the ring.
 func openSocket(cfg socketConfig) (_ *socket, err error) {
 	fd, err := listen(cfg)
 	if err != nil {
@@ -108,12 +106,10 @@ func openSocket(cfg socketConfig) (_ *socket, err error) {
 	return s, nil
 }
 
-// listen opens the socket with packet.Listen and returns a duplicate of its
-// descriptor, closing the Conn: a Conn's descriptor is registered with the
-// Go runtime's poller, edge-triggered, so every arriving frame would wake a
-// thread of the runtime besides the worker that waits for it: a round trip
-// took 38 us instead of 23 us. Memberships and options belong to the socket and
-// stay.
+// listen opens the socket with packet.Listen and returns a duplicate of its descriptor, closing the
+// Conn: a Conn's descriptor is registered with the Go runtime's poller, edge-triggered, so every
+// arriving frame would wake a thread of the runtime besides the worker that waits for it: a round
+// trip took 38 us instead of 23 us. Memberships and options belong to the socket and stay.
 func listen(cfg socketConfig) (fd int, err error) {
 	conn, err := packet.Listen(&net.Interface{Index: cfg.index, HardwareAddr: cfg.mac}, packet.Raw, 0, nil)
 	if err != nil {
@@ -152,15 +148,16 @@ func (s *socket) setOptions() error {
 		}
 	}
 
-	// The FORCE options need CAP_NET_ADMIN; without it net.core.[rw]mem_max are
-	// the limit, which is a slower uplink but not a broken one.
+	// The FORCE options need CAP_NET_ADMIN; without it net.core.[rw]mem_max are the limit, which is
+	// a slower uplink but not a broken one.
 	if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, rcvBuf/2) != nil {
 		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, rcvBuf/2)
 	}
 	return nil
 }
 
-// openSender opens a socket that sends by an interface and receives nothing, since it is for no protocol.
+// openSender opens a socket that sends by an interface and receives nothing, since it is for no
+// protocol.
 func openSender(index int) (fd int, err error) {
 	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -180,9 +177,9 @@ func openSender(index int) (fd int, err error) {
 	return fd, nil
 }
 
-// bound tells whether the socket is still attached to its interface. The kernel
-// unbinds it for good (index -1) when the interface goes away or moves to
-// another namespace, even if one with the same name and index follows.
+// bound reports whether the socket is still attached to its interface. The kernel unbinds it for
+// good (index -1) when the interface goes away or moves to another namespace, even if one with the
+// same name and index follows.
 func (s *socket) bound() bool {
 	sa, err := unix.Getsockname(s.fd)
 	if err != nil {
@@ -192,8 +189,8 @@ func (s *socket) bound() bool {
 	return ok && ll.Ifindex == s.index
 }
 
-// kernelStats reads PACKET_STATISTICS: frames that passed the socket and frames
-// that found no free slot, since the last call.
+// kernelStats reads PACKET_STATISTICS: frames that passed the socket and frames that found no free
+// slot, since the last call.
 func (s *socket) kernelStats() (packets, drops uint64) {
 	st, err := unix.GetsockoptTpacketStats(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {
@@ -202,13 +199,13 @@ func (s *socket) kernelStats() (packets, drops uint64) {
 	return uint64(st.Packets), uint64(st.Drops)
 }
 
-// clearError takes the pending error (ENETDOWN after the link was set down) off
-// the socket: it would be reported to the next send, and by epoll until then.
+// clearError takes the pending error (ENETDOWN after the link was set down) off the socket: it
+// would be reported to the next send, and by epoll until then.
 func (s *socket) clearError() {
 	_, _ = unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR)
 }
 
-// close ends the socket. Nobody may be polling it or sending on it.
+// close closes the socket. No goroutine may be polling it or sending on it.
 func (s *socket) close() error {
 	return errors.Join(s.ring.close(), unix.Close(s.fd), unix.Close(s.out), s.long.close())
 }

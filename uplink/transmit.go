@@ -9,22 +9,21 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// The transmit path. Hot: no allocation, one system call for each batch, and
-// the kernel copies straight from the senders' memory.
+// The transmit path. Hot: no allocation, one system call for each batch, and the kernel copies
+// straight from the senders' memory.
 //
-// Locking: Transmit runs on several workers at once. Each takes a txBatch of
-// its own, and holds Uplink.sockMu for reading so that the socket is not closed
-// (and its number reused) under a send; the control goroutine takes it for
-// writing to change the socket. The kernel needs no lock between sends on one
-// socket.
+// Locking: Transmit runs on several workers at once. Each takes a separate txBatch, and holds
+// Uplink.sockMu for reading so that the socket is not closed (and its number reused) during a send;
+// the control goroutine holds sockMu for writing to change the socket. The kernel needs no lock
+// between sends on one socket.
 
 const (
-	// maxIovecs is the kernel's UIO_MAXIOV: more pieces than that in one message
-	// are refused with EMSGSIZE.
+	// maxIovecs is the kernel's UIO_MAXIOV: more pieces than that in one message are refused with
+	// EMSGSIZE.
 	maxIovecs = 1024
 
-	// batchIovecs is how many pieces one system call takes. Frames of a batch
-	// have three on average or fewer; the largest single one must fit.
+	// batchIovecs is how many pieces one system call takes. Frames of a batch have three on average
+	// or fewer; the largest single frame must fit.
 	batchIovecs = 2 * maxIovecs
 )
 
@@ -36,8 +35,8 @@ type txBatch struct {
 	used int // of iovs
 }
 
-// txBatches are the batches not in use: one for each worker that was ever inside
-// Transmit at the same time as the others.
+// txBatches are the batches not in use: one for each worker that was ever inside Transmit at the
+// same time as the others.
 type txBatches struct {
 	mu   sync.Mutex
 	free []*txBatch
@@ -90,7 +89,7 @@ func (u *Uplink) Transmit(frames []*vswitch.Frame) (sent int) {
 	return sent
 }
 
-// transmitAlone sends a frame of which fill makes no message, and counts it as dropped if that
+// transmitAlone sends a frame for which fill makes no message, and counts it as dropped if that
 // fails.
 func (u *Uplink) transmitAlone(f *vswitch.Frame, full int) bool {
 	if !needsRing(f, full) {
@@ -105,10 +104,9 @@ func (u *Uplink) transmitAlone(f *vswitch.Frame, full int) bool {
 	return true
 }
 
-// fill makes messages of as many of frames as fit, from the first on, and
-// returns how many these are: 0 if the first has too many pieces for any
-// message, or is one for the ring. full is the length of a full frame without
-// tags.
+// fill makes messages of the frames that fit, from the first on, and returns how many these are: 0
+// if the first has too many pieces for any message, or has to go through the ring. full is the
+// length of a full frame without tags.
 func (b *txBatch) fill(frames []*vswitch.Frame, full int) int {
 	b.used = 0
 	for i, f := range frames[:min(len(frames), vswitch.MaxBatch)] {
@@ -163,8 +161,8 @@ func (b *txBatch) send(fd int, frames []*vswitch.Frame, c *vswitch.Counters) (se
 	return sent, bytes
 }
 
-// refusal says why the kernel did not take a frame, and whether it would
-// refuse all that follow as well.
+// refusal returns why the kernel did not take a frame, and whether the kernel would refuse all
+// later frames as well.
 func refusal(errno unix.Errno) (reason vswitch.DropReason, all bool) {
 	switch errno {
 	case unix.EAGAIN: // the socket's send buffer is full

@@ -75,9 +75,8 @@ func TestTransmitTagged(t *testing.T) {
 	}
 }
 
-// TestTransmitOffloadsDoneByKernel sends what Caps promises to take to an
-// interface that can do nothing of it, so that the kernel does it all, and looks
-// at the result on the wire.
+// TestTransmitOffloadsDoneByKernel sends what Caps promises to take to an interface that can do
+// nothing of it, so that the kernel does it all, and looks at the result on the wire.
 func TestTransmitOffloadsDoneByKernel(t *testing.T) {
 	l := newLab(t)
 	noTxOffloads(t)
@@ -200,8 +199,8 @@ func TestTransmitHostileHeaderHint(t *testing.T) {
 	}
 }
 
-// truncatedMemory is a guest's memory whose file has become shorter than its
-// mapping: reading it raises SIGBUS.
+// truncatedMemory is a guest's memory whose file has become shorter than its mapping: reading it
+// raises SIGBUS.
 func truncatedMemory(t testing.TB, n int) []byte {
 	t.Helper()
 	fd, err := unix.MemfdCreate("guest", unix.MFD_CLOEXEC)
@@ -223,8 +222,8 @@ func truncatedMemory(t testing.TB, n int) []byte {
 	return mem
 }
 
-// TestTransmitRefusalsCountedOthersSent mixes frames that the kernel refuses, for
-// every reason that a guest can bring about, with good ones, at every position.
+// TestTransmitRefusalsCountedOthersSent mixes frames that the kernel refuses, for every reason that
+// a guest can bring about, with good ones, at every position.
 func TestTransmitRefusalsCountedOthersSent(t *testing.T) {
 	l := newLab(t)
 	gone := truncatedMemory(t, 4096)
@@ -316,8 +315,8 @@ func TestTransmitWithLinkDown(t *testing.T) {
 	r.wantCounters(0, 0, map[string]uint64{"port-down": 3})
 }
 
-// TestTransmitToSlowLink: what the device cannot take is dropped at once and
-// counted, whether the socket's buffer or the device's queue is what is full.
+// TestTransmitToSlowLink: what the device cannot take is dropped at once and counted, whether the
+// socket's buffer or the device's queue is what is full.
 func TestTransmitToSlowLink(t *testing.T) {
 	for name, queue := range map[string]uint32{"send buffer full": 1 << 30, "queue full": 5000} {
 		t.Run(name, func(t *testing.T) {
@@ -353,8 +352,8 @@ func TestTransmitToSlowLink(t *testing.T) {
 	}
 }
 
-// TestTransmitFromSeveralWorkers with the link going away and coming back under
-// them: every frame is counted exactly once.
+// TestTransmitFromSeveralWorkers with the link going away and coming back under them: every frame
+// is counted exactly once.
 func TestTransmitFromSeveralWorkers(t *testing.T) {
 	l := newLab(t)
 	r := begin(t, nil)

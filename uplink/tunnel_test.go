@@ -47,7 +47,8 @@ func address(link netlink.Link, cidr string) error {
 	return netlink.AddrAdd(link, a)
 }
 
-// tunnel makes the VXLAN device, over IPv4 or IPv6, with checksums of the outer UDP header or without.
+// tunnel makes the VXLAN device, over IPv4 or IPv6, with checksums of the outer UDP header or
+// without.
 func (e *tunnelEnd) tunnel(v6, csum bool) {
 	e.t.Helper()
 	underlay := func(n byte) net.IP { return net.IPv4(10, 9, 0, n) }

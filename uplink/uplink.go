@@ -15,17 +15,16 @@ import (
 )
 
 var (
-	// ErrNotEthernet is returned by Open for an interface that has no Ethernet
-	// frames, like a tun device or the loopback.
+	// ErrNotEthernet is returned by Open for an interface that has no Ethernet frames, like a tun
+	// device or the loopback.
 	ErrNotEthernet = errors.New("not an Ethernet interface")
 
-	// ErrPrivilege is returned by Open when the process may not open packet
-	// sockets.
+	// ErrPrivilege is returned by Open when the process may not open packet sockets.
 	ErrPrivilege = errors.New("packet sockets need the capability CAP_NET_RAW")
 )
 
-// DefaultRingSize is the size of the receive ring in bytes: 1024 slots for an
-// MTU of up to 1946 bytes, which is a millisecond at a million frames per second.
+// DefaultRingSize is the size of the receive ring in bytes: 1024 slots for an MTU of up to 1946
+// bytes, which is a millisecond at a million frames per second.
 const DefaultRingSize = 2 << 20
 
 // Config says what an uplink is to be. It is not changed after Open.
@@ -40,28 +39,28 @@ type Config struct {
 	// Interfaces keeps uplinks off each other's interfaces. Nil: there are no others.
 	Interfaces *Interfaces
 
-	// Deliver takes the frames that come in: Inlet.Deliver. It is called by Poll
-	// alone, with 1 to vswitch.MaxBatch frames that are valid until it returns.
+	// Deliver takes the frames that come in: Inlet.Deliver. It is called by Poll alone, with 1 to
+	// vswitch.MaxBatch frames that are valid until it returns.
 	Deliver func([]vswitch.Frame)
 
-	// SetUp is told whether the interface can carry frames: once by Begin, then on
-	// each change.
+	// SetUp is told whether the interface can carry frames: once by Begin, then on each change.
 	SetUp func(up bool)
 
-	// SetLocal is told the addresses that the host has on the interface, each time they change:
-	// the interface's own, and others on top of it. An error is tried again. Nil: nobody asks.
+	// SetLocal is told the addresses that the host has on the interface, each time they change: the
+	// interface's own, and others on top of it. After an error the call is repeated later. Nil: the
+	// addresses are not needed.
 	SetLocal func(own, others []vswitch.MAC) error
 
-	// Start hands a Source over to the data plane. Stop takes it back, and
-	// returns when none of its methods runs or will run. Both are called, like
-	// SetUp and SetLocal, one at a time, by Begin, Close or a goroutine of the uplink, and
-	// must call none of the Uplink's methods but Transmit and Caps.
+	// Start hands a Source over to the data plane. Stop takes it back, and returns when none of its
+	// methods runs or will run. Both are called, like SetUp and SetLocal, one at a time, by Begin,
+	// Close or a goroutine of the uplink, and must call none of the Uplink's methods but Transmit
+	// and Caps.
 	Start func(Source)
 	Stop  func(Source)
 }
 
-// A Source is a socket that a data-plane worker waits for and polls; one worker
-// at a time calls its methods.
+// A Source is a socket that a data-plane worker waits for and polls; one worker at a time calls its
+// methods.
 type Source interface {
 	FD() int   // readable when frames may have come; never changes
 	Poll() int // delivers one batch; returns how many ring slots it took, 0 if there was nothing to do
@@ -69,8 +68,7 @@ type Source interface {
 	Disarm()   // FD need not tell
 }
 
-// An Uplink is a switch port on a host interface. See the package's
-// documentation.
+// An Uplink is a switch port on a host interface. See the package's documentation.
 type Uplink struct {
 	cfg Config
 	log hclog.Logger
@@ -82,8 +80,8 @@ type Uplink struct {
 	mtu     atomic.Int64
 	uso     bool
 
-	// The control side: ctlMu is held for each look at the interface and for
-	// Begin, Close and Status. Ranks before sockMu.
+	// The control side: ctlMu is held for each look at the interface and for Begin, Close and
+	// Status. Ranks before sockMu.
 	ctlMu     sync.Mutex
 	begun     bool
 	closed    bool
@@ -111,12 +109,12 @@ type Uplink struct {
 	watchDone chan struct{}
 }
 
-// Open makes an uplink on an interface in the process's network namespace. If there is no
-// interface of that name, or if another uplink has it, the uplink waits for the interface, as it
-// does when the interface goes away later. Open calls none of cfg's functions: attach the Uplink to
-// the switch, then call Begin.
+// Open makes an uplink on an interface in the process's network namespace. If there is no interface
+// of that name, or if another uplink has it, the uplink waits for the interface, as it does when
+// the interface goes away later. Open calls none of cfg's functions: attach the Uplink to the
+// switch, then call Begin.
 //
-// Errors wrap ErrNotEthernet or ErrPrivilege where one applies.
+// Errors wrap ErrNotEthernet or ErrPrivilege where these apply.
 func Open(cfg Config) (*Uplink, error) {
 	if cfg.RingSize == 0 {
 		cfg.RingSize = DefaultRingSize
@@ -151,8 +149,8 @@ func Open(cfg Config) (*Uplink, error) {
 	return u, nil
 }
 
-// Check returns why no uplink can ever be on the interface of that name, or nil; as Open would if
-// the interface is there.
+// Check returns why no uplink can ever be on the interface of that name, or nil. The error is the
+// one that Open would return if the interface is there.
 func Check(name string) error {
 	l, err := findLink(name, 0)
 	if err == nil && l != nil && !l.ether {
@@ -161,8 +159,8 @@ func Check(name string) error {
 	return err
 }
 
-// Begin starts the traffic: it calls cfg.SetUp and cfg.Start, and from now on the
-// uplink follows its interface.
+// Begin starts the traffic: it calls cfg.SetUp and cfg.Start, and from now on the uplink follows
+// its interface.
 func (u *Uplink) Begin() {
 	u.ctlMu.Lock()
 	defer u.ctlMu.Unlock()
@@ -178,9 +176,9 @@ func (u *Uplink) Begin() {
 	go u.watch()
 }
 
-// Close takes the Source back and closes the socket. When it returns, none of
-// cfg's functions runs or will run. The caller has detached the port from the
-// switch or goes on calling Transmit, which drops everything.
+// Close takes the Source back and closes the socket. When it returns, none of cfg's functions runs
+// or will run. The caller has detached the port from the switch or goes on calling Transmit, which
+// drops everything.
 func (u *Uplink) Close() error {
 	u.ctlMu.Lock()
 	if u.closed {
@@ -237,8 +235,8 @@ func (u *Uplink) attach(l *link) (err error) {
 	return nil
 }
 
-// receive hands a new socket to the data plane once the port is up, and not before: the switch drops
-// what it gets from a port that is down. Frames wait in the ring meanwhile. ctlMu is held.
+// receive hands a new socket to the data plane once the port is up, and not before: the switch
+// drops what it gets from a port that is down. Frames wait in the ring meanwhile. ctlMu is held.
 func (u *Uplink) receive() {
 	if u.told && !u.receiving {
 		u.receiving = true
@@ -246,7 +244,7 @@ func (u *Uplink) receive() {
 	}
 }
 
-// detach closes the socket, if there is one, and lets go of the interface. ctlMu is held.
+// detach closes the socket, if there is one, and releases the interface. ctlMu is held.
 func (u *Uplink) detach() error {
 	s := u.sock
 	if s == nil {
@@ -264,8 +262,8 @@ func (u *Uplink) detach() error {
 	return s.close()
 }
 
-// follow looks at the interface and makes the uplink what the interface is. It
-// depends on nothing but what it sees, so it may be called at any time.
+// follow reads the interface's state and brings the uplink into line with it. The result depends on
+// nothing else, so follow may be called at any time.
 func (u *Uplink) follow() {
 	u.ctlMu.Lock()
 	defer u.ctlMu.Unlock()
@@ -311,7 +309,7 @@ func (u *Uplink) follow() {
 	}
 }
 
-// tell calls SetUp when that is news. ctlMu is held.
+// tell calls SetUp if its argument has changed. ctlMu is held.
 func (u *Uplink) tell(up bool) {
 	if up != u.told {
 		u.told = up
@@ -319,8 +317,8 @@ func (u *Uplink) tell(up bool) {
 	}
 }
 
-// note logs what stands in the way, once for as long as it stays the same.
-// ctlMu is held.
+// note logs why the uplink cannot work, once for as long as the reason stays the same. ctlMu is
+// held.
 func (u *Uplink) note(err error) {
 	msg := ""
 	if err != nil {
@@ -337,14 +335,14 @@ func (u *Uplink) note(err error) {
 	u.lastErr = msg
 }
 
-// A snapshot is what of the interface is worth a line in the log when it changes.
+// A snapshot is the part of the interface's state whose changes are logged.
 type snapshot struct {
 	state      string
 	name       string
 	index, mtu int
 }
 
-// logState logs what the interface is, if that is news. ctlMu is held.
+// logState logs the interface's state if it has changed. ctlMu is held.
 func (u *Uplink) logState() {
 	now := snapshot{state: u.state()}
 	if l := u.link; l != nil {
@@ -411,8 +409,8 @@ type Status struct {
 	RingSlots       int
 	RingSlotSize    int // bytes
 
-	// What the kernel counted since Open, over all sockets: frames that came to
-	// the socket, and those of them that it dropped because the ring was full.
+	// What the kernel counted since Open, over all sockets: frames that came to the socket, and
+	// those of them that it dropped because the ring was full.
 	KernelFrames, KernelDrops uint64
 }
 
@@ -440,8 +438,7 @@ func (u *Uplink) Status() Status {
 	return st
 }
 
-// addKernelStats adds up the kernel's counters, which reading resets. ctlMu is
-// held.
+// addKernelStats adds up the kernel's counters, which reading resets. ctlMu is held.
 func (u *Uplink) addKernelStats(s *socket) {
 	p, d := s.kernelStats()
 	u.packets += p

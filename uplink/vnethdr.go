@@ -6,15 +6,15 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// vnetHdrLen is the size of struct virtio_net_hdr as PACKET_VNET_HDR puts it
-// before each frame: without num_buffers, in the host's byte order.
+// vnetHdrLen is the size of struct virtio_net_hdr as PACKET_VNET_HDR puts it before each frame:
+// without num_buffers, in the host's byte order.
 const vnetHdrLen = 10
 
 // A vnetHdr is a struct virtio_net_hdr on its way to or from the kernel.
 type vnetHdr [vnetHdrLen]byte
 
-// decodeVnetHdr reads the header that the kernel wrote before a frame. b holds
-// at least vnetHdrLen bytes.
+// decodeVnetHdr reads the header that the kernel wrote before a frame. b holds at least vnetHdrLen
+// bytes.
 func decodeVnetHdr(b []byte) vswitch.Offload {
 	_ = b[vnetHdrLen-1]
 	return vswitch.Offload{
@@ -29,11 +29,10 @@ func decodeVnetHdr(b []byte) vswitch.Offload {
 
 // encode writes frame f's header for the kernel.
 //
-// hdr_len comes from a guest and is only a hint to a device, but not to the
-// kernel: it refuses a frame that is shorter than hdr_len, and allocates that
-// much in one piece, which for a large value fails when memory is fragmented.
-// So it is bounded by what a source had to make linear; the kernel raises it to
-// cover the checksum field.
+// hdr_len comes from a guest and is only a hint to a device, but not to the kernel: it refuses a
+// frame that is shorter than hdr_len, and allocates that much in one piece, which for a large value
+// fails when memory is fragmented. So hdr_len is bounded by what a source had to make linear; the
+// kernel raises it to cover the checksum field.
 func (h *vnetHdr) encode(f *vswitch.Frame) {
 	o := &f.Offload
 	*h = vnetHdr{}
