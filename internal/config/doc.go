@@ -23,8 +23,7 @@
 // The TOML library parses the document into plain maps; a walk over those maps
 // then checks each key against its declaration. Decoding into structs
 // would be shorter, but stops at the first value of a wrong type. The
-// library does not say on which line a key stands, so that layout.go walks the
-// text a second time and remembers it.
+// library does not say on which line a key stands; package tomlpos does.
 //
 // # Keys that are known but not built
 //

@@ -14,6 +14,7 @@ import (
 
 	"vswitchd/internal/config/key"
 	"vswitchd/internal/nearest"
+	"vswitchd/internal/tomlpos"
 )
 
 // Load reads and checks a configuration file and adds what the flags say.
@@ -71,9 +72,9 @@ func (ks Kinds) parse(name string, data []byte, flags Flags) (*Config, Errors) {
 	for _, t := range p.cfg.tables() {
 		*t.where = where{path: t.name, pos: Pos{File: name}}
 	}
-	doc, err := p.decode(data)
-	if err != nil {
-		return nil, Errors{syntaxError(name, data, err)}
+	doc, errs := p.decode(data)
+	if len(errs) > 0 {
+		return nil, errs
 	}
 	if flags.single() {
 		p.cfg.Control.Socket = ""
@@ -93,68 +94,85 @@ type parser struct {
 	kinds   Kinds
 	file    string
 	cfg     *Config
-	layout  layout
-	aliases map[string]dup // names that stand for second definitions
+	layout  tomlpos.Layout
+	aliases map[string]tomlpos.Clash // names that stand for second definitions
 	errs    Errors
 }
 
 // decode parses the document and finds its layout. A second definition of a
 // key, which the TOML library refuses as a syntax error, would hide all
 // other errors: so it is renamed, and reported when the walk gets there.
-func (p *parser) decode(data []byte) (doc map[string]any, err error) {
-	_, err = toml.Decode(string(data), &doc)
-	p.layout = scan(data)
-	if err == nil || len(p.layout.dups) == 0 {
-		return doc, err
+func (p *parser) decode(data []byte) (doc map[string]any, errs Errors) {
+	_, err := toml.Decode(string(data), &doc)
+	p.layout = tomlpos.Find(data)
+	if err == nil {
+		return doc, nil
 	}
-
-	renamed := slices.Clone(data)
-	p.aliases = make(map[string]dup)
-	for i, d := range slices.Backward(p.layout.dups) {
-		alias := fmt.Sprintf("second definition %d", i)
-		p.aliases[alias] = d
-		renamed = slices.Replace(renamed, d.start, d.end, []byte(`"`+alias+`"`)...)
+	if len(p.layout.Clashes) > 0 {
+		if doc := p.decodeRenamed(data); doc != nil {
+			return doc, nil
+		}
 	}
-	doc = nil
-	if _, err2 := toml.Decode(string(renamed), &doc); err2 != nil {
-		return nil, err // that of the text as the operator knows it
-	}
-	p.layout = scan(renamed)
-	return doc, nil
+	return nil, Errors{syntaxError(p.file, data, err, p.layout.Clashes)}
 }
 
-// definedTwice is how the TOML library reports a second definition.
-var definedTwice = regexp.MustCompile(`^Key '(.*)' (has already been defined|was already created as a hash)\.$`)
+// decodeRenamed is decode for a document in which keys are defined twice. It returns nil if that
+// is not all that is wrong.
+func (p *parser) decodeRenamed(data []byte) (doc map[string]any) {
+	renamed := slices.Clone(data)
+	aliases := make(map[string]tomlpos.Clash)
+	for i, c := range slices.Backward(p.layout.Clashes) {
+		if !c.Twice {
+			return nil
+		}
+		alias := fmt.Sprintf("second definition %d", i)
+		aliases[alias] = c
+		renamed = slices.Replace(renamed, c.Start, c.End, []byte(`"`+alias+`"`)...)
+	}
+	if _, err := toml.Decode(string(renamed), &doc); err != nil {
+		return nil
+	}
+	p.layout, p.aliases = tomlpos.Find(renamed), aliases
+	return doc
+}
 
-// outOfRange is how the TOML library ends an error about a number: with a type of Go.
-var outOfRange = regexp.MustCompile(` is out of range for (int|float)64$`)
-
-// syntaxError puts an error of the TOML library into our form.
-func syntaxError(file string, data []byte, err error) Error {
+// syntaxError puts an error of the TOML library into our form. The library stops at the first error,
+// and has no error of its own for a key that clashes with another one: so if there is one before that
+// place, or there, it is what the error is about.
+func syntaxError(file string, data []byte, err error, clashes []tomlpos.Clash) Error {
 	e := Error{Pos: Pos{File: file, Line: 1}, Msg: err.Error()}
 	var pe toml.ParseError
 	if errors.As(err, &pe) {
 		// Position.Line is one too high where a line ends too early.
 		start := min(max(pe.Position.Start, 0), len(data))
+		end := min(start+max(pe.Position.Len, 0), len(data))
 		e.Line = 1 + bytes.Count(data[:start], []byte("\n"))
-		e.Msg = pe.Message
-		if m := definedTwice.FindStringSubmatch(pe.Message); m != nil {
-			e.Key, e.Msg = m[1], "defined twice"
-		} else if pe.LastKey != "" {
-			e.Key = pe.LastKey
+		e.Key, e.Msg = pe.LastKey, pe.Message
+		if len(clashes) > 0 && clashes[0].Line <= e.Line {
+			e.Line, e.Key, e.Msg = clashes[0].Line, keyString(clashes[0].Path...), "defined twice"
+		} else if number := string(data[start:end]); outOfRange(number) {
+			e.Msg = number + " is too large or too small"
 		}
 	}
 	e.Msg = strings.Join(strings.Fields(e.Msg), " ")
 	e.Msg = strings.TrimPrefix(e.Msg, "toml: ")
-	e.Msg = outOfRange.ReplaceAllString(e.Msg, " is too large or too small")
 	return e
+}
+
+// outOfRange reports whether a text is a number that is too large or too small for TOML, as the
+// library says in terms of Go's types.
+func outOfRange(text string) bool {
+	text = strings.ReplaceAll(text, "_", "")
+	_, asInt := strconv.ParseInt(text, 0, 64)
+	_, asFloat := strconv.ParseFloat(text, 64)
+	return errors.Is(asInt, strconv.ErrRange) || errors.Is(asFloat, strconv.ErrRange)
 }
 
 // A table is a TOML table and where it stands.
 type table struct {
 	p    *parser
 	path []string
-	node *node
+	node *tomlpos.Node
 	m    map[string]any
 }
 
@@ -180,7 +198,7 @@ func (t *table) errorf(k, format string, args ...any) {
 
 func (t *table) at(k, format string, args ...any) Error {
 	return Error{
-		Pos: Pos{File: t.p.file, Line: max(t.node.kid(k).line, 1)},
+		Pos: Pos{File: t.p.file, Line: max(t.node.Kid(k).Line, 1)},
 		Key: keyString(append(slices.Clone(t.path), k)...),
 		Msg: fmt.Sprintf(format, args...),
 	}
@@ -188,9 +206,9 @@ func (t *table) at(k, format string, args ...any) Error {
 
 // where returns where the table and its keys stand.
 func (t *table) where() where {
-	w := where{path: keyString(t.path...), pos: Pos{t.p.file, t.node.line}, keys: make(map[string]Pos)}
+	w := where{path: keyString(t.path...), pos: Pos{t.p.file, t.node.Line}, keys: make(map[string]Pos)}
 	for k := range t.m {
-		w.keys[k] = Pos{t.p.file, t.node.kid(k).line}
+		w.keys[k] = Pos{t.p.file, t.node.Kid(k).Line}
 	}
 	return w
 }
@@ -213,7 +231,7 @@ func (t *table) allNames() []string {
 		names = append(names, k)
 	}
 	slices.SortFunc(names, func(a, b string) int {
-		if d := t.node.kid(a).offset - t.node.kid(b).offset; d != 0 {
+		if d := t.node.Kid(a).Offset - t.node.Kid(b).Offset; d != 0 {
 			return d
 		}
 		return strings.Compare(a, b)
@@ -221,9 +239,9 @@ func (t *table) allNames() []string {
 	for _, k := range names {
 		if d, twice := t.p.aliases[k]; twice {
 			t.p.errs = append(t.p.errs, Error{
-				Pos: Pos{t.p.file, d.line},
-				Key: keyString(append(slices.Clone(t.path), d.name)...),
-				Msg: fmt.Sprintf("defined twice, first in line %d", d.first),
+				Pos: Pos{t.p.file, d.Line},
+				Key: keyString(append(slices.Clone(t.path), d.Name())...),
+				Msg: fmt.Sprintf("defined twice, first in line %d", d.First),
 			})
 		}
 	}
@@ -234,7 +252,7 @@ func (t *table) allNames() []string {
 // whether this is the second definition of it.
 func (t *table) original(k string) (name string, twice bool) {
 	if d, ok := t.p.aliases[k]; ok {
-		return d.name, true
+		return d.Name(), true
 	}
 	return k, false
 }
@@ -286,5 +304,5 @@ func (t *table) sub(k, want string) (*table, bool) {
 		return nil, false
 	}
 	name, _ := t.original(k)
-	return &table{t.p, append(slices.Clone(t.path), name), t.node.kid(k), m}, true
+	return &table{t.p, append(slices.Clone(t.path), name), t.node.Kid(k), m}, true
 }

@@ -201,6 +201,10 @@ func TestParseSyntaxErrors(t *testing.T) {
 		{"[port.vm1]\n[port.vm1]\ntag = ?", "f:2: port.vm1: defined twice"},
 		{"a = 1\n[a.b]\n", "f:2: a: defined twice"},
 		{"\xff", "f:1: invalid UTF-8 byte: 0xff"},
+		{"[switch]\nworkers = 99_999_999_999_999_999_999\n", "f:2: switch.workers: 99_999_999_999_999_999_999 is too large or too small"},
+		{"[switch]\nworkers = -1e999\n", "f:2: switch.workers: -1e999 is too large or too small"},
+		{"[port.a]\ntag = ?\n[port.a]\n", "f:2: port.a.tag: expected value but found '?' instead"},
+		{"[log]\nlevel.x = 1\nlevel.x.y = 1\n", "f:3: log.level.x: defined twice"},
 	} {
 		_, errs := kinds.Parse("f", []byte(tt.doc))
 		if got := errs.Error(); got != tt.want {

@@ -15,7 +15,7 @@ import (
 // document reads the whole document. [switch] comes first, because ports get
 // defaults from it, wherever in the file it stands.
 func (p *parser) document(doc map[string]any) {
-	top := &table{p, nil, p.layout.root, doc}
+	top := &table{p, nil, p.layout.Root, doc}
 	top.single("switch")
 	for _, name := range top.names() {
 		switch kind := p.kinds.ofTable(name); {
@@ -101,7 +101,7 @@ func (t *table) list(name string, read func(*table)) {
 		t.errorf(name, "is %s, must be tables [[%s]]", key.KindOf(v), name)
 	}
 	for i, m := range tables {
-		read(&table{t.p, append(slices.Clone(t.path), fmt.Sprintf("%s[%d]", name, i)), t.node.kid(name).elem(i), m})
+		read(&table{t.p, append(slices.Clone(t.path), fmt.Sprintf("%s[%d]", name, i)), t.node.Kid(name).Elem(i), m})
 	}
 }
 

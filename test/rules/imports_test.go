@@ -52,8 +52,9 @@ var layers = []layer{
 	{"service", []row{
 		{"internal/rundir", "internal/nearest internal/platform/linux"},
 		{"internal/usage", "internal/nearest"},
+		{"internal/tomlpos", ""},
 		{"internal/config/key", "internal/nearest"},
-		{"internal/config", "internal/config/key internal/nearest switch"},
+		{"internal/config", "internal/config/key internal/nearest internal/tomlpos switch"},
 		{"internal/port/guest", "internal/config internal/config/key switch vhostuser/netport"},
 		{"internal/port/uplinkport", "internal/config internal/config/key switch"},
 		{"internal/control", "internal/connlimit internal/nearest internal/rundir internal/unixsock internal/usage"},

@@ -1,4 +1,4 @@
-package config
+package tomlpos
 
 import (
 	"fmt"
@@ -11,26 +11,26 @@ import (
 
 // lines returns every key of a layout with its line, in the order of the
 // document.
-func (n *node) lines(path string) []string {
+func (n *Node) lines(path string) []string {
 	var kids []string
 	for k := range n.kids {
 		kids = append(kids, k)
 	}
-	slices.SortFunc(kids, func(a, b string) int { return n.kids[a].offset - n.kids[b].offset })
+	slices.SortFunc(kids, func(a, b string) int { return n.kids[a].Offset - n.kids[b].Offset })
 	var out []string
 	for _, k := range kids {
 		kid := n.kids[k]
-		out = append(out, fmt.Sprintf("%s%s %d", path, k, kid.line))
+		out = append(out, fmt.Sprintf("%s%s %d", path, k, kid.Line))
 		out = append(out, kid.lines(path+k+".")...)
 		for i, e := range kid.elems {
-			out = append(out, fmt.Sprintf("%s%s[%d] %d", path, k, i, e.line))
+			out = append(out, fmt.Sprintf("%s%s[%d] %d", path, k, i, e.Line))
 			out = append(out, e.lines(fmt.Sprintf("%s%s[%d].", path, k, i))...)
 		}
 	}
 	return out
 }
 
-func TestScan(t *testing.T) {
+func TestFind(t *testing.T) {
 	for _, tt := range []struct{ name, doc, want string }{
 		{"empty", "", ""},
 		{"comments", "# a = 1\n\n  # b = 2\nc = 3 # d = 4\n", "c 4"},
@@ -42,38 +42,51 @@ func TestScan(t *testing.T) {
 		{"dotted keys", "a.b.c = 1\na.b.d = 2\n", "a 1, a.b 1, a.b.c 1, a.b.d 2"},
 		{"spaces in headers", "[ a . b ]\n[[ c ]]", "a 1, a.b 1, c 2, c[0] 2"},
 		{"arrays of tables", "[[f]]\nx = 1\n[[f]]\nx = 2\n[f.g]\ny = 1", "f 1, f[0] 1, f[0].x 2, f[1] 3, f[1].x 4, f[1].g 5, f[1].g.y 6"},
-		{"arrays", "a = [ 1, # one ]\n [ 2 ],\n]\nb = 1", "a 1, a[0] 1, a[1] 2, b 4"},
+		{"arrays", "a = [ 1, # one ]\n [ 2 ],\n]\nb = 1", "a 1, a[0] 1, a[1] 1, b 4"},
 		{"inline tables", "a = { b = 1, c.d = \"}\" }\ne = [{f = 1},\n{f = 2}]", "a 1, a.b 1, a.c 1, a.c.d 1, e 2, e[0] 2, e[0].f 2, e[1] 3, e[1].f 3"},
 		{"strings", `a = "\"#\\"` + "\nb = 'x\\'\nc = 1", "a 1, b 2, c 3"},
 		{"long strings", "a = \"\"\"\n[x]\n\\\"\"\"\\\n\"\"\"\nb = '''\ny = 1\n'''''\nc = 1", "a 1, b 5, c 8"},
 		{"dates", "a = 1979-05-27 07:32:00Z\nb = 1", "a 1, b 2"},
 		{"broken header", "a = 1\n[b", "a 1"},
-		{"broken value", "a = \nb = 1", "a 1"},
-		{"broken string", "a = \"x\nb = 1", "a 1"},
-		{"no value", "a\nb = 1", "a 1"},
+		{"broken value", "a = \nb = 1", ""},
+		{"broken string", "a = \"x\nb = 1", ""},
+		{"no value", "a\nb = 1", ""},
 	} {
-		got := strings.Join(scan([]byte(tt.doc)).root.lines(""), ", ")
+		got := strings.Join(Find([]byte(tt.doc)).Root.lines(""), ", ")
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%s: %s", tt.name, diff)
 		}
 	}
 }
 
-func TestScanFindsSecondDefinitions(t *testing.T) {
+func TestFindSecondDefinitions(t *testing.T) {
 	doc := "[a]\nx = 1\nx = 2\n[b.\"c\"]\n[a]\n[ b.c ]\n"
 	var got []string
-	for _, d := range scan([]byte(doc)).dups {
-		got = append(got, fmt.Sprintf("%s %d %d %s", d.name, d.first, d.line, doc[d.start:d.end]))
+	for _, d := range Find([]byte(doc)).Clashes {
+		got = append(got, fmt.Sprintf("%s %d %d %s", strings.Join(d.Path, "."), d.First, d.Line, doc[d.Start:d.End]))
 	}
-	want := []string{"x 2 3 x", "a 1 5 a", "c 4 6 c"}
+	want := []string{"a.x 2 3 x", "a 1 5 a", "b.c 4 6 c"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestScanEndsInDeepNesting(t *testing.T) {
-	l := scan([]byte("a = " + strings.Repeat("[", 1<<20)))
-	if l.root.kid("a").line != 1 {
+// What would have to be a table, and is a value.
+func TestFindValuesThatAreTables(t *testing.T) {
+	doc := "a = 1\n[b]\nc.d = 1\nc.d.e = 2\n[a.b]\n"
+	var got []string
+	for _, c := range Find([]byte(doc)).Clashes {
+		got = append(got, fmt.Sprintf("%s %d %d %v", strings.Join(c.Path, "."), c.First, c.Line, c.Twice))
+	}
+	want := []string{"b.c.d 3 4 false", "a 1 5 false"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFindEndsInDeepNesting(t *testing.T) {
+	l := Find([]byte("a = 1\nb = " + strings.Repeat("[", 1<<20)))
+	if l.Root.Kid("a").Line != 1 {
 		t.Error("the key before the nesting is lost")
 	}
 }
