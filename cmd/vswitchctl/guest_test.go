@@ -119,15 +119,21 @@ func TestShowGuest(t *testing.T) {
 					t.Fatalf("exit code %d: %s", code, &stderr)
 				}
 				out := regexp.MustCompile(regexp.QuoteMeta(socket)).ReplaceAllString(stdout.String(), "SOCKET")
+				// What is configured comes from the declarations of the keys.
+				out = regexp.MustCompile(`("(settings|flags)": )\{[^}]*\}`).ReplaceAllString(out, "${1}{}")
 				out = regexp.MustCompile(`(session +)\d+s`).ReplaceAllString(out, "${1}AGE")
 				out = regexp.MustCompile(`("peer_pid": |, process )\d+`).ReplaceAllString(out, "${1}1")
 				return regexp.MustCompile(`("age_s": )\d+`).ReplaceAllString(out, "${1}0")
 			}
 			golden(t, filepath.Join("testdata", "guest-"+name+".golden"), show())
-			out := show("-j")
-			golden(t, filepath.Join("testdata", "guest-"+name+"-json.golden"), out)
+			golden(t, filepath.Join("testdata", "guest-"+name+"-json.golden"), show("-j"))
 			var p control.PortDetail
-			must(json.Unmarshal([]byte(out), &p))
+			raw, err := control.NewClient(controlSocket).Get(t.Context(), "/v1/ports/vm1")
+			must(err)
+			must(json.Unmarshal(raw, &p))
+			if p.Settings.Get("mtu") != "9000" || p.Flags.Get("learning") != "true" {
+				t.Errorf("settings %v, flags %v", p.Settings, p.Flags)
+			}
 			if len(p.Rings) != 2 || p.Rings[0].Waiting != 3 || !p.Session.InFlight.Present || !p.Session.DirtyLog.On {
 				t.Errorf("%+v", p)
 			}

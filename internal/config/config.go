@@ -146,11 +146,13 @@ func newPort(kind *Kind, name string, sw *Switch) *Port {
 
 // Keys returns all keys of the port, bound to it.
 func (p *Port) Keys() []key.Key {
-	return append(p.Settings.Keys(&p.PortConfig), portKeys(&p.PortConfig)...)
+	return append(p.Settings.Keys(&p.PortConfig), p.portKeys()...)
 }
 
 // portKeys are those of ports of all kinds.
-func portKeys(p *vswitch.PortConfig) []key.Key { return append(vlanKeys(p), policyKeys(p)...) }
+func (p *Port) portKeys() []key.Key {
+	return append(vlanKeys(&p.PortConfig), policyKeys(&p.PortConfig)...)
+}
 
 // Policies returns the keys that say how the switch treats the port, in any VLAN.
 func (p *Port) Policies() []key.Key { return policyKeys(&p.PortConfig) }

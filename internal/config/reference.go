@@ -40,8 +40,8 @@ func (ks Kinds) sections() (list []section) {
 
 // commonKeys returns the keys of all ports.
 func commonKeys() []key.Key {
-	p := vswitch.DefaultPortConfig("")
-	return portKeys(&p)
+	p := Port{PortConfig: vswitch.DefaultPortConfig("")}
+	return p.portKeys()
 }
 
 // referenceAbout is what the page begins with, in paragraphs.

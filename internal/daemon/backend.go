@@ -4,8 +4,6 @@ import (
 	"net"
 	"time"
 
-	"vswitchd/internal/config"
-	"vswitchd/internal/config/key"
 	"vswitchd/internal/control"
 	"vswitchd/internal/version"
 	vswitch "vswitchd/switch"
@@ -53,7 +51,7 @@ func (b backend) Ports() []control.PortInfo {
 // Port implements control.Backend.
 func (b backend) Port(name string) (control.PortDetail, error) {
 	for _, p := range b.d.snapshot() {
-		if p.name() == name {
+		if p.cfg.Name == name {
 			return p.detail(), nil
 		}
 	}
@@ -61,13 +59,11 @@ func (b backend) Port(name string) (control.PortDetail, error) {
 }
 
 // Reasons implements control.Backend.
-func (backend) Reasons(k control.Kind) control.Reasons {
-	r := control.Reasons{Drops: vswitch.DropReasons()}
-	if k == control.KindUplink {
-		r.Drops = append(r.Drops, dropKernelRing)
-	} else {
-		r.Resets = resetNames()
+func (b backend) Reasons(k control.Kind) (r control.Reasons) {
+	if kind := b.d.kinds.named(string(k)); kind != nil {
+		r = kind.Reasons()
 	}
+	r.Drops = append(vswitch.DropReasons(), r.Drops...)
 	return r
 }
 
@@ -105,29 +101,4 @@ func countersInfo(c *vswitch.Counters) control.Counters {
 
 		FDBEvents: c.FDB().ByName(),
 	}
-}
-
-// describe adds what all ports have in common: what is configured, and what the switch knows.
-func describe(info *control.PortInfo, p *config.Port, a *vswitch.Attachment) {
-	info.VLAN = control.VLAN{Mode: p.VLANMode.String(), Tag: p.Tag, Trunks: p.Trunks}
-	info.Flags = settings(p.Policies())
-	info.Settings = settings(p.Keys())
-	for _, m := range p.MACs {
-		info.MAC = m.String()
-	}
-	sw := a.Info()
-	info.FDB = control.FDBCount{Dynamic: sw.Dynamic, Static: sw.Static}
-	for _, m := range sw.Local {
-		info.HostMACs = append(info.HostMACs, m.String())
-	}
-}
-
-// settings returns the values of keys that a file can have.
-func settings(keys []key.Key) (list control.Settings) {
-	for _, k := range keys {
-		if !k.Flag && !k.Unsupported {
-			list = append(list, control.Setting{Key: k.Name, Value: k.Get()})
-		}
-	}
-	return list
 }

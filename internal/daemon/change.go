@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"vswitchd/internal/config"
-	guestport "vswitchd/internal/port/guest"
+	"vswitchd/internal/port"
 	vswitch "vswitchd/switch"
-	"vswitchd/uplink"
-	"vswitchd/vhostuser"
 )
 
 // A change brings the ports from one configuration to another one. It has two phases.
@@ -30,61 +27,54 @@ type change struct {
 	d     *Daemon
 	cfg   *config.Config
 	ports []*step
-	goes  []port
+	goes  []*member
 	lines []string // what to tell the operator
 	undo  []func() // of what prepare has done so far
 }
 
 // A step is one port of the new configuration.
 type step struct {
-	was  *config.Port // of a port that is there
+	was  *member // nil: the port is new
 	will *config.Port
-	port port // nil: it is new, and not made yet
-	new  bool
-	readied
-}
 
-// readied is what has been opened for a port that is there.
-type readied struct {
-	conns vhostuser.Connector // nil: what it has stays
-	up    *uplink.Uplink      // likewise
+	counters *vswitch.Counters
+	opened   port.Port   // of a new port: by prepare
+	change   port.Change // of one that is there: likewise
 }
 
 // compare finds out which port becomes which.
 func (d *Daemon) compare(old, now *config.Config) *change {
 	c := &change{d: d, cfg: now}
-	ports := make(map[string]port)
-	for _, p := range d.snapshot() {
-		ports[p.name()] = p
-	}
-	was := slices.Clone(old.Ports)
-	take := func(fits func(o *config.Port) bool) (o *config.Port) {
-		i := slices.IndexFunc(was, fits)
+	was := d.snapshot()
+	take := func(fits func(o *config.Port) bool) *member {
+		i := slices.IndexFunc(was, func(m *member) bool { return fits(m.cfg) })
 		if i < 0 {
 			return nil
 		}
-		o = was[i]
+		m := was[i]
 		was = slices.Delete(was, i, i+1)
-		return o
+		return m
 	}
-	for _, s := range now.Ports {
-		place := s.Place().String()
-		c.ports = append(c.ports, &step{will: s, was: take(func(o *config.Port) bool { return o.Place().String() == place })})
+	for _, p := range now.Ports {
+		place := p.Place().String()
+		m := take(func(o *config.Port) bool { return o.Kind == p.Kind && o.Place().String() == place })
+		c.ports = append(c.ports, &step{was: m, will: p})
 	}
 	for _, st := range c.ports {
 		if st.was == nil {
-			st.was = take(func(o *config.Port) bool { return o.Name == st.will.Name && o.Kind == st.will.Kind })
+			st.was = take(func(o *config.Port) bool { return o.Kind == st.will.Kind && o.Name == st.will.Name })
 		}
-		if st.new = st.was == nil; st.new {
+		if st.was == nil {
+			st.counters = new(vswitch.Counters)
 			c.lines = append(c.lines, "port "+st.will.Name+" added")
 		} else {
-			st.port = ports[st.was.Name]
-			c.lines = append(c.lines, differences(st.will, st.was)...)
+			st.counters = st.was.counters
+			c.lines = append(c.lines, differences(st.will, st.was.cfg)...)
 		}
 	}
-	for _, o := range was {
-		c.goes = append(c.goes, ports[o.Name])
-		c.lines = append(c.lines, "port "+o.Name+" removed")
+	c.goes = was
+	for _, m := range was {
+		c.lines = append(c.lines, "port "+m.cfg.Name+" removed")
 	}
 	slices.Sort(c.lines)
 	c.lines = append(c.lines, compareFDB(old.FDB, now.FDB)...)
@@ -115,78 +105,18 @@ func (st *step) key() string {
 	return st.will.At(place.Key).String() + ": " + st.will.Path() + "." + place.Key
 }
 
+// ready opens what one port needs.
 func (c *change) ready(ctx context.Context, st *step) (err error) {
-	switch {
-	case st.new && uplinkOf(st.will) != nil:
-		p, err := c.d.newUplink(st.will)
-		if err != nil {
-			return err
+	if st.was == nil {
+		if st.opened, err = c.d.openers[st.will.Kind.Name].Open(ctx, st.will, st.counters); err == nil {
+			c.undo = append(c.undo, st.opened.Close)
 		}
-		st.port, c.undo = p, append(c.undo, p.discard)
-	case st.new:
-		conns, err := connector(ctx, guestOf(st.will))
-		if err != nil {
-			return err
-		}
-		p, err := c.d.newGuest(st.will, conns)
-		if err != nil {
-			_ = conns.Close()
-			return err
-		}
-		st.port, c.undo = p, append(c.undo, p.discard)
-	case uplinkOf(st.will) != nil:
-		u, was := uplinkOf(st.will), uplinkOf(st.was)
-		if u.Interface == was.Interface && u.Promiscuous == was.Promiscuous {
-			return nil
-		}
-		if st.up, err = c.d.openUplink(st.will, st.port.(*uplinkPort)); err != nil {
-			return err
-		}
-		c.undo = append(c.undo, func() { _ = st.up.Close() })
-	default:
-		return c.readySocket(ctx, st)
-	}
-	return nil
-}
-
-// readySocket opens what a guest's port that is there is to take front-ends from.
-func (c *change) readySocket(ctx context.Context, st *step) (err error) {
-	g, was := guestOf(st.will), guestOf(st.was)
-	if g.Place().String() == was.Place().String() && g.Mode == was.Mode {
-		if g.Mode == guestport.ModeClient || g.Access == was.Access {
-			return nil
-		}
-		return c.readmit(st.port.(*guest), g)
-	}
-	if st.conns, err = connector(ctx, g); err == nil {
-		c.undo = append(c.undo, func() { _ = st.conns.Close() })
-	}
-	return err
-}
-
-// readmit changes owner and mode of a socket that stays.
-func (c *change) readmit(g *guest, cfg *guestport.Settings) error {
-	l, ok := g.connector().(*vhostuser.Listener)
-	if !ok {
-		return nil
-	}
-	o := vhostuser.ListenOptions{Mode: cfg.Access.Mode, Chown: true, UID: cfg.Access.UID, GID: cfg.Access.GID}
-	if o.UID < 0 {
-		o.UID = os.Geteuid()
-	}
-	if o.GID < 0 {
-		o.GID = os.Getegid()
-	}
-	was, err := l.SetAccess(o)
-	if err != nil {
 		return err
 	}
-	c.undo = append(c.undo, func() {
-		if _, err := l.SetAccess(was); err != nil {
-			g.log.Error("undoing a reload failed", "error", err)
-		}
-	})
-	return nil
+	if st.change, err = st.was.port.Prepare(ctx, st.was.cfg, st.will); err == nil && st.change.Undo != nil {
+		c.undo = append(c.undo, st.change.Undo)
+	}
+	return err
 }
 
 // takeBack closes what has been opened.
@@ -199,19 +129,16 @@ func (c *change) takeBack() {
 // commit makes the change, or returns why the switch refuses it. Then takeBack is to be called.
 func (c *change) commit() error {
 	var x vswitch.Change
-	for _, p := range c.goes {
-		x.Detach = append(x.Detach, p.attachment())
+	for _, m := range c.goes {
+		x.Detach = append(x.Detach, m.att)
 	}
 	for _, st := range c.ports {
-		if st.new {
-			x.Attach = append(x.Attach, st.attach())
+		pc := portConfig(st.will, st.counters)
+		if st.was == nil {
+			x.Attach = append(x.Attach, vswitch.NewPort{Config: pc, Port: st.opened.Transmitter()})
 			continue
 		}
-		r := vswitch.Reconfiguration{Attachment: st.port.attachment(), Config: portConfig(st.will, nil)}
-		if st.up != nil {
-			r.Port = st.up
-		}
-		x.Reconfigure = append(x.Reconfigure, r)
+		x.Reconfigure = append(x.Reconfigure, vswitch.Reconfiguration{Attachment: st.was.att, Config: pc, Port: st.change.Transmitter})
 	}
 	x.Static = staticEntries(c.cfg.FDB)
 	attached, err := c.d.sw.Apply(&x)
@@ -219,26 +146,24 @@ func (c *change) commit() error {
 		return refusals(c.cfg, err)
 	}
 	closeAll(c.goes)
-	var ports []port
+	var ports []*member
 	for _, st := range c.ports {
-		if st.new {
-			st.port.start(attached[0])
+		m := &member{cfg: st.will, counters: st.counters}
+		if st.was == nil {
+			m.port, m.att = st.opened, attached[0]
 			attached = attached[1:]
+			m.port.Begin(m.att)
 		} else {
-			st.port.adopt(st.will, st.readied)
+			m.port, m.att = st.was.port, st.was.att
+			st.change.Apply()
 		}
-		ports = append(ports, st.port)
+		ports = append(ports, m)
 	}
 	c.d.publish(c.cfg, ports)
-	return nil
-}
-
-func (st *step) attach() vswitch.NewPort {
-	if p, ok := st.port.(*uplinkPort); ok {
-		return vswitch.NewPort{Config: portConfig(st.will, p.counters), Port: p.up}
+	for _, o := range c.d.openers {
+		o.Changed()
 	}
-	g := st.port.(*guest)
-	return vswitch.NewPort{Config: portConfig(st.will, g.counters), Port: g.dev}
+	return nil
 }
 
 func staticEntries(entries []config.FDBEntry) (list []vswitch.StaticEntry) {

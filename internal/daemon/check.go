@@ -3,27 +3,22 @@ package daemon
 import (
 	"fmt"
 	"net"
-	"os"
-
-	"github.com/hashicorp/go-hclog"
 
 	"vswitchd/internal/config"
-	guestport "vswitchd/internal/port/guest"
 	"vswitchd/internal/rundir"
 	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
-	"vswitchd/uplink"
-	"vswitchd/vhostuser/netport"
 )
 
 // Check returns why a daemon could not be started with a configuration. It asks those who would
-// refuse: a switch, which it makes and does not use, netport, worker, uplink. It opens nothing
+// refuse: a switch, which it makes and does not use, the workers, the kinds of port. It opens nothing
 // that another process could notice, so that it may be called while a vswitchd runs with the same
 // configuration; whether sockets and addresses are in use is not looked at.
 //
 // The configuration may be what remains of a file with errors, as config.Kinds.Examine returns it.
 func Check(cfg *config.Config) config.Errors {
-	errs := append(checkMachine(cfg), checkPlaces(cfg)...)
+	ks := allKinds()
+	errs := append(ks.checkMachine(cfg), ks.checkPlaces(cfg)...)
 	var x vswitch.Change
 	for _, p := range cfg.Ports {
 		x.Attach = append(x.Attach, vswitch.NewPort{Config: p.PortConfig})
@@ -41,36 +36,26 @@ func switchConfig(cfg *config.Config) vswitch.Config {
 
 // checkMachine looks for what a configuration needs of the machine and what no process can change:
 // it is the operator's to mend.
-func checkMachine(cfg *config.Config) (errs config.Errors) {
+func (ks kinds) checkMachine(cfg *config.Config) (errs config.Errors) {
 	for _, cpu := range cfg.Switch.CPUs {
 		errs = complain(errs, cfg.Switch.At("cpus"), "switch.cpus", worker.CheckCPU(cpu))
 	}
 	for _, p := range cfg.Ports {
-		if u := uplinkOf(p); u != nil {
-			if u.Interface != "" {
-				errs = complainOf(errs, p, "interface", uplink.Check(u.Interface))
-			}
-			continue
-		}
-		g := guestOf(p)
-		_, err := netport.New(netport.Config{Queues: g.Queues, MTU: g.MTU, Logger: hclog.NewNullLogger()})
-		errs = complainOf(errs, p, "queues", err)
+		errs = append(errs, ks.of(p).CheckMachine(p)...)
 	}
 	return errs
 }
 
 // checkPlaces looks at the places of sockets, and at the address of metrics. Whoever makes these
 // finds the same, as an error of the machine.
-func checkPlaces(cfg *config.Config) (errs config.Errors) {
+func (ks kinds) checkPlaces(cfg *config.Config) (errs config.Errors) {
 	c := &cfg.Control
 	if c.Socket != "" {
-		errs = complain(errs, c.At("socket"), "control.socket", checkSocket(c.Socket))
+		errs = complain(errs, c.At("socket"), "control.socket", rundir.CheckSocket(c.Socket))
 	}
 	errs = complain(errs, c.At("metrics"), "control.metrics", checkAddress(c.Metrics))
 	for _, p := range cfg.Ports {
-		if g := guestOf(p); g != nil && g.FD == 0 && g.Mode == guestport.ModeServer {
-			errs = complainOf(errs, p, "socket", checkSocket(g.Socket))
-		}
+		errs = append(errs, ks.of(p).CheckPlace(p)...)
 	}
 	return errs
 }
@@ -81,25 +66,6 @@ func complain(errs config.Errors, pos config.Pos, key string, err error) config.
 		return errs
 	}
 	return append(errs, config.Error{Pos: pos, Key: key, Msg: err.Error()})
-}
-
-// complainOf is complain for a key of a port.
-func complainOf(errs config.Errors, p *config.Port, key string, err error) config.Errors {
-	if err == nil {
-		return errs
-	}
-	return append(errs, p.Errorf(key, "%v", err))
-}
-
-// checkSocket checks that a socket can be made, unless somebody has it.
-func checkSocket(path string) error {
-	if err := rundir.Check(path); err != nil {
-		return err
-	}
-	if fi, err := os.Lstat(path); err == nil && fi.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("%s exists and is not a socket", path)
-	}
-	return nil
 }
 
 // checkAddress checks that the host of an address to listen on is this machine, by listening on

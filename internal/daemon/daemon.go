@@ -3,29 +3,27 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"vswitchd/internal/config"
-	"vswitchd/internal/control"
+	"vswitchd/internal/port"
 	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
-	"vswitchd/uplink"
-	"vswitchd/vhostuser"
 )
 
 // Daemon is a switch with its ports.
 type Daemon struct {
-	log    hclog.Logger
-	start  time.Time
-	sw     *vswitch.Switch
-	share  *vhostuser.Pool // what front-ends may take of what the process has
-	pool   *worker.Pool
-	nics   uplink.Interfaces // which uplink has which interface
-	blamed chan uintptr      // addresses of faults, on their way to whose memory it was
-	over   chan *guest       // ports that no front-end can connect to any more
+	log     hclog.Logger
+	start   time.Time
+	sw      *vswitch.Switch
+	pool    *worker.Pool
+	kinds   kinds
+	openers map[string]port.Opener // by kind
+	over    chan ended             // ports by which no frame will pass any more
 
 	life context.Context         // done when the daemon stops
 	quit context.CancelCauseFunc // ends life
@@ -36,19 +34,13 @@ type Daemon struct {
 	committing sync.Mutex // a change is being made, or the end; ranks before mu
 
 	mu    sync.RWMutex
-	ports []port // in the order of the configuration, uplinks first
+	ports []*member // in the order of the configuration, uplinks first
 }
 
-// A port is a guest's port or an uplink.
-type port interface {
-	name() string
-	attachment() *vswitch.Attachment
-	start(a *vswitch.Attachment)     // once, when it has its place in the switch
-	adopt(p *config.Port, r readied) // it is to be p from now on; its attachment is that already
-	close()
-	info() control.PortInfo
-	detail() control.PortDetail
-	blame(addr uintptr) bool
+// ended is a port by which no frame will pass any more, and why if that is a failure.
+type ended struct {
+	port    port.Port
+	failure error
 }
 
 // New sets up everything that can fail: when it returns, sockets are listening
@@ -60,12 +52,13 @@ func New(cfg *config.Config, log hclog.Logger) (*Daemon, error) {
 
 // NewContext is New, and gives up when ctx is done.
 func NewContext(ctx context.Context, cfg *config.Config, log hclog.Logger) (*Daemon, error) {
-	if errs := checkMachine(cfg); len(errs) > 0 {
+	return allKinds().newDaemon(ctx, cfg, log)
+}
+
+// newDaemon is NewContext with these kinds of port.
+func (ks kinds) newDaemon(ctx context.Context, cfg *config.Config, log hclog.Logger) (*Daemon, error) {
+	if errs := ks.checkMachine(cfg); len(errs) > 0 {
 		return nil, errs
-	}
-	capacity, err := vhostuser.ProcessCapacity()
-	if err != nil {
-		return nil, err
 	}
 	pool, err := worker.New(worker.Config{
 		Workers: cfg.Switch.Workers,
@@ -76,21 +69,23 @@ func NewContext(ctx context.Context, cfg *config.Config, log hclog.Logger) (*Dae
 		return nil, fmt.Errorf("starting workers: %w", err)
 	}
 	d := &Daemon{
-		log:    log,
-		start:  time.Now(),
-		pool:   pool,
-		share:  vhostuser.NewPool(capacity),
-		sw:     vswitch.New(switchConfig(cfg)),
-		blamed: make(chan uintptr, 64),
-		over:   make(chan *guest),
-		cfg:    &config.Config{},
-		poll:   pollTime(cfg.Switch.Poll),
+		log:   log,
+		start: time.Now(),
+		pool:  pool,
+		sw:    vswitch.New(switchConfig(cfg)),
+		kinds: ks,
+		over:  make(chan ended),
+		cfg:   &config.Config{},
+		poll:  pollTime(cfg.Switch.Poll),
 
 		reloading: make(chan struct{}, 1),
 	}
 	d.life, d.quit = context.WithCancelCause(context.Background())
 	goOn := context.AfterFunc(ctx, func() { d.quit(context.Cause(ctx)) })
-	err = d.carryOut(d.compare(d.cfg, cfg))
+	d.openers, err = ks.start(port.Env{Logger: log, Switch: d.sw, Workers: pool, Over: d.tellOver})
+	if err == nil {
+		err = d.carryOut(d.compare(d.cfg, cfg))
+	}
 	if !goOn() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -98,16 +93,7 @@ func NewContext(ctx context.Context, cfg *config.Config, log hclog.Logger) (*Dae
 		d.close()
 		return nil, err
 	}
-	log.Debug("limits of the process", "address-space", capacity.AddressSpace, "mappings", capacity.Mappings, "files", capacity.FileDescriptors)
-	d.warnScarce()
 	return d, nil
-}
-
-// warnScarce warns of limits of the process that are too low for the ports that there are.
-func (d *Daemon) warnScarce() {
-	for _, line := range d.share.Scarce() {
-		d.log.Warn("front-ends may be refused", "reason", line)
-	}
 }
 
 func pollTime(p config.Poll) time.Duration {
@@ -136,23 +122,34 @@ func (d *Daemon) Run(ctx context.Context) error {
 			d.close()
 			d.log.Info("switch has stopped")
 			return nil
-		case addr := <-d.blamed:
-			d.charge(addr)
-		case g := <-d.over:
-			if !d.only(g) {
+		case e := <-d.over:
+			if !d.only(e.port) {
 				continue
 			}
 			d.close()
 			d.log.Info("switch has stopped: its only front-end has left")
-			return g.failure
+			return e.failure
 		}
 	}
 }
 
-// only reports whether g is the only guest's port.
-func (d *Daemon) only(g *guest) bool {
-	for _, p := range d.snapshot() {
-		if other, ok := p.(*guest); ok && other != g {
+// tellOver tells Run that a port is over.
+func (d *Daemon) tellOver(ctx context.Context, p port.Port, failure error) {
+	select {
+	case d.over <- ended{p, failure}:
+	case <-ctx.Done():
+	}
+}
+
+// only reports whether p is the only port of its kind.
+func (d *Daemon) only(p port.Port) bool {
+	ports := d.snapshot()
+	i := slices.IndexFunc(ports, func(m *member) bool { return m.port == p })
+	if i < 0 { // it is being closed
+		return false
+	}
+	for _, m := range ports {
+		if m.cfg.Kind == ports[i].cfg.Kind && m.port != p {
 			return false
 		}
 	}
@@ -173,42 +170,16 @@ func (d *Daemon) close() {
 	d.ports = nil
 	d.mu.Unlock()
 	closeAll(ports)
+	for _, o := range d.openers {
+		o.Close()
+	}
 	d.pool.Close()
 	d.sw.Close()
 }
 
-// closeAll closes ports all at the same time: each may have to wait for its guest's
-// last batch.
-func closeAll(ports []port) {
-	var wg sync.WaitGroup
-	for _, p := range ports {
-		wg.Go(p.close)
-	}
-	wg.Wait()
-}
-
-// blame is called by the data plane with the address of a fault in the memory of a
-// port that it does not know.
-func (d *Daemon) blame(addr uintptr) {
-	select {
-	case d.blamed <- addr:
-	default: // the same port's, most likely
-	}
-}
-
-func (d *Daemon) charge(addr uintptr) {
-	for _, p := range d.snapshot() {
-		if p.blame(addr) {
-			return
-		}
-	}
-	// The port has gone meanwhile.
-	d.log.Debug("memory fault in nobody's memory", "address", fmt.Sprintf("%#x", addr))
-}
-
 // snapshot returns the ports as they are now.
-func (d *Daemon) snapshot() []port {
+func (d *Daemon) snapshot() []*member {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return append([]port(nil), d.ports...)
+	return slices.Clone(d.ports)
 }

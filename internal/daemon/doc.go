@@ -1,7 +1,7 @@
 // Package daemon assembles a running switch from a configuration: the switch, the
-// workers, guests' ports with their sockets, uplinks. It is the one place that knows
-// all the others; it holds no frame and no message in its hands. cmd/vswitchd
-// makes a Daemon and runs it; package control shows it to clients.
+// workers, and ports. It holds no frame and no message in its hands, and knows no kind of port: what a
+// guest or an uplink is, is in packages below internal/port, of which kinds.go has the list.
+// cmd/vswitchd makes a Daemon and runs it; package control shows it to clients.
 //
 // A port is opened once and then lives as long as the configuration has it; what
 // comes and goes (front-ends, interfaces) it follows by itself. Opening fails

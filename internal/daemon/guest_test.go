@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/port/guest"
 	"vswitchd/test/station"
 	"vswitchd/vhostuser"
 	"vswitchd/vhostuser/netport"
@@ -70,31 +70,6 @@ func TestLookIn(t *testing.T) {
 	}
 }
 
-func TestResetReasons(t *testing.T) {
-	for _, c := range []struct {
-		err  error
-		want string
-	}{
-		{vhostuser.ErrDied, "died"},
-		{fmt.Errorf("sending: %w", unix.EPIPE), "died"},
-		{fmt.Errorf("%w (address 0x1)", netport.ErrFault), "memory-fault"},
-		{vhostuser.ErrJammed, "jammed-eventfd"},
-		{&vhostuser.ProtocolError{Err: vhostuser.ErrLimit}, "over-limit"},
-		{fmt.Errorf("ring 1: %w", virtqueue.ErrAvailIndex), "bad-ring"},
-		{fmt.Errorf("ring 1: %w", virtqueue.ErrHead), "bad-ring"},
-		{vhostuser.ErrTruncated, "truncated-message"},
-		{fmt.Errorf("%w: version", vhostuser.ErrMalformed), "malformed-message"},
-		{&vhostuser.ProtocolError{Err: vhostuser.ErrUnknownMessage}, "malformed-message"},
-		{&vhostuser.ProtocolError{Err: vhostuser.ErrRefused}, "refused-message"},
-		{&vhostuser.ProtocolError{Err: unix.ENOMEM}, "refused-message"},
-		{errors.New("something"), "other"},
-	} {
-		if got := resetReason(c.err); got != c.want {
-			t.Errorf("%v: %s, want %s", c.err, got, c.want)
-		}
-	}
-}
-
 // A failing connector is a vhostuser.Connector that fails a few times.
 type failing struct {
 	vhostuser.Connector
@@ -113,14 +88,11 @@ func (f *failing) Connect(ctx context.Context) (*net.UnixConn, error) {
 // When there are too many open files, a front-end cannot be accepted. That must not be
 // the end of the port.
 func TestConnectFailsForAWhile(t *testing.T) {
-	l := newLab(t, "[port.a]\n")
-	g := l.d.snapshot()[0].(*guest)
-	g.mu.Lock()
-	unwire := g.unwire
-	g.conns = &failing{g.conns, []error{fmt.Errorf("accepting a front-end: %w", unix.EMFILE)}}
-	g.wired, g.unwire = context.WithCancelCause(g.ctx)
-	g.mu.Unlock()
-	unwire(errRewired)
+	kind := guest.Kind{Connector: func(ctx context.Context, s *guest.Settings) (vhostuser.Connector, error) {
+		conns, err := guest.Connect(ctx, s)
+		return &failing{conns, []error{fmt.Errorf("accepting a front-end: %w", unix.EMFILE)}}, err
+	}}
+	l := newLabOf(t, kinds{kind}, "[port.a]\n")
 	l.until("the error shows", func() bool { return strings.Contains(l.port("a").LastError, "too many open files") })
 	s := l.connect("a", 1)
 	l.state("a", control.StateRunning)

@@ -14,6 +14,8 @@ import (
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
+	"vswitchd/internal/port/guest"
+	"vswitchd/internal/port/uplinkport"
 	"vswitchd/test/station"
 )
 
@@ -23,10 +25,18 @@ type lab struct {
 	dir string
 	log *logBuffer
 	d   *Daemon
+
+	kinds kinds
 }
 
 // newLab starts a daemon. It is stopped when the test ends.
 func newLab(t *testing.T, cfg string) *lab {
+	t.Helper()
+	return newLabOf(t, allKinds(), cfg)
+}
+
+// newLabOf is newLab with these kinds of port.
+func newLabOf(t *testing.T, ks kinds, cfg string) *lab {
 	t.Helper()
 	// Sockets' paths are short: t.TempDir may be too long for them.
 	dir, err := os.MkdirTemp("", "vswitchd-")
@@ -34,8 +44,8 @@ func newLab(t *testing.T, cfg string) *lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	l := &lab{T: t, dir: dir, log: &logBuffer{}}
-	l.d, err = New(l.load(cfg), hclog.New(&hclog.LoggerOptions{Output: l.log, Level: hclog.Debug}))
+	l := &lab{T: t, dir: dir, log: &logBuffer{}, kinds: ks}
+	l.d, err = ks.newDaemon(t.Context(), l.load(cfg), hclog.New(&hclog.LoggerOptions{Output: l.log, Level: hclog.Debug}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +77,7 @@ func (l *lab) load(text string) *config.Config {
 	if err := os.WriteFile(file, []byte(head+text), 0o600); err != nil {
 		l.Fatal(err)
 	}
-	cfg, errs := Kinds().Load(file, config.Flags{})
+	cfg, errs := l.kinds.declarations().Load(file, config.Flags{})
 	if errs != nil {
 		l.Fatal(errs)
 	}
@@ -156,14 +166,9 @@ func (l *lab) talk(portA, portB string) (a, b *station.Station) {
 	return a, b
 }
 
-// unhurried has ports take front-ends however fast they come, for tests of something else.
-func (l *lab) unhurried() {
-	for _, p := range l.d.snapshot() {
-		if g, ok := p.(*guest); ok {
-			g.note(func() { g.haste = haste{} })
-		}
-	}
-}
+// unhurried are kinds of port that take front-ends however fast they come, for tests of something
+// else.
+func unhurried() kinds { return kinds{uplinkport.Kind{}, guest.Kind{Unhurried: true}} }
 
 func (l *lab) must(err error) {
 	l.Helper()

@@ -42,7 +42,6 @@ func (d *Daemon) Reload(cfg *config.Config) (changed []string, err error) {
 		d.poll = poll
 		c.lines = append(c.lines, "switch.poll changed")
 	}
-	d.warnScarce()
 	return c.lines, nil
 }
 
@@ -72,7 +71,7 @@ func fixed(old, now *config.Config) error {
 }
 
 // publish makes ports those of the daemon.
-func (d *Daemon) publish(cfg *config.Config, ports []port) {
+func (d *Daemon) publish(cfg *config.Config, ports []*member) {
 	d.cfg = cfg
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 
 	"vswitchd/internal/control"
 	"vswitchd/internal/loglimit"
+	"vswitchd/internal/port/guest"
 	"vswitchd/test/station"
 	"vswitchd/vhostuser"
 	"vswitchd/vhostuser/vhostusertest"
@@ -69,7 +70,7 @@ func TestSilentFrontEndGivesWay(t *testing.T) {
 				t.Fatal(err)
 			}
 			l.state("a", control.StateRunning)
-			if waited := time.Since(began); waited < giveWay {
+			if waited := time.Since(began); waited < guest.GiveWay {
 				t.Errorf("it gave way after %v", waited)
 			}
 			p := l.port("a")
@@ -114,7 +115,7 @@ func TestLiveFrontEndKeepsItsPort(t *testing.T) {
 			l.must(second.Send(vhostuser.GetFeatures, 0, nil))
 			l.until("waiting shows", func() bool { s := l.port("a").Session; return s != nil && s.OtherWaiting })
 			// Longer than a silent one would have: work to do for the one that looks.
-			l.until("it has been looked at", func() bool { return l.port("a").Session.AgeS > int64(2*giveWay.Seconds()) })
+			l.until("it has been looked at", func() bool { return l.port("a").Session.AgeS > int64(2*guest.GiveWay.Seconds()) })
 			if p := l.port("a"); p.Session.Number != 1 || p.Session.PeerPID != unix.Getpid() || len(p.Counters.Resets) != 0 && p.Counters.Resets["silent"] != 0 {
 				t.Errorf("session %+v, resets %v", p.Session, p.Counters.Resets)
 			}
@@ -181,9 +182,9 @@ func TestHastyFrontEnds(t *testing.T) {
 				_, err = f.GetU64(vhostuser.GetFeatures)
 				return err == nil
 			})
-			least := attempts * firstWait
+			least := attempts * guest.FirstWait
 			if name != "in order" {
-				least = (1<<attempts - 1) * firstWait
+				least = (1<<attempts - 1) * guest.FirstWait
 			}
 			if took := time.Since(began); took < least {
 				t.Errorf("%d front-ends came within %v, at least %v are to pass", attempts+1, took, least)
@@ -204,8 +205,7 @@ func TestHastyFrontEnds(t *testing.T) {
 
 // Lines that a peer can have written are limited for each port.
 func TestPeersCannotFloodTheLog(t *testing.T) {
-	l := newLab(t, "[port.a]\n")
-	l.unhurried()
+	l := newLabOf(t, unhurried(), "[port.a]\n")
 	const many = 100
 	for i := range many {
 		f := l.dial("a")

@@ -41,6 +41,17 @@ func Check(socket string) error {
 	return exists(filepath.Dir(Default))
 }
 
+// CheckSocket checks that a socket can be made, unless somebody has it.
+func CheckSocket(path string) error {
+	if err := Check(path); err != nil {
+		return err
+	}
+	if fi, err := os.Lstat(path); err == nil && fi.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%s exists and is not a socket", path)
+	}
+	return nil
+}
+
 // exists returns an error that names the directory which is missing.
 func exists(dir string) error {
 	fi, err := os.Stat(dir)

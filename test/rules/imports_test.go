@@ -55,13 +55,14 @@ var layers = []layer{
 		{"internal/tomlpos", ""},
 		{"internal/config/key", "internal/nearest"},
 		{"internal/config", "internal/config/key internal/nearest internal/tomlpos switch"},
-		{"internal/port/guest", "internal/config internal/config/key switch vhostuser/netport"},
-		{"internal/port/uplinkport", "internal/config internal/config/key switch"},
 		{"internal/control", "internal/connlimit internal/nearest internal/rundir internal/unixsock internal/usage"},
 		{"internal/metrics", "internal/connlimit internal/control"},
-		{"internal/daemon", "internal/config internal/config/key internal/control internal/loglimit internal/port/guest internal/port/uplinkport " +
-			"internal/rundir internal/version internal/worker " +
-			"switch uplink vhostuser vhostuser/loop vhostuser/netport virtqueue"},
+		{"internal/port", "internal/config internal/control internal/loglimit internal/worker switch"},
+		{"internal/port/guest", "internal/config internal/config/key internal/control internal/port internal/rundir " +
+			"switch vhostuser vhostuser/loop vhostuser/netport virtqueue"},
+		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port switch uplink"},
+		{"internal/daemon", "internal/config internal/config/key internal/control internal/port internal/port/guest internal/port/uplinkport " +
+			"internal/rundir internal/version internal/worker switch"},
 	}},
 	{"programs", []row{
 		{"cmd/vswitchctl", "internal/control internal/nearest internal/usage internal/version"},

@@ -164,8 +164,8 @@ func allOffloads() (features uint64) {
 	return features
 }
 
-// OffloadNames names offloads.
-func OffloadNames(features uint64) []string {
+// offloadNamesOf names offloads.
+func offloadNamesOf(features uint64) []string {
 	names := []string{}
 	for _, o := range offloadNames {
 		if features&o.features == o.features {
@@ -176,7 +176,7 @@ func OffloadNames(features uint64) []string {
 }
 
 func offloads(dst *uint64) key.Value {
-	words := OffloadNames(allOffloads())
+	words := offloadNamesOf(allOffloads())
 	return key.Make("list of strings, each one of "+key.TOML(words), dst, func(v any) (uint64, error) {
 		list, err := key.Array(v)
 		if err != nil {
@@ -194,9 +194,9 @@ func offloads(dst *uint64) key.Value {
 				}
 			}
 		}
-		if named := OffloadNames(features); len(named) > 0 && named[0] != words[0] {
+		if named := offloadNamesOf(features); len(named) > 0 && named[0] != words[0] {
 			return 0, fmt.Errorf("has %q without %q, which it needs", named[0], words[0])
 		}
 		return features, nil
-	}, func(features uint64) any { return OffloadNames(features) })
+	}, func(features uint64) any { return offloadNamesOf(features) })
 }

@@ -16,26 +16,6 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-func TestPenaltyGrows(t *testing.T) {
-	var p penalty
-	now := time.Unix(1e9, 0)
-	for _, want := range []time.Duration{10, 20, 40, 80, 160, 320, 640, 1200, 1200} {
-		if got := p.due(now); got != want*time.Second {
-			t.Errorf("penalty is %v, want %v", got, want*time.Second)
-		}
-		now = now.Add(time.Hour)
-	}
-	for range 1000 {
-		p.due(now)
-	}
-	if got := p.due(now); got != longestPenalty {
-		t.Errorf("penalty is %v", got)
-	}
-	if got := p.due(now.Add(forgetPenalty + 1)); got != firstPenalty {
-		t.Errorf("after a long time, the penalty is %v", got)
-	}
-}
-
 // jamming is a front-end at a port that holds up the worker in a signal.
 func (l *lab) jamming(port string) (f *vhostusertest.FrontEnd, call int) {
 	l.Helper()
@@ -78,8 +58,7 @@ func TestJamIsPunished(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t, "[port.a]\n[port.b]\n[port.bad]\n")
-			l.unhurried()
+			l := newLabOf(t, unhurried(), "[port.a]\n[port.b]\n[port.bad]\n")
 			a, _ := l.talk("a", "b")
 			attacks := 0
 			for l.port("bad").Counters.Resets["jammed-eventfd"] == 0 {

@@ -1,4 +1,4 @@
-package daemon
+package guest
 
 import (
 	"time"
@@ -11,9 +11,10 @@ import (
 
 // This file turns what a guest's port knows into the values of the control API.
 
-func (g *guest) detail() control.PortDetail {
+// DescribeDetail implements port.Port.
+func (g *Port) DescribeDetail(d *control.PortDetail) {
 	st := g.dev.Status()
-	d := control.PortDetail{PortInfo: g.info(), SlowedMessages: g.pace.Slowed()}
+	d.SlowedMessages = g.pace.Slowed()
 	g.mu.Lock()
 	if st.Connected && g.connected {
 		d.Session = sessionInfo(&st)
@@ -45,7 +46,6 @@ func (g *guest) detail() control.PortDetail {
 			GuestAddr: r.GuestAddr, UserAddr: r.UserAddr, Size: r.Size, FileOffset: r.MmapOffset, PageSize: r.PageSize,
 		})
 	}
-	return d
 }
 
 func sessionInfo(st *netport.Status) *control.Session {

@@ -1,4 +1,4 @@
-package daemon
+package guest
 
 import (
 	"context"
@@ -18,9 +18,9 @@ import (
 var errSilent = errors.New("front-end was silent while another one waited for the port")
 
 const (
-	// giveWay is how long a front-end may be silent while another one is waiting. See
+	// GiveWay is how long a front-end may be silent while another one is waiting. See
 	// vhostuser.Session.Silent for who counts as silent.
-	giveWay = 5 * time.Second
+	GiveWay = 5 * time.Second
 
 	// settle is how long another front-end has waited when that is worth a line: one that
 	// takes the place of one that is about to leave waits, too.
@@ -37,7 +37,7 @@ type waiter interface {
 }
 
 // supervise notices what there is to notice until ctx is done.
-func (g *guest) supervise(ctx context.Context, s *vhostuser.Session) {
+func (g *Port) supervise(ctx context.Context, s *vhostuser.Session) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -51,7 +51,7 @@ func (g *guest) supervise(ctx context.Context, s *vhostuser.Session) {
 
 // wait waits until another front-end is waiting, wherever the port takes front-ends meanwhile. It
 // returns false if that cannot be, or cannot be known, or when ctx is done.
-func (g *guest) wait(ctx context.Context) bool {
+func (g *Port) wait(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		g.mu.Lock()
 		conns, wired := g.conns, g.wired
@@ -81,7 +81,7 @@ func (g *guest) wait(ctx context.Context) bool {
 
 // yield ends a session that is silent, as another front-end is waiting. One that is not silent
 // keeps the port, and the other one waits until it leaves.
-func (g *guest) yield(ctx context.Context, s *vhostuser.Session) {
+func (g *Port) yield(ctx context.Context, s *vhostuser.Session) {
 	pause(ctx, settle)
 	if ctx.Err() != nil {
 		return
@@ -90,21 +90,21 @@ func (g *guest) yield(ctx context.Context, s *vhostuser.Session) {
 	g.log.Warn("another front-end is waiting for the port", "pid", g.peer, "silent", s.Silent().Round(time.Second))
 	for ctx.Err() == nil {
 		silent := s.Silent()
-		if silent >= giveWay {
+		if silent >= GiveWay {
 			s.Fail(errSilent)
 			return
 		}
 		if silent > 0 {
-			pause(ctx, giveWay-silent)
+			pause(ctx, GiveWay-silent)
 		} else {
-			pause(ctx, giveWay)
+			pause(ctx, GiveWay)
 		}
 	}
 }
 
 // look looks at the session now and then, until it finds it likely that something is wrong, and
 // says so once for all sessions of a kind.
-func (g *guest) look(ctx context.Context) {
+func (g *Port) look(ctx context.Context) {
 	for {
 		pause(ctx, lookEvery)
 		if ctx.Err() != nil {
@@ -124,7 +124,7 @@ func (g *guest) look(ctx context.Context) {
 
 // hint notes what is likely wrong with the port's front-ends, and logs it if it is something
 // new.
-func (g *guest) hint(hint string) {
+func (g *Port) hint(hint string) {
 	g.mu.Lock()
 	news := hint != "" && hint != g.likely
 	g.likely = hint

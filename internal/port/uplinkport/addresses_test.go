@@ -1,4 +1,4 @@
-package daemon
+package uplinkport
 
 import (
 	"slices"

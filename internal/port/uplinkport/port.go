@@ -1,11 +1,13 @@
-package daemon
+package uplinkport
 
 import (
+	"context"
 	"strconv"
 	"sync"
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
+	"vswitchd/internal/port"
 	vswitch "vswitchd/switch"
 	"vswitchd/uplink"
 )
@@ -14,13 +16,13 @@ import (
 // shares with us was full. The kernel counts these, so they are no vswitch.DropReason.
 const dropKernelRing = "kernel-ring-full"
 
-// An uplinkPort is a port on an interface of the host.
-type uplinkPort struct {
-	log      portLog
+// A Port is a port on an interface of the host.
+type Port struct {
+	log      port.Log
+	opener   *opener
 	counters *vswitch.Counters
 	att      *vswitch.Attachment
 	inlet    *vswitch.Inlet
-	sw       *vswitch.Switch
 	feed     *addressFeed
 
 	mu    sync.Mutex
@@ -29,72 +31,72 @@ type uplinkPort struct {
 	drops uint64 // of the kernel, at uplinks that the port had before
 }
 
-// newUplink makes an uplink's port. It is not part of the switch yet: start or discard it.
-func (d *Daemon) newUplink(cfg *config.Port) (*uplinkPort, error) {
-	p := &uplinkPort{log: newPortLog(d.log, cfg.Name), sw: d.sw, cfg: cfg, counters: &vswitch.Counters{}}
-	var err error
-	p.up, err = d.openUplink(cfg, p)
-	return p, err
-}
-
-// openUplink opens an interface for a port. It does not receive before it is begun.
-func (d *Daemon) openUplink(cfg *config.Port, p *uplinkPort) (*uplink.Uplink, error) {
+// open opens the interface that the port is to have. It does not receive before it is begun.
+func (p *Port) open(cfg *config.Port) (*uplink.Uplink, error) {
 	return uplink.Open(uplink.Config{
 		Name:        cfg.Name,
-		Interface:   uplinkOf(cfg).Interface,
-		Promiscuous: uplinkOf(cfg).Promiscuous,
+		Interface:   of(cfg).Interface,
+		Promiscuous: of(cfg).Promiscuous,
 		Counters:    p.counters,
 		Logger:      p.log,
-		Interfaces:  &d.nics,
+		Interfaces:  &p.opener.nics,
 		Deliver:     func(frames []vswitch.Frame) { p.inlet.Deliver(frames) },
 		SetUp:       func(up bool) { p.att.SetUp(up) },
 		SetLocal:    func(own, others []vswitch.MAC) error { return p.att.SetLocal(own, others) },
 		Start: func(s uplink.Source) {
-			if err := d.pool.Add(s); err != nil {
+			if err := p.opener.env.Workers.Add(s); err != nil {
 				p.log.Error("uplink cannot receive", "error", err)
 			}
 		},
-		Stop: func(s uplink.Source) { d.pool.Remove(s) },
+		Stop: func(s uplink.Source) { p.opener.env.Workers.Remove(s) },
 	})
 }
 
-func (p *uplinkPort) start(a *vswitch.Attachment) {
+// Transmitter implements port.Port.
+func (p *Port) Transmitter() vswitch.Port { return p.up }
+
+// Begin implements port.Port.
+func (p *Port) Begin(a *vswitch.Attachment) {
 	p.att = a
 	p.inlet = a.NewInlet()
 	p.up.Begin()
-	p.feed = startFeed(p.sw, p.tellStations)
+	p.feed = startFeed(p.opener.env.Switch, p.tellStations)
 }
 
 // tellStations tells the interface which stations are on the other ports. more is true if it is to
 // be called again for the rest.
-func (p *uplinkPort) tellStations() (more bool) {
+func (p *Port) tellStations() (more bool) {
 	p.mu.Lock()
-	up, name, promiscuous := p.up, p.cfg.Name, uplinkOf(p.cfg).Promiscuous
+	up, name, promiscuous := p.up, p.cfg.Name, of(p.cfg).Promiscuous
 	p.mu.Unlock()
-	return !promiscuous && up.SetAddresses(stationsBeyond(p.sw.FDB("", vswitch.AnyVLAN), name))
+	return !promiscuous && up.SetAddresses(stationsBeyond(p.opener.env.Switch.FDB("", vswitch.AnyVLAN), name))
 }
 
-// discard is close for a port that has not been started.
-func (p *uplinkPort) discard() { _ = p.up.Close() }
-
-func (p *uplinkPort) name() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.cfg.Name
+// Prepare implements port.Port: it opens another interface, or the same one in another way.
+func (p *Port) Prepare(_ context.Context, was, will *config.Port) (port.Change, error) {
+	if *of(will) == *of(was) {
+		return port.Change{Apply: func() { p.adopt(will, nil) }}, nil
+	}
+	up, err := p.open(will)
+	if err != nil {
+		return port.Change{}, err
+	}
+	return port.Change{
+		Transmitter: up,
+		Apply:       func() { p.adopt(will, up) },
+		Undo:        func() { _ = up.Close() },
+	}, nil
 }
-
-func (p *uplinkPort) attachment() *vswitch.Attachment { return p.att }
-func (p *uplinkPort) blame(uintptr) bool              { return false } // its memory is the kernel's
 
 // adopt takes over another configuration. If there is an uplink for it, that takes the place of
 // the one that the port has, whose interface has other stations.
-func (p *uplinkPort) adopt(cfg *config.Port, r readied) {
-	p.log.rename(cfg.Name)
+func (p *Port) adopt(cfg *config.Port, up *uplink.Uplink) {
+	p.log.Rename(cfg.Name)
 	p.mu.Lock()
 	old := p.up
 	p.cfg = cfg
 	p.mu.Unlock()
-	if r.up == nil {
+	if up == nil {
 		old.Rename(cfg.Name)
 		p.feed.again()
 		return
@@ -105,41 +107,41 @@ func (p *uplinkPort) adopt(cfg *config.Port, r readied) {
 	p.att.SetUp(false)
 	p.mu.Lock()
 	p.drops += old.Status().KernelDrops
-	p.up = r.up
+	p.up = up
 	p.mu.Unlock()
-	r.up.Begin()
+	up.Begin()
 	p.feed.again()
 }
 
-func (p *uplinkPort) close() {
-	p.feed.close()
+// Close implements port.Port.
+func (p *Port) Close() {
+	if p.att != nil {
+		p.feed.close()
+	}
 	if err := p.up.Close(); err != nil {
 		p.log.Warn("closing the uplink failed", "error", err)
 	}
-	p.inlet.Close()
-	p.att.Detach()
+	if p.att != nil {
+		p.inlet.Close()
+		p.att.Detach()
+	}
 }
 
-func (p *uplinkPort) info() control.PortInfo {
+// Describe implements port.Port.
+func (p *Port) Describe(info *control.PortInfo) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := p.up.Status()
-	info := control.PortInfo{
-		Name:      p.cfg.Name,
-		Kind:      control.KindUplink,
-		State:     control.StateError,
-		Interface: st.Interface,
-		Queues:    1,
-		MTU:       st.MTU,
-		LastError: st.Err,
-		Counters:  countersInfo(p.counters),
-	}
-	describe(&info, p.cfg, p.att)
+	info.State = control.StateError
+	info.Interface = st.Interface
+	info.Queues = 1
+	info.MTU = st.MTU
+	info.LastError = st.Err
 	switch st.State {
 	case uplink.StateUp:
 		info.State = control.StateRunning
 	case uplink.StateAbsent:
-		info.State, info.LastError = control.StateWaiting, "there is no network interface "+strconv.Quote(uplinkOf(p.cfg).Interface)
+		info.State, info.LastError = control.StateWaiting, "there is no network interface "+strconv.Quote(of(p.cfg).Interface)
 	case uplink.StateDown:
 		info.State, info.LastError = control.StateWaiting, "the interface is set down"
 	case uplink.StateNoCarrier:
@@ -150,15 +152,14 @@ func (p *uplinkPort) info() control.PortInfo {
 	if n := p.drops + st.KernelDrops; n > 0 {
 		info.Counters.Drops[dropKernelRing] = n
 	}
-	return info
 }
 
-func (p *uplinkPort) detail() control.PortDetail {
-	info := p.info()
+// DescribeDetail implements port.Port.
+func (p *Port) DescribeDetail(detail *control.PortDetail) {
 	p.mu.Lock()
 	st := p.up.Status()
 	p.mu.Unlock()
-	return control.PortDetail{PortInfo: info, Reception: &control.Reception{
+	detail.Reception = &control.Reception{
 		Promiscuous: st.Promiscuous, Addresses: st.Addresses, LeftOut: st.LeftOut, LRO: st.LRO,
-	}}
+	}
 }

@@ -1,4 +1,4 @@
-package daemon
+package guest
 
 import "time"
 
@@ -19,7 +19,7 @@ type haste struct {
 
 const (
 	hasty       = time.Second            // a session that ends sooner is a short one
-	firstWait   = 100 * time.Millisecond // ... after which the port waits this long,
+	FirstWait   = 100 * time.Millisecond // ... after which the port waits this long,
 	longestWait = time.Second            // and this long at most
 	forgetHaste = time.Minute            // if nobody has come for this long, the next one is no repetition
 )

@@ -1,4 +1,4 @@
-package daemon
+package port
 
 import (
 	"bytes"
@@ -12,11 +12,11 @@ import (
 // Loggers that were made before a port was renamed say what it is called now.
 func TestLogOfARenamedPort(t *testing.T) {
 	var out bytes.Buffer
-	l := newPortLog(hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Trace}), "a")
+	l := NewLog(hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Trace}), "a")
 	said := 0 // so that each line is of another kind: lines of one kind are limited
 	for _, log := range []hclog.Logger{l, l.With("ring", 1), l.Named("x"), l.ResetNamed("y")} {
 		for _, name := range []string{"a", "b"} {
-			l.rename(name)
+			l.Rename(name)
 			for _, say := range []func(string, ...any){log.Trace, log.Debug, log.Info, log.Warn, log.Error,
 				func(msg string, args ...any) { log.Log(hclog.Info, msg, args...) }} {
 				out.Reset()

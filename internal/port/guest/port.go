@@ -1,4 +1,4 @@
-package daemon
+package guest
 
 import (
 	"context"
@@ -13,8 +13,7 @@ import (
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
-	guestport "vswitchd/internal/port/guest"
-	"vswitchd/internal/rundir"
+	"vswitchd/internal/port"
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
 	"vswitchd/vhostuser/netport"
@@ -24,25 +23,25 @@ import (
 // errClosing is why sessions end when their port is closed.
 var errClosing = errors.New("port is being closed")
 
-// A guest is a port for a virtual machine: a network device that is always there, and
+// A Port is a port for a virtual machine: a network device that is always there, and
 // the front-ends that come and use it, one after the other.
-type guest struct {
-	log      portLog
-	counters *vswitch.Counters
-	dev      *netport.Port
-	account  *vhostuser.Account
-	pace     vhostuser.Pace
-	over     chan<- *guest // told when no front-end can connect any more
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
-	done     chan struct{}
-	penalty  penalty // used by serve alone
+type Port struct {
+	log     port.Log
+	opener  *opener
+	dev     *netport.Port
+	account *vhostuser.Account
+	pace    vhostuser.Pace
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	done    chan struct{} // closed when serve has ended
+	begun   bool
+	penalty penalty // used by serve alone
 
 	futile int // front-ends in a row that left before they set features; of the goroutine that serves them
 
 	mu        sync.Mutex
 	cfg       *config.Port
-	set       *guestport.Settings // of cfg
+	set       *Settings // of cfg
 	conns     vhostuser.Connector
 	wired     context.Context // done when conns is replaced
 	unwire    context.CancelCauseFunc
@@ -61,20 +60,18 @@ type guest struct {
 	failure   error  // then: why the last one went, unless it just left
 }
 
-// newGuest makes a guest's port that takes front-ends from conns. It is not part of the switch
-// yet, and nothing can go wrong any more: start or discard it.
-func (d *Daemon) newGuest(p *config.Port, conns vhostuser.Connector) (*guest, error) {
-	cfg := guestOf(p)
-	g := &guest{
-		log:      newPortLog(d.log, p.Name),
-		counters: &vswitch.Counters{},
-		over:     d.over,
-		cfg:      p,
-		set:      cfg,
-		conns:    conns,
-		resets:   make(control.Tally),
-		haste:    haste{first: firstWait, longest: longestWait},
-		done:     make(chan struct{}),
+// newPort makes a guest's port that takes front-ends from conns.
+func (o *opener) newPort(p *config.Port, c *vswitch.Counters, conns vhostuser.Connector) (*Port, error) {
+	cfg := of(p)
+	g := &Port{
+		log:    port.NewLog(o.env.Logger, p.Name),
+		opener: o,
+		cfg:    p,
+		set:    cfg,
+		conns:  conns,
+		resets: make(control.Tally),
+		haste:  o.haste,
+		done:   make(chan struct{}),
 	}
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
 	g.wired, g.unwire = context.WithCancelCause(g.ctx)
@@ -83,17 +80,17 @@ func (d *Daemon) newGuest(p *config.Port, conns vhostuser.Connector) (*guest, er
 		Queues:   cfg.Queues,
 		MTU:      cfg.MTU,
 		MAC:      toldMAC(p),
-		Port:     vswitch.PortConfig{Name: p.Name, Counters: g.counters},
+		Port:     vswitch.PortConfig{Name: p.Name, Counters: c},
 		Offloads: cfg.Offloads,
 		Logger:   g.log,
-		Start:    func(s netport.Source) error { return d.pool.AddTo(g, s) },
-		Stop:     func(s netport.Source) { d.pool.Remove(s) },
-		Blame:    d.blame,
+		Start:    func(s netport.Source) error { return o.env.Workers.AddTo(g, s) },
+		Stop:     func(s netport.Source) { o.env.Workers.Remove(s) },
+		Blame:    o.blame,
 	})
 	if err != nil {
 		return nil, err
 	}
-	g.account = d.share.Open(vhostuser.Limits{
+	g.account = o.share.Open(vhostuser.Limits{
 		Memory: cfg.MaxMemory, MemoryName: "max_memory",
 		DiskMemory: cfg.DiskMemory, DiskMemoryName: "disk_memory",
 		Vrings: g.dev.MaxVrings(),
@@ -101,23 +98,21 @@ func (d *Daemon) newGuest(p *config.Port, conns vhostuser.Connector) (*guest, er
 	return g, nil
 }
 
-func (g *guest) start(a *vswitch.Attachment) {
+// Transmitter implements port.Port.
+func (g *Port) Transmitter() vswitch.Port { return g.dev }
+
+// Begin implements port.Port.
+func (g *Port) Begin(a *vswitch.Attachment) {
+	g.begun = true
 	g.dev.Join(a)
 	go g.serve(g.ctx)
-}
-
-// discard is close for a port that has not been started.
-func (g *guest) discard() {
-	g.cancel(errClosing)
-	g.account.Close()
-	_ = g.conns.Close()
 }
 
 // errRewired is why a port stops waiting on a socket that is not its any more.
 var errRewired = errors.New("the port takes front-ends from elsewhere now")
 
 // rewire has the next front-end come from conns. The one that is connected stays.
-func (g *guest) rewire(conns vhostuser.Connector) {
+func (g *Port) rewire(conns vhostuser.Connector) {
 	g.mu.Lock()
 	old, unwire := g.conns, g.unwire
 	g.conns = conns
@@ -130,7 +125,7 @@ func (g *guest) rewire(conns vhostuser.Connector) {
 }
 
 // connect waits for the next front-end, from wherever the port takes them meanwhile.
-func (g *guest) connect(ctx context.Context) (*net.UnixConn, error) {
+func (g *Port) connect(ctx context.Context) (*net.UnixConn, error) {
 	for {
 		g.mu.Lock()
 		conns, wired := g.conns, g.wired
@@ -145,27 +140,7 @@ func (g *guest) connect(ctx context.Context) (*net.UnixConn, error) {
 	}
 }
 
-// connector opens what front-ends come from. It waits while another process is making the
-// same socket, but not longer than until ctx is done.
-func connector(ctx context.Context, cfg *guestport.Settings) (vhostuser.Connector, error) {
-	switch {
-	case cfg.FD != 0:
-		return vhostuser.Inherit(cfg.FD)
-	case cfg.Mode == guestport.ModeClient:
-		return &vhostuser.Dialer{Path: cfg.Socket}, nil
-	}
-	if err := rundir.Make(cfg.Socket); err != nil {
-		return nil, err
-	}
-	return vhostuser.ListenContext(ctx, cfg.Socket, listenOptions(cfg))
-}
-
-func listenOptions(cfg *guestport.Settings) vhostuser.ListenOptions {
-	a := cfg.Access
-	return vhostuser.ListenOptions{Mode: a.Mode, Chown: a.UID >= 0 || a.GID >= 0, UID: a.UID, GID: a.GID}
-}
-
-func (g *guest) connector() vhostuser.Connector {
+func (g *Port) connector() vhostuser.Connector {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.conns
@@ -176,8 +151,8 @@ func (g *guest) connector() vhostuser.Connector {
 const retryAfter = time.Second
 
 // serve serves one front-end after the other until the port is closed. If there cannot be
-// another, it says so on g.over.
-func (g *guest) serve(ctx context.Context) {
+// another, it tells the daemon.
+func (g *Port) serve(ctx context.Context) {
 	defer close(g.done)
 	for {
 		conn, err := g.connect(ctx)
@@ -190,10 +165,7 @@ func (g *guest) serve(ctx context.Context) {
 		case errors.Is(err, vhostuser.ErrOnlyConnection):
 			g.leaveForGood(err)
 			g.log.Info("no front-end can connect any more", "reason", err)
-			select {
-			case g.over <- g:
-			case <-ctx.Done():
-			}
+			g.opener.env.Over(ctx, g, g.failure)
 			return
 		case err != nil:
 			g.log.Error("no front-end can connect for now", "error", err)
@@ -214,7 +186,7 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // session serves one front-end, and waits after it as long as it has deserved.
-func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
+func (g *Port) session(ctx context.Context, conn *net.UnixConn) {
 	began := time.Now()
 	g.note(func() { g.connected, g.since, g.peer, g.waiting = true, began, peerOf(conn), false; g.sessions++ })
 	level := hclog.Info
@@ -261,7 +233,7 @@ func (g *guest) session(ctx context.Context, conn *net.UnixConn) {
 const often = 3
 
 // judge says how a session ended, and returns how long the port takes no front-end after it.
-func (g *guest) judge(began time.Time, c vhostuser.Progress, err error) (wait time.Duration) {
+func (g *Port) judge(began time.Time, c vhostuser.Progress, err error) (wait time.Duration) {
 	g.note(func() { wait = g.haste.wait(began, time.Now(), left(err) && c.SetFeatures) })
 	hint := hintOf(c, err, int(g.dev.QueueNum()))
 	switch {
@@ -291,7 +263,7 @@ func (g *guest) judge(began time.Time, c vhostuser.Progress, err error) (wait ti
 }
 
 // leaveForGood notes that there cannot be another front-end, for the given reason.
-func (g *guest) leaveForGood(reason error) {
+func (g *Port) leaveForGood(reason error) {
 	g.note(func() {
 		g.gone = true
 		if g.lastErr != "" {
@@ -302,84 +274,66 @@ func (g *guest) leaveForGood(reason error) {
 	})
 }
 
-func (g *guest) note(change func()) {
+func (g *Port) note(change func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	change()
 }
 
-func (g *guest) name() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.cfg.Name
-}
-
-func (g *guest) attachment() *vswitch.Attachment { return g.dev.Attachment() }
-func (g *guest) blame(addr uintptr) bool         { return g.dev.Blame(addr) }
-
-func (g *guest) adopt(p *config.Port, r readied) {
-	s := guestOf(p)
-	g.log.rename(p.Name)
+// adopt has the port be p from now on, and take front-ends from conns, if that is not nil.
+func (g *Port) adopt(p *config.Port, conns vhostuser.Connector) {
+	s := of(p)
+	g.log.Rename(p.Name)
 	g.dev.SetOffloads(s.Offloads)
 	g.dev.SetOffer(s.Queues, s.MTU)
 	g.account.SetMemory(s.MaxMemory, s.DiskMemory)
 	g.note(func() { g.cfg, g.set = p, s })
 	g.dev.SetMAC(toldMAC(p))
-	if r.conns != nil {
-		g.rewire(r.conns)
+	if conns != nil {
+		g.rewire(conns)
 	}
 }
 
-// toldMAC is the address that a guest is told: that which is its own alone.
-func toldMAC(p *config.Port) (mac vswitch.MAC) {
-	if len(p.MACs) > 0 {
-		mac = p.MACs[0]
-	}
-	return mac
-}
-
-func (g *guest) close() {
+// Close implements port.Port.
+func (g *Port) Close() {
 	g.cancel(errClosing)
-	<-g.done
-	g.dev.Close()
+	if g.begun {
+		<-g.done
+		g.dev.Close()
+	}
+	g.opener.forget(g)
 	g.account.Close()
 	if err := g.conns.Close(); err != nil {
 		g.log.Warn("closing the socket failed", "error", err)
 	}
 }
 
-func (g *guest) info() control.PortInfo {
+// Describe implements port.Port.
+func (g *Port) Describe(info *control.PortInfo) {
 	st := g.dev.State()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	info := control.PortInfo{
-		Name:             g.cfg.Name,
-		Kind:             control.KindGuest,
-		State:            g.state(),
-		Socket:           g.set.Socket,
-		Mode:             string(g.set.Mode),
-		Queues:           g.set.Queues,
-		Features:         vhostuser.FeatureNames(st.Features, netport.FeatureName),
-		ProtocolFeatures: vhostuser.ProtocolFeatureNames(st.ProtocolFeatures),
-		LastError:        g.lastErr,
-		Counters:         countersInfo(g.counters),
-	}
+	info.State = g.state()
+	info.Socket = g.set.Socket
+	info.Mode = string(g.set.Mode)
+	info.Queues = g.set.Queues
+	info.Features = vhostuser.FeatureNames(st.Features, netport.FeatureName)
+	info.ProtocolFeatures = vhostuser.ProtocolFeatureNames(st.ProtocolFeatures)
+	info.LastError = g.lastErr
 	if g.connected {
 		info.Queues = g.dev.Receiving()
 	}
-	info.Offloads = guestport.OffloadNames(g.set.Offloads)
+	info.Offloads = offloadNamesOf(g.set.Offloads)
 	info.MTU = st.MTU
-	describe(&info, g.cfg, g.dev.Attachment())
 	info.Counters.Kicks, info.Counters.Calls = g.dev.Notifications()
 	info.Counters.Resets = maps.Clone(g.resets)
 	if g.sessions > 1 {
 		info.Counters.Reconnects = g.sessions - 1
 	}
-	return info
 }
 
 // state is called with mu held.
-func (g *guest) state() control.State {
+func (g *Port) state() control.State {
 	switch {
 	case g.gone:
 		return control.StateError
@@ -387,7 +341,7 @@ func (g *guest) state() control.State {
 		return control.StateRunning
 	case g.connected:
 		return control.StateConnected
-	case g.set.Mode == guestport.ModeClient:
+	case g.set.Mode == ModeClient:
 		return control.StateConnecting
 	}
 	return control.StateListening

@@ -1,4 +1,4 @@
-package daemon
+package guest
 
 import (
 	"testing"
@@ -26,7 +26,7 @@ func TestHaste(t *testing.T) {
 		"the first of all": {{time.Hour, ms, false, 100 * ms}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := haste{first: firstWait, longest: longestWait}
+			h := haste{first: FirstWait, longest: longestWait}
 			now := time.Now()
 			h.last = now
 			for i, c := range sessions {

@@ -1,0 +1,103 @@
+package daemon
+
+import (
+	"sync"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/config/key"
+	"vswitchd/internal/control"
+	"vswitchd/internal/port"
+	vswitch "vswitchd/switch"
+)
+
+// A member is a port of the switch, as it is configured now. It does not change: a port that gets other
+// settings becomes another member.
+type member struct {
+	cfg      *config.Port
+	port     port.Port
+	att      *vswitch.Attachment
+	counters *vswitch.Counters
+}
+
+// portConfig is what the switch is told about a port.
+func portConfig(p *config.Port, c *vswitch.Counters) vswitch.PortConfig {
+	pc := p.PortConfig
+	pc.Counters = c
+	return pc
+}
+
+// closeAll closes ports all at the same time: each may have to wait for its guest's
+// last batch.
+func closeAll(ports []*member) {
+	var wg sync.WaitGroup
+	for _, m := range ports {
+		wg.Go(m.port.Close)
+	}
+	wg.Wait()
+}
+
+// info returns the port as the control API lists it.
+func (m *member) info() control.PortInfo {
+	p := m.cfg
+	info := control.PortInfo{
+		Name:     p.Name,
+		Kind:     control.Kind(p.Kind.Name),
+		VLAN:     control.VLAN{Mode: p.VLANMode.String(), Tag: p.Tag, Trunks: p.Trunks},
+		Flags:    settings(p.Policies()),
+		Settings: settings(p.Keys()),
+		Counters: countersInfo(m.counters),
+	}
+	for _, mac := range p.MACs {
+		info.MAC = mac.String()
+	}
+	sw := m.att.Info()
+	info.FDB = control.FDBCount{Dynamic: sw.Dynamic, Static: sw.Static}
+	for _, mac := range sw.Local {
+		info.HostMACs = append(info.HostMACs, mac.String())
+	}
+	m.port.Describe(&info)
+	return info
+}
+
+func (m *member) detail() control.PortDetail {
+	d := control.PortDetail{PortInfo: m.info()}
+	m.port.DescribeDetail(&d)
+	return d
+}
+
+// settings returns the values of keys that a file can have.
+func settings(keys []key.Key) (list control.Settings) {
+	for _, k := range keys {
+		if !k.Flag && !k.Unsupported {
+			list = append(list, control.Setting{Key: k.Name, Value: k.Get()})
+		}
+	}
+	return list
+}
+
+// differences returns what to tell the operator of a port that was o and is p now.
+func differences(p, o *config.Port) (lines []string) {
+	if o.Name != p.Name {
+		lines = append(lines, "port "+o.Name+" renamed to "+p.Name)
+	}
+	told := make(map[string]bool)
+	for _, k := range p.Differing(o) {
+		text := news(&k)
+		if text != "" && !told[text] {
+			lines = append(lines, "port "+p.Name+" "+text)
+		}
+		told[text] = true
+	}
+	return lines
+}
+
+// news says what has happened to a port one of whose keys has another value now.
+func news(k *key.Key) string {
+	switch {
+	case k.Changed != nil:
+		return k.Changed()
+	case k.Live == key.Next:
+		return "has another " + k.Name + " for the next front-end that connects"
+	}
+	return "reconfigured"
+}

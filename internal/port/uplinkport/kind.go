@@ -1,0 +1,60 @@
+package uplinkport
+
+import (
+	"context"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/control"
+	"vswitchd/internal/port"
+	vswitch "vswitchd/switch"
+	"vswitchd/uplink"
+)
+
+// Kind is the kind of port that uplinks are.
+type Kind struct{}
+
+// Declaration implements port.Kind.
+func (Kind) Declaration() *config.Kind { return Declaration }
+
+// Reasons implements port.Kind.
+func (Kind) Reasons() control.Reasons { return control.Reasons{Drops: []string{dropKernelRing}} }
+
+// CheckMachine implements port.Kind.
+func (Kind) CheckMachine(p *config.Port) (errs config.Errors) {
+	name := of(p).Interface
+	if name == "" { // reported as missing or bad
+		return nil
+	}
+	if err := uplink.Check(name); err != nil {
+		errs = append(errs, p.Errorf("interface", "%v", err))
+	}
+	return errs
+}
+
+// CheckPlace implements port.Kind. An interface that is not there or in use is waited for.
+func (Kind) CheckPlace(*config.Port) config.Errors { return nil }
+
+// Start implements port.Kind.
+func (Kind) Start(env port.Env) (port.Opener, error) { return &opener{env: env}, nil }
+
+// An opener opens the uplinks of a daemon.
+type opener struct {
+	env  port.Env
+	nics uplink.Interfaces // which uplink has which interface
+}
+
+// Open implements port.Opener.
+func (o *opener) Open(_ context.Context, p *config.Port, c *vswitch.Counters) (port.Port, error) {
+	u := &Port{log: port.NewLog(o.env.Logger, p.Name), opener: o, cfg: p, counters: c}
+	var err error
+	if u.up, err = u.open(p); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// Changed implements port.Opener.
+func (*opener) Changed() {}
+
+// Close implements port.Opener.
+func (*opener) Close() {}
