@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
 	"vswitchd/switch/vswitchtest"
 )
@@ -53,7 +54,7 @@ func joinBySwitch(t *testing.T, names ...string) (guest *vswitchtest.Recorder, d
 	var ups []*Uplink
 	var counters []*vswitch.Counters
 	for _, name := range names {
-		r := &rig{t: t, pumps: make(map[Source]*pump)}
+		r := &rig{t: t, pumps: make(map[worker.Source]*pump)}
 		var att *vswitch.Attachment
 		var in *vswitch.Inlet
 		u, err := Open(Config{

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
 )
 
@@ -239,12 +240,12 @@ type rig struct {
 	frames []got
 	ups    []bool
 	polls  atomic.Int64
-	pumps  map[Source]*pump
+	pumps  map[worker.Source]*pump
 }
 
 func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, pumps: make(map[Source]*pump)}
+	r := &rig{t: t, pumps: make(map[worker.Source]*pump)}
 	cfg := Config{
 		Name:        "lan",
 		Interface:   nearName,
@@ -352,7 +353,7 @@ func (r *rig) take(n int) []got {
 	return out
 }
 
-func (r *rig) start(s Source) {
+func (r *rig) start(s worker.Source) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := newPump(r.t, s, &r.polls)
@@ -360,7 +361,7 @@ func (r *rig) start(s Source) {
 	go p.run()
 }
 
-func (r *rig) stop(s Source) {
+func (r *rig) stop(s worker.Source) {
 	r.mu.Lock()
 	p := r.pumps[s]
 	delete(r.pumps, s)
@@ -375,14 +376,14 @@ func (r *rig) stop(s Source) {
 // A pump is the worker's double: it sleeps in epoll, edge-triggered, and polls.
 type pump struct {
 	t        testing.TB
-	s        Source
+	s        worker.Source
 	polls    *atomic.Int64
 	ep, wake int
 	quit     atomic.Bool
 	done     chan struct{}
 }
 
-func newPump(t testing.TB, s Source, polls *atomic.Int64) *pump {
+func newPump(t testing.TB, s worker.Source, polls *atomic.Int64) *pump {
 	t.Helper()
 	p := &pump{t: t, s: s, polls: polls, done: make(chan struct{})}
 	var err error

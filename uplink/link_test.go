@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
 )
 
@@ -173,7 +174,7 @@ func TestReceivesOnlyOnceThePortIsUp(t *testing.T) {
 	setUp, start := r.u.cfg.SetUp, r.u.cfg.Start
 	up := false
 	r.u.cfg.SetUp = func(is bool) { up = is; setUp(is) }
-	r.u.cfg.Start = func(s Source) {
+	r.u.cfg.Start = func(s worker.Source) {
 		if !up {
 			early++
 		}

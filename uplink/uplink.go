@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
 )
 
@@ -51,21 +52,12 @@ type Config struct {
 	// addresses are not needed.
 	SetLocal func(own, others []vswitch.MAC) error
 
-	// Start hands a Source over to the data plane. Stop takes it back, and returns when none of its
+	// Start hands a socket over to the data plane. Stop takes it back, and returns when none of its
 	// methods runs or will run. Both are called, like SetUp and SetLocal, one at a time, by Begin,
 	// Close or a goroutine of the uplink, and must call none of the Uplink's methods but Transmit
 	// and Caps.
-	Start func(Source)
-	Stop  func(Source)
-}
-
-// A Source is a socket that a data-plane worker waits for and polls; one worker at a time calls its
-// methods.
-type Source interface {
-	FD() int   // readable when frames may have come; never changes
-	Poll() int // delivers one batch; returns how many ring slots it took, 0 if there was nothing to do
-	Arm() bool // from now on FD tells of new frames; true if some are there already
-	Disarm()   // FD need not tell
+	Start func(worker.Source)
+	Stop  func(worker.Source)
 }
 
 // An Uplink is a switch port on a host interface. See the package's documentation.
@@ -176,7 +168,7 @@ func (u *Uplink) Begin() {
 	go u.watch()
 }
 
-// Close takes the Source back and closes the socket. When it returns, none of cfg's functions runs
+// Close takes the socket back and closes the socket. When it returns, none of cfg's functions runs
 // or will run. The caller has detached the port from the switch or goes on calling Transmit, which
 // drops everything.
 func (u *Uplink) Close() error {

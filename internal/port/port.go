@@ -91,3 +91,6 @@ type Change struct {
 	Apply       func()       // cannot fail
 	Undo        func()       // nil: there is nothing to undo
 }
+
+// What a source delivers in one batch is one batch of the switch.
+var _ = [1]struct{}{}[vswitch.MaxBatch-worker.MaxBatch]

@@ -41,7 +41,7 @@ func TestTimeIsShared(t *testing.T) {
 			w := &worker{clock: func() int64 { return clock }}
 			var meters []*meter
 			for _, c := range costs {
-				m := &meter{clock: &clock, cost: c, batch: fullBatch}
+				m := &meter{clock: &clock, cost: c, batch: MaxBatch}
 				meters = append(meters, m)
 				w.active = append(w.active, &entry{src: m, id: -1, port: new(portShare)})
 			}
@@ -70,7 +70,7 @@ func TestStormDoesNotStarveUnicast(t *testing.T) {
 	w := &worker{clock: func() int64 { return clock }}
 	var meters []*meter
 	for i := range storm + 2 {
-		m := &meter{clock: &clock, cost: broadcasts, batch: fullBatch}
+		m := &meter{clock: &clock, cost: broadcasts, batch: MaxBatch}
 		if i >= storm {
 			m.cost = unicast
 		}
@@ -95,7 +95,7 @@ func TestStormDoesNotStarveUnicast(t *testing.T) {
 func TestSmallBatchesAreNotRepeated(t *testing.T) {
 	var clock int64
 	w := &worker{clock: func() int64 { return clock }}
-	a, b := &meter{clock: &clock, cost: 100, batch: fullBatch - 1}, &meter{clock: &clock, cost: 100, batch: 1}
+	a, b := &meter{clock: &clock, cost: 100, batch: MaxBatch - 1}, &meter{clock: &clock, cost: 100, batch: 1}
 	w.active = []*entry{{src: a, id: -1, port: new(portShare)}, {src: b, id: -1, port: new(portShare)}}
 	for range 1000 {
 		w.round(clock)
@@ -112,8 +112,8 @@ func TestTimeIsSharedByPort(t *testing.T) {
 		cost  int64 // of a batch of the port with many sources
 		batch int   // 0: its polls find nothing
 	}{
-		"small frames": {3_000, fullBatch},
-		"large frames": {400_000, fullBatch},
+		"small frames": {3_000, MaxBatch},
+		"large frames": {400_000, MaxBatch},
 		"few frames":   {300, 1},
 		"no frames":    {100, 0},
 	} {
@@ -130,8 +130,8 @@ func TestTimeIsSharedByPort(t *testing.T) {
 			for range many {
 				greedy = append(greedy, add(crowd, c.cost, c.batch))
 			}
-			modest := add(new(portShare), 3_000, fullBatch)
-			other := add(new(portShare), 3_000, fullBatch)
+			modest := add(new(portShare), 3_000, MaxBatch)
+			other := add(new(portShare), 3_000, MaxBatch)
 			for clock < 1e9 {
 				if _, now := w.round(clock); now != clock {
 					t.Fatalf("round returned %d, but the time is %d", now, clock)

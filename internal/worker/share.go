@@ -69,7 +69,7 @@ func (w *worker) round(now int64) (worked int, after int64) {
 			worked += n
 			was := now
 			now = w.clock()
-			if e.port.debt += now - was; e.port.debt >= 0 || n < fullBatch {
+			if e.port.debt += now - was; e.port.debt >= 0 || n < MaxBatch {
 				break
 			}
 		}

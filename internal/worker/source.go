@@ -1,5 +1,8 @@
 package worker
 
+// MaxBatch is how many frames a Source delivers at once at most.
+const MaxBatch = 64
+
 // A Source produces work for a worker: a guest's transmit queue, an uplink's socket. A worker calls
 // its methods, one at a time; a source belongs to one worker at any moment.
 type Source interface {
@@ -8,8 +11,8 @@ type Source interface {
 	// while the source is in a Pool.
 	FD() int
 
-	// Poll processes one batch of work, without waiting, and returns the amount: 0 means that
-	// there was nothing to do.
+	// Poll processes one batch of work, at most MaxBatch frames, without waiting, and returns the
+	// amount: 0 means that there was nothing to do.
 	Poll() int
 
 	// Arm asks for notifications through FD from now on, and reports whether work came in

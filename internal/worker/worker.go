@@ -31,9 +31,8 @@ const (
 	// ports get their turn: some batches of small frames.
 	share = 10_000
 
-	// A source that had a full batch may have more. (A batch is switch.MaxBatch frames; smaller
-	// ones come from a driver that is slower than the worker.)
-	fullBatch = 64
+	// A source that had a full batch, MaxBatch, may have more. (Smaller ones come from a driver
+	// that is slower than the worker.)
 	maxPolls  = 4
 
 	wakeID = -1 // epoll's ID for the worker's own eventfd

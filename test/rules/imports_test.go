@@ -46,8 +46,8 @@ var layers = []layer{
 		{"vhostuser/loop", "vhostuser virtqueue"},
 	}},
 	{"ports", []row{
-		{"uplink", "internal/mmsg switch"},
-		{"vhostuser/netport", "switch vhostuser vhostuser/loop virtqueue"},
+		{"uplink", "internal/mmsg internal/worker switch"},
+		{"vhostuser/netport", "internal/worker switch vhostuser vhostuser/loop virtqueue"},
 	}},
 	{"service", []row{
 		{"internal/rundir", "internal/nearest internal/platform/linux"},
@@ -58,9 +58,9 @@ var layers = []layer{
 		{"internal/control", "internal/connlimit internal/nearest internal/rundir internal/unixsock internal/usage"},
 		{"internal/metrics", "internal/connlimit internal/control"},
 		{"internal/port", "internal/config internal/control internal/loglimit internal/worker switch"},
-		{"internal/port/guest", "internal/config internal/config/key internal/control internal/port internal/rundir " +
+		{"internal/port/guest", "internal/config internal/config/key internal/control internal/port internal/rundir internal/worker " +
 			"switch vhostuser vhostuser/loop vhostuser/netport virtqueue"},
-		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port switch uplink"},
+		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port internal/worker switch uplink"},
 		{"internal/daemon", "internal/config internal/config/key internal/control internal/port internal/port/guest internal/port/uplinkport " +
 			"internal/rundir internal/version internal/worker switch"},
 	}},

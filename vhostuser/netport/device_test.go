@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"vswitchd/internal/worker"
 	"vswitchd/vhostuser"
 	"vswitchd/vhostuser/netport"
 )
@@ -131,7 +132,7 @@ func TestPortGoesOnFromTheUsedIndex(t *testing.T) {
 	for range 3 {
 		frame := g.frameTo(other, 60)
 		g.send(frame)
-		g.eachSource(func(s netport.Source) { s.Poll() })
+		g.eachSource(func(s worker.Source) { s.Poll() })
 		other.gets(frame)
 	}
 	g.reclaim()
@@ -139,11 +140,11 @@ func TestPortGoesOnFromTheUsedIndex(t *testing.T) {
 	_, err := g.front.StopRing(r)
 	g.must(err)
 	g.must(g.front.StartRingAt(r, 0xfff0)) // where it once began
-	g.eachSource(func(s netport.Source) { s.Poll() })
+	g.eachSource(func(s worker.Source) { s.Poll() })
 	other.getsNothing()
 	frame := g.frameTo(other, 60)
 	g.send(frame)
-	g.eachSource(func(s netport.Source) { s.Poll() })
+	g.eachSource(func(s worker.Source) { s.Poll() })
 	other.gets(frame)
 	other.getsNothing()
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"vswitchd/internal/worker"
 	"vswitchd/vhostuser"
 	"vswitchd/vhostuser/netport"
 	"vswitchd/vhostuser/vhostusertest"
@@ -244,7 +245,7 @@ func (g *logged) frame(from, to int) []byte {
 }
 
 // eachSource calls f for the guest's sources, as a worker does.
-func (g *guest) eachSource(f func(s netport.Source)) {
+func (g *guest) eachSource(f func(s worker.Source)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, s := range g.sources {
@@ -292,7 +293,7 @@ func (g *logged) exchange(other *guest) {
 		}
 	}
 	tx.publish()
-	buffers, rings = g.does("sending", func() { g.eachSource(func(s netport.Source) { s.Poll() }) })
+	buffers, rings = g.does("sending", func() { g.eachSource(func(s worker.Source) { s.Poll() }) })
 	if buffers != 0 || rings == 0 {
 		g.Fatalf("%d pages of buffers and %d of rings have changed by sending", buffers, rings)
 	}
@@ -304,7 +305,7 @@ func (g *logged) exchange(other *guest) {
 	}
 	g.reclaim()
 
-	_, rings = g.does("arming", func() { g.eachSource(func(s netport.Source) { s.Arm() }) })
+	_, rings = g.does("arming", func() { g.eachSource(func(s worker.Source) { s.Arm() }) })
 	want := 1 // flags
 	if g.cfg.features&(eventIdx|packed) == eventIdx {
 		want = 2 // and avail_event
@@ -312,7 +313,7 @@ func (g *logged) exchange(other *guest) {
 	if rings != want {
 		g.Fatalf("%d pages have changed by arming, want %d", rings, want)
 	}
-	g.does("disarming", func() { g.eachSource(func(s netport.Source) { s.Disarm() }) })
+	g.does("disarming", func() { g.eachSource(func(s worker.Source) { s.Disarm() }) })
 }
 
 // restart stops and starts a ring.

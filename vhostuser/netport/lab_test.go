@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
 	"vswitchd/switch/vswitchtest"
 	"vswitchd/vhostuser"
@@ -49,8 +50,8 @@ type lab struct {
 
 // A pool is what takes the ports' sources: the test itself, or real workers.
 type pool interface {
-	Add(s netport.Source) error
-	Remove(s netport.Source)
+	Add(s worker.Source) error
+	Remove(s worker.Source)
 }
 
 func newLab(tb testing.TB) *lab {
@@ -96,7 +97,7 @@ type guest struct {
 	ended chan error
 
 	mu      sync.Mutex
-	sources []netport.Source
+	sources []worker.Source
 }
 
 // A ring is both ends of a virtqueue.
@@ -276,7 +277,7 @@ func (g *guest) close() {
 	g.port.Close()
 }
 
-func (g *guest) start(s netport.Source) error {
+func (g *guest) start(s worker.Source) error {
 	if g.lab.pool != nil {
 		return g.lab.pool.Add(s)
 	}
@@ -286,18 +287,18 @@ func (g *guest) start(s netport.Source) error {
 	return nil
 }
 
-func (g *guest) stop(s netport.Source) {
+func (g *guest) stop(s worker.Source) {
 	if g.lab.pool != nil {
 		g.lab.pool.Remove(s)
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.sources = slices.DeleteFunc(g.sources, func(o netport.Source) bool { return o == s })
+	g.sources = slices.DeleteFunc(g.sources, func(o worker.Source) bool { return o == s })
 }
 
 // transmitting returns the transmitqs that run.
-func (g *guest) transmitting() []netport.Source {
+func (g *guest) transmitting() []worker.Source {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.sources)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
 )
@@ -18,14 +19,6 @@ const MaxQueues = 128
 
 // ErrFault is why a session ends whose front-end took its memory away.
 var ErrFault = errors.New("guest memory vanished")
-
-// A Source is a transmitq as a worker sees it.
-type Source interface {
-	FD() int
-	Poll() int
-	Arm() bool
-	Disarm()
-}
 
 // Config says what a Port is. The functions are called on the control path, but
 // for Blame.
@@ -40,8 +33,8 @@ type Config struct {
 
 	// Start gives a source to the data plane. Stop takes it back: when it
 	// returns, nobody is in its methods.
-	Start func(Source) error
-	Stop  func(Source)
+	Start func(worker.Source) error
+	Stop  func(worker.Source)
 
 	// Blame is told of a fault at an address in another port's memory. It is
 	// called from the data plane and must not wait.

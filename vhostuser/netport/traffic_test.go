@@ -12,7 +12,6 @@ import (
 
 	"vswitchd/internal/worker"
 	"vswitchd/switch/vswitchtest"
-	"vswitchd/vhostuser/netport"
 )
 
 // sums adds up the counters of all guests.
@@ -175,8 +174,8 @@ func TestEveryFrameIsAccountedFor(t *testing.T) {
 // workers are real ones.
 type workers struct{ *worker.Pool }
 
-func (w workers) Add(s netport.Source) error { return w.Pool.Add(s) }
-func (w workers) Remove(s netport.Source)    { w.Pool.Remove(s) }
+func (w workers) Add(s worker.Source) error { return w.Pool.Add(s) }
+func (w workers) Remove(s worker.Source)    { w.Pool.Remove(s) }
 
 // work gives the lab real workers, before it has guests.
 func (l *lab) work(n int) {

@@ -109,8 +109,8 @@ func (l *lab) newPort(tb testing.TB, n int) *netport.Port {
 	p, err := netport.New(netport.Config{
 		Queues: 2, Switch: l.sw, Port: pc, Offloads: netport.AllOffloads,
 		Logger: hclog.NewNullLogger(),
-		Start:  func(s netport.Source) error { return l.pool.Add(s) },
-		Stop:   func(s netport.Source) { l.pool.Remove(s) },
+		Start:  func(s worker.Source) error { return l.pool.Add(s) },
+		Stop:   func(s worker.Source) { l.pool.Remove(s) },
 		Blame: func(addr uintptr) {
 			if l.a.port.Blame(addr) || l.b.port.Blame(addr) || l.bad.Blame(addr) {
 				return

@@ -14,6 +14,7 @@ import (
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
 	"vswitchd/internal/port"
+	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
 	"vswitchd/vhostuser/netport"
@@ -83,8 +84,8 @@ func (o *opener) newPort(p *config.Port, c *vswitch.Counters, conns vhostuser.Co
 		Port:     vswitch.PortConfig{Name: p.Name, Counters: c},
 		Offloads: cfg.Offloads,
 		Logger:   g.log,
-		Start:    func(s netport.Source) error { return o.env.Workers.AddTo(g, s) },
-		Stop:     func(s netport.Source) { o.env.Workers.Remove(s) },
+		Start:    func(s worker.Source) error { return o.env.Workers.AddTo(g, s) },
+		Stop:     func(s worker.Source) { o.env.Workers.Remove(s) },
 		Blame:    o.blame,
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
 	"vswitchd/internal/port"
+	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
 	"vswitchd/uplink"
 )
@@ -43,12 +44,12 @@ func (p *Port) open(cfg *config.Port) (*uplink.Uplink, error) {
 		Deliver:     func(frames []vswitch.Frame) { p.inlet.Deliver(frames) },
 		SetUp:       func(up bool) { p.att.SetUp(up) },
 		SetLocal:    func(own, others []vswitch.MAC) error { return p.att.SetLocal(own, others) },
-		Start: func(s uplink.Source) {
+		Start: func(s worker.Source) {
 			if err := p.opener.env.Workers.Add(s); err != nil {
 				p.log.Error("uplink cannot receive", "error", err)
 			}
 		},
-		Stop: func(s uplink.Source) { p.opener.env.Workers.Remove(s) },
+		Stop: func(s worker.Source) { p.opener.env.Workers.Remove(s) },
 	})
 }
 
