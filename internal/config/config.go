@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"vswitchd/internal/config/key"
@@ -64,6 +65,8 @@ type Port struct {
 
 	// Settings are those of the kind.
 	Settings
+
+	Description string // for people
 
 	where where
 }
@@ -151,7 +154,8 @@ func (p *Port) Keys() []key.Key {
 
 // portKeys are those of ports of all kinds.
 func (p *Port) portKeys() []key.Key {
-	return append(vlanKeys(&p.PortConfig), policyKeys(&p.PortConfig)...)
+	keys := []key.Key{{Name: "description", Value: key.Printable(&p.Description, 255), Doc: "what the port is for; `vswitchctl port show` shows it"}}
+	return slices.Concat(keys, vlanKeys(&p.PortConfig), policyKeys(&p.PortConfig))
 }
 
 // Policies returns the keys that say how the switch treats the port, in any VLAN.

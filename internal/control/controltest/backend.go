@@ -112,6 +112,7 @@ func Sample() *Backend {
 					Features:         []string{"VIRTIO_NET_F_MRG_RXBUF", "VIRTIO_F_VERSION_1"},
 					ProtocolFeatures: []string{"MQ", "REPLY_ACK"},
 					Offloads:         []string{"csum", "tso"},
+					Settings:         control.Settings{{Key: "description", Value: "web server"}, {Key: "mode", Value: "server"}},
 					MAC:              "52:54:00:00:00:01",
 					VLAN:             control.VLAN{Mode: "access", Tag: 7}, Flags: flags,
 					Counters: control.Counters{
