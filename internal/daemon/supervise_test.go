@@ -178,7 +178,7 @@ func TestHastyFrontEnds(t *testing.T) {
 				if err != nil {
 					return false
 				}
-				defer f.Close()
+				l.Cleanup(f.Close) // not before: that it left would be judged, too
 				_, err = f.GetU64(vhostuser.GetFeatures)
 				return err == nil
 			})
