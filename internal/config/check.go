@@ -171,8 +171,8 @@ func common(a, b *vswitch.PortConfig) (uint16, bool) {
 	return 0, false
 }
 
-// checkEntries looks for what static entries lack, gives those that name no VLAN that of their port,
-// and warns of those that can never match.
+// checkEntries looks for what static entries lack, gives those that name no VLAN that of their
+// port, and warns of those that can never match.
 func (p *parser) checkEntries() {
 	for i := range p.cfg.FDB {
 		e := &p.cfg.FDB[i]

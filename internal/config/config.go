@@ -108,7 +108,7 @@ type Place struct {
 // String is the same for all names of one place.
 func (p Place) String() string { return p.Is + " " + p.ID }
 
-// A FDBEntry is a static entry of the FDB. Where the file does not name a VLAN, it is that of the
+// An FDBEntry is a static entry of the FDB. Where the file does not name a VLAN, it is that of the
 // port's untagged frames. Port is the name of a port that exists.
 type FDBEntry struct {
 	vswitch.StaticEntry

@@ -136,9 +136,9 @@ func (p *parser) decodeRenamed(data []byte) (doc map[string]any) {
 	return doc
 }
 
-// syntaxError puts an error of the TOML library into our form. The library stops at the first error,
-// and has no error of its own for a key that clashes with another one: so if there is one before that
-// place, or there, it is what the error is about.
+// syntaxError puts an error of the TOML library into our form. The library stops at the first
+// error, and has no typed error for a key that clashes with another one: so if there is one
+// before that place, or there, it is what the error is about.
 func syntaxError(file string, data []byte, err error, clashes []tomlpos.Clash) Error {
 	e := Error{Pos: Pos{File: file, Line: 1}, Msg: err.Error()}
 	var pe toml.ParseError

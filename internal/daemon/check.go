@@ -11,9 +11,9 @@ import (
 )
 
 // Check returns why a daemon could not be started with a configuration. It asks those who would
-// refuse: a switch, which it makes and does not use, the workers, the kinds of port. It opens nothing
-// that another process could notice, so that it may be called while a vswitchd runs with the same
-// configuration; whether sockets and addresses are in use is not looked at.
+// refuse: a switch, which it makes and does not use, the workers, the kinds of port. It opens
+// nothing that another process could notice, so that it may be called while a vswitchd runs with
+// the same configuration; whether sockets and addresses are in use is not looked at.
 //
 // The configuration may be what remains of a file with errors, as config.Kinds.Examine returns it.
 func Check(cfg *config.Config) config.Errors {

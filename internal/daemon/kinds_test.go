@@ -73,8 +73,8 @@ func (w *wirePort) Prepare(_ context.Context, was, will *config.Port) (port.Chan
 	return port.Change{Apply: func() { w.k.note("apply") }, Undo: func() { w.k.note("undo") }}, nil
 }
 
-// A kind of port is known by its registration alone: its tables are read, its ports opened, changed,
-// shown and closed, and a reload that is refused is taken back.
+// A kind of port is known by its registration alone: its tables are read, its ports opened,
+// changed, shown and closed, and a reload that is refused is taken back.
 func TestAnotherKindOfPort(t *testing.T) {
 	k := newWireKind()
 	l := newLabOf(t, append(allKinds(), k), "[wire.w]\nend = \"x\"\n[port.a]\n")

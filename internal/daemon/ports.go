@@ -10,8 +10,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// A member is a port of the switch, as it is configured now. It does not change: a port that gets other
-// settings becomes another member.
+// A member is a port of the switch, as it is configured now. It does not change: a port that gets
+// other settings becomes another member.
 type member struct {
 	cfg      *config.Port
 	port     port.Port

@@ -1,8 +1,9 @@
-// Package port says what a kind of port is to the daemon, which knows no kind: how ports of the kind
-// are checked, opened, changed, shown and closed.
+// Package port says what a kind of port is to the daemon, which knows no kind: how ports of the
+// kind are checked, opened, changed, shown and closed.
 //
-// A kind is a package of its own below this one, with the keys of its tables in the configuration. It
-// is found by the name of these tables; package internal/daemon has the list of all kinds.
+// Each kind is a package below this one, which declares the keys of its tables in the
+// configuration. It is found by the name of these tables; package internal/daemon has the list of
+// all kinds.
 package port
 
 import (

@@ -1,10 +1,10 @@
 // Package tomlpos finds where the keys and tables of a TOML document stand, which package toml, the
-// decoder of the configuration, does not tell: its MetaData has keys without positions, and one entry
-// for all tables of an array.
+// decoder of the configuration, does not tell: its MetaData has keys without positions, and one
+// entry for all tables of an array.
 //
-// The document is parsed by package unstable of go-toml, which knows where each key stands and does not
-// mind keys that are defined twice. What the document means, and whether it is valid, is for the decoder
-// to say.
+// The document is parsed by package unstable of go-toml, which knows where each key stands and does
+// not mind keys that are defined twice. What the document means, and whether it is valid, is for
+// the decoder to say.
 package tomlpos
 
 import (
@@ -13,8 +13,9 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// Layout is where things stand in a document. Of a document that is not valid, it has what comes before
-// the first line that cannot be parsed. An array within an array stands where the outer one does.
+// Layout is where things stand in a document. Of a document that is not valid, it has what comes
+// before the first line that cannot be parsed. An array within an array stands where the outer one
+// does.
 type Layout struct {
 	Root    *Node
 	Clashes []Clash // in the order of the document
@@ -98,8 +99,8 @@ type part struct {
 	start, end int
 }
 
-// place returns where a range begins. Ranges are asked for from the beginning of the document to its
-// end.
+// place returns where a range begins. Ranges are asked for from the beginning of the document to
+// its end.
 func (f *finder) place(r unstable.Range) (line, start int) {
 	start = f.skipped + int(r.Offset)
 	if start > f.counted {

@@ -33,7 +33,7 @@ const (
 
 	// A source that had a full batch, MaxBatch, may have more. (Smaller ones come from a driver
 	// that is slower than the worker.)
-	maxPolls  = 4
+	maxPolls = 4
 
 	wakeID = -1 // epoll's ID for the worker's own eventfd
 )

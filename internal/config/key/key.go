@@ -1,5 +1,5 @@
-// Package key declares keys of the configuration: each with its name, how its value is read, checked
-// and shown, one line of documentation, and when a change of it takes effect.
+// Package key declares keys of the configuration: each with its name, how its value is read,
+// checked and shown, one line of documentation, and when a change of it takes effect.
 //
 // A declaration is bound to the field that the value is stored in. All that is to be known of a key
 // is derived from its declaration: what the file may say (package config), what a reload compares,

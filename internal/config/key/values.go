@@ -131,8 +131,8 @@ func Directory(dst *string) Value {
 	}, asAny)
 }
 
-// MaxName is the longest name of a port and of an interface, in bytes: the kernel's IFNAMSIZ without
-// the final NUL.
+// MaxName is the longest name of a port and of an interface, in bytes: the kernel's IFNAMSIZ
+// without the final NUL.
 const MaxName = 15
 
 // Interface is the name of a network interface.

@@ -21,7 +21,7 @@ const (
 	hintNobody = "it said nothing: is it a vhost-user front-end?"
 )
 
-// hintOf returns the likely reason for the end of a session of a port with so many queue pairs,
+// hintOf returns the likely reason for the end of a session of a port with this many queue pairs,
 // "": it does not look as if anything had to be mended.
 func hintOf(c vhostuser.Progress, end error, queues int) string {
 	switch {

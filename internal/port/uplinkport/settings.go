@@ -46,8 +46,8 @@ func (s *Settings) Keys(*vswitch.PortConfig) []key.Key {
 	}
 }
 
-// lookAtHost looks for the uplinks' interfaces. Names are looked up in the kernel, since an interface
-// may have several.
+// lookAtHost looks for the uplinks' interfaces. Names are looked up in the kernel, since an
+// interface may have several.
 func lookAtHost(ports []*config.Port) (warnings config.Errors) {
 	users := map[int]string{} // by index
 	for _, p := range ports {
