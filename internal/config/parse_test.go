@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/BurntSushi/toml"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
@@ -368,6 +369,30 @@ func TestDifferencesAreNotOfTheLine(t *testing.T) {
 	for i := range a.Ports {
 		if len(a.Ports[i].Differing(c.Ports[i])) != 1 {
 			t.Errorf("%s: different, but equal", a.Ports[i].Name)
+		}
+	}
+}
+
+// Every key of a port can be set to what it is, as the file would say it.
+func TestPortKeysTakeWhatTheyShow(t *testing.T) {
+	cfg, errs := kinds.Parse("f", []byte("[port.a]\nmac = \"52:54:00:00:00:01\"\ntrunks = [3, 4]\n[uplink.b]\ninterface = \"x\"\ntag = 4\n"))
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	for _, p := range cfg.Ports {
+		for _, k := range p.Keys() {
+			if k.Flag || k.Unsupported {
+				continue
+			}
+			was := key.TOML(k.Get())
+			var doc map[string]any
+			if _, err := toml.Decode("v = "+was, &doc); err != nil {
+				t.Errorf("%s: %s is no TOML: %v", k.Name, was, err)
+				continue
+			}
+			if err := k.Set(doc["v"]); err != nil || key.TOML(k.Get()) != was {
+				t.Errorf("%s: %v; was %s, is %s", k.Name, err, was, key.TOML(k.Get()))
+			}
 		}
 	}
 }
