@@ -3,9 +3,9 @@
 // it.
 //
 // The package knows the kernel's side: rings, socket options, links and their states. It knows
-// nothing of guests, of where frames go, or of the threads that call it: package internal/daemon
-// puts an uplink between a switch port ([vswitch.Port], implemented by [Uplink]) and a worker
-// (which gets a [worker.Source]).
+// nothing of guests, of where frames go, or of the threads that call it: package
+// internal/port/uplinkport puts an uplink between a switch port ([vswitch.Port], implemented by
+// [Uplink]) and a worker (which gets a [worker.Source]).
 //
 // The host's own stack does not talk through an uplink: what a guest sends to the interface's own
 // address goes out by the wire, as it would from another machine. A host that wants to talk to its

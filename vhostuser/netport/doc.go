@@ -6,7 +6,7 @@
 // descriptor chains and the virtio-net header on one side, vswitch.Frame on the
 // other. The package does not know how messages come in (package vhostuser),
 // how a ring works (package virtqueue) or where frames go (package vswitch).
-// internal/daemon makes one Port for each guest in its configuration; the Port
+// internal/port/guest makes one Port for each guest in the configuration; the Port
 // stays when the guest leaves, and serves it again when it comes back.
 //
 // Receive and transmit are the guest's words in virtio and the switch's words in
