@@ -7,7 +7,7 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// TestDeliverDoesNotAllocate covers every way that a batch can go.
+// TestDeliverDoesNotAllocate covers every path through the pipeline.
 func TestDeliverDoesNotAllocate(t *testing.T) {
 	mixed := func(i int, c *vswitch.PortConfig) {
 		if i%2 == 1 {
@@ -50,7 +50,7 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestLearningDoesNotAllocate: nor does evicting, nor moving.
+// TestLearningDoesNotAllocate: learning, moves and evictions do not allocate either.
 func TestLearningDoesNotAllocate(t *testing.T) {
 	_, ins := benchSwitch(t, 2, nil)
 	learning := batchOf(vswitch.MaxBatch, 0, func(int) vswitch.MAC { return vswitchtest.Broadcast })

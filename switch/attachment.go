@@ -5,32 +5,31 @@ import (
 	"slices"
 )
 
-// PortConfig is what the switch is to know about a port. Start from
-// DefaultPortConfig.
+// PortConfig is the configuration of a port. Start from DefaultPortConfig.
 type PortConfig struct {
 	Name     string    // 1 to 15 letters, digits and ". _ -"
 	Counters *Counters // shared with the Port; nil: new ones
 
-	Learning   bool // source addresses go into the FDB
-	Flood      bool // the port gets unicast frames whose destination is not in the FDB
-	McastFlood bool // and multicast frames
-	BcastFlood bool // and broadcast frames
+	Learning   bool // the switch learns the source addresses of frames from the port
+	Flood      bool // unicast frames whose destination is not in the FDB are flooded to the port
+	McastFlood bool // multicast frames are flooded to the port
+	BcastFlood bool // broadcast frames are flooded to the port
 	Isolated   bool // isolated ports do not reach each other
-	Hairpin    bool // frames may go back out of the port that they came from
+	Hairpin    bool // frames may be sent back out of the port that they came from
 
-	// GroupFwdMask are the reserved addresses that frames from the port may be sent to: bit N stands
-	// for 01:80:C2:00:00:0N. As with the Linux bridge's group_fwd_mask, the port that a frame comes
-	// from decides; where it goes is decided as for any other group address.
+	// GroupFwdMask are the reserved addresses that frames from the port may be sent to: bit N
+	// stands for 01:80:C2:00:00:0N. As with the Linux bridge's group_fwd_mask, the mask of the
+	// source port applies; the destinations of such a frame are those of any other group address.
 	GroupFwdMask uint16
 
-	// MACs are the addresses of the guest behind the port: they are static FDB
-	// entries from Attach to Detach, in every VLAN that the port carries. Two ports
-	// cannot have the same in the same VLAN.
+	// MACs are the addresses of the guest behind the port: static FDB entries from Attach to
+	// Detach, in every VLAN that the port carries. Two ports cannot have the same address in the
+	// same VLAN.
 	MACs []MAC
 
-	// MaxMACs is how many addresses are learned from the port at most, MACs
-	// not counted; 0: no limit but the table's. A frame from one more is
-	// forwarded but not learned.
+	// MaxMACs is the most addresses that are learned from the port, MACs not counted; 0: only the
+	// size of the table is the limit. A frame from a further address is forwarded, but the address
+	// is not learned.
 	MaxMACs int
 
 	Tag      uint16   // VLAN of frames without a tag, 1 to 4094; 0: none
@@ -38,25 +37,25 @@ type PortConfig struct {
 	VLANMode VLANMode // how Tag and Trunks are used
 }
 
-// DefaultPortConfig returns the configuration of a port that learns and gets
-// all that is flooded.
+// DefaultPortConfig returns the configuration of a port that learns addresses and to which all
+// flooded frames are sent.
 func DefaultPortConfig(name string) PortConfig {
 	return PortConfig{Name: name, Learning: true, Flood: true, McastFlood: true, BcastFlood: true}
 }
 
-// An Attachment is a port's place in the switch.
+// An Attachment is a port that is, or was, attached to a switch.
 type Attachment struct {
 	sw  *Switch
 	id  portID
 	fdb *fdbPort
 
 	// Guarded by sw.mu.
-	view     *portView // what is published, and replaced as a whole
+	view     *portView // as published; replaced as a whole
 	detached bool
 }
 
-// portView is one port as the data plane sees it. It is never changed, but
-// replaced.
+// portView is one port as the data plane sees it. A portView is immutable; a change of the port
+// replaces it.
 type portView struct {
 	id       portID
 	up       bool
@@ -66,23 +65,23 @@ type portView struct {
 	fdb      *fdbPort
 	cfg      PortConfig
 	vlan     vlanRule
-	local    []MAC // the host's own; see SetLocal
+	local    []MAC // the host's own addresses; see SetLocal
 	spare    []MAC
 }
 
 // pinned returns the addresses that are pinned to the port.
 func (v *portView) pinned() []MAC { return slices.Concat(v.cfg.MACs, v.local) }
 
-// isLocal reports whether an address is one of the host's on the port.
+// isLocal reports whether an address is one of the host's addresses on the port.
 func (v *portView) isLocal(a addr) bool {
 	return slices.Contains(v.local, a.mac()) || slices.Contains(v.spare, a.mac())
 }
 
-// portSet is all ports as the data plane sees them at one moment. It is never
-// changed, but replaced.
+// portSet is all ports as the data plane sees them. A portSet is immutable; a change of any port
+// replaces it.
 type portSet struct {
 	byID []*portView // nil: no such port
-	all  []*portView // ports to which frames go in the same shape are neighbours
+	all  []*portView // sorted so that frames change their shape as rarely as possible on the way
 }
 
 // get returns a port by id, or nil.
@@ -93,8 +92,8 @@ func (ps *portSet) get(id portID) *portView {
 	return ps.byID[id]
 }
 
-// Attach adds a port to the switch. It is down: nothing is sent to it or taken
-// from it until SetUp.
+// Attach adds a port to the switch. The port is down: no frames are sent to it or accepted from it
+// until SetUp.
 func (s *Switch) Attach(cfg PortConfig, p Port) (*Attachment, error) {
 	attached, err := s.Apply(&Change{Attach: []NewPort{{cfg, p}}, KeepStatic: true})
 	if err != nil {
@@ -164,13 +163,13 @@ func (a *Attachment) info() PortInfo {
 	}
 }
 
-// SetUp says whether the port can send and receive. A port that is down gets
-// nothing; unicast frames that would go to it count as DropDown there, and are
-// not flooded instead. What arrives from it counts as DropSourceDown. When it
-// goes down, what was learned from it is forgotten.
+// SetUp sets whether the port can send and receive. No frames are sent to a port that is down;
+// unicast frames to a station behind it count as DropDown at the port, and are not flooded instead.
+// Frames from it count as DropSourceDown. When a port goes down, the entries learned from it are
+// removed.
 //
-// SetUp does not wait: for a moment after it, Transmit may still be running on
-// the port, or be called. It may be called with locks held that Transmit takes.
+// SetUp does not wait: for a moment after it has returned, Transmit may still be running on the
+// port, or be called. SetUp may be called with locks held that Transmit takes.
 func (a *Attachment) SetUp(up bool) {
 	s, t := a.sw, a.sw.fdb
 	s.mu.Lock()
@@ -185,20 +184,20 @@ func (a *Attachment) SetUp(up bool) {
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	a.fdb.open = up // who still has the old port set learns nothing more
+	a.fdb.open = up // a Deliver that still uses the old port set learns nothing more
 	if !up {
 		t.flushList(&a.fdb.dynamic, AnyVLAN)
 	}
 }
 
-// Reconfigure replaces the port's configuration, with Apply; its counters stay the same if
+// Reconfigure replaces the port's configuration, with Apply; the port keeps its counters if
 // cfg.Counters is nil. If there is an error, nothing is changed.
 func (a *Attachment) Reconfigure(cfg PortConfig) error {
 	_, err := a.sw.Apply(&Change{Reconfigure: []Reconfiguration{{Attachment: a, Config: cfg}}, KeepStatic: true})
 	return err
 }
 
-// forgetForeign removes what was learned in VLANs that the port is not in.
+// forgetForeign removes the entries learned from the port in VLANs that rule does not carry.
 func (a *Attachment) forgetForeign(rule *vlanRule) {
 	t := a.sw.fdb
 	t.mu.Lock()
@@ -212,14 +211,13 @@ func (a *Attachment) forgetForeign(rule *vlanRule) {
 	}
 }
 
-// Detach takes the port, and all FDB entries that name it, out of the switch.
-// When it returns, no Transmit is running on the port, and none will be called.
-// Inlets stay usable: what they deliver is dropped. Detaching twice is
-// harmless.
+// Detach removes the port, and all FDB entries that name it, from the switch. When Detach returns,
+// no Transmit is running on the port, and none will be called. Inlets stay usable: the frames that
+// they deliver are dropped. Detaching twice is harmless.
 //
-// It waits for every Deliver that is running: it must not be called from inside
-// one, and the caller holds no lock that a Transmit takes.
+// Detach waits for every Deliver that is running. So it must not be called from inside a Deliver,
+// nor with a lock held that a Transmit takes.
 func (a *Attachment) Detach() {
-	// Nothing about it can be refused.
+	// A change that only detaches cannot be refused.
 	_, _ = a.sw.Apply(&Change{Detach: []*Attachment{a}, KeepStatic: true})
 }

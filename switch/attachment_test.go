@@ -18,9 +18,9 @@ func TestDetach(t *testing.T) {
 	a.Detach()
 	l.wantWhere(macA, 0, "")
 	l.send("b", ether(macA, macB, "1"))
-	l.want("to who was behind it", got{"c": "1"})
+	l.want("to a station that was behind the port", got{"c": "1"})
 	l.send("a", ether(broadcast, macA, "2"))
-	l.want("from its inlet", got{})
+	l.want("from the inlet of the detached port", got{})
 	l.drops("a", drops{"source-down": 1})
 	if err := a.Reconfigure(a.Config()); !errors.Is(err, vswitch.ErrDetached) {
 		t.Errorf("Reconfigure: %v", err)
@@ -28,12 +28,12 @@ func TestDetach(t *testing.T) {
 	a.SetUp(true)
 	in := a.in
 
-	// The name, and even the id, can be had again; the old inlet stays dead.
+	// The name, and even the id, can be used again; frames from the old inlet are still dropped.
 	l.add("a")
 	in.Deliver([]vswitch.Frame{vswitchtest.Frame(ether(broadcast, macA, "3"))})
 	l.want("from the old inlet", got{})
 	l.send("a", ether(broadcast, macA, "4"))
-	l.want("from the new one", got{"b": "4", "c": "4"})
+	l.want("from the new inlet", got{"b": "4", "c": "4"})
 	in.Close()
 }
 

@@ -8,7 +8,7 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// flooder sends from n new addresses, beginning with the from-th.
+// flooder sends frames from the n addresses of the series that begin with the from-th.
 func (l *lab) flooder(port string, from, n int) {
 	batch := make([]vswitch.Frame, 0, vswitch.MaxBatch)
 	for i := range n {
@@ -33,10 +33,10 @@ func TestMACFloodCannotEvictOthers(t *testing.T) {
 	l.send("peer", ether(vswitchtest.Station(1000), macC, "secret"))
 	l.want("traffic to the victim", got{"victim": "secret"})
 
-	// The one who comes late gets room, at the flooder's cost.
+	// A port that comes late gets entries, at the expense of the flooding port.
 	l.flooder("peer", 2000, mine)
 	if n := len(l.s.FDB("peer", vswitch.AnyVLAN)); n != mine+1 {
-		t.Errorf("the late comer has %d entries, want %d", n, mine+1)
+		t.Errorf("the port that came late has %d entries, want %d", n, mine+1)
 	}
 	if n := len(l.s.FDB("victim", vswitch.AnyVLAN)); n != mine {
 		t.Errorf("%d of the victim's %d entries are left", n, mine)
@@ -46,8 +46,8 @@ func TestMACFloodCannotEvictOthers(t *testing.T) {
 	}
 }
 
-// TestMACFloodAtATie: the victim has as many entries as anyone; the flooder
-// must not get ahead by displacing these.
+// TestMACFloodAtATie: no port has more entries than the victim; the flooding port must not evict
+// any of these to get more.
 func TestMACFloodAtATie(t *testing.T) {
 	const size = 256
 	l := newLab(t, vswitch.Config{TableSize: size})
@@ -59,7 +59,8 @@ func TestMACFloodAtATie(t *testing.T) {
 	}
 }
 
-// TestMACFloodInManyVLANs: VLANs are no way to get more of the table.
+// TestMACFloodInManyVLANs: one address in many VLANs takes no more of the table than many
+// addresses.
 func TestMACFloodInManyVLANs(t *testing.T) {
 	const size, mine = 256, 20
 	l := newLab(t, vswitch.Config{TableSize: size})
@@ -73,8 +74,8 @@ func TestMACFloodInManyVLANs(t *testing.T) {
 	}
 }
 
-// TestMACFloodIsThrottled: in a full table a port displaces only so many entries
-// in a second, so that it cannot keep the lock busy.
+// TestMACFloodIsThrottled: a port can cause a limited number of evictions in a second, so that it
+// cannot keep the lock busy.
 func TestMACFloodIsThrottled(t *testing.T) {
 	const size = 256
 	l := newLab(t, vswitch.Config{TableSize: size})
@@ -84,7 +85,7 @@ func TestMACFloodIsThrottled(t *testing.T) {
 	if first.Evicted == 0 || first.Evicted > 1024 || first.Evicted+first.Limited+size != 5000 {
 		t.Errorf("stats %+v after 5000 new addresses in one second", first)
 	}
-	l.flooder("victim", 1000, 1) // is not throttled by that
+	l.flooder("victim", 1000, 1) // is not throttled
 	l.wantWhere(vswitchtest.Station(1000), 0, "victim")
 	l.advance(time.Second)
 	l.flooder("mallory", 200_000, 5000)
@@ -93,8 +94,8 @@ func TestMACFloodIsThrottled(t *testing.T) {
 	}
 }
 
-// TestReconnectingFloodCannotEvictOthers: taking the port away and back gives
-// no new rights.
+// TestReconnectingFloodCannotEvictOthers: a port that goes down and up again does not get more of
+// the table.
 func TestReconnectingFloodCannotEvictOthers(t *testing.T) {
 	const size, mine = 64, 20
 	l := newLab(t, vswitch.Config{TableSize: size})
@@ -113,8 +114,8 @@ func TestReconnectingFloodCannotEvictOthers(t *testing.T) {
 	}
 }
 
-// TestBusyTableDoesNotStopForwarding: who holds the FDB's lock holds up nobody's
-// frames, only what is learned from them.
+// TestBusyTableDoesNotStopForwarding: a goroutine that holds the FDB's lock delays no frames, only
+// the learning of their addresses.
 func TestBusyTableDoesNotStopForwarding(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	l.addAll("a", "b", "c")

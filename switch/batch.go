@@ -1,18 +1,18 @@
 package vswitch
 
-// batch is the scratch memory of one Deliver: what the stages tell one another.
+// batch is the scratch memory of one Deliver, in which stages leave their results for later stages.
 type batch struct {
-	src *portView // the port that the frames came from; nil: it is detached
+	src *portView // the port that the frames came from; nil: that port is detached
 	set *portSet
 	now uint32
 
-	runs  [MaxBatch]run // frames that were not dropped
+	runs  [MaxBatch]run // frames that classify has not dropped
 	nruns int
 
-	unknown, mcast, bcast uint64 // those of them that are flooded, and why
+	unknown, mcast, bcast uint64 // frames that are flooded, and why
 
-	offloads bool // something is left to be done to some of them
-	longest  int  // Len of the longest
+	offloads bool // some frame has an offload request
+	longest  int  // Len of the longest frame
 
 	groups  [MaxBatch]group // destinations of unicast frames
 	ngroups int
@@ -23,20 +23,20 @@ type batch struct {
 
 	drops   [maxDrops]drop
 	ndrops  int
-	shaped  bool // a tag was put on or taken off: shapes have to be checked
+	shaped  bool // a tag was pushed or popped: shapes have to be checked
 	out     [MaxBatch]*Frame
-	touched uint64 // keeps touch from being optimised away
+	touched uint64 // keeps the compiler from removing touch
 }
 
-// A run is frames of a batch that are treated alike, because they have the same
-// addresses and are in the same VLAN.
+// A run is frames of a batch that are treated alike, because they have the same addresses and are
+// in the same VLAN.
 type run struct {
 	frames  uint64
-	first   int // the first of them
+	first   int // index of the first frame
 	dst     addr
 	srcKey  fdbKey
 	srcHash hash
-	dstHash hash // if dst is one station's
+	dstHash hash // if dst is not a group address
 }
 
 // A group is the unicast frames that go to one port.
@@ -51,7 +51,7 @@ type vlanGroup struct {
 	frames uint64
 }
 
-// reset clears what the last batch has left.
+// reset clears the state of the last batch.
 func (b *batch) reset() {
 	for i := range b.groups[:b.ngroups] {
 		b.groupOf[b.groups[i].to.id] = 0

@@ -8,8 +8,8 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// benchSwitch makes a switch with n ports that count and discard; station i is
-// behind port i, and the FDB knows it.
+// benchSwitch makes a switch with n ports that count and discard frames. Station i is behind port
+// i, and is in the FDB.
 func benchSwitch(tb testing.TB, n int, configure func(i int, c *vswitch.PortConfig)) (*vswitch.Switch, []*vswitch.Inlet) {
 	s := vswitch.NewStill(vswitch.Config{})
 	ins := make([]*vswitch.Inlet, n)

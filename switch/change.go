@@ -6,22 +6,20 @@ import (
 	"slices"
 )
 
-// A Change is what is to become different about a switch, all at once.
+// A Change is a set of changes of a switch that are made together.
 type Change struct {
 	Detach      []*Attachment
 	Reconfigure []Reconfiguration
 	Attach      []NewPort
 
-	// Static are the entries that neither age nor move, besides the addresses in PortConfig.MACs,
-	// once the change is made. With KeepStatic, those that there are stay, except the entries of
-	// detached ports.
+	// Static are the static FDB entries after the change, besides the addresses in PortConfig.MACs.
+	// With KeepStatic, the present static entries stay as well, except those of detached ports.
 	Static     []StaticEntry
 	KeepStatic bool
 }
 
-// A Reconfiguration is what a port that stays is to be from now on: its name may be another one.
-// Its counters stay the same if Config.Counters is nil, and what frames are sent by stays the same
-// if Port is nil.
+// A Reconfiguration is the new configuration of a port that stays attached; the name may change,
+// too. The port keeps its counters if Config.Counters is nil, and its Port if Port is nil.
 type Reconfiguration struct {
 	Attachment *Attachment
 	Config     PortConfig
@@ -34,17 +32,17 @@ type NewPort struct {
 	Port   Port
 }
 
-// A StaticEntry is an FDB entry that an operator makes.
+// A StaticEntry is an FDB entry that an operator has configured. It neither ages nor moves.
 type StaticEntry struct {
 	MAC  MAC
 	VLAN uint16
-	Port string // the name that a port has once the change is made
+	Port string // the name of a port after the change
 }
 
-// A ChangeError says what in a Change is refused.
+// A ChangeError says which part of a Change is refused.
 type ChangeError struct {
-	Port   string // the port, by the name that it was to have; "": it is a static entry
-	Static int    // which one, as an index of Change.Static
+	Port   string // the port, by its name after the change; "": a static entry is refused
+	Static int    // the static entry, as an index into Change.Static
 	Err    error
 }
 
@@ -57,18 +55,18 @@ func (e *ChangeError) Error() string {
 
 func (e *ChangeError) Unwrap() error { return e.Err }
 
-// Apply makes a change as a whole, or returns why it cannot be made and leaves everything as it
-// was. The error joins one *ChangeError for each port and static entry that is refused; one that
-// wraps ErrTableFull may be about all of them.
+// Apply makes a change as a whole, or returns why the change cannot be made and changes nothing.
+// The error joins a *ChangeError for each port and static entry that is refused, and an error that
+// wraps ErrTableFull if there are too many static entries.
 //
-// What stays the same is not touched: there is no moment in which a static entry is missing that
-// was there before and is there afterwards, even if its port is another one. A port that stays
-// keeps what was learned from it, except in VLANs that it is no longer in. New ports are down;
-// see SetUp. They are returned in the order of Attach.
+// A static entry that exists before and after the change exists all the time, even if its port
+// changes. The entries learned from a port that stays are kept, except in VLANs that the port no
+// longer carries. New ports are down; see SetUp. They are returned in the order of Attach.
 //
-// When Apply returns, no frame is handled by the old rules any more, no Transmit is running on a
-// port that was detached, and none will be called. Apply waits for every Deliver that is running:
-// it must not be called from inside one, and the caller holds no lock that a Transmit takes.
+// When Apply returns, no frame is handled by the old configuration any more, no Transmit is running
+// on a port that was detached, and none will be called. Apply waits for every Deliver that is
+// running. So it must not be called from inside a Deliver, nor with a lock held that a Transmit
+// takes.
 func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
 	x := &transaction{sw: s, keepStatic: c.KeepStatic}
 	x.check(c)
@@ -88,7 +86,7 @@ func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
 			p.att.forgetForeign(&p.view.vlan)
 		}
 	}
-	// Only now can nobody have an answer from the FDB that names the id of a detached port.
+	// From now on, no Deliver can have an answer from the FDB that names a detached port.
 	s.mu.Lock()
 	for _, a := range x.detach {
 		s.ids[a.id] = false
@@ -97,14 +95,14 @@ func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
 	return attached, nil
 }
 
-// Check returns why a new switch with this configuration would refuse a change, as Apply does.
-// Ports of the change may be nil.
+// Check returns the error of applying a change to a new switch with this configuration. Ports of
+// the change may be nil.
 func Check(cfg Config, c *Change) error {
 	_, err := newSwitch(cfg).Apply(c)
 	return err
 }
 
-// A transaction is a Change on its way.
+// A transaction is a Change that is being applied.
 type transaction struct {
 	sw         *Switch
 	detach     []*Attachment
@@ -118,7 +116,7 @@ type transaction struct {
 type changedPort struct {
 	att   *Attachment
 	fresh bool
-	view  *portView // as it will be
+	view  *portView // after the change
 
 	// For SetLocal: only the host's addresses change, to view.local and view.spare.
 	onlyLocal bool
@@ -130,7 +128,7 @@ func (x *transaction) refuse(port string, err error) {
 
 func (x *transaction) err() error { return errors.Join(x.errs...) }
 
-// check checks what can be seen without the switch.
+// check checks what does not depend on the state of the switch.
 func (x *transaction) check(c *Change) {
 	x.detach, x.static = slices.Clone(c.Detach), c.Static
 	for _, r := range c.Reconfigure {
@@ -167,7 +165,7 @@ func (x *transaction) check(c *Change) {
 	}
 }
 
-// commit checks what depends on the switch, and makes the change.
+// commit checks what depends on the state of the switch, and makes the change.
 func (x *transaction) commit() error {
 	s, t := x.sw, x.sw.fdb
 	s.mu.Lock()
@@ -216,8 +214,8 @@ func (x *transaction) commit() error {
 	return nil
 }
 
-// names returns the ports by the names that they will have. It completes the views of those that
-// are reconfigured. Needs Switch.mu.
+// names returns the ports by their names after the change. It completes the views of ports that are
+// reconfigured. Needs Switch.mu.
 func (x *transaction) names() map[string]*Attachment {
 	names := make(map[string]*Attachment, len(x.sw.names))
 	for name, a := range x.sw.names {
@@ -264,7 +262,7 @@ func (x *transaction) names() map[string]*Attachment {
 	return names
 }
 
-// giveIDs gives new ports ids that are free. Needs Switch.mu.
+// giveIDs assigns free ids to new ports. Needs Switch.mu.
 func (x *transaction) giveIDs() {
 	id := 0
 	for _, p := range x.ports {
@@ -283,24 +281,24 @@ func (x *transaction) giveIDs() {
 	}
 }
 
-// A fixture is what a static or pinned entry is to be.
+// A fixture is the port and the kind that a static or pinned entry is to have.
 type fixture struct {
 	port *portView
 	kind entryKind
 }
 
-// A rewriting is what is to be done to the static and pinned entries of the FDB.
+// A rewriting is a plan of changes to the static and pinned entries of the FDB.
 type rewriting struct {
 	want   map[fdbKey]fixture
 	single map[addr][]fdbKey // keys in want for single VLANs, by address
-	stale  []fdbKey          // entries that are to go
+	stale  []fdbKey          // entries to be removed
 }
 
 // plan works out the static and pinned entries. Needs both mutexes.
 func (x *transaction) plan(names map[string]*Attachment) *rewriting {
 	t := x.sw.fdb
 	plan := &rewriting{want: make(map[fdbKey]fixture), single: make(map[addr][]fdbKey)}
-	changed := make(map[*fdbPort]bool) // ports of which no entry stays unless the plan has it
+	changed := make(map[*fdbPort]bool) // ports whose entries stay only if the plan wants them
 	for _, a := range x.detach {
 		changed[a.fdb] = true
 	}
@@ -335,8 +333,8 @@ func (x *transaction) plan(names map[string]*Attachment) *rewriting {
 	return plan
 }
 
-// rewrite makes the static and pinned entries those that the plan wants. If it fails, all is as
-// before, except for learned entries. Needs mu.
+// rewrite changes the static and pinned entries to those that the plan wants. If it fails, it
+// restores them; learned entries may have been removed. Needs mu.
 func (t *fdb) rewrite(plan *rewriting) error {
 	var undo []func()
 	for k, f := range plan.want {

@@ -11,7 +11,7 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// table returns the whole FDB, as "address/VLAN port", static entries with a "!".
+// table returns all FDB entries as "address/VLAN port", with a "!" behind static entries.
 func (l *lab) table() string {
 	var lines []string
 	for _, e := range l.s.FDB("", vswitch.AnyVLAN) {
@@ -31,7 +31,7 @@ func named(name string, macs ...vswitch.MAC) vswitch.PortConfig {
 	return cfg
 }
 
-// Names, addresses and static entries may go round in one change.
+// Ports may exchange names, addresses and static entries in one change.
 func TestApplySwaps(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	m1, m2, m3 := vswitchtest.Station(1), vswitchtest.Station(2), vswitchtest.Station(3)
@@ -62,16 +62,16 @@ func TestApplySwaps(t *testing.T) {
 		t.Errorf("table %s\nwant  %s", got, want)
 	}
 	if a.Name() != "b" || a.Attachment.Counters() != a.counters || a.counters.RxFrames.Load() != 1 {
-		t.Errorf("the port that is b now: %s, %d frames", a.Name(), a.counters.RxFrames.Load())
+		t.Errorf("the port that was renamed to b: %s, %d frames", a.Name(), a.counters.RxFrames.Load())
 	}
-	// Frames go to the port that is behind the new name.
+	// Frames go to the port with the new name.
 	l.got()
 	l.ports["b"], l.ports["a"] = a, b
 	l.send("a", ether(m2, m3, "x"))
 	l.want("to the renamed port", got{"b": "x"})
 }
 
-// Whatever is refused, nothing is different afterwards, and every reason is told.
+// A change that is refused changes nothing, and the error has every reason.
 func TestApplyRefusesAsAWhole(t *testing.T) {
 	m1, m2 := vswitchtest.Station(1), vswitchtest.Station(2)
 	rec := &vswitchtest.Recorder{}
@@ -150,13 +150,13 @@ func TestApplyRefusesAsAWhole(t *testing.T) {
 			l.send("b", ether(vswitchtest.Station(3), vswitchtest.Station(10), "x"))
 			l.want("as before", got{"c": "x"})
 			if _, err := l.s.Apply(&vswitch.Change{Attach: []vswitch.NewPort{good}, KeepStatic: true}); err != nil {
-				t.Errorf("what was good about it: %v", err)
+				t.Errorf("the part that is not refused: %v", err)
 			}
 		})
 	}
 }
 
-// A full table may be filled with other entries in one change.
+// All entries of a full table may be replaced in one change.
 func TestApplyToAFullTable(t *testing.T) {
 	l := newLab(t, vswitch.Config{TableSize: 10})
 	l.addAll("a", "b")
@@ -176,7 +176,7 @@ func TestApplyToAFullTable(t *testing.T) {
 	}
 }
 
-// While addresses go from port to port, frames to them are flooded to nobody else.
+// While addresses move from port to port, frames to them are not flooded to other ports.
 func TestApplyMissesNothing(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	l.addAll("a", "b", "other", "sender")

@@ -2,18 +2,17 @@ package vswitch
 
 import "encoding/binary"
 
-// The check of what a frame's sender asks to be done to it.
+// The check of a frame's offload request.
 //
-// The virtio-net header comes from a guest, and so does the frame that it
-// speaks of. Whatever passes the check is done literally later on: by this
-// package, by another guest's network stack, or by the host's kernel. So a
-// request has to agree with the frame in all that those will take for granted.
-// Two things make that possible. The check reads nothing but Frame.Head and
-// Frame.Offload, which nobody outside can change afterwards; and what it finds
-// in Head is what every later reader finds there, since a repair that writes a
-// checksum writes it behind all headers that the switch's policies read.
+// The virtio-net header comes from a guest, and so does the frame that it describes. A request that
+// passes the check is carried out to the letter later: by this package, by another guest's network
+// stack, or by the host's kernel. So the request has to agree with the frame in everything that
+// these rely on. Two rules make that possible. The check reads only Frame.Head and Frame.Offload,
+// which nothing outside of the switch can change afterwards; and all later readers find the same
+// headers in Head, since a repair writes a checksum only behind all headers that the switch's
+// policies read.
 
-// EtherTypes that matter here.
+// EtherTypes that the check distinguishes.
 const (
 	etherIPv4 = 0x0800
 	etherARP  = 0x0806
@@ -23,7 +22,7 @@ const (
 	etherIPv6 = 0x86dd
 )
 
-// IP protocol numbers that matter here.
+// IP protocol numbers that the check distinguishes.
 const (
 	protoHopByHop = 0
 	protoTCP      = 6
@@ -35,8 +34,8 @@ const (
 	protoSCTP     = 132
 )
 
-// Lengths of headers without their options, in bytes, and where the checksum
-// lies in the transport ones.
+// Lengths of headers without their options, and offsets of the checksum in transport headers, in
+// bytes.
 const (
 	etherLen    = 14
 	tagLen      = 4
@@ -53,30 +52,28 @@ const (
 	sctpCsum   = 8
 )
 
-// maxSegments is how many segments a GSO frame may fall into. It bounds what
-// one frame can cost a worker. Linux sends no TCP segments of less than
-// 48 bytes with their options (sysctl net.ipv4.tcp_min_snd_mss): 64 KiB of
-// those, with timestamps, are 1821.
+// maxSegments is the most segments of a GSO frame. It bounds the time that one frame can cost a
+// worker. Linux sends no TCP segments of less than 48 bytes with their options (sysctl
+// net.ipv4.tcp_min_snd_mss): with timestamps, 64 KiB become 1821 segments.
 const maxSegments = 2048
 
-// checkOffload reports whether what f.Offload asks for agrees with f.Head. If
-// not, the frame is to be dropped with DropBadOffload. It normalises the
-// request: unknown flags and fields that mean nothing are cleared, HdrLen is
-// the true length of a GSO frame's headers (what a driver writes there is a hint,
-// on which "the device MUST NOT rely", virtio 1.2, section 5.1.6.2.2), and a frame
-// that fits into one segment is no GSO frame. An SCTP packet's checksum is filled
-// in at once, see completeSCTP.
+// checkOffload reports whether the request in f.Offload agrees with f.Head. If not, the frame is to
+// be dropped with DropBadOffload. It normalises the request: unknown flags and fields without a
+// meaning are cleared, HdrLen becomes the true length of a GSO frame's headers (the driver's value
+// is a hint, on which "the device MUST NOT rely", virtio 1.2, section 5.1.6.2.2), and a frame that
+// fits into one segment becomes a frame without GSO. An SCTP packet's checksum is filled in at
+// once, see completeSCTP.
 //
-// It is to be called once for each frame, before anything is decided on.
+// It is called once for each frame, before any decision.
 func checkOffload(f *Frame) bool {
 	o := &f.Offload
-	// "The device MUST ignore flag bits that it does not recognize" (virtio 1.2,
-	// section 5.1.6.2.2).
+	// "The device MUST ignore flag bits that it does not recognize" (virtio 1.2, section
+	// 5.1.6.2.2).
 	o.Flags &= HdrNeedsCsum | HdrDataValid
 	if o.Flags&HdrNeedsCsum == 0 {
 		if o.GSOType != GSONone {
-			// "If one of the VIRTIO_NET_F_HOST_TSO4, TSO6, USO or UFO options have been
-			// negotiated: ... the driver MUST also set VIRTIO_NET_HDR_F_NEEDS_CSUM".
+			// "If one of the VIRTIO_NET_F_HOST_TSO4, TSO6, USO or UFO options have been negotiated:
+			// ... the driver MUST also set VIRTIO_NET_HDR_F_NEEDS_CSUM".
 			return false
 		}
 		*o = Offload{Flags: o.Flags}
@@ -90,10 +87,10 @@ func checkOffload(f *Frame) bool {
 	return checkGSO(f)
 }
 
-// checkCsum checks a request to fill in a checksum. Where the switch knows the
-// protocol, the checksum's place has to be the right one. Elsewhere, inside a
-// tunnel for instance, any will do that lies behind the network header: Linux
-// has the inner checksum of a tunnel filled in this way.
+// checkCsum checks a request to fill in a checksum. If the switch knows the protocol, the request
+// has to name the place of the protocol's checksum. Otherwise, inside a tunnel for instance, any
+// place behind the network header is accepted: Linux requests the inner checksum of a tunnel this
+// way.
 func checkCsum(f *Frame) bool {
 	start := int(f.Offload.CsumStart)
 	offset := int(f.Offload.CsumOffset)
@@ -116,8 +113,8 @@ func checkCsum(f *Frame) bool {
 		case protoUDP:
 			return start > h.l4 || offset == udpCsum
 		case protoICMPv6:
-			// Anywhere else in a Neighbor Discovery message it would change what
-			// a policy has looked at.
+			// At any other place, the checksum would change a Neighbor Discovery message after a
+			// policy has read the message.
 			return start == h.l4 && offset == icmpv6Csum
 		case protoSCTP:
 			return start > h.l4
@@ -141,7 +138,7 @@ func checkGSO(f *Frame) bool {
 	}
 	payload := f.Len - g.payload
 	if payload <= int(o.GSOSize) && !g.encap {
-		// As Linux puts it: too small packets are not really GSO ones.
+		// As in Linux, a packet that is not longer than a segment is not a GSO packet.
 		o.GSOType, o.GSOSize, o.HdrLen = GSONone, 0, 0
 		return true
 	}
@@ -149,8 +146,7 @@ func checkGSO(f *Frame) bool {
 	return (payload-1)/g.size < maxSegments && g.end <= HeadMax
 }
 
-// network finds the network header: its offset, behind at most two tags, and
-// the EtherType that says what it is.
+// network returns the offset of the network header, behind at most two tags, and its EtherType.
 func network(head []byte) (l3 int, ethertype uint16) {
 	l3 = etherLen
 	for tags := 0; l3 <= len(head); tags++ {
@@ -163,21 +159,19 @@ func network(head []byte) (l3 int, ethertype uint16) {
 	return l3, 0
 }
 
-// headers are the places of an IP packet's headers in a frame, in bytes from
-// the frame's beginning.
+// headers are the offsets of an IP packet's headers, in bytes from the start of the frame.
 type headers struct {
 	v6       bool
 	fragment bool  // the packet is a fragment
-	proto    uint8 // what begins at l4
+	proto    uint8 // protocol of the header at l4
 	l3       int   // the IP header
-	l4       int   // what follows the IP header and the IPv6 extension headers
-	unfrag   int   // end of what each fragment repeats: where an IPv6 fragment header goes
-	next     int   // the field that names what lies at unfrag
+	l4       int   // the header that follows the IP header and the IPv6 extension headers
+	unfrag   int   // end of the headers that each fragment repeats
+	next     int   // the field with the protocol of the header at unfrag
 }
 
-// parseHeaders finds an IP packet's headers in a frame's head. It fails if
-// the packet is not IP, or if its headers contradict each other or go on behind
-// the head.
+// parseHeaders finds an IP packet's headers in a frame's head. It fails if the packet is not IP, or
+// if its headers contradict each other or do not end within the head.
 func parseHeaders(head []byte) (h headers, ok bool) {
 	l3, ethertype := network(head)
 	return parseHeadersAt(head, l3, ethertype)
@@ -209,9 +203,9 @@ func (h *headers) parseIPv4(head []byte) bool {
 	return ihl >= ipv4Len && h.l4 <= len(head)
 }
 
-// parseIPv6 walks the extension headers that have the common form of RFC 8200,
-// section 4: next header, length in units of 8 bytes without the first 8. Each
-// step goes forward by 8 bytes at least, so the head's length bounds the walk.
+// parseIPv6 walks the extension headers that have the common form of RFC 8200, section 4: next
+// header, length in units of 8 bytes without the first 8. Each step advances by at least 8 bytes,
+// so the head's length bounds the walk.
 func (h *headers) parseIPv6(head []byte) bool {
 	if h.l3+ipv6Len > len(head) || head[h.l3]>>4 != 6 {
 		return false
@@ -228,8 +222,8 @@ func (h *headers) parseIPv6(head []byte) bool {
 		case protoRouting:
 			routed = true
 		case protoDestOpts:
-			// Behind a routing header, these are for the final destination
-			// and belong to what is fragmented (RFC 8200, section 4.5).
+			// Behind a routing header, destination options are for the final destination and belong
+			// to the part that is fragmented (RFC 8200, section 4.5).
 			closed = closed || routed
 		case protoHopByHop:
 		case protoFragment:
@@ -252,19 +246,19 @@ func (h *headers) parseIPv6(head []byte) bool {
 	}
 }
 
-// gso is what there is to know of a GSO frame before it can be cut.
+// gso is the layout of a GSO frame, which is needed to segment the frame.
 type gso struct {
 	headers // the innermost ones
 	outer   outerHeaders
-	encap   bool // what is cut is in an encapsulation
-	end     int  // where the payload of TCP or UDP begins
-	payload int  // where that begins which is cut: end, or for UFO unfrag
-	size    int  // how much of it goes into one segment
-	l3Max   int  // the longest segment's length without Ethernet header and tags
+	encap   bool // the segmented packet is inside an encapsulation
+	end     int  // start of the payload of TCP or UDP
+	payload int  // start of the part that is divided among segments: end, or unfrag for UFO
+	size    int  // bytes of that part in each segment
+	l3Max   int  // length of the longest segment without Ethernet header and tags
 }
 
-// parseGSO finds the headers of a GSO frame and checks that its Offload agrees
-// with them; it fails if not.
+// parseGSO finds the headers of a GSO frame. It fails if the frame's Offload does not agree with
+// them.
 func parseGSO(f *Frame) (g gso, ok bool) {
 	o := &f.Offload
 	if o.Flags&HdrNeedsCsum == 0 {
@@ -296,7 +290,7 @@ func parseGSO(f *Frame) (g gso, ok bool) {
 	return g, ok && g.size > 0
 }
 
-// findInner finds the headers of what is to be cut behind those of encapsulations.
+// findInner finds the headers of the segmented packet behind those of encapsulations.
 func (g *gso) findInner(f *Frame) bool {
 	s := search{head: f.Head, len: f.Len, l4: int(f.Offload.CsumStart)}
 	switch f.Offload.GSOType {
@@ -328,9 +322,8 @@ func (g *gso) parseUDP(f *Frame) bool {
 	return g.proto == protoUDP && f.Offload.CsumOffset == udpCsum && g.end <= len(f.Head)
 }
 
-// fragments takes UFO's GSOSize, which is the payload of an IP packet: the UDP
-// header is the first 8 bytes of it (in IPv6, behind the extension headers that
-// are not repeated).
+// fragments sets the sizes for UFO. There, GSOSize is the length of the payload of an IP packet,
+// which begins with the UDP header (in IPv6, behind the extension headers that are not repeated).
 func (g *gso) fragments(o *Offload) bool {
 	g.payload = g.unfrag
 	g.size = int(o.GSOSize) &^ 7 // RFC 791 and 8200: in units of 8 bytes

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A hostile request, each named after what it tries. It starts from a
-// packet and a request that are in order.
+// Hostile requests, each named after what it tries. Each starts from a valid packet and a valid
+// request.
 type hostileTest struct {
 	name  string
 	shape packetShape
@@ -148,13 +148,13 @@ func TestCheckOffloadRefuses(t *testing.T) {
 			rnd := newTestRand(31)
 			p := hostileBase(tt.shape)
 			if f := p.frame(rnd); !checkOffload(f) {
-				t.Fatal("refuses the request before it is spoiled")
+				t.Fatal("refuses the request before it is made hostile")
 			}
 			f := p.frame(rnd)
 			tt.spoil(p, f)
 			before := frameBytes(f)
 			if checkOffload(f) {
-				t.Fatalf("passes %+v", f.Offload)
+				t.Fatalf("accepts %+v", f.Offload)
 			}
 			if string(before) != string(frameBytes(f)) {
 				t.Fatal("changes the frame")
@@ -163,7 +163,7 @@ func TestCheckOffloadRefuses(t *testing.T) {
 	}
 }
 
-// What has not passed the check, and comes all the same, does no harm.
+// A frame that has not passed the check, and reaches repair nevertheless, does no harm.
 func TestRepairOfWhatWasNotChecked(t *testing.T) {
 	for _, tt := range hostileTests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -218,8 +218,8 @@ func TestCheckOffloadNormalises(t *testing.T) {
 	}
 }
 
-// Linux has the inner checksum of a tunnel filled in, here that of TCP in VXLAN,
-// and that of protocols which this package does not know.
+// Linux requests the inner checksum of a tunnel, here that of TCP in VXLAN, and checksums of
+// protocols that this package does not know.
 func TestCheckOffloadPassesOtherChecksums(t *testing.T) {
 	tests := []struct {
 		name   string

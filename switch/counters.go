@@ -5,10 +5,10 @@ import (
 	"sync/atomic"
 )
 
-// Counters are one port's. "Rx" is what the switch received from the port, "Tx"
-// what it sent to it. They outlive the port's attachment, so that a guest
-// that comes back goes on counting. All methods may be called from anywhere;
-// the data plane adds to a counter once for each batch, not for each frame.
+// Counters are the counters of one port. "Rx" counts what the switch received from the port, "Tx"
+// what the switch sent to the port. Counters outlive the port's attachment, so that they go on when
+// a guest comes back. All methods may be called from any goroutine; the data plane adds to a
+// counter once for each batch, not for each frame.
 type Counters struct {
 	RxFrames, RxBytes atomic.Uint64
 	TxFrames, TxBytes atomic.Uint64
@@ -16,7 +16,7 @@ type Counters struct {
 	fdb               [numFDBEvents]atomic.Uint64
 }
 
-// FDB returns how often each event of the FDB was about this port.
+// FDB returns how often each event of the FDB has happened at this port.
 func (c *Counters) FDB() (events FDBEvents) {
 	for e := range c.fdb {
 		events[e] = c.fdb[e].Load()
@@ -34,8 +34,7 @@ func (c *Counters) Drop(r DropReason, n int) {
 // Drops returns how many frames were dropped for reason r.
 func (c *Counters) Drops(r DropReason) uint64 { return c.drops[r].Load() }
 
-// DropsByName returns all drop counters that are not zero, by name of the
-// reason.
+// DropsByName returns all drop counters that are not zero, by the name of the reason.
 func (c *Counters) DropsByName() map[string]uint64 {
 	m := make(map[string]uint64)
 	for r := range c.drops {
@@ -46,34 +45,34 @@ func (c *Counters) DropsByName() map[string]uint64 {
 	return m
 }
 
-// DropReason says why a frame went no further.
+// DropReason is why a frame was dropped.
 type DropReason uint8
 
-// Reasons on the way in are counted at the port that the frame came from,
-// reasons on the way out at the port that it was going to.
+// Reasons on the way in are counted at the port that the frame came from, reasons on the way out at
+// the port that it was going to.
 const (
-	DropBadChain   DropReason = iota // in: a descriptor chain that breaks the rules
+	DropBadChain   DropReason = iota // in: a malformed descriptor chain
 	DropTooShort                     // in: shorter than an Ethernet header
 	DropTooLong                      // in: longer than MaxFrameLen
 	DropBadOffload                   // in: an offload request that contradicts the frame
-	DropReserved                     // in: to 01:80:C2:00:00:00-0F, and GroupFwdMask does not name it
+	DropReserved                     // in: to 01:80:C2:00:00:00-0F, without GroupFwdMask
 	DropBadSource                    // in: multicast or zero source address
-	DropNoDest                       // in: nowhere to go (flooding is off, or the only port is its own)
-	DropHost                         // in: to the host's own address on the port's interface: the host has it
-	DropHairpin                      // in: the destination is behind the port the frame came from
-	DropVLAN                         // in: the port is not in the frame's VLAN
-	DropPolicy                       // in: a port policy forbids it (isolation, pinned address)
-	DropDisabled                     // in: the queue it came in by is disabled
-	DropSourceDown                   // in: the port it came from is down or detached
+	DropNoDest                       // in: flooded to no port (flooding is off, or no other port)
+	DropHost                         // in: to the host's own address; the host has the frame
+	DropHairpin                      // in: the destination is behind the source port
+	DropVLAN                         // in: source or destination port not in the frame's VLAN
+	DropPolicy                       // in: a policy of the ports forbids it (isolation)
+	DropDisabled                     // in: the queue that the frame came from is disabled
+	DropSourceDown                   // in: the port that the frame came from is down or detached
 	DropDown                         // out: the port has no running guest, or no carrier
-	DropRingFull                     // out: no receive buffers, or the socket's are full
+	DropRingFull                     // out: no receive buffers, or the socket's send buffer is full
 	DropTooBig                       // out: larger than the port's MTU
-	DropNoFit                        // out: larger than all the receive buffers that it may fill
-	DropFault                        // out: the port's memory turned out to be bad
+	DropNoFit                        // out: larger than the receive buffers for one frame
+	DropFault                        // out: an access to the port's memory failed
 	DropPageAbsent                   // in, out: in a huge page of the port's memory that was absent
-	DropSendError                    // out: the kernel refused it
-	DropFiltered                     // out: the guest's driver has said that it does not want such frames
-	DropOtherHost                    // in: by an uplink that is not promiscuous, to an address that nobody here has
+	DropSendError                    // out: the kernel returned an error
+	DropFiltered                     // out: the guest's receive filter excludes the frame
+	DropOtherHost                    // in: from a non-promiscuous uplink, to an unknown address
 	numDropReasons
 )
 
@@ -102,8 +101,7 @@ var dropNames = [numDropReasons]string{
 	DropOtherHost:  "other-host",
 }
 
-// String returns the name under which the reason appears in counters, metrics
-// and traces.
+// String returns the name under which the reason appears in counters, metrics and traces.
 func (r DropReason) String() string {
 	if int(r) < len(dropNames) {
 		return dropNames[r]

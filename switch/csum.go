@@ -5,27 +5,26 @@ import (
 	"math/bits"
 )
 
-// A checksum is the Internet checksum (RFC 1071) of a sequence of bytes while
-// it is being added up. The zero value is the sum of nothing.
+// A checksum is an Internet checksum (RFC 1071) while it is being computed. The zero value is the
+// sum of no bytes.
 //
-// The sum is kept as 64 bits with end-around carry, which is enough to get
-// the 16-bit sum in the end: 2^64-1 is a multiple of 2^16-1. It is a sum of
-// little-endian words, though the checksum is defined on big-endian ones: the
-// two differ by a swap of the result's bytes (RFC 1071, section 2 (B)), and
-// little-endian words are what the usual machine loads without work.
+// The sum has 64 bits with end-around carry, from which the 16-bit sum can be computed: 2^64-1 is a
+// multiple of 2^16-1. It is a sum of little-endian words, although the checksum is defined on
+// big-endian words: the results differ by a swap of the bytes (RFC 1071, section 2 (B)), and common
+// machines load little-endian words without a swap.
 type checksum struct {
 	sum uint64
 	odd bool // an odd number of bytes has been added so far
 }
 
-// add adds the bytes of b, wherever they lie in the sequence. b may change
-// while it is read: the sum is then of no particular bytes, no more.
+// add adds the bytes of b, at any place in the sequence. b may change while it is read; then the
+// sum is wrong, but nothing else happens.
 func (c *checksum) add(b []byte) {
 	if !c.odd {
 		c.sum = sumWords(c.sum, b)
 	} else {
-		// b's even bytes are odd ones of the whole. Rotating by 8 bits is a
-		// multiplication by 2^8 modulo 2^16-1: it swaps the two.
+		// The even bytes of b are odd bytes of the sequence. Rotating by 8 bits is a multiplication
+		// by 2^8 modulo 2^16-1, which swaps the even and the odd bytes.
 		c.addSum(bits.RotateLeft64(sumWords(0, b), 8))
 	}
 	c.odd = c.odd != (len(b)&1 != 0)
@@ -38,7 +37,7 @@ func (c *checksum) addAll(pieces [][]byte) {
 	}
 }
 
-// join adds what another checksum is the sum of, behind what c is the sum of.
+// join adds the bytes of another checksum, behind those of c.
 func (c *checksum) join(behind checksum) {
 	if c.odd {
 		behind.sum = bits.RotateLeft64(behind.sum, 8)
@@ -47,8 +46,8 @@ func (c *checksum) join(behind checksum) {
 	c.odd = c.odd != behind.odd
 }
 
-// addField adds a 16-bit field of a header, given as a number; the field lies
-// at an even offset. Adding ^v takes v away.
+// addField adds a 16-bit field of a header, given as a number; the field lies at an even offset.
+// Adding ^v subtracts v.
 func (c *checksum) addField(v uint16) {
 	c.addSum(uint64(bits.ReverseBytes16(v)))
 }
@@ -58,8 +57,8 @@ func (c *checksum) addSum(s uint64) {
 	c.sum = sum + carry
 }
 
-// field returns what goes into a checksum field: the complement of the sum, as
-// a number to be stored big-endian.
+// field returns what goes into a checksum field: the complement of the sum, as a number to be
+// stored big-endian.
 func (c *checksum) field() uint16 {
 	s := c.sum>>32 + c.sum&0xffff_ffff
 	s = s>>32 + s&0xffff_ffff
@@ -69,9 +68,8 @@ func (c *checksum) field() uint16 {
 	return ^bits.ReverseBytes16(uint16(s))
 }
 
-// fieldOrOnes returns what field does, but 0xffff instead of 0: the two mean the
-// same number, and 0 in a UDP header means that there is no checksum (RFC
-// 768).
+// fieldOrOnes returns the same as field, except for 0xffff instead of 0: both represent zero, and 0
+// in a UDP header means that there is no checksum (RFC 768).
 func (c *checksum) fieldOrOnes() uint16 {
 	if v := c.field(); v != 0 {
 		return v
@@ -79,9 +77,9 @@ func (c *checksum) fieldOrOnes() uint16 {
 	return 0xffff
 }
 
-// sumWords adds b, padded with a zero byte to an even length, to sum. The carry
-// of each addition goes into the next one, so that an addition is all that a
-// word costs; 128 bytes a turn make the loop's own cost disappear.
+// sumWords adds b, padded with a zero byte to an even length, to sum. The carry of each addition
+// goes into the next one, so that each word costs one addition; with 128 bytes for each iteration,
+// the cost of the loop is negligible.
 func sumWords(sum uint64, b []byte) uint64 {
 	le := binary.LittleEndian
 	var c uint64
@@ -130,7 +128,7 @@ func sumWords(sum uint64, b []byte) uint64 {
 		}
 	}
 	sum, c = bits.Add64(sum, last, c)
-	// One more carry may come out, and then sum is 0 and takes it.
+	// If there is another carry, sum is 0, and adding the carry cannot overflow.
 	sum, c = bits.Add64(sum, 0, c)
 	return sum + c
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// naiveChecksum is RFC 1071 as it is written down, one 16-bit word at a time.
+// naiveChecksum is RFC 1071 to the letter, one 16-bit word at a time.
 func naiveChecksum(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i < len(b); i += 2 {
@@ -30,7 +30,7 @@ func randomBytes(rnd *rand.Rand, n int) []byte {
 	return b
 }
 
-// randomPieces cuts b into pieces of random lengths, empty ones among them.
+// randomPieces cuts b into pieces of random lengths, some of them empty.
 func randomPieces(rnd *rand.Rand, b []byte, most int) [][]byte {
 	var out [][]byte
 	for len(b) > 0 {
@@ -70,7 +70,7 @@ func TestChecksumOfPieces(t *testing.T) {
 	}
 }
 
-// All ones are where a carry that is lost on the way shows.
+// With all bits set, a lost carry changes the result.
 func TestChecksumOfOnesKeepsItsCarries(t *testing.T) {
 	b := make([]byte, 65536)
 	for i := range b {

@@ -28,25 +28,26 @@ var stageNames = [numStages]string{
 
 func (s stage) String() string { return stageNames[s] }
 
-// A drop is frames of a batch that go no further, or not to one destination.
+// A drop is frames of a batch that a stage has dropped, all of them for the same reason and, in
+// stages that work for one destination, for the same destination.
 type drop struct {
 	at     stage
 	why    DropReason
-	port   *portView // the port at which the drop is counted; nil: the source, which is detached
+	port   *portView // where the drop is counted; nil: at the source port, which is detached
 	frames uint64    // bit i: the i-th frame of the batch
 }
 
-// countedByPort is the reason of frames that a Transmit did not take. The port has counted them,
-// with a reason of the port's own choice. Transmit says how many frames these are, but not which:
-// some of drop.frames, or all of them if the port took none.
+// countedByPort is the reason of frames that a Transmit did not accept. The port has counted them
+// with its own reasons. Transmit returns only their number, so drop.frames is all frames of that
+// Transmit, some of which the port may have accepted.
 const countedByPort = numDropReasons
 
-// maxDrops is how many drops a batch remembers: as many as a batch has frames is enough for the
-// source port, each of whose frames is dropped once at most. If many destinations drop, drops are
-// settled earlier.
+// maxDrops is the most drops that a batch stores. MaxBatch is enough for the drops at the source
+// port, which drops each frame at most once. If many destinations drop frames, the stored drops are
+// counted and removed early.
 const maxDrops = MaxBatch
 
-// drop says that a stage drops some frames, for one reason, which is counted at a port.
+// drop records that a stage drops frames for a reason, to be counted at port v.
 func (in *Inlet) drop(at stage, why DropReason, v *portView, frames uint64) {
 	b := &in.batch
 	for i := range b.drops[:b.ndrops] {
@@ -64,9 +65,9 @@ func (in *Inlet) drop(at stage, why DropReason, v *portView, frames uint64) {
 	b.ndrops++
 }
 
-// settle counts the drops of the batch. Every drop of a frame that has come into the pipeline
-// passes here, with the frames that it is about. They are still as they were delivered, except
-// for Head, Len and Offload: this is the place from which capture, mirrors and traces can be told.
+// settle counts the stored drops. Every drop in the pipeline passes through here, with its frames,
+// which are still valid: capture, mirrors and traces of dropped frames belong here. Head, Len and
+// Offload of the frames may have changed since they were delivered.
 func (in *Inlet) settle() {
 	b := &in.batch
 	for i := range b.drops[:b.ndrops] {

@@ -10,7 +10,8 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// A narrowPort takes the first frames of each Transmit only, as a full ring does.
+// A narrowPort accepts only the first frames of each Transmit, like a port whose ring is nearly
+// full.
 type narrowPort struct {
 	vswitchtest.Recorder
 	room int
@@ -23,7 +24,7 @@ func (p *narrowPort) Transmit(frames []*vswitch.Frame) int {
 	return n
 }
 
-// attach attaches a port of the caller's and sets it up.
+// attach attaches a port that the caller has made, and sets it up.
 func (l *lab) attach(name string, p vswitch.Port, c *vswitch.Counters) {
 	l.t.Helper()
 	cfg := vswitch.DefaultPortConfig(name)
@@ -96,8 +97,8 @@ func TestDropsNameTheirFrames(t *testing.T) {
 	}
 }
 
-// A frame that needs repair for its destination is named by its place in the batch, whatever lies
-// between it and the other frames of the same group.
+// A frame that repair drops is named by its place in the batch, also if the group of its
+// destination does not contain the whole batch.
 func TestRepairNamesTheFramesThatItLoses(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	l.addAll("a", "b", "c")
@@ -127,8 +128,8 @@ func TestRepairNamesTheFramesThatItLoses(t *testing.T) {
 	}
 }
 
-// What Transmit does not take is counted by the port. The switch knows that some frames of the
-// group, or all, went no further, and does not count them again.
+// The port counts the frames that its Transmit does not accept. The switch records that some or all
+// frames of the group were dropped, and does not count them again.
 func TestUntakenFramesAreNoted(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -169,7 +170,7 @@ func TestUntakenFramesAreNoted(t *testing.T) {
 	}
 }
 
-// More destinations may drop than a batch remembers: each drop is counted once all the same.
+// If more destinations drop frames than a batch stores drops, each drop is still counted once.
 func TestManyDestinationsDrop(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	l.add("a")
@@ -190,7 +191,7 @@ type brokenPort struct{ vswitchtest.Recorder }
 
 func (*brokenPort) Transmit([]*vswitch.Frame) int { panic("memory has gone") }
 
-// A Transmit that panics leaves no drop uncounted, and none to be counted again.
+// If a Transmit panics, the drops before it are counted, and are not counted again.
 func TestDropsBeforeAPanicAreCounted(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	l.add("a")

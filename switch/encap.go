@@ -3,15 +3,16 @@ package vswitch
 import "encoding/binary"
 
 // GSO inside encapsulations: TCP or UDP in VXLAN, Geneve, GRE, IP in IP, MPLS and combinations of
-// these, in one frame that is to be cut. No guest's driver may send such a frame, but an uplink's
-// kernel hands them over: tunnels of the sender's host are cut by the last device that can, and
-// GRO puts together what has come in as segments. The request then speaks of the innermost
-// headers: CsumStart is where the inner TCP or UDP header begins, GSOSize what of its payload goes
-// into a segment.
+// these, in one frame that is to be segmented. No guest's driver may send such a frame, but an
+// uplink's kernel delivers such frames: the last device that can do so segments a tunnel's frames
+// of the sending host, and GRO merges segments that were received. The request then refers to the
+// innermost headers: CsumStart is the offset of the inner TCP or UDP header, and GSOSize the length
+// of a segment's payload.
 //
-// A driver of a guest and a packet socket both know no such frames (struct virtio_net_hdr has no
-// place for the outer headers). So every port gets segments, each with outer headers that are
-// right for it, as Linux makes them (inet_gso_segment, __skb_udp_tunnel_segment, gre_gso_segment).
+// Neither a guest's driver nor a packet socket can accept such frames (struct virtio_net_hdr has no
+// fields for the outer headers). So every port gets segments, each with outer headers that are
+// right for the segment, as Linux makes them (inet_gso_segment, __skb_udp_tunnel_segment,
+// gre_gso_segment).
 
 // EtherTypes and IP protocol numbers of encapsulations.
 const (
@@ -30,23 +31,23 @@ const (
 	greCsum     = 0x8000
 	greKey      = 0x2000
 	greLen      = 4
-	greFieldLen = 4 // of checksum and reserved bytes, and of the key
+	greFieldLen = 4 // of the checksum with its reserved bytes, and of the key
 )
 
 const (
-	// maxLayers is how many headers that say something of their contents may lie before the inner
-	// IP header: twice IP, UDP, and once more IP, GRE.
+	// maxLayers is the most headers with a length or a checksum before the inner IP header: two
+	// times IP and UDP, and one time IP and GRE.
 	maxLayers = 6
 
-	// maxLayerSteps is how many IP headers a search looks at. Only a frame made for that purpose
-	// has more things in it that look like one.
+	// maxLayerSteps is the most IP headers that a search reads. Only a frame made as an attack
+	// contains more bytes that look like IP headers.
 	maxLayerSteps = 16
 )
 
-// An outerHeader is a header that each segment needs another one of.
+// An outerHeader is a header that is different for each segment.
 type outerHeader struct {
 	kind layerKind
-	at   uint16 // from the frame's beginning
+	at   uint16 // from the start of the frame
 }
 
 type layerKind uint8
@@ -58,7 +59,8 @@ const (
 	layerGRE                   // a checksum
 )
 
-// outerHeaders are a frame's outer headers, from the outside in. None: the frame is not encapsulated.
+// outerHeaders are a frame's outer headers, from the outside in. A frame that is not encapsulated
+// has none.
 type outerHeaders struct {
 	n    uint8
 	list [maxLayers]outerHeader
@@ -73,19 +75,19 @@ func (o *outerHeaders) push(kind layerKind, at int) bool {
 	return true
 }
 
-// A search looks for a TCP, UDP or SCTP header in a frame, through all encapsulations.
+// A search searches a frame for a TCP, UDP or SCTP header, through all encapsulations.
 type search struct {
 	head  []byte
-	len   int   // of the whole frame
-	proto uint8 // what is looked for
-	l4    int   // where it is said to be; 0: the first one is it
+	len   int   // length of the whole frame
+	proto uint8 // the protocol that is searched for
+	l4    int   // the offset that its header must have; 0: the first one counts
 
 	steps int
 	outer outerHeaders
 	found headers
 }
 
-// run looks from the frame's network header on and reports whether the header has been found.
+// run searches from the frame's network header on, and reports whether the header was found.
 func (s *search) run() bool {
 	l3, ethertype := network(s.head)
 	return s.layer3(l3, ethertype)
@@ -107,7 +109,7 @@ func (s *search) layer3(at int, ethertype uint16) bool {
 	return false
 }
 
-// ip looks at an IP header, and behind it. Fragments cannot be looked into.
+// ip searches from an IP header on. Fragments are not searched.
 func (s *search) ip(at int, ethertype uint16) bool {
 	if s.steps++; s.steps > maxLayerSteps {
 		return false
@@ -142,8 +144,8 @@ func (s *search) ip(at int, ethertype uint16) bool {
 	return false
 }
 
-// mpls looks behind a stack of labels (RFC 3032), at IP: nothing says what follows the last one,
-// and IP's version field is how everybody tells.
+// mpls searches behind a stack of labels (RFC 3032) for IP. The stack does not say which protocol
+// follows the last label; as usual, the version field of IP decides.
 func (s *search) mpls(at int) bool {
 	for ; at+4 < len(s.head); at += 4 {
 		const bottom = 1
@@ -161,9 +163,9 @@ func (s *search) mpls(at int) bool {
 	return false
 }
 
-// gre looks behind a GRE header. With a sequence number there is no telling what number each
-// segment should have, so that nobody makes a GSO frame of that: Linux neither sends nor merges
-// them.
+// gre searches behind a GRE header. Headers with a sequence number are not accepted, since the
+// numbers of the segments would be unknown: Linux neither sends nor merges such frames as GSO
+// frames.
 func (s *search) gre(at int) bool {
 	if at+greLen > len(s.head) {
 		return false
@@ -185,10 +187,10 @@ func (s *search) gre(at int) bool {
 	return behind <= len(s.head) && s.layer3(behind, binary.BigEndian.Uint16(s.head[at+2:]))
 }
 
-// udp looks behind a UDP header. What is there depends on a port number that anybody may have
-// chosen (VXLAN, Geneve, GUE, IP or MPLS as it is), and has no field that depends on the length.
-// So the next IP header is searched for. It has to agree with the frame in its length and in all
-// that follows.
+// udp searches behind a UDP header. The protocol there depends on a port number that can be
+// configured freely (VXLAN, Geneve, GUE, plain IP or MPLS), and its header has no field that
+// depends on the length. So udp searches for the next IP header, which has to agree with the frame
+// in its length and in all headers that follow.
 func (s *search) udp(at int) bool {
 	if !s.outer.push(layerUDP, at) {
 		return false
@@ -207,8 +209,8 @@ func (s *search) udp(at int) bool {
 	return false
 }
 
-// plausibleIP returns the EtherType of the IP packet that begins at an offset and ends where the
-// frame does, or 0 if none does.
+// plausibleIP returns the EtherType of the IP packet that begins at an offset and ends with the
+// frame, or 0 if there is no such packet.
 func (s *search) plausibleIP(at int) uint16 {
 	ip := s.head[at:]
 	switch ip[0] >> 4 {
@@ -232,8 +234,8 @@ func (s *search) plausibleIP(at int) uint16 {
 	return 0
 }
 
-// finish makes the outer headers those of the n-th segment, s. Its inner headers are finished. The
-// frame that is cut has a length of whole bytes; payload is the sum of the segment's body.
+// finish fills in the outer headers of s, the n-th segment, whose inner headers are complete. whole
+// is the length of the segmented frame, in bytes; payload is the sum of the segment's body.
 func (o *outerHeaders) finish(s *Frame, n, whole int, payload checksum) {
 	be := binary.BigEndian
 	for i := int(o.n) - 1; i >= 0; i-- {
@@ -253,9 +255,9 @@ func (o *outerHeaders) finish(s *Frame, n, whole int, payload checksum) {
 		case layerUDP:
 			be.PutUint16(h[4:], length)
 			if be.Uint16(h[udpCsum:]) == 0 {
-				break // without a checksum, and so are the segments
+				break // no checksum, and none in the segments
 			}
-			// The field holds the sum of the pseudo-header, for the length of the whole.
+			// The field holds the sum of the pseudo-header with the length of the whole frame.
 			c.addField(^uint16(whole - at))
 			c.addField(length)
 			c.add(h)

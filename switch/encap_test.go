@@ -12,10 +12,10 @@ import (
 // An enveloped is a packet that is being encapsulated.
 type enveloped struct {
 	data      []byte
-	ethertype uint16 // what data is
-	proto     uint8  // what it is in an IP packet; 0: the ethertype says so
-	n         int    // which segment; of the whole frame, 0
-	whole     bool   // it is to be cut: checksums over the payload are not filled in
+	ethertype uint16 // EtherType of data
+	proto     uint8  // protocol of data in an IP packet; 0: according to ethertype
+	n         int    // number of the segment; 0 for the whole frame
+	whole     bool   // the frame is to be segmented: checksums over the payload are not filled in
 }
 
 func (e *enveloped) prepend(header ...byte) { e.data = append(header, e.data...) }
@@ -101,8 +101,8 @@ func sealIPv6(e *enveloped) {
 	e.ethertype, e.proto = etherIPv6, 0
 }
 
-// sealUDP puts a tunnel's header and a UDP header before the packet. addresses: of the IP header
-// to come; nil for no checksum.
+// sealUDP prepends a tunnel's header and a UDP header. addresses are those of the IP header that
+// follows later; nil: no checksum.
 func sealUDP(port uint16, tunnel, addresses []byte) func(*enveloped) {
 	return func(e *enveloped) {
 		e.prepend(tunnel...)
@@ -166,7 +166,8 @@ type envelopeStack struct {
 	seals []func(*enveloped)
 }
 
-// put encapsulates an Ethernet frame's packet and makes a frame of that again, with tags.
+// put encapsulates the packet of an Ethernet frame, and returns the result as an Ethernet frame
+// with tags.
 func (s *envelopeStack) put(frame []byte, tags, n int, whole bool) []byte {
 	e := &enveloped{
 		data: slices.Clone(frame[etherLen:]), ethertype: binary.BigEndian.Uint16(frame[12:]), n: n, whole: whole,
@@ -181,8 +182,8 @@ func (s *envelopeStack) put(frame []byte, tags, n int, whole bool) []byte {
 	return append(binary.BigEndian.AppendUint16(b, e.ethertype), e.data...)
 }
 
-// encapsulatedGSO makes a GSO frame with an encapsulation, and the segments that are to become of
-// it.
+// encapsulatedGSO makes a GSO frame with an encapsulation, and the segments into which it is to be
+// cut.
 func encapsulatedGSO(rnd *rand.Rand, stack *envelopeStack, s packetShape, tags int) (f *Frame, want [][]byte) {
 	inner := randomPacket(rnd, s)
 	whole := stack.put(inner.data, tags, 0, true)
@@ -195,7 +196,7 @@ func encapsulatedGSO(rnd *rand.Rand, stack *envelopeStack, s packetShape, tags i
 	return f, want
 }
 
-// eachEncapsulation runs do with all encapsulations of all that can be in them.
+// eachEncapsulation calls do with all combinations of encapsulations and inner packets.
 func eachEncapsulation(t *testing.T, do func(t *testing.T, stack *envelopeStack, s packetShape, tags int)) {
 	for i := range encapOptions {
 		stack := &encapOptions[i]
@@ -212,8 +213,8 @@ func eachEncapsulation(t *testing.T, do func(t *testing.T, stack *envelopeStack,
 	}
 }
 
-// Of an encapsulated GSO frame come segments that are right in all their headers, even where the
-// port takes GSO frames of every type.
+// An encapsulated GSO frame becomes segments with correct headers, even if the port accepts GSO
+// frames of every type.
 func TestSegmentEncapsulated(t *testing.T) {
 	all := Caps{Csum: true, TSO4: true, TSO6: true, ECN: true, UFO: true, USO4: true, USO6: true}
 	eachEncapsulation(t, func(t *testing.T, stack *envelopeStack, s packetShape, tags int) {
@@ -246,8 +247,8 @@ func TestSegmentEncapsulated(t *testing.T) {
 	})
 }
 
-// A frame that fits into one segment has outer headers to repair all the same: the sum in an outer
-// UDP header is that of a pseudo-header.
+// The outer headers of a frame that fits into one segment have to be repaired, too: the checksum in
+// an outer UDP header is that of a pseudo-header.
 func TestSegmentEncapsulatedInOne(t *testing.T) {
 	eachEncapsulation(t, func(t *testing.T, stack *envelopeStack, s packetShape, tags int) {
 		rnd := newTestRand(61)
@@ -300,7 +301,7 @@ func TestSegmentEncapsulatedMTU(t *testing.T) {
 	}
 }
 
-// What does not agree with itself is refused.
+// Frames whose headers contradict each other are refused.
 func TestEncapsulatedGSORefused(t *testing.T) {
 	find := func(name string) *envelopeStack {
 		i := slices.IndexFunc(encapOptions, func(s envelopeStack) bool { return s.name == name })
@@ -344,18 +345,18 @@ func TestEncapsulatedGSORefused(t *testing.T) {
 				return newTestFrame(rnd, whole, o, HeadMax)
 			}
 			if f := base(); !checkOffload(f) {
-				t.Fatal("refused before it is spoiled")
+				t.Fatal("refused before it is made hostile")
 			}
 			f := base()
 			tt.spoil(f)
 			if checkOffload(f) {
-				t.Fatalf("passes %+v", f.Offload)
+				t.Fatalf("accepts %+v", f.Offload)
 			}
 		})
 	}
 }
 
-// A head full of things that look like IP headers costs a bounded search.
+// The search of a head full of bytes that look like IP headers is bounded.
 func TestSearchIsBounded(t *testing.T) {
 	data := sealedDecoys()
 	s := search{head: data[:HeadMax], len: len(data), proto: protoTCP, l4: HeadMax - 20}
@@ -363,7 +364,7 @@ func TestSearchIsBounded(t *testing.T) {
 		t.Fatal("found something")
 	}
 	if s.steps <= maxLayerSteps {
-		t.Fatalf("%d steps: the decoys are none", s.steps)
+		t.Fatalf("%d steps: the decoys do not work", s.steps)
 	}
 }
 
@@ -371,7 +372,7 @@ func TestSearchIsBounded(t *testing.T) {
 func sealedDecoys() []byte {
 	e := &enveloped{data: make([]byte, 0x6000-42)}
 	for i := 0; i+8 <= HeadMax-42; i += 8 {
-		// Version 6, a length that fits this place, and UDP or IPv6 next.
+		// Version 6, the right length for this offset, and UDP or IPv6 as the next header.
 		length := len(e.data) - i - ipv6Len
 		copy(e.data[i:], []byte{0x60, 0, 0, 0, byte(length >> 8), byte(length), protoIPv6, 0x60})
 	}
@@ -380,13 +381,13 @@ func sealedDecoys() []byte {
 	return append([]byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0}, e.data...)
 }
 
-// SCTP in an encapsulation gets its CRC as well.
+// The CRC of SCTP in an encapsulation is filled in as well.
 func TestSCTPChecksumEncapsulated(t *testing.T) {
 	for i := range encapOptions {
 		stack := &encapOptions[i]
 		for _, v6 := range []bool{false, true} {
 			p := sctpPacket(packetShape{kind: kindTCPCsum, v6: v6}, 1000)
-			if !v6 { // whose checksum has to be right for the search
+			if !v6 { // the search checks the checksum of IPv4
 				clear(p.data[p.l3+10 : p.l3+12])
 				binary.BigEndian.PutUint16(p.data[p.l3+10:], naiveChecksum(p.data[p.l3:p.l4]))
 			}
@@ -403,14 +404,14 @@ func TestSCTPChecksumEncapsulated(t *testing.T) {
 	}
 }
 
-// A GSO frame that says nothing of checksums becomes one that asks for them, whatever its checksum
-// fields hold, inside encapsulations and without.
+// RequestChecksum adds a request to a GSO frame without one, whatever its checksum fields contain,
+// with and without encapsulations.
 func TestRequestChecksum(t *testing.T) {
 	check := func(t *testing.T, f *Frame, want [][]byte, s packetShape) {
 		t.Helper()
 		f.Offload = Offload{GSOType: f.Offload.GSOType, GSOSize: f.Offload.GSOSize, HdrLen: 7, Flags: f.Offload.Flags &^ HdrNeedsCsum}
 		if checkOffload(f) {
-			t.Fatal("passes as it is")
+			t.Fatal("accepted without a request")
 		}
 		if !RequestChecksum(f) || !checkOffload(f) {
 			t.Fatalf("refused: %+v, %x", f.Offload, f.Head)
@@ -423,7 +424,7 @@ func TestRequestChecksum(t *testing.T) {
 	for _, kind := range []packetKind{kindTSO, kindUSO} {
 		for _, v6 := range []bool{false, true} {
 			for tags := range 3 {
-				// Linux takes the IPv6 header's destination for the pseudo-header, so no routing
+				// Linux uses the IPv6 header's destination for the pseudo-header, so no routing
 				// headers.
 				s := packetShape{kind: kind, v6: v6, tags: tags, maxPayload: 60000, maxGSO: 8800}
 				t.Run(s.String(), func(t *testing.T) {
@@ -440,7 +441,7 @@ func TestRequestChecksum(t *testing.T) {
 	eachEncapsulation(t, func(t *testing.T, stack *envelopeStack, s packetShape, tags int) {
 		f, want := encapsulatedGSO(rnd, stack, s, tags)
 		if s.kind == kindUSO {
-			return // only the outermost UDP header can be meant
+			return // the request can only refer to the outermost UDP header
 		}
 		o := &f.Offload
 		binary.BigEndian.PutUint16(f.Head[o.CsumStart+o.CsumOffset:], uint16(rnd.Uint32()))
@@ -471,7 +472,7 @@ func TestRequestChecksumRefuses(t *testing.T) {
 			tt.spoil(p, f)
 			before := stateOf(f)
 			if RequestChecksum(f) {
-				t.Fatalf("taken: %+v", f.Offload)
+				t.Fatalf("accepted: %+v", f.Offload)
 			}
 			before.check(t, f)
 		})

@@ -7,8 +7,8 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// Two ports and a frame from one to the other. A real port's driver makes its
-// frames of a guest's memory or of a socket's ring.
+// Two ports, and a frame from one to the other. The frames of a real port's driver refer to a
+// guest's memory or to a socket's ring.
 func Example() {
 	s := vswitch.New(vswitch.Config{})
 	defer s.Close()

@@ -11,112 +11,102 @@ import (
 // The forwarding database (FDB)
 // =============================
 //
-// The FDB maps (MAC address, VLAN) to the port behind which that station was
-// last seen sending. With it a unicast frame goes to one port; without an
-// entry the frame has to be flooded, which costs every port time and shows
-// everyone the traffic. Every frame asks twice: for its source, to learn, and
-// for its destination.
+// The FDB maps (MAC address, VLAN) to the port behind which that station was last seen sending. A
+// unicast frame whose destination has an entry goes to one port; without an entry the frame has to
+// be flooded, which costs every port time and shows the traffic to all ports. There are two
+// look-ups for each frame: of its source, to learn, and of its destination.
 //
 // # Structure
 //
-// Entries live in buckets of one cache line each (64 bytes): five words, five
-// time stamps, one word of overflow counts. A key (60 bits) is put through a
-// keyed permutation; the low bits of the result name the key's home bucket, and
-// the upper 48 bits are stored. Since a permutation loses nothing, position and
-// stored bits together are the key, and what is left of the word has room for
-// the port:
+// Entries live in buckets of one cache line each (64 bytes): five words, five time stamps, one word
+// of overflow counts. A key (60 bits) goes through a keyed permutation; the low bits of the result
+// are the number of the key's home bucket, and the upper 48 bits are stored. A permutation loses no
+// information, so position and stored bits together identify the key, and the rest of the word has
+// room for the port:
 //
 //	 63                             16 15    13 12           0
 //	+---------------------------------+--------+--------------+
 //	| permuted key, bits 59 to 12     |  disp  |   port id    |   0: free
 //	+---------------------------------+--------+--------------+
 //
-// So an entry's identity and its value are one 64-bit word. That is what makes
-// reading without locks simple: there is no state in which the key is of one
-// entry and the port of another.
+// So an entry's key and value are one 64-bit word. That makes reading without locks simple: a
+// reader never sees the key of one entry with the port of another.
 //
-// The table has at least one bucket for two entries allowed, thus is never
-// more than 40 % full. Where a home bucket overflows, the entry goes to one
-// of the seven that follow, and disp says how far. The home bucket counts, in
-// four bits for each distance, how many of its entries live there: a look-up
-// reads one cache line, and a second one only if its key may be in it. Entries
-// never move from slot to slot and there are no tombstones.
+// The table has at least one bucket for every two entries that are allowed, and so is at most 40%
+// full. If a home bucket is full, the entry goes into one of the seven buckets that follow, and
+// disp is the distance. The home bucket counts, in four bits for each distance, how many of its
+// entries are at that distance: a look-up reads one cache line, and another one only if the key may
+// be there. Entries never move from slot to slot, and there are no tombstones.
 //
-// Beside the buckets lies a cold array with one record for each slot, for
-// writers alone: the key, and links for the lists of each port's entries.
+// A separate (cold) array has one record for each slot, which only writers use: the key, and the
+// links of the lists of each port's entries.
 //
 // # Addresses held in every VLAN
 //
-// An address that is pinned to a port which carries all VLANs has one entry instead of 4096. Its
-// key has the group bit set, which no station's address has, and no VLAN. Learning such an address
-// behind another port is refused in every VLAN, so a look-up needs that entry only when it has
-// found nothing else; and as long as there is no such entry at all, not even then. The VLAN of the
-// port's untagged frames, in which most of its frames are, has an entry of the usual kind besides
-// (entryTwin), so that these are found at once.
+// An address that is pinned to a port which carries all VLANs has one entry instead of 4096. The
+// key of that entry has the group bit set, which no station's address has, and no VLAN. Such an
+// address is not learned behind another port in any VLAN, so a look-up consults that entry only if
+// it has found no other one, and only if the table has any such entries. In the VLAN of the port's
+// untagged frames, to which most of its frames belong, there is an additional entry of the usual
+// kind (entryTwin), so that one look-up finds these frames' destination.
 //
-// Addresses that are only said to be the host's (SetLocal) have an entry for every VLAN of another
-// kind (entrySpare). It answers for a destination that nothing else is known of, and does not keep
-// anybody from being learned.
+// The addresses of other devices of the host (SetLocal) have entries for every VLAN of another kind
+// (entrySpare). Such an entry is used for a destination only if there is no other entry for the
+// address, and does not keep the address from being learned.
 //
 // # Locking and memory model
 //
-// Readers (lookup, refresh) take no lock and may run on any number of
-// threads. Writers hold mu. They publish a new entry by storing its time stamp
-// and then its word, move one to another port with one store of the word, and
-// remove one by storing zero. sync/atomic is sequentially consistent, so that a
-// reader who sees the word sees the stamp. What a reader can get wrong, and why
-// it does no harm:
+// Readers (lookup, refresh) take no lock and may run on any number of threads. Writers hold mu.
+// They publish a new entry by storing its time stamp and then its word, move one to another port
+// with one store of the word, and remove one by storing zero. sync/atomic is sequentially
+// consistent, so that a reader who sees the word sees the stamp. These races remain, and are
+// harmless:
 //
-//   - It misses an entry that is being written: the frame is flooded once.
-//   - It reads a word, the slot gets a new owner, and it reads the new owner's
-//     stamp: it forwards by an answer that was right when it began.
-//   - It refreshes a slot that has a new owner: refresh swaps the stamp that it
-//     has read against now, and a new owner's stamp is not an old one.
+//   - A reader misses an entry that is being written: the frame is flooded once.
+//   - A reader reads a word, the slot is reused for another entry, and the reader reads the stamp
+//     of that entry: the reader forwards by an answer that was right when the look-up began.
+//   - A reader refreshes a slot that has been reused: the refresh is a compare-and-swap of the
+//     stamp that was read, and the stamp of a new entry is not an old one.
 //
-// A port's id is given to another port only when no reader can hold an
-// answer from before (see epoch.go).
+// The id of a detached port is given to another port only when no reader can hold an older answer
+// (see epoch.go).
 //
 // # Time
 //
-// The clock counts seconds and is advanced by the janitor; a stamp is written
-// only when the second has changed, so that a busy entry's cache line stays
-// shared between the cores but for one write a second. An entry unused for
-// longer than the ageing time no longer answers, at once; the janitor removes
-// it from the table soon after.
+// The clock counts seconds and is advanced by the janitor; a stamp is written only when the second
+// has changed, so that the cache line of a busy entry stays shared between the cores, except for
+// one write a second. Look-ups ignore an entry as soon as it has been unused for longer than the
+// ageing time; the janitor removes the entry from the table soon after.
 //
 // # Threats
 //
 // Guests choose the source addresses that are learned here.
 //
-//   - MAC flooding: one guest sends from ever new addresses so that the table
-//     fills up, everyone's entries are pushed out, and their traffic is flooded
-//     for the guest to read. When the table is full, room is made at the cost of
-//     the port with the most dynamic entries, and of the learner's own port if
-//     none has more. So a port loses entries only to ports that have fewer; a
-//     flooder soon has the most, and displaces itself.
-//   - Learning as a weapon against the CPU: making room is limited for each
-//     port to evictionsPerSecond; who waits for the lock does not wait but
-//     learns another time; and one batch takes the lock at most once. Finding
-//     the victim takes time logarithmic in the number of ports and constant in
-//     that of entries.
-//   - Collisions: the permutation is keyed at random for each table, so that
-//     addresses that meet in one bucket cannot be computed beforehand. If a
-//     neighbourhood of eight buckets is full all the same, the rules for a full
-//     table apply to it.
-//   - Stealing an address: a dynamic entry follows its address to another port;
-//     anything else would break live migration. A static entry does not. As in
-//     Open vSwitch, a frame from elsewhere that claims a static address is
-//     forwarded but not learned, and counted (FDBStaticClaims).
-//   - Keeping an address alive with a clock that stands still, or stamps from
-//     the future: stamps come from the switch's clock alone.
+//   - MAC flooding: a guest sends from ever new addresses, so that the table fills up, the entries
+//     of the other ports are evicted, and the guest can read their traffic, which is flooded. In a
+//     full table, an entry of the port with the most dynamic entries is evicted, or of the learning
+//     port if no port has more. So a port loses entries only to ports that have fewer; a flooding
+//     port soon has the most, and evicts its own.
+//   - Exhausting the CPU by learning: each port may cause evictionsPerSecond evictions; a worker
+//     that finds the lock taken does not wait, but leaves the learning to a later frame; and a
+//     batch takes the lock at most once. Finding the entry to evict takes time logarithmic in the
+//     number of ports and constant in the number of entries.
+//   - Collisions: the permutation is keyed at random for each table, so that addresses with the
+//     same home bucket cannot be computed in advance. If eight neighbouring buckets are full
+//     nevertheless, the rules for a full table apply to them.
+//   - Stealing an address: a dynamic entry moves to the port that its address was last seen at;
+//     anything else would break live migration. A static entry does not move. As in Open vSwitch, a
+//     frame from another port with a static source address is forwarded but not learned, and
+//     counted (FDBStaticClaims).
+//   - Keeping an entry alive with wrong time stamps: all stamps come from the switch's clock.
 type fdb struct {
 	buckets []fdbBucket
 	mask    uint64 // len(buckets) - 1
 	perm    permutation
 	clock   atomic.Uint32 // seconds; written by tick alone
 	ageing  uint32        // seconds
-	holds   atomic.Int32  // entries that are for every VLAN; written with mu held
-	size    int           // most entries
+	holds   atomic.Int32  // number of entries for every VLAN; written with mu held
+	size    int           // the most entries allowed
 
 	mu    sync.Mutex
 	cold  []fdbCold          // by slot
@@ -124,8 +114,8 @@ type fdb struct {
 	heap  fdbHeap            // ports by number of dynamic entries
 	used  int                // entries in the table, static ones included
 	fixed int                // static ones among these
-	twins int                // entryTwin among these, which do not count
-	sweep int                // bucket at which ageing goes on
+	twins int                // entryTwin among these, which do not count against size
+	sweep int                // bucket at which the next tick goes on
 
 	watchers []chan struct{} // see WatchFDB
 
@@ -136,8 +126,7 @@ const (
 	bucketSlots = 5
 	maxDisp     = 7
 
-	// maxPorts bounds port ids to what fits into an entry; id 0 is not given
-	// to any port.
+	// maxPorts is the limit of port ids that fit into an entry; id 0 means no port.
 	portBits = 13
 	maxPorts = 1 << portBits
 
@@ -145,13 +134,11 @@ const (
 	tagShift   = 16
 	minBuckets = 1 << 12 // so that home bucket and 48 stored bits make a whole key
 
-	// stampStatic stands in place of a time in entries that neither age nor
-	// move.
+	// stampStatic is the time stamp of entries that neither age nor move.
 	stampStatic = ^uint32(0)
 
-	// evictionsPerSecond is how often a port may make room for a new address
-	// of its own in a full table. Beyond that its new addresses are not
-	// learned until the next second.
+	// evictionsPerSecond is how many evictions from a full table the new addresses of one port may
+	// cause. Beyond that, the port's new addresses are not learned until the next second.
 	evictionsPerSecond = 1024
 )
 
@@ -186,8 +173,8 @@ func newFDB(size int, ageing uint32) *fdb {
 	return t
 }
 
-// A permutation maps 60-bit keys to 60-bit values, each to another. It is
-// keyed and mixes well, but is no cipher.
+// A permutation maps 60-bit keys to 60-bit values, one to one. It is keyed and mixes well, but is
+// not a cipher.
 type permutation struct{ xor, mul1, mul2 uint64 }
 
 const keyMask = 1<<keyBits - 1
@@ -214,7 +201,7 @@ func (p *permutation) hash(k fdbKey) hash {
 	return hash(x)
 }
 
-// word is the entry of h at distance disp from home, with no port yet.
+// word is the word of an entry with hash h at distance disp from its home, without the port.
 func (h hash) word(disp int) uint64 {
 	return uint64(h)>>12<<tagShift | uint64(disp)<<dispShift
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// The operator's view of the FDB.
+// Listing the FDB, and changing it by hand.
 
-// An FDBEntry says where the station with an address is.
+// An FDBEntry is an address and the port behind which its station is.
 type FDBEntry struct {
 	MAC    MAC
 	VLAN   uint16 // 0: frames without a tag, between ports without VLAN settings
@@ -20,9 +20,9 @@ type FDBEntry struct {
 	Age    time.Duration // since the last frame from it, in whole seconds; 0 if Static
 }
 
-// FDB returns the entries of the port of that name ("": of all), in that VLAN
-// (AnyVLAN: in all), by VLAN and address. The table may change meanwhile: what
-// is returned is right for each entry, not for all at one moment.
+// FDB returns the entries of a port ("": of all ports) in a VLAN (AnyVLAN: in all VLANs), sorted by
+// VLAN and address. The table may change meanwhile: each entry is consistent, the list is not a
+// snapshot of one moment.
 func (s *Switch) FDB(port string, vlan int) []FDBEntry {
 	var entries []FDBEntry
 	set, t := s.set.Load(), s.fdb
@@ -35,8 +35,8 @@ func (s *Switch) FDB(port string, vlan int) []FDBEntry {
 	return entries
 }
 
-// dump appends the matching entries of sweepChunk buckets. The lock is held
-// for these only, so that learning goes on.
+// dump appends the matching entries of sweepChunk buckets. The lock is held for these only, so that
+// learning can go on in between.
 func (t *fdb) dump(to []FDBEntry, first int, set *portSet, port string, vlan int) []FDBEntry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -72,8 +72,8 @@ func (t *fdb) dump(to []FDBEntry, first int, set *portSet, port string, vlan int
 	return to
 }
 
-// AddStatic makes an entry that neither ages nor moves, in place of one that
-// is there, unless that is pinned to a port. It goes when the port is detached.
+// AddStatic adds an entry that neither ages nor moves. It replaces an entry of that address, unless
+// that entry is pinned to a port. The entry is removed when the port is detached.
 func (s *Switch) AddStatic(mac [6]byte, vlan uint16, port string) error {
 	m := MAC(mac)
 	if !m.IsUnicast() {
@@ -100,8 +100,8 @@ func (s *Switch) AddStatic(mac [6]byte, vlan uint16, port string) error {
 	return nil
 }
 
-// DelFDB removes an entry, static or not. Pinned ones go only with their
-// port's configuration.
+// DelFDB removes an entry, static or not. Pinned entries can only be removed by configuring their
+// port.
 func (s *Switch) DelFDB(mac [6]byte, vlan uint16) error {
 	m, t := MAC(mac), s.fdb
 	t.mu.Lock()
@@ -120,8 +120,8 @@ func (s *Switch) DelFDB(mac [6]byte, vlan uint16) error {
 	return nil
 }
 
-// Flush removes the learned entries of the port of that name ("": of all), in
-// that VLAN (AnyVLAN: in all), and returns how many these were.
+// Flush removes the learned entries of a port ("": of all ports) in a VLAN (AnyVLAN: in all VLANs),
+// and returns how many entries it has removed.
 func (s *Switch) Flush(port string, vlan int) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

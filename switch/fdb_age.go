@@ -1,8 +1,7 @@
 package vswitch
 
-// tick sets the clock to now, in seconds, and removes some of the entries that
-// are too old. The janitor calls it about once a second; all of the table
-// is looked at within sweepTicks calls.
+// tick sets the clock to now, in seconds, and removes some of the entries that are too old. The
+// janitor calls tick about once a second; sweepTicks calls cover the whole table.
 func (t *fdb) tick(now uint32) {
 	t.clock.Store(now)
 	n := max(len(t.buckets)/sweepTicks, minBuckets)
@@ -15,13 +14,13 @@ func (t *fdb) tick(now uint32) {
 const (
 	sweepTicks = 16
 
-	// sweepChunk is how many buckets are cleared in one go with the lock
-	// held; learning has to do without it meanwhile.
+	// sweepChunk is the number of buckets that are swept with the lock held; meanwhile nothing is
+	// learned.
 	sweepChunk = 256
 )
 
-// sweepFrom removes what is too old from sweepChunk buckets. It reads them
-// without the lock first: mostly there is nothing to do.
+// sweepFrom removes entries that are too old from sweepChunk buckets. It takes the lock only when
+// it has found such an entry.
 func (t *fdb) sweepFrom(first int, now uint32) {
 	locked := false
 	for b := first; b < first+sweepChunk; b++ {
@@ -34,7 +33,7 @@ func (t *fdb) sweepFrom(first int, now uint32) {
 				defer t.mu.Unlock()
 				locked = true
 			}
-			// Looked at again: it may have been used, or removed, meanwhile.
+			// Checked again: the entry may have been used, or removed, meanwhile.
 			if t.expired(b, i, now) {
 				s := slot(b*bucketSlots + i)
 				t.count(t.owner(s), FDBExpired)

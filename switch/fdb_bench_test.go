@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A benchFDB is full of entries of one port.
+// A benchFDB is an FDB that is full of entries of one port.
 func benchFDB(n int) (*fdb, *fdbPort, []hash) {
 	t := newFDB(n, 300)
 	p := t.openPort(1, 0, new(Counters))
@@ -21,8 +21,8 @@ func benchFDB(n int) (*fdb, *fdbPort, []hash) {
 	return t, p, hs
 }
 
-// BenchmarkFDBLookup looks up known addresses in random order, in batches as
-// Deliver does: all are touched first.
+// BenchmarkFDBLookup looks up known addresses in random order, in batches: as in Deliver, the
+// buckets of a batch are touched first.
 func BenchmarkFDBLookup(b *testing.B) {
 	for _, n := range []int{64, 8192, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -53,8 +53,8 @@ func BenchmarkFDBLookup(b *testing.B) {
 	}
 }
 
-// BenchmarkFDBLearn makes entries of new addresses: with room in the table,
-// and in a full one, where each displaces another.
+// BenchmarkFDBLearn adds entries for new addresses: to a table with free room, and to a full one,
+// where each evicts another entry.
 func BenchmarkFDBLearn(b *testing.B) {
 	for _, n := range []int{8192, 1_000_000} {
 		b.Run(fmt.Sprintf("evicting/%d", n), func(b *testing.B) {
@@ -62,7 +62,7 @@ func BenchmarkFDBLearn(b *testing.B) {
 			b.ReportAllocs()
 			a := addr(0x020000000000)
 			for b.Loop() {
-				p.evictions = 0 // the limit for each second is not what is measured
+				p.evictions = 0 // do not measure the limit for each second
 				k := makeKey(a, 0)
 				t.learn(k, t.perm.hash(k), p, 1)
 				a++

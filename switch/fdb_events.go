@@ -5,21 +5,22 @@ import (
 	"slices"
 )
 
-// FDBEvent is something that happened to addresses in the FDB.
+// FDBEvent is a kind of event in the FDB.
 type FDBEvent uint8
 
-// Each event is counted at the port that it is about (Counters.FDB), and in total (Switch.FDBEvents).
-// All but FDBStaticClaims, FDBLimited and FDBContended, which count frames, count entries.
+// Each event is counted at the port that it is about (Counters.FDB), and in total
+// (Switch.FDBEvents). All but FDBStaticClaims, FDBLimited and FDBContended, which count frames,
+// count entries.
 const (
 	FDBLearned      FDBEvent = iota // an entry was made from a source address
-	FDBMoved                        // a learned entry came to this port from another
-	FDBFlapped                      // of these: it had moved in the seconds before, too
+	FDBMoved                        // a learned entry moved to this port from another
+	FDBFlapped                      // of these: the entry had also moved in the flapWindow before
 	FDBExpired                      // an entry of this port was removed because of its age
 	FDBEvicted                      // an entry of this port was removed to make room for another
-	FDBStaticClaims                 // from this port, with a source address that is static behind another
-	FDBLimited                      // not learned: max_macs, or too many evictions in this second
-	FDBContended                    // not learned at once: the table was being changed
-	FDBFull                         // not learned: nothing but static entries in the way
+	FDBStaticClaims                 // a source address of this port is static behind another
+	FDBLimited                      // not learned: the port's limit, or too many evictions
+	FDBContended                    // not learned at once: another goroutine was changing the table
+	FDBFull                         // not learned: only static entries could have made room
 	numFDBEvents
 )
 
@@ -43,10 +44,10 @@ func (e FDBEvent) String() string {
 	return "unknown"
 }
 
-// FDBEvents are counts, by event.
+// FDBEvents are the counts of all events, indexed by FDBEvent.
 type FDBEvents [numFDBEvents]uint64
 
-// ByName returns all counts, those that are 0 included, by name of the event.
+// ByName returns all counts, zeros included, by the name of the event.
 func (c FDBEvents) ByName() map[string]uint64 {
 	m := make(map[string]uint64, len(c))
 	for e, n := range c {
@@ -55,35 +56,35 @@ func (c FDBEvents) ByName() map[string]uint64 {
 	return m
 }
 
-// flapWindow is how long after an address has moved another move of it is a flap, in seconds. An
-// address that follows a guest to another host moves once.
+// flapWindow is the time after a move of an entry in which another move of the same entry is a
+// flap, in seconds. The address of a guest that migrates to another host moves once.
 const flapWindow = 10
 
-// A ConflictKind says what is wrong with an address.
+// A ConflictKind is a kind of Conflict.
 type ConflictKind uint8
 
-// Kinds of conflicts. Either has a loop between two ports as its likely cause, or two stations with
-// one address.
+// Kinds of conflicts. The likely cause of both is a loop between two ports, or two stations with
+// the same address.
 const (
-	ConflictFlap  ConflictKind = iota // learned addresses move to and fro between ports
-	ConflictClaim                     // frames come in whose source address is static behind another port
+	ConflictFlap  ConflictKind = iota // learned addresses move back and forth between ports
+	ConflictClaim                     // source addresses are static behind another port
 )
 
-// A Conflict is addresses that show up behind a port and behind another.
+// A Conflict is that the same addresses are seen behind two ports.
 type Conflict struct {
 	Port  string
 	Kind  ConflictKind
 	Count uint64 // of FDBFlapped or FDBStaticClaims at the port since the last call of Conflicts
 
-	// One of the addresses, and the port behind which it was, or is for good. Other may be empty, if
-	// that port has gone meanwhile.
+	// One of the addresses, and the other port: the port at which the address was before, or at
+	// which it is static. Other is empty if that port has been detached meanwhile.
 	MAC   MAC
 	VLAN  uint16
 	Other string
 }
 
-// Conflicts returns what has happened at each port since the last call, by port and kind. It is
-// for one caller, who calls it about once a second.
+// Conflicts returns the conflicts at each port since the last call, sorted by port and kind. There
+// can be only one caller, which calls about once a second.
 func (s *Switch) Conflicts() (list []Conflict) {
 	set, t := s.set.Load(), s.fdb
 	t.mu.Lock()

@@ -9,7 +9,7 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// events checks what was counted at a port, all of it.
+// events checks all event counters of a port that are not zero.
 func (l *lab) events(port string, want map[string]uint64) {
 	l.t.Helper()
 	have := map[string]uint64{}
@@ -35,10 +35,10 @@ func TestFDBEvents(t *testing.T) {
 	from("a", macA)
 	from("a", macA)
 	l.events("a", events{"learned": 1})
-	from("b", macA) // it has moved
+	from("b", macA) // a move
 	l.events("a", events{"learned": 1})
 	l.events("b", events{"moved": 1})
-	from("a", macB) // somebody else's
+	from("a", macB) // another port's address
 	l.events("a", events{"learned": 1, "static_claims": 1})
 	l.events("pinned", events{})
 	from("few", vswitchtest.Station(1))
@@ -65,7 +65,7 @@ func TestFDBEvents(t *testing.T) {
 	}
 }
 
-// In a full table, the port counts that has lost an entry.
+// An eviction is counted at the port that has lost the entry.
 func TestEvictionsAreCountedAtTheLoser(t *testing.T) {
 	l := newLab(t, vswitch.Config{TableSize: 20})
 	l.addAll("many", "few")
@@ -77,7 +77,7 @@ func TestEvictionsAreCountedAtTheLoser(t *testing.T) {
 	l.events("many", events{"learned": 20, "evicted": 1})
 }
 
-// The counts outlive the port's place in the switch, as all others do.
+// The counts outlive the port's attachment, as all counters do.
 func TestEventsOutliveThePort(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	a := l.add("a")
@@ -94,8 +94,9 @@ func TestEventsOutliveThePort(t *testing.T) {
 	l.events("a", events{"learned": 2})
 }
 
-// An address that moves once has followed its guest. One that moves to and fro is in two places, or
-// there is a loop: that is counted at the ports to which it comes back, and told with an example.
+// An address that moves once has followed its guest. If an address moves back and forth, there are
+// two stations with that address, or there is a loop: these moves are counted as flaps at the ports
+// to which the address moves, and reported with an example.
 func TestFlappingAddresses(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	l.addAll("a", "b", "c")
@@ -105,9 +106,9 @@ func TestFlappingAddresses(t *testing.T) {
 	send("b")
 	l.events("b", events{"moved": 1})
 	if c := l.s.Conflicts(); len(c) != 0 {
-		t.Errorf("one move is told as %+v", c)
+		t.Errorf("one move is reported as %+v", c)
 	}
-	l.advance(11 * time.Second) // it moves again, later
+	l.advance(11 * time.Second) // the address moves again, later
 	send("c")
 	l.events("c", events{"moved": 1})
 
@@ -125,11 +126,12 @@ func TestFlappingAddresses(t *testing.T) {
 		t.Errorf("conflicts %+v, want %+v", c, want)
 	}
 	if c := l.s.Conflicts(); len(c) != 0 {
-		t.Errorf("told twice: %+v", c)
+		t.Errorf("reported twice: %+v", c)
 	}
 }
 
-// Frames with a pinned source address from elsewhere are told with the port whose address it is.
+// Frames with a pinned source address from another port are reported with the port to which the
+// address is pinned.
 func TestClaimsAreConflicts(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	l.add("a", pinned(macA))

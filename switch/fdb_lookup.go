@@ -1,16 +1,16 @@
 package vswitch
 
-// The FDB's hot path. No locks, no allocation; see the essay in fdb.go.
+// The FDB's hot path, without locks and without allocation; see the essay in fdb.go.
 
-// touch reads h's home bucket, so that it is in the cache when lookup comes.
-// Calls for different hashes do not depend on one another: the processor
-// fetches several at once.
+// touch reads h's home bucket, so that the bucket is in the cache when lookup reads it. Calls for
+// different hashes do not depend on one another, so the processor can fetch several buckets at
+// once.
 func (t *fdb) touch(h hash) uint64 {
 	return t.buckets[uint64(h)&t.mask].word[0].Load()
 }
 
-// lookup returns the slot in which h's entry is and the port that it names, or
-// port 0 if there is none. It does not look at the entry's age.
+// lookup returns the slot of h's entry and the port of the entry, or port 0 if there is no entry.
+// It does not check the entry's age.
 func (t *fdb) lookup(h hash) (slot, portID) {
 	home := uint64(h) & t.mask
 	b := &t.buckets[home]
@@ -33,12 +33,12 @@ func (t *fdb) lookup(h hash) (slot, portID) {
 	return noSlot, 0
 }
 
-// find looks for want, a word without a port, and returns the port with which
-// it was found. It always reads all words: where in the bucket an entry is
-// cannot be predicted, so that stopping early would cost more than it saves.
+// find searches for want, a word without a port, and returns the slot and the port of the word that
+// was found. It always reads all words: the processor could not predict at which word to stop, and
+// a misprediction costs more than reading the rest.
 func (b *fdbBucket) find(want uint64) (at slot, id portID) {
 	for i := range b.word {
-		// Equal but for the port, and the port is not 0 (a free slot).
+		// Equal except for the port, and the port is not 0 (a free slot).
 		x := b.word[i].Load() ^ want
 		if x-1 < maxPorts-1 {
 			at, id = slot(i), portID(x)
@@ -47,7 +47,7 @@ func (b *fdbBucket) find(want uint64) (at slot, id portID) {
 	return at, id
 }
 
-// live reports whether the entry in s may still be forwarded by.
+// live reports whether the entry in s is not too old to be used.
 func (t *fdb) live(s slot, now uint32) bool {
 	b, i := s.split()
 	stamp := t.buckets[b].stamp[i].Load()
@@ -55,7 +55,8 @@ func (t *fdb) live(s slot, now uint32) bool {
 	return stamp == stampStatic || int32(now-stamp) <= int32(t.ageing)
 }
 
-// holder returns the port that has an address in every VLAN, or 0 if there is none.
+// holder returns the port to which an address is pinned in every VLAN, or 0 if there is no such
+// port.
 func (t *fdb) holder(a addr) portID {
 	if t.holds.Load() == 0 {
 		return 0
@@ -64,8 +65,8 @@ func (t *fdb) holder(a addr) portID {
 	return id
 }
 
-// destination returns the port to which frames to a go, or 0 if that is not known. h is the hash of
-// the address and the frames' VLAN.
+// destination returns the port of the station with address a, or 0 if the port is not known. h is
+// the hash of the address and the frames' VLAN.
 func (t *fdb) destination(a addr, h hash, now uint32) portID {
 	s, id := t.lookup(h)
 	if id != 0 && t.live(s, now) {
@@ -80,18 +81,18 @@ func (t *fdb) destination(a addr, h hash, now uint32) portID {
 	return id
 }
 
-// A sighting is what the FDB says to a source address.
+// A sighting is the result of looking up a source address.
 type sighting uint8
 
 const (
-	seenHere      sighting = iota // known behind this port; its age is now 0
+	seenHere      sighting = iota // known behind this port; the entry's age is now 0
 	seenNew                       // not known: learn makes an entry
 	seenElsewhere                 // known behind another port: learn moves the entry
-	seenStatic                    // belongs to another port for good
+	seenStatic                    // static behind another port
 )
 
-// seen looks up a source address that port id has sent from, and refreshes its
-// entry. h is the hash of k.
+// seen looks up the source address of a frame from port id, and refreshes its entry. h is the hash
+// of k.
 func (t *fdb) seen(k fdbKey, h hash, id portID, now uint32) sighting {
 	s, owner := t.lookup(h)
 	if owner == 0 {

@@ -6,16 +6,17 @@ import (
 	"slices"
 )
 
-// Pinned addresses: static entries that belong to a port's configuration, or are the host's.
+// Pinned addresses: static entries that belong to a port's configuration, or are addresses of the
+// host.
 
-// A pin is one entry that a pinned address has.
+// A pin is one of the entries of a pinned address.
 type pin struct {
 	key  fdbKey
 	kind entryKind // entryPinned or entryTwin
 }
 
-// pinsOf returns the entries of an address in the VLANs of rule: one for each that is named, or one
-// for all of them and one for the VLAN in which most frames are.
+// pinsOf returns the entries of an address in the VLANs that rule carries: one for each VLAN, or,
+// if rule carries all VLANs, one for every VLAN and one for the VLAN to which most frames belong.
 func pinsOf(a addr, rule *vlanRule) (pins []pin) {
 	if rule.trunk == nil {
 		return []pin{{a.everywhere(), entryPinned}, {makeKey(a, rule.pvid), entryTwin}}
@@ -26,8 +27,8 @@ func pinsOf(a addr, rule *vlanRule) (pins []pin) {
 	return pins
 }
 
-// pin plans the pinned addresses of a port. An address that another port has in one of the VLANs is
-// refused; ports that are changed have only what is planned. Needs both mutexes.
+// pin plans the pinned addresses of a port. It refuses an address that another port has in one of
+// the VLANs; of the ports in changed, only the planned entries count. Needs both mutexes.
 func (x *transaction) pin(plan *rewriting, v *portView, changed map[*fdbPort]bool) {
 	for _, m := range v.pinned() {
 		for _, n := range pinsOf(m.addr(), &v.vlan) {
@@ -45,7 +46,7 @@ func (x *transaction) pin(plan *rewriting, v *portView, changed map[*fdbPort]boo
 		k := m.addr().spare()
 		_, _, owner := x.sw.fdb.get(k)
 		if f, ok := plan.want[k]; ok && f.port != v || owner != nil && !changed[owner] {
-			continue // two ports with the same can both do without
+			continue // if two ports have the same address, either may have the entry
 		}
 		plan.want[k] = fixture{v, entrySpare}
 	}
@@ -58,8 +59,8 @@ func vlanName(k fdbKey) string {
 	return fmt.Sprintf("VLAN %d", k.vlan())
 }
 
-// taken reports whether an entry that contradicts one with key k for port v is pinned to another
-// port, and which one that is.
+// taken reports whether an entry that conflicts with an entry k of port v is pinned to another
+// port, and returns the key of that entry.
 func (plan *rewriting) taken(t *fdb, k fdbKey, v *portView, changed map[*fdbPort]bool) (fdbKey, bool) {
 	other := func(k fdbKey) bool {
 		if f, ok := plan.want[k]; ok && f.port != v && f.kind != entryStatic {
@@ -81,7 +82,7 @@ func (plan *rewriting) taken(t *fdb, k fdbKey, v *portView, changed map[*fdbPort
 		}
 	}
 	if _, kind, owner := t.get(a.everywhere()); owner != nil && owner == v.fdb && kind == entryPinned {
-		return 0, false // the port has it already, so nobody has it in a single VLAN
+		return 0, false // pinned to this port already, so to no other port in a single VLAN
 	}
 	for vlan := range uint16(maxVID + 1) {
 		one := makeKey(a, vlan)
@@ -92,19 +93,19 @@ func (plan *rewriting) taken(t *fdb, k fdbKey, v *portView, changed map[*fdbPort
 	return 0, false
 }
 
-// pins reports whether the address of k will be pinned, to whichever port, in its VLAN.
+// pins reports whether the address of k will be pinned in its VLAN, to any port.
 func (plan *rewriting) pins(t *fdb, k fdbKey, changed map[*fdbPort]bool) bool {
 	_, taken := plan.taken(t, k, nil, changed)
 	return taken
 }
 
-// findStale finds the entries that are to go, and checks that those that come find room.
+// findStale finds the entries to be removed, and checks that there is room for the new ones.
 func (x *transaction) findStale(plan *rewriting, changed map[*fdbPort]bool) {
 	t := x.sw.fdb
 	gone := func(p *fdbPort) bool {
 		return slices.ContainsFunc(x.detach, func(a *Attachment) bool { return a.fdb == p })
 	}
-	n := t.fixed - t.twins // entries that there will be; twins do not count
+	n := t.fixed - t.twins // static entries after the change; twins do not count
 	for _, f := range plan.want {
 		if f.kind != entryTwin {
 			n++
@@ -125,12 +126,12 @@ func (x *transaction) findStale(plan *rewriting, changed map[*fdbPort]bool) {
 		}
 	}
 	if n > t.size {
-		x.errs = append(x.errs, fmt.Errorf("%w: %d of them, and it has room for %d", ErrTableFull, n, t.size))
+		x.errs = append(x.errs, fmt.Errorf("%w: %d entries, but the table holds %d", ErrTableFull, n, t.size))
 	}
 }
 
-// assign gives the static or pinned entry in s to port p, as one of that kind. Readers see the
-// old port or the new one. Needs fdb.mu.
+// assign changes the port and the kind of the static or pinned entry in s. Readers see the old port
+// or the new one. Needs fdb.mu.
 func (t *fdb) assign(s slot, p *fdbPort, kind entryKind) {
 	owner, c := t.owner(s), &t.cold[s]
 	if c.kind == entryTwin {
@@ -151,8 +152,8 @@ func (t *fdb) assign(s slot, p *fdbPort, kind entryKind) {
 	}
 }
 
-// forgetLearned removes what was learned about an address in any VLAN: the entry for all of them
-// decides. Needs fdb.mu.
+// forgetLearned removes the learned entries of an address in all VLANs, which an entry for every
+// VLAN replaces. Needs fdb.mu.
 func (t *fdb) forgetLearned(a addr) {
 	for v := range uint16(maxVID + 1) {
 		if s, kind, owner := t.get(makeKey(a, v)); owner != nil && kind == entryDynamic {
@@ -167,15 +168,15 @@ func (t *fdb) pinnedIn(k fdbKey) bool {
 	return owner != nil && kind == entryPinned || t.holder(k.addr()) != 0
 }
 
-// SetLocal says which addresses the host itself has on the port's interface, until the next
-// SetLocal. Those in own are pinned to the port like PortConfig.MACs. Those in others are where
-// frames to them go that would be flooded otherwise; whoever sends from such an address is learned
-// as ever. Frames to either that come in by the port have reached the host's own stack already:
-// they go nowhere else and count as DropHost.
+// SetLocal replaces the list of addresses that the host has on the port's interface. Addresses in
+// own are pinned to the port like PortConfig.MACs. Frames to the addresses in others, which are
+// those of other devices of the host, are sent to the port instead of being flooded; these
+// addresses can still be learned behind other ports. Frames from the port to an address of either
+// list have reached the host's network stack already: they are dropped and count as DropHost.
 //
-// An address of own that is pinned to another port is left out, in every VLAN. The error, which
-// wraps ErrAddressPinned, ErrTableFull or ErrDetached, says which these are; SetLocal may be called
-// again with the same addresses. It does not wait for Deliver.
+// An address in own that is pinned to another port in any VLAN is left out. The error names these
+// addresses, and wraps ErrAddressPinned, ErrTableFull or ErrDetached; SetLocal may be called again
+// with the same addresses. SetLocal does not wait for Deliver.
 func (a *Attachment) SetLocal(own, others []MAC) error {
 	a.sw.mu.Lock()
 	was := *a.view

@@ -2,35 +2,35 @@ package vswitch
 
 import "sync/atomic"
 
-// fdbPort is the FDB's record of one port: its entries, oldest first, and its
-// limits. Guarded by fdb.mu but for the atomics.
+// fdbPort is the FDB's record of one port: its entries, oldest first, and its limits. Guarded by
+// fdb.mu, except for the atomics.
 type fdbPort struct {
 	id      portID
 	open    bool         // new entries are accepted
-	max     atomic.Int32 // most dynamic entries; 0: no limit but the table's
+	max     atomic.Int32 // the most dynamic entries; 0: only the table's size limits them
 	dynamic fdbList
 	static  fdbList
 	twins   int // entryTwin on static
 	heapAt  int // index in fdb.heap
 
 	counters    *Counters     // the port's
-	flapped     fdbKey        // the entry that has flapped to this port last ...
-	flappedFrom portID        // ... and where it came from
-	claimed     atomic.Uint64 // the last fdbKey that was claimed, of FDBStaticClaims
+	flapped     fdbKey        // the last entry that has flapped to this port ...
+	flappedFrom portID        // ... and the port from which it moved
+	claimed     atomic.Uint64 // the fdbKey of the last FDBStaticClaims
 	reported    [2]uint64     // counts that Conflicts has returned, by ConflictKind
 
 	// dynamicCount is dynamic.n, for readers without the lock.
 	dynamicCount atomic.Int32
 
-	// evictions counts those made for this port in second evictSecond. When
-	// they reach the limit, throttled is set to that second.
+	// evictions counts the evictions made for this port in second evictSecond. When the number
+	// reaches the limit, throttled is set to that second.
 	evictSecond uint32
 	evictions   int
 	throttled   atomic.Uint32
 }
 
-// mayLearn reports, without the lock, whether trying to learn new addresses
-// from p has a chance. Moves are not asked about here.
+// mayLearn reports, without the lock, whether new addresses may be learned from p. It does not
+// apply to moves.
 func (p *fdbPort) mayLearn(now uint32) bool {
 	return p.throttled.Load() != now && !p.atLimit()
 }
@@ -40,8 +40,8 @@ func (p *fdbPort) atLimit() bool {
 	return m != 0 && p.dynamicCount.Load() >= m
 }
 
-// mayEvict takes one eviction from p's budget for this second, if there is one
-// left.
+// mayEvict takes one eviction from p's budget for this second, and reports whether the budget had
+// any left.
 func (p *fdbPort) mayEvict(now uint32) bool {
 	if p.evictSecond != now {
 		p.evictSecond, p.evictions = now, 0
@@ -54,28 +54,28 @@ func (p *fdbPort) mayEvict(now uint32) bool {
 	return true
 }
 
-// entryKind says who made an entry, and with that who may change it.
+// entryKind is the origin of an entry, which decides who may change the entry.
 type entryKind uint8
 
 const (
 	entryDynamic entryKind = iota // learned
-	entryStatic                   // added by AddStatic
-	entryPinned                   // from PortConfig.MACs, or local
-	entrySpare                    // local, and not pinned
-	entryTwin                     // of a pinned one for every VLAN, in the VLAN of untagged frames
+	entryStatic                   // added by AddStatic or Change.Static
+	entryPinned                   // from PortConfig.MACs, or the host's own (SetLocal)
+	entrySpare                    // of another device of the host (SetLocal)
+	entryTwin                     // besides a pinned one for every VLAN; see fdb.go
 )
 
-// fdbCold is the part of a slot that readers do not need.
+// fdbCold is the part of a slot that only writers use.
 type fdbCold struct {
 	key        fdbKey
 	prev, next slot
-	listed     uint32 // second in which it was put at the young end of its list
-	moved      uint32 // second in which it went from one port to another last; 0: it has not
+	listed     uint32 // second in which the entry was put at the end of its list
+	moved      uint32 // second of the last move from one port to another; 0: there was none
 	kind       entryKind
 }
 
-// fdbList is a list of slots through fdbCold, oldest first. The zero value is
-// not empty but invalid: see makeList.
+// fdbList is a list of slots, oldest first, linked through fdbCold. The zero value is invalid; see
+// makeList.
 type fdbList struct {
 	first, last slot
 	n           int
@@ -111,7 +111,7 @@ func (t *fdb) unlink(l *fdbList, s slot) {
 	l.n--
 }
 
-// list returns the list on which an entry of kind k of port p is.
+// list returns p's list of entries of kind k.
 func (p *fdbPort) list(k entryKind) *fdbList {
 	if k == entryDynamic {
 		return &p.dynamic
@@ -119,9 +119,8 @@ func (p *fdbPort) list(k entryKind) *fdbList {
 	return &p.static
 }
 
-// fdbHeap holds all ports, the one with the most dynamic entries first.
-// Numbers change by one at a time, so that one step or two usually put it
-// in order.
+// fdbHeap holds all ports, the port with the most dynamic entries first. The numbers change by one
+// at a time, so that a step or two usually restore the order.
 type fdbHeap []*fdbPort
 
 func (h *fdbHeap) add(p *fdbPort) {
@@ -140,7 +139,7 @@ func (h *fdbHeap) remove(p *fdbPort) {
 	}
 }
 
-// fix puts p where it belongs after its number has changed.
+// fix restores the order after the number of p's entries has changed.
 func (h *fdbHeap) fix(p *fdbPort) {
 	h.up(p.heapAt)
 	h.down(p.heapAt)

@@ -24,13 +24,12 @@ func TestTableIsAtMostFortyPercentFull(t *testing.T) {
 	}
 }
 
-// identity is a permutation that leaves keys as they are, so that tests can
-// choose buckets.
+// identity is a permutation that does not change keys, so that tests can choose buckets.
 var identity = permutation{mul1: 1, mul2: 1}
 
 func TestPermutationsAreOneToOne(t *testing.T) {
-	// All 2^60 keys cannot be tried. But the permutation is a chain of
-	// invertible steps; here is its inverse.
+	// There are too many keys (2^60) to try all of them. But the permutation is a chain of
+	// invertible steps; this is its inverse.
 	inverse := func(p permutation, h hash) fdbKey {
 		x := uint64(h)
 		unshift := func() { x ^= x >> 30 }
@@ -48,7 +47,7 @@ func TestPermutationsAreOneToOne(t *testing.T) {
 		}
 	}
 	if h := identity.hash(12345); h != 12345 {
-		t.Errorf("identity made 12345 %d", h)
+		t.Errorf("identity of 12345 is %d", h)
 	}
 }
 
@@ -61,7 +60,7 @@ func modInverse(a uint64) uint64 {
 	return x
 }
 
-// check verifies everything that must hold in an FDB between operations.
+// check verifies the invariants of an FDB that is not being changed.
 func (t *fdb) check(tb testing.TB) {
 	tb.Helper()
 	over := make([]uint32, len(t.buckets))
@@ -130,7 +129,7 @@ func (t *fdb) listed(tb testing.TB, l *fdbList) int {
 	return n
 }
 
-// learnKey learns as a Deliver would.
+// learnKey learns an address as Deliver does.
 func (t *fdb) learnKey(k fdbKey, p *fdbPort) {
 	h := t.perm.hash(k)
 	if t.seen(k, h, p.id, t.now()) != seenHere {
@@ -147,8 +146,8 @@ func (t *fdb) openAll(ids ...portID) (ps []*fdbPort) {
 	return ps
 }
 
-// TestRandomOperations runs random operations against a map. Keys are few and
-// collide: the permutation is the identity, and all homes lie close together.
+// TestRandomOperations compares random operations with the same operations on a map. There are few
+// keys, and they collide: the permutation is the identity, and all homes lie close together.
 func TestRandomOperations(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 0))
@@ -163,8 +162,8 @@ func TestRandomOperations(t *testing.T) {
 		}
 		model := make(map[fdbKey]entry)
 		key := func() fdbKey {
-			// Every other one of 30 homes around the table's end has 9 keys:
-			// they overflow their 5 slots, but all find one nearby.
+			// Of 30 buckets around the table's end, every second one is the home of 9 keys: they
+			// overflow the bucket's 5 slots, but there is a free slot nearby for each.
 			home := len(tab.buckets) - 15 + 2*r.IntN(15)
 			return fdbKey(home&(len(tab.buckets)-1) | r.IntN(9)<<30)
 		}
@@ -211,14 +210,14 @@ func TestRandomOperations(t *testing.T) {
 			}
 		}
 		if tab.stats[FDBEvicted].Load() != 0 {
-			t.Fatalf("seed %d: evictions, so that this test proves nothing", seed)
+			t.Fatalf("seed %d: there were evictions, which the map does not model", seed)
 		}
 		for _, p := range ps {
 			tab.closePort(p)
 		}
 		tab.check(t)
 		if tab.used != 0 {
-			t.Fatalf("seed %d: %d entries of no port", seed, tab.used)
+			t.Fatalf("seed %d: %d entries without a port", seed, tab.used)
 		}
 	}
 }
@@ -249,7 +248,7 @@ func TestFullNeighbourhood(t *testing.T) {
 		t.Error("the entry of the other port, which has fewer, was evicted")
 	}
 
-	// A port that has more elsewhere gets nothing here.
+	// A port that has more entries in other buckets may evict nothing here.
 	rich := tab.openAll(3)[0]
 	for k := range fdbKey(2 * room) {
 		tab.learnKey(1000+k, rich)
@@ -260,7 +259,7 @@ func TestFullNeighbourhood(t *testing.T) {
 		t.Errorf("%d entries of the two ports are left, want %d; full %d, want 1", n, room, tab.stats[FDBFull].Load())
 	}
 
-	// Nothing but static entries around: nothing is learned.
+	// If there are only static entries nearby, nothing is learned.
 	for _, k := range ks[:room] {
 		if err := tab.setStatic(k, ps[1], entryStatic); err != nil {
 			t.Fatal(err)
@@ -269,7 +268,7 @@ func TestFullNeighbourhood(t *testing.T) {
 	tab.learnKey(ks[room], ps[0])
 	tab.check(t)
 	if _, _, p := tab.get(ks[room]); p != nil || tab.stats[FDBFull].Load() != 2 {
-		t.Errorf("learned where there is no room; full %d", tab.stats[FDBFull].Load())
+		t.Errorf("learned without a free slot; full %d", tab.stats[FDBFull].Load())
 	}
 	if err := tab.setStatic(ks[room], ps[0], entryStatic); err != ErrTableFull {
 		t.Errorf("setStatic: %v", err)
@@ -277,8 +276,8 @@ func TestFullNeighbourhood(t *testing.T) {
 	tab.check(t)
 }
 
-// TestLeastRecentlyUsedGoesFirst: an entry that was used since it was learned
-// outlives older ones that were not.
+// TestLeastRecentlyUsedGoesFirst: an entry that was used since it was learned outlives older
+// entries that were not used.
 func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	tab := newFDB(4, 100)
 	p := tab.openAll(1)[0]
@@ -290,12 +289,12 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	tab.learnKey(10, p)
 	tab.check(t)
 	if _, _, owner := tab.get(0); owner == nil {
-		t.Error("the entry that was used last has gone")
+		t.Error("the entry that was used last was evicted")
 	}
 	if _, _, owner := tab.get(1); owner != nil {
 		t.Error("the oldest unused entry is still there")
 	}
-	// All used: one has to go all the same.
+	// If all entries were used, one of them is evicted nevertheless.
 	tab.tick(6)
 	for _, k := range []fdbKey{0, 2, 3, 10} {
 		tab.learnKey(k, p)
@@ -307,7 +306,7 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	}
 }
 
-// TestSweepReachesAllOfTheTable fills a table that is swept in parts.
+// TestSweepReachesAllOfTheTable: a table that is swept in parts is swept completely.
 func TestSweepReachesAllOfTheTable(t *testing.T) {
 	tab := newFDB(200_000, 10)
 	p := tab.openAll(1)[0]
@@ -324,7 +323,7 @@ func TestSweepReachesAllOfTheTable(t *testing.T) {
 			continue
 		}
 		if tab.used == 0 {
-			t.Error("the table was swept at once")
+			t.Error("one tick swept the whole table")
 		}
 		for k := range fdbKey(20_000) {
 			if tab.destination(addr(k), tab.perm.hash(k<<12), 12) != 0 {
@@ -338,7 +337,7 @@ func TestSweepReachesAllOfTheTable(t *testing.T) {
 	}
 }
 
-// TestStampsAheadOfTheBatch: the clock may tick while a batch is under way.
+// TestStampsAheadOfTheBatch: the clock may tick while a batch is being delivered.
 func TestStampsAheadOfTheBatch(t *testing.T) {
 	tab := newFDB(10, 10)
 	p := tab.openAll(1)[0]
@@ -346,7 +345,7 @@ func TestStampsAheadOfTheBatch(t *testing.T) {
 	tab.tick(before + 1)
 	tab.learnKey(1, p)
 	if tab.destination(fdbKey(1).addr(), tab.perm.hash(1), before) != 1 {
-		t.Error("an entry younger than the batch is taken for an old one")
+		t.Error("an entry newer than the batch counts as too old")
 	}
 }
 
@@ -368,7 +367,7 @@ func TestRefresh(t *testing.T) {
 	}
 	tab.tick(6)
 	if tab.seen(1, h, 1, tab.now()); tab.buckets[b].stamp[i].Load() != stampStatic {
-		t.Error("a static entry was given an age")
+		t.Error("a static entry has got a time stamp")
 	}
 }
 

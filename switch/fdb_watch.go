@@ -2,9 +2,9 @@ package vswitch
 
 import "slices"
 
-// WatchFDB returns a channel that tells when entries of the FDB have come, moved to another port or
-// gone, until stop is called. It is a hint that says to look (FDB): many changes may be one token,
-// and the table may have changed again since.
+// WatchFDB returns a channel that receives a value after entries of the FDB have been added, moved
+// to another port or removed, until stop is called. The value is a hint to call FDB: one value may
+// stand for many changes, and the table may have changed again since.
 func (s *Switch) WatchFDB() (changes <-chan struct{}, stop func()) {
 	t, c := s.fdb, make(chan struct{}, 1)
 	t.mu.Lock()
@@ -17,12 +17,12 @@ func (s *Switch) WatchFDB() (changes <-chan struct{}, stop func()) {
 	}
 }
 
-// changed tells those who watch. mu is held.
+// changed notifies the watchers. Needs mu.
 func (t *fdb) changed() {
 	for _, c := range t.watchers {
 		select {
 		case c <- struct{}{}:
-		default: // there is a token
+		default: // a value is waiting already
 		}
 	}
 }

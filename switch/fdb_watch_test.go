@@ -6,7 +6,7 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Who watches the FDB hears of every kind of change, and of nothing else.
+// A watcher of the FDB is notified of every kind of change, and of nothing else.
 func TestWatchFDB(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	l.addAll("a", "b")
@@ -40,10 +40,10 @@ func TestWatchFDB(t *testing.T) {
 	} {
 		step.do()
 		if got := heard(); got != step.want {
-			t.Errorf("%s: heard %v, want %v", step.what, got, step.want)
+			t.Errorf("%s: notified %v, want %v", step.what, got, step.want)
 		}
 		if heard() {
-			t.Errorf("%s: heard twice", step.what)
+			t.Errorf("%s: notified twice", step.what)
 		}
 	}
 }

@@ -1,9 +1,9 @@
 package vswitch
 
-// Everything that changes the FDB's entries. All functions here need mu.
+// All changes of the FDB's entries. All functions here need mu.
 
-// openPort lets entries be made for id, with at most limit dynamic ones (0:
-// any number). Events are counted in c.
+// openPort adds the record of port id, which may have at most limit dynamic entries (0: any
+// number). Events are counted in c.
 func (t *fdb) openPort(id portID, limit int, c *Counters) *fdbPort {
 	p := &fdbPort{id: id, dynamic: makeList(), static: makeList(), counters: c}
 	p.reported = [2]uint64{c.fdb[FDBFlapped].Load(), c.fdb[FDBStaticClaims].Load()}
@@ -13,7 +13,7 @@ func (t *fdb) openPort(id portID, limit int, c *Counters) *fdbPort {
 	return p
 }
 
-// closePort removes all entries of p for good.
+// closePort removes p and all its entries.
 func (t *fdb) closePort(p *fdbPort) {
 	p.open = false
 	t.flushList(&p.dynamic, -1)
@@ -22,14 +22,13 @@ func (t *fdb) closePort(p *fdbPort) {
 	t.ports[p.id] = nil
 }
 
-// count counts an event that is about p.
+// count counts an event at p.
 func (t *fdb) count(p *fdbPort, e FDBEvent) {
 	p.counters.fdb[e].Add(1)
 	t.stats[e].Add(1)
 }
 
-// learn makes or moves the entry for a source address that port id has sent
-// from.
+// learn adds or moves the entry for the source address of a frame from port p.
 func (t *fdb) learn(k fdbKey, h hash, p *fdbPort, now uint32) {
 	if !p.open {
 		return
@@ -39,7 +38,7 @@ func (t *fdb) learn(k fdbKey, h hash, p *fdbPort, now uint32) {
 		t.relearn(s, owner, p, now)
 		return
 	}
-	if holder := t.holder(k.addr()); holder != 0 { // since seen has looked
+	if holder := t.holder(k.addr()); holder != 0 { // since the look-up by seen
 		if holder != p.id {
 			t.count(p, FDBStaticClaims)
 		}
@@ -57,14 +56,14 @@ func (t *fdb) learn(k fdbKey, h hash, p *fdbPort, now uint32) {
 	}
 }
 
-// relearn handles a source address whose entry, in s, names owner.
+// relearn handles a source address that has an entry, in s, of port owner.
 func (t *fdb) relearn(s slot, owner portID, p *fdbPort, now uint32) {
 	b, i := s.split()
 	stamp := &t.buckets[b].stamp[i]
 	switch {
 	case owner == p.id:
-		// Learned meanwhile, by another queue of the same port or by an
-		// earlier frame of this batch.
+		// Learned meanwhile from another queue of the same port, or from an earlier frame of this
+		// batch.
 		if stamp.Load() != stampStatic {
 			stamp.Store(now)
 		}
@@ -78,7 +77,8 @@ func (t *fdb) relearn(s slot, owner portID, p *fdbPort, now uint32) {
 	}
 }
 
-// noteMove counts the move of the entry in s to p, and whether it is one of several in a short time.
+// noteMove counts the move of the entry in s to p, also as a flap if the entry has moved shortly
+// before.
 func (t *fdb) noteMove(s slot, from portID, p *fdbPort, now uint32) {
 	t.count(p, FDBMoved)
 	c := &t.cold[s]
@@ -89,10 +89,10 @@ func (t *fdb) noteMove(s slot, from portID, p *fdbPort, now uint32) {
 	c.moved = now
 }
 
-// full reports whether the table has as many entries as it may have.
+// full reports whether the table has as many entries as are allowed.
 func (t *fdb) full() bool { return t.used-t.twins >= t.size }
 
-// move gives the dynamic entry in s from port p to port q.
+// move moves the dynamic entry in s from port p to port q.
 func (t *fdb) move(s slot, p, q *fdbPort, now uint32) {
 	b, i := s.split()
 	w := &t.buckets[b].word[i]
@@ -105,21 +105,19 @@ func (t *fdb) move(s slot, p, q *fdbPort, now uint32) {
 	t.changed()
 }
 
-// counted does what is due after the number of p's dynamic entries has
-// changed.
+// counted updates what depends on the number of p's dynamic entries, after the number has changed.
 func (t *fdb) counted(p *fdbPort) {
 	p.dynamicCount.Store(int32(p.dynamic.n))
 	t.heap.fix(p)
 }
 
-// makeRoom removes one dynamic entry from the full table so that p can have
-// another.
+// makeRoom removes one dynamic entry from the full table, so that one can be added for p.
 func (t *fdb) makeRoom(p *fdbPort, now uint32) bool {
 	victim := t.heap[0]
 	if p.dynamic.n >= victim.dynamic.n {
 		victim = p
 	}
-	if victim.dynamic.n == 0 { // nothing but static entries
+	if victim.dynamic.n == 0 { // there are only static entries
 		t.count(p, FDBFull)
 		return false
 	}
@@ -137,12 +135,11 @@ func (t *fdb) evict(s slot) {
 	t.remove(s)
 }
 
-// oldest returns one of the entries of p that were not used for longest.
+// oldest returns one of the least recently used dynamic entries of p.
 //
-// The list is in the order of learning, as using an entry does not move it
-// (that would need the lock). So entries that were used since they were put
-// there get a second chance, at the young end; a few of them, to keep the cost
-// bounded.
+// The list is in the order of learning: using an entry does not move the entry, since that would
+// need the lock. So an entry that was used since it was put into the list gets a second chance, at
+// the end of the list; a few entries only, to bound the cost.
 func (t *fdb) oldest(p *fdbPort) slot {
 	const chances = 8
 	for range chances {
@@ -157,8 +154,8 @@ func (t *fdb) oldest(p *fdbPort) slot {
 	return p.dynamic.first
 }
 
-// insert makes an entry that is known not to exist. It reports false if there
-// is no free slot near the entry's home and none can be had.
+// insert adds an entry that does not exist. It reports false if there is no free slot near the
+// entry's home and none can be freed.
 func (t *fdb) insert(k fdbKey, h hash, p *fdbPort, kind entryKind, stamp uint32) (slot, bool) {
 	s, disp, ok := t.freeSlot(h)
 	if !ok {
@@ -210,8 +207,9 @@ func (t *fdb) freeSlot(h hash) (s slot, disp int, ok bool) {
 	return noSlot, 0, false
 }
 
-// neighbour chooses, among the entries that are in the way of one for port p,
-// a dynamic one of the port with the most; of p itself if none has more.
+// neighbour chooses the entry to evict for a new entry of port p: among the entries near the new
+// entry's home, a dynamic one of the port with the most dynamic entries, or of p if no port has
+// more than p.
 func (t *fdb) neighbour(h hash, p *fdbPort) (best slot, ok bool) {
 	most := -1
 	for d := 0; d <= maxDisp; d++ {
@@ -263,8 +261,8 @@ func (t *fdb) remove(s slot) {
 	t.changed()
 }
 
-// flushList removes the entries on l that are of VLAN vlan, or all if that is
-// negative, and returns how many these were.
+// flushList removes the entries on l that are in VLAN vlan, or all if vlan is negative, and returns
+// how many entries it has removed.
 func (t *fdb) flushList(l *fdbList, vlan int) (n int) {
 	for s := l.first; s != noSlot; {
 		next := t.cold[s].next
@@ -277,15 +275,15 @@ func (t *fdb) flushList(l *fdbList, vlan int) (n int) {
 	return n
 }
 
-// setStatic makes an entry that does not age or move, in place of any dynamic
-// one that was there. The caller has looked for a static one.
+// setStatic adds an entry that does not age or move. It replaces any entry with the same key; the
+// caller has checked that a static one may be replaced.
 func (t *fdb) setStatic(k fdbKey, p *fdbPort, kind entryKind) error {
 	h := t.perm.hash(k)
 	if s, id := t.lookup(h); id != 0 {
 		t.remove(s)
 	}
 	if kind != entryTwin && t.full() {
-		// The operator's word goes before anyone's learned entries.
+		// Configured entries take precedence over learned ones.
 		victim := t.heap[0]
 		if victim.dynamic.n == 0 {
 			return ErrTableFull

@@ -1,58 +1,54 @@
 package vswitch
 
-// Sizes that every source of frames keeps to.
+// Sizes that hold for the frames of every source.
 const (
-	// Headroom is how many bytes of Frame.Room lie before Head when a frame
-	// is delivered: space for two VLAN tags to be pushed without moving more
-	// than the two MAC addresses.
+	// Headroom is the number of bytes of Frame.Room before Head when a frame is delivered: space to
+	// push two VLAN tags, for which only the two MAC addresses have to be moved.
 	Headroom = 8
 
-	// HeadLen is how much of a frame a source copies into Head at least, in
-	// bytes, if the frame is that long: Ethernet, two tags, IPv6 and a full TCP
-	// header fit.
+	// HeadLen is the least that a source copies into Head, in bytes, unless the frame is shorter:
+	// headers of Ethernet with two tags, IPv6 and TCP with all options fit.
 	HeadLen = 128
 
-	// HeadMax is the most that a source may have to copy into Head, in bytes,
-	// because the frame's checksum field or its transport header lies behind
-	// HeadLen (IPv6 extension headers). A frame that would need more is
-	// dropped with DropBadOffload.
+	// HeadMax is the most that a source copies into Head, in bytes, if the frame's checksum field
+	// or transport header lies beyond HeadLen (because of IPv6 extension headers). A frame that
+	// would need more is dropped with DropBadOffload.
 	HeadMax = 256
 
-	// MaxBatch is how many frames one Deliver takes at most.
+	// MaxBatch is the most frames that go through the pipeline together.
 	MaxBatch = 64
 
-	// MinFrameLen is the shortest frame the switch takes: an Ethernet header.
-	// Padding to 60 bytes is a matter of wires, not of memory.
+	// MinFrameLen is the length of the shortest frame that the switch accepts: an Ethernet header.
+	// Only frames on a wire have to be padded to 60 bytes.
 	MinFrameLen = 14
 
-	// MaxFrameLen is the longest frame the switch takes, in bytes: 64 KiB of
-	// IP packet behind an Ethernet header with two VLAN tags.
+	// MaxFrameLen is the length of the longest frame that the switch accepts, in bytes: an IP
+	// packet of 64 KiB behind an Ethernet header with two VLAN tags.
 	MaxFrameLen = 65535 + 14 + 8
 )
 
-// A Frame is one Ethernet frame on its way through the switch, without
-// preamble and FCS. It is borrowed: see the package's documentation.
+// A Frame is one Ethernet frame on its way through the switch, without preamble and FCS. Frames are
+// borrowed: see the package's documentation.
 type Frame struct {
-	// Head is the first part of the frame, starting with the destination MAC
-	// address, in memory that only this frame's source and the switch can
-	// write. It is at least min(Len, HeadLen) bytes long, and covers the
-	// checksum field that Offload names.
+	// Head is the first part of the frame, starting with the destination MAC address, in memory
+	// that only this frame's source and the switch can write. Head is at least min(Len, HeadLen)
+	// bytes long, and includes the checksum field that Offload names.
 	Head []byte
 
-	// Room is the buffer that Head lies in, as delivered: Head begins at
-	// Room[Headroom]. The switch uses the bytes before Head to push tags.
+	// Room is the buffer that Head lies in, as delivered: Head begins at Room[Headroom]. The switch
+	// uses the bytes before Head to push tags.
 	Room []byte
 
-	// Body is the rest of the frame behind Head, in order, in memory that
-	// whoever sent the frame may still be writing. Empty pieces are allowed.
+	// Body is the rest of the frame behind Head, in order, in memory that the sender of the frame
+	// may still be writing. Empty pieces are allowed.
 	Body [][]byte
 
 	// Len is len(Head) plus the lengths of all of Body, in bytes.
 	Len int
 
-	// Offload is what remains to be done to the frame: a checksum to fill in,
-	// a segmentation. The zero value: nothing.
+	// Offload is the work that remains to be done: a checksum to fill in, a segmentation. The zero
+	// value means that there is none.
 	Offload Offload
 
-	verdict verdict // the switch's own, valid inside Deliver
+	verdict verdict // for the switch alone, valid inside Deliver
 }

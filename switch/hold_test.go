@@ -13,8 +13,8 @@ func pinned(macs ...vswitch.MAC) func(*vswitch.PortConfig) {
 	return func(c *vswitch.PortConfig) { c.MACs = macs }
 }
 
-// The address of a port that carries all VLANs is the port's in each of them: nobody learns it away,
-// and nobody else gets what is sent to it.
+// The address of a port that carries all VLANs is pinned to the port in each of them: it is not
+// learned behind another port, and no other port gets frames to it.
 func TestPinnedOnAllVLANs(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -31,7 +31,7 @@ func TestPinnedOnAllVLANs(t *testing.T) {
 			l.add("vm", tt.cfg, pinned(macB))
 			l.add("up")
 			for _, v := range []uint16{1, 7, 10, 4094} {
-				// Before and after the owner has sent: the first frame of an address must not be anybody's.
+				// Before and after the owner has sent a frame.
 				for range 2 {
 					l.send("thief", ether(broadcast, macB, "theft", tag(0, int(v))))
 					l.got()
@@ -53,7 +53,7 @@ func TestPinnedOnAllVLANs(t *testing.T) {
 	}
 }
 
-// Two ports cannot have an address in the same VLAN, whichever of them names the VLAN.
+// Two ports cannot have an address in the same VLAN, whether they list the VLAN or carry all VLANs.
 func TestPinnedTwice(t *testing.T) {
 	all := func(*vswitch.PortConfig) {}
 	for _, tt := range []struct {

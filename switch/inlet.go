@@ -1,20 +1,18 @@
 package vswitch
 
-// An Inlet is where frames from outside enter the switch: one for each
-// transmit queue of a guest and each socket of an uplink. It holds the scratch
-// memory of Deliver.
+// An Inlet is where frames from outside enter the switch: there is one for each transmit queue of a
+// guest and for each socket of an uplink. It holds the scratch memory of Deliver.
 type Inlet struct {
 	epoch epoch
 
 	sw       *Switch
 	att      *Attachment
-	counters *Counters // for when the port is gone
+	counters *Counters // for frames that come when the port is detached
 	repair   *repairer
 	batch    batch
 }
 
-// NewInlet makes an inlet by which frames come from this port. Close it when
-// it is no longer used.
+// NewInlet makes an inlet for frames from this port. Close the inlet when it is no longer used.
 func (a *Attachment) NewInlet() *Inlet {
 	in := &Inlet{sw: a.sw, att: a, counters: a.Counters(), repair: newRepairer()}
 	a.sw.mu.Lock()
@@ -23,7 +21,7 @@ func (a *Attachment) NewInlet() *Inlet {
 	return in
 }
 
-// Close gives the inlet up. Deliver must not be running, nor be called again.
+// Close removes the inlet from the switch. Deliver must not be running, nor be called again.
 func (in *Inlet) Close() {
 	in.sw.mu.Lock()
 	defer in.sw.mu.Unlock()

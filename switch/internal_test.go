@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestPushAndPop checks what is not seen from outside: Head stays in Room and
-// ends where it did, and offsets follow.
+// TestPushAndPop checks what cannot be seen from outside of the package: Head stays in Room and
+// ends at the same place, and offsets are adjusted.
 func TestPushAndPop(t *testing.T) {
 	room := make([]byte, Headroom+60)
 	for i := range room {
@@ -33,12 +33,12 @@ func TestPushAndPop(t *testing.T) {
 	f.Offload = Offload{Flags: HdrDataValid}
 	f.push()
 	if o := f.Offload; o != (Offload{Flags: HdrDataValid}) {
-		t.Errorf("offsets that mean nothing were changed: %+v", o)
+		t.Errorf("offsets without a meaning were changed: %+v", o)
 	}
 }
 
-// TestLateBatchLearnsNothing: a batch that began before its port went down, or
-// away, leaves no entries behind.
+// TestLateBatchLearnsNothing: a batch that began before its port went down, or was detached, leaves
+// no entries behind.
 func TestLateBatchLearnsNothing(t *testing.T) {
 	for name, end := range map[string]func(*Attachment){
 		"down":   func(a *Attachment) { a.SetUp(false) },

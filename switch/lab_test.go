@@ -10,7 +10,7 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// A lab is a switch whose clock stands still, with ports that record.
+// A lab is a switch whose clock stands still, with ports that record frames.
 type lab struct {
 	t     testing.TB
 	s     *vswitch.Switch
@@ -62,8 +62,8 @@ func (l *lab) send(port string, frames ...[]byte) {
 	l.ports[port].in.Deliver(fs)
 }
 
-// got takes what the ports were sent since the last time: for each port that
-// was sent something, the payloads of its frames.
+// got returns the payloads of the frames that were sent to each port since the last call, without
+// ports that got none.
 func (l *lab) got() map[string]string {
 	m := make(map[string]string)
 	for name, p := range l.ports {
@@ -77,7 +77,7 @@ func (l *lab) got() map[string]string {
 	return m
 }
 
-// payload is what follows the type of local experiments.
+// payload returns the bytes behind the type of local experiments.
 func payload(b []byte) string {
 	_, p, _ := bytes.Cut(b[12:], []byte{0x88, 0xb5})
 	return string(p)
@@ -90,7 +90,7 @@ func (l *lab) want(what string, want map[string]string) {
 	}
 }
 
-// drops checks that the port's drops since it was made are these alone.
+// drops checks all drop counters of a port that are not zero.
 func (l *lab) drops(port string, want map[string]uint64) {
 	l.t.Helper()
 	if got := l.ports[port].counters.DropsByName(); fmt.Sprint(got) != fmt.Sprint(want) {
@@ -98,7 +98,7 @@ func (l *lab) drops(port string, want map[string]uint64) {
 	}
 }
 
-// where returns the port behind which the FDB sees a station, or "".
+// where returns the port of a station's FDB entry, or "".
 func (l *lab) where(mac vswitch.MAC, vlan uint16) string {
 	for _, e := range l.s.FDB("", int(vlan)) {
 		if e.MAC == mac {
@@ -128,7 +128,7 @@ var (
 	multicast = vswitch.MAC{0x01, 0x00, 0x5e, 0, 0, 1}
 )
 
-// ether makes a frame that is recognised by its payload.
+// ether makes a frame that tests recognise by its payload.
 func ether(dst, src vswitch.MAC, payload string, tags ...vswitchtest.Tag) []byte {
 	return vswitchtest.Ether(dst, src, []byte(payload), tags...)
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // The host's addresses are listed for their port, but are not part of its configuration. An address
-// that is a guest's is left out, and the error names it.
+// that is pinned to a guest is left out, and the error names the address.
 func TestLocalAddressesOfAPort(t *testing.T) {
 	own, guests, other := vswitchtest.Station(0x40), vswitchtest.Station(0x41), vswitchtest.Station(0x42)
 	l := newLab(t, vswitch.Config{})

@@ -13,8 +13,8 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// A model is a switch written for being obviously right: maps, one frame after
-// another, new bytes for each destination.
+// A model is a switch that is meant to be obviously right: it uses maps, handles one frame after
+// another, and makes new bytes for each destination.
 type model struct {
 	ageing int // seconds
 	now    int
@@ -40,8 +40,7 @@ type modelEntry struct {
 	seen   int // second
 }
 
-// A modelFrame is a frame taken apart: addresses, the VLAN that it is in, and
-// the tag that says so.
+// A modelFrame is a parsed frame: its addresses, its VLAN, and the tag with that VLAN.
 type modelFrame struct {
 	raw      []byte
 	dst, src vswitch.MAC
@@ -73,7 +72,7 @@ func (p *modelPort) carries(vlan uint16) bool {
 	}
 }
 
-// parse returns the reason for which a frame from p is dropped, or "".
+// parse parses a frame from p. It returns the reason for which the frame is dropped, or "".
 func (p *modelPort) parse(raw []byte) (f modelFrame, reason string) {
 	if len(raw) < 14 {
 		return f, "too-short"
@@ -242,8 +241,8 @@ func (m *model) forget(port string, cond func(modelKey) bool) {
 
 func always(modelKey) bool { return true }
 
-// randomConfig is a random port configuration; most settings are mostly the
-// usual ones.
+// randomConfig returns a random port configuration, in which most settings usually have their
+// defaults.
 func randomConfig(r *rand.Rand, name string) vswitch.PortConfig {
 	c := vswitch.DefaultPortConfig(name)
 	often := func() bool { return r.IntN(8) != 0 }
@@ -262,8 +261,8 @@ func randomConfig(r *rand.Rand, name string) vswitch.PortConfig {
 	return c
 }
 
-// randomFrame is a random frame between few stations in few VLANs, sometimes a
-// bad one.
+// randomFrame returns a random frame between few stations in few VLANs, which is sometimes
+// malformed.
 func randomFrame(r *rand.Rand, payload string) []byte {
 	mac := func() vswitch.MAC {
 		switch r.IntN(20) {
@@ -292,9 +291,8 @@ func randomFrame(r *rand.Rand, payload string) []byte {
 	return b
 }
 
-// TestAgainstModel sends random traffic through the switch and the model while
-// ports come, go and change, and compares every byte that comes out, every drop,
-// and the FDB.
+// TestAgainstModel sends random traffic through the switch and the model while ports come, go and
+// change, and compares every byte that comes out, every drop, and the FDB.
 func TestAgainstModel(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { compareWithModel(t, seed) })

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Reconfiguring a port leaves the addresses that stay pinned where they are: a frame
-// to one of them that found nothing would be flooded to everybody.
+// Addresses that stay pinned while a port is reconfigured keep their entries all the time: if an
+// entry were missing for a moment, a frame to that address would be flooded to all ports.
 func TestReconfigureNeverUnpinsWhatStays(t *testing.T) {
 	s := newSwitch(Config{})
 	cfg := DefaultPortConfig("a")

@@ -1,14 +1,14 @@
 package vswitch
 
-// The pipeline that every frame goes through, stage by stage. This file is the list of the stages;
-// each stage is a file, stage_*.go.
+// The pipeline that every frame goes through. This file lists the stages in their order; each stage
+// has a file, stage_*.go.
 //
 // A stage works on a whole batch before the next stage begins, so that the memory that a stage
 // needs is fetched for many frames at once. Sets of frames are bit masks, bit i standing for the
 // i-th frame of the batch: that keeps frames in order without sorting.
 //
 //	stage     reads                          writes                       drops, at the source port
-//	--------  -----------------------------  ---------------------------  ---------------------------
+//	--------  -----------------------------  ---------------------------  -------------------------
 //	admit     the port set                   batch.src, RxFrames/RxBytes  source-down
 //	                                         of a port that is down
 //	classify  Head, Offload, the source      Frame.verdict (the VLAN),    too-short, too-long,
@@ -23,31 +23,31 @@ package vswitch
 //	          settings of all ports
 //
 //	stage     once for each destination                                   drops, at the destination
-//	--------  ----------------------------------------------------------  ---------------------------
+//	--------  ----------------------------------------------------------  -------------------------
 //	send      gives Head the tags that the destination port wants         port-down
 //	repair    does offloads that the port does not take (repair.go)       too-big, bad-offload
 //	transmit  Port.Transmit                                               whatever the port counts
 //
-// A frame that a stage drops is in no set that later stages look at. Stages write no Body, and
-// after classify no stage makes a decision on anything but Frame.verdict, the runs and the FDB.
+// A frame that a stage drops is in no set that later stages read. No stage writes Body. After
+// classify, decisions depend only on Frame.verdict, the runs, the FDB and the ports' settings.
 //
-// Nothing here allocates or reads the time. The only lock is the FDB's, for new and moved
-// addresses, and no stage waits for that lock. What the stages read of the ports is one immutable
-// portSet, protected by the inlet's epoch. The batch belongs to one Inlet and is used by the
-// goroutine that is inside that Inlet's Deliver.
+// No stage allocates or reads the time. The only lock is the FDB's, for new and moved addresses,
+// and no stage waits for it. The stages read the ports from one immutable portSet, which the
+// inlet's epoch protects. The batch belongs to one Inlet and is used by the goroutine that is
+// inside that Inlet's Deliver.
 //
-// A Transmit may panic (a guest's memory can turn out to be gone while it is copied from). The
-// panic passes through Deliver, which leaves nothing behind that the next call does not clear.
+// A Transmit may panic, if a guest's memory vanishes while the port copies from it. The panic
+// passes through Deliver; the next call clears the state that is left.
 
-// Deliver takes frames, in order, from the port that the inlet belongs to, and hands them to
-// Transmit of the ports that they go to before Deliver returns. It counts them all as received.
-// The frames are the caller's again afterwards; Head, Len and Offload of them may have changed.
-// More than MaxBatch frames are taken as several batches.
+// Deliver takes frames, in order, from the port that the inlet belongs to, and passes them to
+// Transmit of their destination ports before it returns. All frames are counted as received. After
+// Deliver, the frames belong to the caller again; their Head, Len and Offload may have changed.
+// More than MaxBatch frames are handled as several batches.
 //
-// Learning comes before looking up, for the batch as a whole.
+// The source addresses of a whole batch are learned before the first destination is looked up.
 //
-// An inlet's Deliver must not be called again before it has returned; calls on different inlets
-// may run at the same time.
+// Deliver must not be called again on the same inlet before it has returned; calls on different
+// inlets may run at the same time.
 func (in *Inlet) Deliver(frames []Frame) {
 	for len(frames) > MaxBatch {
 		in.deliver(frames[:MaxBatch])
@@ -71,15 +71,16 @@ func (in *Inlet) deliver(frames []Frame) {
 		return
 	}
 	in.classify(frames)
-	// Ingress filters, guards and rates belong here: frames have a VLAN, and what is dropped here
-	// is not learned from.
+	// Ingress filters, guards and rates belong here: frames have a VLAN, and the addresses of
+	// frames that are dropped here are not learned.
 	if b.src.cfg.Learning {
 		in.learn()
 	}
 	in.lookup(frames)
-	// Multicast snooping belongs here: it takes frames out of batch.mcast and names their ports.
+	// Multicast snooping belongs here: it removes frames from batch.mcast and assigns ports to
+	// them.
 	if b.flooded() != 0 {
-		in.flood(frames) // and, in one go, unicast frames
+		in.flood(frames) // sends the unicast frames as well
 		return
 	}
 	for i := range b.groups[:b.ngroups] {
@@ -87,7 +88,7 @@ func (in *Inlet) deliver(frames []Frame) {
 	}
 }
 
-// leave ends what deliver began, also if a stage panics.
+// leave ends deliver, also if a stage panics.
 func (in *Inlet) leave() {
 	in.settle()
 	in.epoch.leave()

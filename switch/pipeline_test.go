@@ -8,9 +8,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Each bit of group_fwd_mask lets one reserved address through, in both shapes of a batch: alone and
-// among frames to the others. The mask of the port that the frame comes from counts, and a change
-// takes effect with the next frame.
+// Each bit of group_fwd_mask allows one reserved address, alone in a batch and among frames to the
+// others. The mask of the source port applies, and a change takes effect with the next frame.
 func TestGroupFwdMask(t *testing.T) {
 	reserved := func(i int) vswitch.MAC { return vswitch.MAC{0x01, 0x80, 0xc2, 0, 0, byte(i)} }
 	l := newLab(t, vswitch.Config{})

@@ -1,16 +1,16 @@
 package vswitch
 
-// A Port is where frames leave the switch: the driver of a guest or of an
-// uplink. The switch calls it from any worker, several at once.
+// A Port is where frames leave the switch: the driver of a guest or of an uplink. Several workers
+// may call its methods at the same time.
 type Port interface {
-	// Transmit sends frames, in order, and returns how many it took. It copies
-	// what it needs and keeps neither the slice nor a frame. It never waits:
-	// what does not fit is dropped. The port counts both, in the Counters that it
-	// shares with the switch: TxFrames and TxBytes of what went, and a drop with
-	// the reason that applies for each frame that did not.
+	// Transmit sends frames, in order, and returns how many it has accepted. It copies what it
+	// needs, and keeps neither the slice nor a frame. It never waits: a frame for which there is no
+	// room is dropped. The port counts both in the Counters that it shares with the switch:
+	// TxFrames and TxBytes for the frames that it has accepted, and a drop with its reason for each
+	// of the others.
 	Transmit(frames []*Frame) (sent int)
 
-	// Caps tells what the port takes now. It is called before each Transmit
-	// and may change whenever a guest's driver is loaded.
+	// Caps returns what the port accepts now. It is called before each Transmit, and the result may
+	// change whenever a guest's driver is loaded.
 	Caps() Caps
 }

@@ -12,7 +12,7 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// A gate is a Port that knows whether it may still be called.
+// A gate is a Port that counts calls after its Detach.
 type gate struct {
 	counters *vswitch.Counters
 	gone     atomic.Bool
@@ -39,9 +39,9 @@ func (g *gate) Transmit(frames []*vswitch.Frame) int {
 	return len(frames)
 }
 
-// TestConcurrentUse has several inlets deliver while ports are attached,
-// detached, set up and down and reconfigured, and the FDB is changed and listed.
-// The race detector looks on; at the end the books must balance.
+// TestConcurrentUse has several inlets deliver while ports are attached, detached, set up and down
+// and reconfigured, and the FDB is changed and listed. It is for the race detector; at the end, the
+// counters must agree with one another.
 func TestConcurrentUse(t *testing.T) {
 	const rounds, senders = 300, 4
 	s := vswitch.New(vswitch.Config{TableSize: 64})
@@ -120,7 +120,7 @@ func TestConcurrentUse(t *testing.T) {
 			}
 		}
 	})
-	control.Go(func() { // one that changes
+	control.Go(func() { // a port that is reconfigured
 		a, _ := attach("changing")
 		for i := range rounds {
 			cfg := a.Config()
@@ -133,7 +133,7 @@ func TestConcurrentUse(t *testing.T) {
 			a.SetUp(i%5 != 0)
 		}
 	})
-	control.Go(func() { // someone who looks
+	control.Go(func() { // a reader
 		for i := range rounds {
 			s.FDB("", vswitch.AnyVLAN)
 			s.Stats()
@@ -156,7 +156,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-// blocking is a Port in which a Transmit stays until it is let go.
+// blocking is a Port in which a Transmit blocks until it is released.
 type blocking struct {
 	entered, leave chan struct{}
 	left           atomic.Bool
@@ -171,8 +171,8 @@ func (b *blocking) Transmit(frames []*vswitch.Frame) int {
 	return len(frames)
 }
 
-// TestWaitForTransmit: while a Transmit runs, SetUp returns, but what promises
-// that none is running any more does not.
+// TestWaitForTransmit: while a Transmit is running, SetUp returns, but functions that wait until no
+// Transmit is running do not.
 func TestWaitForTransmit(t *testing.T) {
 	for name, call := range map[string]func(*lab, *vswitch.Attachment) error{
 		"Detach": func(l *lab, a *vswitch.Attachment) error {
@@ -210,7 +210,7 @@ func TestWaitForTransmit(t *testing.T) {
 					t.Error("it returned while a Transmit was running")
 				}
 			})
-			for range 1000 { // time to go wrong
+			for range 1000 { // time for a defect to show
 				runtime.Gosched()
 			}
 			close(b.leave)
@@ -219,13 +219,13 @@ func TestWaitForTransmit(t *testing.T) {
 	}
 }
 
-// panicking is a Port whose Transmit finds the frame's memory gone.
+// panicking is a Port whose Transmit faults on the frame's memory.
 type panicking struct{ vswitchtest.Recorder }
 
 func (p *panicking) Transmit([]*vswitch.Frame) int { panic("memory fault") }
 
-// TestPanicInTransmit: a worker that recovers from a fault in a guest's memory
-// can go on with the same inlet, and Detach does not wait for ever.
+// TestPanicInTransmit: a worker that recovers from a fault in a guest's memory can go on with the
+// same inlet, and Detach does not wait forever.
 func TestPanicInTransmit(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
 	l.addAll("a", "b")
@@ -240,7 +240,7 @@ func TestPanicInTransmit(t *testing.T) {
 	func() {
 		defer func() {
 			if recover() == nil {
-				t.Error("the panic did not get through to the worker")
+				t.Error("the panic did not reach the worker")
 			}
 		}()
 		l.send("a", ether(macC, macA, "1"), ether(macC, multicast, ""))

@@ -2,37 +2,35 @@ package vswitch
 
 import "encoding/binary"
 
-// Offload repair: what a frame's sender left to be done, and the frame's
-// destination does not do, is done here, on the way out.
+// Offload repair: work that a frame's sender has left to later devices, and that the frame's
+// destination does not accept, is done here, before Transmit.
 //
-// The same frames may go to many ports, and each port takes something else. So
-// repair leaves a frame as it was: a checksum is filled in before the port's
-// Transmit and taken out after it, and segments are frames of their own, whose
-// heads are private and whose bodies are slices of the original. The payload is
-// read to be summed up, and copied by nobody but the port.
+// The same frames may go to many ports, and each port accepts other offloads. So repair leaves a
+// frame as it was: a checksum is filled in before the port's Transmit and removed after it, and
+// segments are separate frames, whose heads are copies and whose bodies are slices of the original.
+// The payload is read for checksums; only the port copies it.
 //
-// Locking: none. A repairer belongs to one Inlet and is used by whoever is
-// inside that Inlet's Deliver.
+// Locking: none. A repairer belongs to one Inlet and is used by the goroutine that is inside that
+// Inlet's Deliver.
 
-// A repairer hands frames to ports and does in software what a port does not
-// take.
+// A repairer passes frames to ports and does in software what a port does not accept.
 type repairer struct {
-	work *workbench // nil until a frame needs repair: for most inlets, none ever does
+	work *workbench // nil until a frame needs repair: for most inlets, no frame ever does
 }
 
 func newRepairer() *repairer { return &repairer{} }
 
-// losses are frames that a transmit did not send. Bit i is the i-th frame of those that it was
-// given, of which there are at most MaxBatch.
+// losses are the frames that transmit did not send. Bit i stands for the i-th frame that transmit
+// was given; there are at most MaxBatch.
 type losses struct {
 	tooBig  uint64 // DropTooBig
 	bad     uint64 // DropBadOffload
-	untaken uint64 // countedByPort: among these are what the port did not take
+	untaken uint64 // countedByPort: the port did not accept some or all of these
 }
 
-// transmit hands frames to p, in order, each in a form that p takes, in batches of at most
-// MaxBatch. The frames' offloads have passed checkOffload. A frame that would have to be longer
-// than p's MTU is dropped. When transmit returns, frames are as they were.
+// transmit passes frames to p, in order, each in a form that p accepts, in batches of at most
+// MaxBatch. The frames' offloads have passed checkOffload. A frame is dropped if it, or a segment
+// of it, would be longer than p's MTU. When transmit returns, the frames are as they were.
 func (r *repairer) transmit(p Port, frames []*Frame) (lost losses) {
 	caps := p.Caps()
 	for i, f := range frames {
@@ -49,8 +47,8 @@ func (r *repairer) transmit(p Port, frames []*Frame) (lost losses) {
 	return lost
 }
 
-// asIs reports whether f needs no work for a port with these caps. It may say
-// no where a closer look, by workbench.put, says yes.
+// asIs reports whether f certainly needs no work for a port with these caps. For some frames that
+// need none it returns false; workbench.put checks more closely.
 func asIs(f *Frame, caps *Caps) bool {
 	if caps.MTU != 0 && f.Len > etherLen+caps.MTU {
 		return false
@@ -58,12 +56,12 @@ func asIs(f *Frame, caps *Caps) bool {
 	return f.Offload.GSOType == GSONone && (f.Offload.Flags == 0 || caps.Csum)
 }
 
-// maxUSOSegments is how many segments a GSOUDPL4 frame may fall into for a port that
-// takes such frames: Linux, as a guest and as the host, drops one with more
-// (UDP_MAX_SEGMENTS in virtio_net_hdr_to_skb). Windows makes them.
+// maxUSOSegments is the most segments of a GSOUDPL4 frame that goes whole to a port that accepts
+// such frames: Linux, as a guest and as the host, drops a frame with more (UDP_MAX_SEGMENTS in
+// virtio_net_hdr_to_skb). Windows sends such frames.
 const maxUSOSegments = 128
 
-// takesGSO reports whether a port with these caps takes f, a GSO frame, whole.
+// takesGSO reports whether a port with these caps accepts f, a GSO frame, whole.
 func takesGSO(f *Frame, g *gso, caps *Caps) bool {
 	maxGS := caps.MaxGS
 	if maxGS == 0 {
@@ -93,41 +91,40 @@ func takesGSO(f *Frame, g *gso, caps *Caps) bool {
 	return false
 }
 
-// segmentRoom is the size of a segment's Frame.Room, in bytes: the headers that
-// checkOffload lets pass, two tags pushed since, and a fragment header.
+// segmentRoom is the size of a segment's Frame.Room, in bytes: the headers that checkOffload
+// accepts, two tags that were pushed later, and a fragment header.
 const segmentRoom = Headroom + HeadMax + 2*tagLen + fragmentLen
 
-// A workbench is the memory that repairing takes. It is used again for each
-// batch, so that only the first ones allocate.
+// A workbench is the memory that repair needs. It is reused for each batch, so that only the first
+// batches allocate.
 type workbench struct {
 	port  Port
-	batch []*Frame // what goes into the next Transmit; at most MaxBatch
-	from  uint64   // the frames that the batch consists of, or segments of; see losses
-	now   uint64   // the frame that is being put into the batch
+	batch []*Frame // the frames of the next Transmit; at most MaxBatch
+	from  uint64   // the frames from which those in batch were made; see losses
+	now   uint64   // the frame from which emit's frames are made
 	lost  losses
 
-	edits    [MaxBatch]edit // what to undo in frames of the batch
+	edits    [MaxBatch]edit // changes to be undone in frames of the batch
 	numEdits int
 
 	segments    [MaxBatch]Frame // frames of the batch that are segments
 	rooms       [MaxBatch][segmentRoom]byte
 	numSegments int
-	pieces      [][]byte // what the segments' bodies consist of
+	pieces      [][]byte // the pieces of the segments' bodies
 
 	headers [segmentRoom]byte // of the frame being cut
 	batches [MaxBatch]*Frame
 }
 
-// An edit is what a frame was like before it was changed for one destination.
+// An edit is the state of a frame before it was changed for one destination.
 type edit struct {
 	frame   *Frame
 	offload Offload
-	csum    []byte // the checksum field, if that was filled in; else nil
+	csum    []byte // the checksum field, if it was filled in; else nil
 	old     [2]byte
 }
 
-// transmit does what repairer.transmit does, knowing that the first n frames
-// need no work.
+// transmit is repairer.transmit; the first n frames are known to need no work.
 func (w *workbench) transmit(p Port, caps *Caps, frames []*Frame, n int) losses {
 	w.port = p
 	w.batch = w.batches[:0]
@@ -159,7 +156,7 @@ const (
 	putBad // f.Offload has not been checked
 )
 
-// put emits f in the form that a port with these caps takes.
+// put emits f in the form that a port with these caps accepts.
 func (w *workbench) put(f *Frame, caps *Caps) putResult {
 	if f.Offload.GSOType != GSONone {
 		g, ok := parseGSO(f)
@@ -185,7 +182,7 @@ func (w *workbench) put(f *Frame, caps *Caps) putResult {
 	case caps.Csum || f.Offload.Flags == 0:
 		w.emit(f)
 	case f.Offload.Flags&HdrNeedsCsum == 0:
-		w.strip(f, nil) // HdrDataValid is not for a port that knows no checksums
+		w.strip(f, nil) // a port without Csum accepts no HdrDataValid either
 		w.emit(f)
 	default:
 		return w.complete(f)
@@ -193,8 +190,8 @@ func (w *workbench) put(f *Frame, caps *Caps) putResult {
 	return putDone
 }
 
-// complete fills in f's checksum, as "a ones' complement checksum from
-// csum_start to the end of the packet" (virtio 1.2, section 5.1.6.2).
+// complete fills in f's checksum, as "a ones' complement checksum from csum_start to the end of the
+// packet" (virtio 1.2, section 5.1.6.2).
 func (w *workbench) complete(f *Frame) putResult {
 	start := int(f.Offload.CsumStart)
 	field := start + int(f.Offload.CsumOffset)
@@ -206,14 +203,14 @@ func (w *workbench) complete(f *Frame) putResult {
 	c.addAll(f.Body)
 	csum := f.Head[field : field+2]
 	w.strip(f, csum)
-	// Not 0, whatever the protocol: Linux's skb_checksum_help does so too.
+	// Not 0, whatever the protocol, as in Linux's skb_checksum_help.
 	binary.BigEndian.PutUint16(csum, c.fieldOrOnes())
 	w.emit(f)
 	return putDone
 }
 
-// strip takes f's Offload away, and makes a note of that and of the checksum
-// field, which the caller may then change. f must go into the batch next.
+// strip clears f.Offload, and saves it together with the checksum field, which the caller may then
+// change. The caller emits f next.
 func (w *workbench) strip(f *Frame, csum []byte) {
 	e := &w.edits[w.numEdits]
 	w.numEdits++
@@ -222,7 +219,7 @@ func (w *workbench) strip(f *Frame, csum []byte) {
 	f.Offload = Offload{}
 }
 
-// emit puts f into the batch.
+// emit appends f to the batch.
 func (w *workbench) emit(f *Frame) {
 	w.batch = append(w.batch, f)
 	w.from |= w.now
@@ -231,8 +228,7 @@ func (w *workbench) emit(f *Frame) {
 	}
 }
 
-// flush transmits the batch, takes back what was done to its frames, and makes
-// the workbench empty.
+// flush transmits the batch, undoes the changes to its frames, and empties the workbench.
 func (w *workbench) flush() {
 	if len(w.batch) > 0 && w.port.Transmit(w.batch) < len(w.batch) {
 		w.lost.untaken |= w.from
@@ -247,7 +243,7 @@ func (w *workbench) flush() {
 	for i := range w.segments[:w.numSegments] {
 		w.segments[i].Body = nil
 	}
-	// The pieces point into memory that may be unmapped when we return.
+	// The pieces point into memory that may be unmapped after Deliver.
 	clear(w.pieces)
 	w.pieces = w.pieces[:0]
 	clear(w.batch)

@@ -5,9 +5,8 @@ import (
 	"testing"
 )
 
-// fuzzFrame takes a virtio-net header of 10 bytes and a frame from data, as a
-// source would: with as much in Head as the header asks for. It returns nil
-// where a source drops.
+// fuzzFrame reads a virtio-net header of 10 bytes and a frame from data, as a source does: with as
+// much in Head as the header requires. It returns nil where a source would drop the frame.
 func fuzzFrame(data []byte, piece byte) *Frame {
 	if len(data) < 10+MinFrameLen || len(data) > 10+MaxFrameLen {
 		return nil
@@ -23,7 +22,7 @@ func fuzzFrame(data []byte, piece byte) *Frame {
 		n = max(n, int(o.CsumStart)+int(o.CsumOffset)+2)
 	}
 	n = min(n, len(data), HeadMax)
-	// Len and cap of all memory are exact, so that an access out of bounds panics.
+	// The capacities of all slices are exact, so that an access out of bounds panics.
 	room := make([]byte, Headroom+n)
 	f := &Frame{Head: room[Headroom:], Room: room, Len: len(data), Offload: o}
 	copy(f.Head, data)
@@ -62,13 +61,14 @@ func addFuzzSeeds(f *testing.F) {
 	}
 }
 
-// fuzzCaps makes Caps of a number, all combinations being possible.
+// fuzzCaps makes Caps from a number; all combinations are possible.
 func fuzzCaps(mtu uint16, bits uint8) Caps {
 	bit := func(n int) bool { return bits>>n&1 != 0 }
 	return Caps{Csum: bit(0), TSO4: bit(1), TSO6: bit(2), ECN: bit(3), UFO: bit(4), USO4: bit(5), USO6: bit(6), MTU: int(mtu)}
 }
 
-// FuzzCheckOffload: whatever passes the check is in bounds, and passes it again.
+// FuzzCheckOffload: a request that passes the check is in bounds, and passes the check again
+// unchanged.
 func FuzzCheckOffload(f *testing.F) {
 	addFuzzSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte, piece byte, _ uint16, _ uint8) {
@@ -91,8 +91,8 @@ func FuzzCheckOffload(f *testing.F) {
 	})
 }
 
-// FuzzRepair: no frame out of thin air, none over the MTU, none with work
-// that the port does not take; the payload goes out once, and in order.
+// FuzzRepair: repair makes no frame longer than the MTU, and none with a request that the port does
+// not accept; the payload is sent once, and in order.
 func FuzzRepair(f *testing.F) {
 	addFuzzSeeds(f)
 	r := newRepairer()
@@ -118,7 +118,7 @@ func FuzzRepair(f *testing.F) {
 	})
 }
 
-// checkRepaired checks what has become of fr.
+// checkRepaired checks the frames that repair has made from fr.
 func checkRepaired(t *testing.T, fr *Frame, port *repairPort) {
 	t.Helper()
 	caps := port.caps
@@ -133,7 +133,7 @@ func checkRepaired(t *testing.T, fr *Frame, port *repairPort) {
 			t.Fatalf("offloads for a port without: %+v", o)
 		}
 		if o.GSOType != GSONone && (len(port.frames) != 1 || o != fr.Offload) {
-			t.Fatalf("GSO frame made up: %+v", o)
+			t.Fatalf("a GSO frame that was none before: %+v", o)
 		}
 		payload = append(payload, b[min(payloadOffset(t, fr, port, b), len(b)):]...)
 	}
@@ -159,8 +159,7 @@ func checkRepaired(t *testing.T, fr *Frame, port *repairPort) {
 	}
 }
 
-// payloadOffset returns where in b, which has been made of fr, that begins
-// which was cut.
+// payloadOffset returns the offset of the segmented part in b, which was made from fr.
 func payloadOffset(t *testing.T, fr *Frame, port *repairPort, b []byte) int {
 	t.Helper()
 	g, ok := parseGSO(fr)

@@ -16,11 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The Linux kernel as the reference for repair. A frame with a virtio-net
-// header is written into a TAP device. A bridge takes it to a veth without any
-// offloads, before which the kernel has to do everything that the header asks
-// for. What arrives at the veth's other end, in another namespace, is to be what
-// repair makes of the same frame, byte for byte.
+// The Linux kernel as the reference for repair. A frame with a virtio-net header is written to a
+// TAP device. A bridge forwards the frame to a veth without any offloads, so that the kernel has to
+// do everything that the header requests. The frames that arrive at the veth's peer, in another
+// namespace, must be the same as those that repair makes from the same frame, byte for byte.
 //
 // Needs root. Run it with: go test -tags e2e -run Kernel ./switch
 
@@ -37,8 +36,8 @@ func TestRepairAgreesWithTheKernel(t *testing.T) {
 					s.maxSegments = maxUSOSegments
 				}
 				if kind == kindUFO && v6 {
-					// Linux counts extension headers into each fragment's offset, and
-					// nobody can put such fragments together again.
+					// Linux includes extension headers in each fragment's offset, and such
+					// fragments cannot be reassembled.
 					s.extensions = false
 				}
 				t.Run(s.String(), func(t *testing.T) {
@@ -75,23 +74,22 @@ func TestRepairAgreesWithTheKernel(t *testing.T) {
 	}
 }
 
-// kernelDrops reports whether p is a TCP packet that fits into one segment, but
-// only if one counts the TCP options. Linux believes at first that it has to
-// be segmented, and then drops it.
+// kernelDrops reports whether p is a TCP packet that only fits into one segment because TCP options
+// count as payload. Linux begins to segment such a packet, and then drops it.
 func kernelDrops(p *testPacket) bool {
 	size := int(p.offload.GSOSize)
 	return p.tcp && size != 0 && len(p.data)-p.end <= size && len(p.data)-p.l4-tcpLen > size
 }
 
-// kernelLabMTU leaves room for the largest of the segments above.
+// kernelLabMTU is enough for the longest segment above.
 const kernelLabMTU = 9216
 
-// etherMarker is the EtherType of the frame that says: that was all (IEEE 802,
-// local experimental EtherType 1).
+// etherMarker is the EtherType of the frame that ends a sequence of frames (IEEE 802, local
+// experimental EtherType 1).
 const etherMarker = 0x88b5
 
-// A kernelLab is two namespaces: one with a TAP device, a bridge and a veth
-// without offloads, the other with the veth's peer.
+// A kernelLab is two namespaces: one with a TAP device, a bridge and a veth without offloads, the
+// other with the veth's peer.
 type kernelLab struct {
 	tap  int // file descriptors
 	peer int
@@ -140,10 +138,9 @@ func newKernelLab(t *testing.T) *kernelLab {
 	return l
 }
 
-// stayOnOneCPU binds the caller to a thread and to a CPU, which is the same for
-// all callers: the kernel keeps the order of frames per CPU only. The thread is
-// never let go and so ends with the goroutine, and the namespaces that it has
-// entered with the last that use them.
+// stayOnOneCPU locks the goroutine to a thread, and the thread to a CPU, which is the same for all
+// callers: the kernel keeps frames in order only on one CPU. The thread is never unlocked, so it
+// ends with the goroutine, and the namespaces that it has entered end with the last thread in them.
 func stayOnOneCPU(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -164,8 +161,7 @@ func must(t *testing.T, what string, err error) {
 	}
 }
 
-// quietNamespace keeps the kernel from sending frames of its own, which IPv6
-// does on every interface that comes up.
+// quietNamespace turns off IPv6, which otherwise sends frames on every interface that comes up.
 func quietNamespace(t *testing.T) {
 	t.Helper()
 	for _, which := range []string{"all", "default"} {
@@ -191,8 +187,7 @@ func htons(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(b[:])
 }
 
-// openPeer opens a socket that gets all frames of an interface, and gives up
-// after 5 seconds without any.
+// openPeer opens a socket that receives all frames of an interface, with a timeout of 5 seconds.
 func openPeer(t *testing.T, index int) int {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
@@ -222,7 +217,7 @@ func (l *kernelLab) waitUntilForwarding(t *testing.T) {
 	must(t, "set time limit", unix.SetsockoptTimeval(l.peer, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
 }
 
-// kernel returns the frames that the kernel makes of p.
+// kernel returns the frames that the kernel makes from p.
 func (l *kernelLab) kernel(t *testing.T, p *testPacket) (frames [][]byte) {
 	t.Helper()
 	must(t, fmt.Sprintf("write frame with %+v", p.offload), l.write(p.offload, p.data))
@@ -231,7 +226,7 @@ func (l *kernelLab) kernel(t *testing.T, p *testPacket) (frames [][]byte) {
 		b, err := l.receive()
 		must(t, fmt.Sprintf("receive, after %d frames", len(frames)), err)
 		if !bytes.Equal(b[:12], p.data[:12]) {
-			continue // the kernel's own
+			continue // sent by the kernel itself
 		}
 		if binary.BigEndian.Uint16(b[12:]) != etherMarker {
 			frames = append(frames, b)
@@ -241,7 +236,7 @@ func (l *kernelLab) kernel(t *testing.T, p *testPacket) (frames [][]byte) {
 	}
 }
 
-// mark sends a marker with a number of its own.
+// mark sends a marker with a new number.
 func (l *kernelLab) mark(t *testing.T) uint32 {
 	t.Helper()
 	l.sent++
@@ -260,8 +255,7 @@ func (l *kernelLab) write(o Offload, frame []byte) error {
 	return err
 }
 
-// receive returns the next frame, with the tag that the kernel has taken out of
-// it back in its place.
+// receive returns the next frame, with the tag that the kernel has removed restored.
 func (l *kernelLab) receive() ([]byte, error) {
 	b := make([]byte, 1<<17)
 	oob := make([]byte, 128)

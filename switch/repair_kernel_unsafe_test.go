@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// turnOffOffloads makes a network interface of the current namespace one that
-// takes only complete frames. Without checksums, the kernel turns off all
-// segmentation too; TSO and GSO are only named to be sure.
+// turnOffOffloads turns off all offloads of a network interface in the current namespace. Without
+// checksums, the kernel turns off all segmentation as well; TSO and GSO are turned off explicitly
+// to be sure.
 func turnOffOffloads(name string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -19,8 +19,8 @@ func turnOffOffloads(name string) error {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	for _, command := range []uint32{unix.ETHTOOL_STSO, unix.ETHTOOL_SGSO, unix.ETHTOOL_STXCSUM} {
-		// struct ethtool_value, and struct ifreq with a pointer to it. The kernel
-		// reads as much as these have, and both live until the call is over.
+		// struct ethtool_value, and struct ifreq with a pointer to it. The kernel reads no more
+		// than these, and both are live until the call returns.
 		value := struct{ command, data uint32 }{command: command}
 		var request struct {
 			name [unix.IFNAMSIZ]byte

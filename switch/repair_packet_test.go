@@ -6,20 +6,20 @@ import (
 	"math/rand/v2"
 )
 
-// A testPacket is a frame that somebody left work to do on, and what its
-// maker knows of it: no test has to parse.
+// A testPacket is a frame with an offload request, and its layout, so that no test has to parse the
+// frame.
 type testPacket struct {
 	data    []byte
 	offload Offload
 
 	v6, tcp bool
-	l3, l4  int // where the IP and the TCP or UDP header begin
-	end     int // where the payload begins
-	unfrag  int // where an IPv6 fragment header would go
-	next    int // the IPv6 field that names what lies at unfrag
+	l3, l4  int // start of the IP header, and of the TCP or UDP header
+	end     int // start of the payload
+	unfrag  int // the place for an IPv6 fragment header
+	next    int // the IPv6 field with the protocol of the header at unfrag
 }
 
-// A packetKind is what a testPacket asks for.
+// A packetKind is the offload that a testPacket requests.
 type packetKind int
 
 const (
@@ -35,20 +35,20 @@ func (k packetKind) String() string {
 	return [...]string{"TCP-checksum", "UDP-checksum", "TSO", "USO", "UFO"}[k]
 }
 
-// A packetShape says what a random packet may be like.
+// A packetShape has the properties of a random packet.
 type packetShape struct {
 	kind       packetKind
 	v6         bool
 	tags       int  // VLAN tags
 	extensions bool // perhaps with IPv4 options or IPv6 extension headers
 	maxPayload int
-	maxGSO     int // most bytes of payload in a segment
+	maxGSO     int // the most bytes of payload in a segment
 
 	maxSegments int // 0: 300
 }
 
-// randomPacket makes a packet with valid headers, whose checksum field
-// holds the pseudo-header's sum.
+// randomPacket makes a packet with valid headers. Its checksum field contains the pseudo-header's
+// sum.
 func randomPacket(rnd *rand.Rand, s packetShape) *testPacket {
 	p := &testPacket{v6: s.v6, tcp: s.kind == kindTCPCsum || s.kind == kindTSO}
 	p.addEthernet(rnd, s)
@@ -150,8 +150,8 @@ func (p *testPacket) addExtension(proto byte, length int) {
 	p.unfrag = len(p.data)
 }
 
-// addRouting appends a routing header (RFC 8200, section 4.4) of a packet that has
-// reached its destination: no segments are left.
+// addRouting appends a routing header (RFC 8200, section 4.4) of a packet that has reached its
+// destination: the number of segments left is 0.
 func (p *testPacket) addRouting() {
 	p.data[p.next] = protoRouting
 	p.next = len(p.data)
@@ -160,7 +160,7 @@ func (p *testPacket) addRouting() {
 }
 
 func (p *testPacket) addTransport(rnd *rand.Rand) {
-	// Ports behind which gopacket expects nothing.
+	// Ports for which gopacket knows no protocol.
 	p.put16(uint16(20000+rnd.IntN(40000)), uint16(20000+rnd.IntN(40000)))
 	if !p.tcp {
 		p.put16(0, 0)
@@ -168,7 +168,7 @@ func (p *testPacket) addTransport(rnd *rand.Rand) {
 		return
 	}
 	options := rnd.IntN(11) * 4
-	p.data = binary.BigEndian.AppendUint32(p.data, rnd.Uint32()|rnd.Uint32()) // often close to where it wraps
+	p.data = binary.BigEndian.AppendUint32(p.data, rnd.Uint32()|rnd.Uint32()) // often about to wrap
 	p.data = binary.BigEndian.AppendUint32(p.data, rnd.Uint32())
 	p.data = append(p.data, byte(5+options/4)<<4|byte(rnd.IntN(16)), byte(rnd.Uint32()))
 	p.put16(uint16(rnd.Uint32()), 0, 0)
@@ -178,8 +178,7 @@ func (p *testPacket) addTransport(rnd *rand.Rand) {
 	p.end = len(p.data)
 }
 
-// setLengths fills in the lengths and the checksum of the IP header, and the
-// pseudo-header's sum.
+// setLengths fills in the lengths and the checksum of the IP header, and the pseudo-header's sum.
 func (p *testPacket) setLengths() {
 	be := binary.BigEndian
 	ip := p.data[p.l3:]
@@ -204,8 +203,8 @@ func (p *testPacket) csumOffset() int {
 	return udpCsum
 }
 
-// pseudoHeader returns the pseudo-header for a packet with length bytes from
-// the transport header on (RFC 9293, section 3.1; RFC 8200, section 8.1).
+// pseudoHeader returns the pseudo-header for a packet with length bytes from the transport header
+// on (RFC 9293, section 3.1; RFC 8200, section 8.1).
 func (p *testPacket) pseudoHeader(length int) []byte {
 	ip := p.data[p.l3:]
 	var b []byte
@@ -230,7 +229,7 @@ func (p *testPacket) request(rnd *rand.Rand, s packetShape, payload int) {
 			o.GSOType = GSOTCPv6
 		}
 		if rnd.IntN(2) == 0 {
-			o.GSOType |= GSOECN // CWR may be set without it, and the other way round
+			o.GSOType |= GSOECN // CWR may be set without GSOECN, and vice versa
 		}
 	case kindUSO:
 		o.GSOType = GSOUDPL4
@@ -239,7 +238,7 @@ func (p *testPacket) request(rnd *rand.Rand, s packetShape, payload int) {
 	default:
 		return
 	}
-	o.HdrLen = uint16(rnd.IntN(len(p.data))) // a hint, good for nothing
+	o.HdrLen = uint16(rnd.IntN(len(p.data))) // a hint, and a wrong one
 	least := 8 + payload/cmp.Or(s.maxSegments, 300)
 	o.GSOSize = uint16(least + rnd.IntN(max(s.maxGSO-least, 1)))
 	if s.kind == kindUFO {
@@ -252,8 +251,7 @@ func (p *testPacket) frame(rnd *rand.Rand) *Frame {
 	return newTestFrame(rnd, p.data, p.offload, p.end)
 }
 
-// newTestFrame makes a Frame of data, with at least headLen bytes in Head, if
-// there are so many.
+// newTestFrame makes a Frame from data, with at least headLen bytes in Head, if data is that long.
 func newTestFrame(rnd *rand.Rand, data []byte, o Offload, headLen int) *Frame {
 	headLen = min(max(HeadLen, headLen, int(o.CsumStart)+int(o.CsumOffset)+2), HeadMax)
 	headLen = min(headLen+rnd.IntN(2)*rnd.IntN(64), len(data))
@@ -277,5 +275,5 @@ func frameBytes(f *Frame) []byte {
 	return b
 }
 
-// newTestRand returns a generator that makes the same numbers each time.
+// newTestRand returns a generator that generates the same numbers each time.
 func newTestRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }

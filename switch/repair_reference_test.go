@@ -2,14 +2,14 @@ package vswitch
 
 import "encoding/binary"
 
-// The reference that repair is compared with: written from the RFCs, slow, on
-// whole frames, with every checksum computed from scratch. It knows where a
-// packet's headers are because the packet's maker says so.
+// The reference that repair is compared with: written from the RFCs, slow, on whole frames, with
+// every checksum computed from scratch. It knows the places of a packet's headers from the code
+// that made the packet.
 
-// reference returns the frames that p is to become for a port that takes no
-// offloads. The identification of IPv6 fragments is 0 in them.
+// reference returns the frames that repair must make from p for a port that accepts no offloads.
+// The identification of IPv6 fragments is 0.
 func reference(p *testPacket) [][]byte {
-	begin := p.end // of what is cut
+	begin := p.end // of the segmented part
 	if p.offload.GSOType == GSOUDP {
 		begin = p.unfrag
 	}
@@ -40,8 +40,7 @@ func (p *testPacket) fillIn(b []byte) {
 	binary.BigEndian.PutUint16(field, sum)
 }
 
-// fillInIP sets the length of b, a frame with p's IP header, and the header's
-// checksum.
+// fillInIP sets the length of b, a frame with p's IP header, and the header's checksum.
 func (p *testPacket) fillInIP(b []byte) {
 	ip := b[p.l3:]
 	if p.v6 {

@@ -12,7 +12,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 )
 
-// A repairPort is a Port that keeps copies of the frames it gets.
+// A repairPort is a Port that keeps copies of its frames.
 type repairPort struct {
 	caps     Caps
 	frames   [][]byte
@@ -35,7 +35,7 @@ func (p *repairPort) Transmit(frames []*Frame) int {
 	return len(frames)
 }
 
-// A frameState is what must be the same again after a transmit.
+// A frameState is the state of a frame that transmit must restore.
 type frameState struct {
 	bytes   []byte
 	pieces  int
@@ -51,7 +51,7 @@ func (s frameState) check(t *testing.T, f *Frame) {
 	}
 }
 
-// allShapes calls run for all combinations of what a packet may be like.
+// allShapes calls run with all combinations of a packet's properties.
 func allShapes(run func(s packetShape)) {
 	for kind := range numKinds {
 		for _, v6 := range []bool{false, true} {
@@ -101,7 +101,7 @@ func TestRepairAgreesWithReference(t *testing.T) {
 	})
 }
 
-// compareFrames compares what repair made with a reference, after setting the
+// compareFrames compares the frames that repair has made with a reference, after setting the
 // identification of IPv6 fragments to 0 in both.
 func compareFrames(t *testing.T, got, want [][]byte, s packetShape) {
 	t.Helper()
@@ -130,8 +130,8 @@ func compareFrames(t *testing.T, got, want [][]byte, s packetShape) {
 	}
 }
 
-// clearFragmentID returns a copy of b with the identification of an IPv6
-// fragment set to 0, and what that was; b itself if there is none.
+// clearFragmentID returns a copy of b with the identification of an IPv6 fragment set to 0, and the
+// identification; b itself if it is not a fragment.
 func clearFragmentID(b []byte) (cleared []byte, id string) {
 	h, ok := parseHeaders(b)
 	if !ok || !h.v6 || !h.fragment {
@@ -144,8 +144,8 @@ func clearFragmentID(b []byte) (cleared []byte, id string) {
 	return cleared, id
 }
 
-// verifyByGopacket decodes a frame and verifies the checksums of all layers,
-// and that no layer thinks itself too short.
+// verifyByGopacket decodes a frame, and verifies the checksums of all layers and that no layer is
+// truncated.
 func verifyByGopacket(t *testing.T, b []byte) {
 	t.Helper()
 	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.DecodeOptions{})
@@ -178,8 +178,7 @@ func verifyByGopacket(t *testing.T, b []byte) {
 	}
 }
 
-// verifyDatagram puts the fragments of an UDP datagram together and
-// verifies the checksum.
+// verifyDatagram reassembles the fragments of a UDP datagram and verifies the checksum.
 func verifyDatagram(t *testing.T, p *testPacket, frames [][]byte) {
 	t.Helper()
 	if p.offload.GSOType != GSOUDP || len(frames) < 2 {
@@ -196,7 +195,7 @@ func verifyDatagram(t *testing.T, p *testPacket, frames [][]byte) {
 	verifyByGopacket(t, whole)
 }
 
-// A port that takes everything gets everything as it is, in one Transmit.
+// A port that accepts all offloads gets all frames unchanged, in one Transmit.
 func TestRepairPassesThroughWhatThePortTakes(t *testing.T) {
 	rnd := newTestRand(10)
 	var frames []*Frame
@@ -222,8 +221,8 @@ func TestRepairPassesThroughWhatThePortTakes(t *testing.T) {
 	}
 }
 
-// What each offload is worth: with all but one, only that one's frames are
-// repaired.
+// Each offload is used: if a port accepts all offloads except one, only the frames that need that
+// offload are repaired.
 func TestRepairFollowsEachCapability(t *testing.T) {
 	all := Caps{Csum: true, TSO4: true, TSO6: true, ECN: true, UFO: true, USO4: true, USO6: true}
 	tests := []struct {
@@ -269,7 +268,7 @@ func TestRepairFollowsEachCapability(t *testing.T) {
 	}
 }
 
-// Linux drops a USO frame of more than 128 segments. So no port gets one.
+// Linux drops a USO frame of more than 128 segments. So no port gets such a frame.
 func TestRepairSegmentsUSOThatLinuxWouldDrop(t *testing.T) {
 	for _, segments := range []int{128, 129} {
 		rnd := newTestRand(24)
@@ -289,9 +288,9 @@ func TestRepairSegmentsUSOThatLinuxWouldDrop(t *testing.T) {
 	}
 }
 
-// Frames of all kinds to ports of all kinds, one after the other, as in a
-// flood: order is kept, batches are full but no more than that, and no port
-// sees what was done for the one before it.
+// Frames of all kinds go to ports of all kinds, one port after the other, as in a flood: order is
+// kept, batches are full and not too long, and repair for one port does not affect the frames for
+// the next.
 func TestRepairKeepsOrderInAFlood(t *testing.T) {
 	rnd := newTestRand(12)
 	r := newRepairer()
@@ -331,13 +330,13 @@ func TestRepairKeepsOrderInAFlood(t *testing.T) {
 				t.Fatalf("lost %+v and %+v", lost, more)
 			}
 			if len(some.frames) <= len(frames) || len(some.frames) >= len(none.frames) {
-				t.Fatalf("%d frames for %d, %d for a port that takes nothing", len(some.frames), len(frames), len(none.frames))
+				t.Fatalf("%d frames from %d, %d for a port without offloads", len(some.frames), len(frames), len(none.frames))
 			}
 		}
 	}
 }
 
-// HdrDataValid is only for ports that know of checksums.
+// Only ports with Csum get HdrDataValid.
 func TestRepairTakesDataValidAway(t *testing.T) {
 	rnd := newTestRand(13)
 	f := newTestFrame(rnd, randomBytes(rnd, 300), Offload{Flags: HdrDataValid}, 0)
@@ -353,7 +352,7 @@ func TestRepairTakesDataValidAway(t *testing.T) {
 	}
 }
 
-// No frame is longer than the MTU, whatever the port takes; tags do not count.
+// No frame is longer than the MTU, whatever offloads the port accepts; tags do not count.
 func TestRepairNeverExceedsTheMTU(t *testing.T) {
 	rnd := newTestRand(14)
 	r := newRepairer()
@@ -385,12 +384,12 @@ func TestRepairNeverExceedsTheMTU(t *testing.T) {
 		})
 	}
 	if sent < 100 || dropped < 100 {
-		t.Fatalf("%d sent, %d dropped: no test of anything", sent, dropped)
+		t.Fatalf("%d sent, %d dropped: the test needs both", sent, dropped)
 	}
 }
 
-// A plain frame of the greatest length passes with both tags, and not with a
-// byte more.
+// A frame of the greatest length is sent, with two tags as well; a frame that is one byte longer is
+// not.
 func TestRepairCountsTheMTUBehindTheTags(t *testing.T) {
 	rnd := newTestRand(15)
 	for tags := range 3 {
@@ -407,8 +406,7 @@ func TestRepairCountsTheMTUBehindTheTags(t *testing.T) {
 	}
 }
 
-// Tags pushed and popped after the check move all offsets, as the switch's VLAN
-// code does it.
+// Tags that are pushed and popped after the check move all offsets.
 func TestRepairAfterTagsHaveChanged(t *testing.T) {
 	rnd := newTestRand(16)
 	for kind := range numKinds {
@@ -436,8 +434,8 @@ func TestRepairAfterTagsHaveChanged(t *testing.T) {
 	}
 }
 
-// In UFO over IPv6, destination options behind a routing header are part of
-// what is fragmented.
+// In UFO over IPv6, destination options behind a routing header belong to the part that is
+// fragmented.
 func TestRepairFragmentsBehindARoutingHeader(t *testing.T) {
 	rnd := newTestRand(17)
 	p := &testPacket{v6: true}
@@ -460,18 +458,18 @@ func TestRepairFragmentsBehindARoutingHeader(t *testing.T) {
 	compareFrames(t, port.frames, reference(p), packetShape{kind: kindUFO, v6: true})
 }
 
-// Of a checksum that comes out as 0, the other 0 is sent: none at all, in UDP.
+// A checksum of 0 is sent as 0xffff: 0 means no checksum in UDP.
 func TestRepairSendsNoZeroChecksum(t *testing.T) {
 	rnd := newTestRand(18)
 	for _, kind := range []packetKind{kindUDPCsum, kindUSO, kindUFO} {
 		p := randomPacket(rnd, packetShape{kind: kind, maxPayload: 1000, maxGSO: 1400})
 		p.data = append(p.data[:p.end], make([]byte, 800)...)
 		p.setLengths()
-		p.offload.GSOSize = 400 // but for plain checksums, where it does not count
+		p.offload.GSOSize = 400 // ignored for plain checksums
 		if kind == kindUDPCsum {
 			p.offload.GSOSize = 0
 		}
-		// Make the (first) checksum 0 by what is the payload's first word.
+		// Choose the payload's first word such that the (first) checksum is 0.
 		want := reference(p)
 		csum := binary.BigEndian.Uint16(want[0][p.l4+6:])
 		binary.BigEndian.PutUint16(p.data[p.end:], csum)
@@ -488,8 +486,7 @@ func TestRepairSendsNoZeroChecksum(t *testing.T) {
 	}
 }
 
-// A Transmit that panics, as one does on memory that has gone, leaves a repairer
-// that works.
+// After a Transmit has panicked, as it does on memory that has vanished, the repairer still works.
 func TestRepairAfterAPanicInTransmit(t *testing.T) {
 	rnd := newTestRand(19)
 	r := newRepairer()
@@ -511,8 +508,8 @@ func TestRepairAfterAPanicInTransmit(t *testing.T) {
 	compareFrames(t, port.frames, reference(p), packetShape{})
 }
 
-// A guest that rewrites a payload while it is on its way gets wrong checksums
-// and nothing else: all headers are what they would have been.
+// If a guest rewrites a payload during the delivery, only the checksums are wrong: all other header
+// fields are the same.
 func TestRepairOfAPayloadThatChangesMeanwhile(t *testing.T) {
 	rnd := newTestRand(25)
 	for _, kind := range []packetKind{kindTSO, kindUSO, kindUFO} {
@@ -546,8 +543,7 @@ func TestRepairOfAPayloadThatChangesMeanwhile(t *testing.T) {
 	}
 }
 
-// A scribblingPort is a repairPort with a sender that writes all over its frame
-// whenever it is looked at.
+// A scribblingPort is a repairPort with a sender that overwrites its frame during each Transmit.
 type scribblingPort struct {
 	repairPort
 	body [][]byte
@@ -600,7 +596,7 @@ func TestRepairDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// A repairer that never repairs has no memory.
+// A repairer that has repaired no frame has allocated no workbench.
 func TestRepairerIsSmallUntilItIsNeeded(t *testing.T) {
 	rnd := newTestRand(21)
 	r := newRepairer()
@@ -637,7 +633,7 @@ func BenchmarkRepair(b *testing.B) {
 			p.setLengths()
 			p.offload.GSOSize, p.offload.HdrLen = tt.gso, 0
 			f := p.frame(rnd)
-			f.Body = nil // pieces as a Linux guest's, of 32 KiB at most
+			f.Body = nil // pieces of at most 32 KiB, as from a Linux guest
 			for rest := p.data[len(f.Head):]; len(rest) > 0; {
 				n := min(len(rest), 32768)
 				f.Body = append(f.Body, rest[:n])

@@ -2,17 +2,16 @@ package vswitch
 
 import "encoding/binary"
 
-// RequestChecksum makes of a GSO frame without HdrNeedsCsum one that has it, as frames from a
-// guest's driver must have, and reports whether f is a frame of which that can be made. If not, f
-// is as it was. The frame's checksum fields become sums of pseudo-headers, and Offload says where
-// the innermost one is.
+// RequestChecksum adds HdrNeedsCsum, which GSO frames from a guest's driver must have, to a GSO
+// frame without it, and reports whether that is possible. If not, f is unchanged. The frame's
+// checksum fields become sums of pseudo-headers, and Offload locates the innermost checksum field.
 //
-// It is for sources that get frames from the host's kernel, which hands over GSO frames whose
-// checksums have been looked at (large receive offload, GRO that keeps a list of segments) or that
-// somebody has written to a TAP device without a word on checksums. Linux does the same to such a
-// frame before it is cut (tcp4_gso_segment and its like).
+// It is for sources that receive frames from the host's kernel. The kernel passes on GSO frames
+// whose checksums have been verified (large receive offload, GRO that keeps a list of segments),
+// and GSO frames that were written to a TAP device without a request for a checksum. Linux does the
+// same to such a frame before it segments the frame (tcp4_gso_segment and others).
 //
-// f.Head has to reach to the end of the TCP or UDP header.
+// f.Head has to include the whole TCP or UDP header.
 func RequestChecksum(f *Frame) bool {
 	o := &f.Offload
 	s := search{head: f.Head, len: f.Len}
@@ -45,7 +44,7 @@ func RequestChecksum(f *Frame) bool {
 	return true
 }
 
-// requestChecksums is for the outer headers what RequestChecksum is for the inner one.
+// requestChecksums does for the outer headers what RequestChecksum does for the inner header.
 func (o *outerHeaders) requestChecksums(f *Frame) {
 	l3 := 0
 	for _, h := range o.list[:o.n] {
@@ -62,8 +61,8 @@ func (o *outerHeaders) requestChecksums(f *Frame) {
 }
 
 // putPseudoSum writes the sum of the pseudo-header of a packet into its checksum field, which is
-// csum bytes behind its transport header at l4. The packet's IP header is at l3, and the packet
-// ends with the frame.
+// csum bytes behind the start of its transport header at l4. The packet's IP header is at l3, and
+// the packet ends with the frame.
 func putPseudoSum(f *Frame, l3, l4, csum int, proto uint8) {
 	var c checksum
 	ip := f.Head[l3:]

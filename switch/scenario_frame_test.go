@@ -16,7 +16,7 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// Frames of scenarios: built, and taken apart again, by gopacket.
+// Frames of scenarios, which gopacket builds and decodes.
 
 // experimental is the type of local experiments (IEEE Std 802, 88-B5).
 const experimental = 0x88b5
@@ -110,13 +110,14 @@ func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 	return frames
 }
 
-// body is the payload of the n-th frame of this batch: by default longer than a frame's Head.
+// body returns the payload of the n-th frame of this batch. By default it is longer than a frame's
+// Head.
 func (s *scenario) body(n, length int) []byte {
 	mark := binary.BigEndian.AppendUint32(nil, uint32(s.sent)<<16|uint32(n))
 	return bytes.Repeat(mark, (length+3)/4)[:length]
 }
 
-// from delivers a batch, and says for each frame of it what has become of it.
+// from delivers a batch, and returns what has happened to each of its frames.
 func (s *scenario) from(d *datadriven.TestData) (string, error) {
 	s.sent++
 	var batch []testFrame
@@ -181,8 +182,8 @@ func (s *scenario) noteArrivals(batch []testFrame, fates [][]string) map[string]
 	return arrived
 }
 
-// recognise returns which frame of the batch a port was sent, and its tags. Addresses and payload
-// have to be as they were.
+// recognise returns the place in the batch of a frame that was sent to a port, and the frame's
+// tags. Addresses and payload have to be unchanged.
 func (s *scenario) recognise(b []byte, batch []testFrame) (n int, tags string) {
 	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.DecodeOptions{})
 	if e := p.ErrorLayer(); e != nil && p.Layer(layers.LayerTypeEthernet) == nil {
@@ -224,7 +225,7 @@ func (s *scenario) recognise(b []byte, batch []testFrame) (n int, tags string) {
 	return n, tags
 }
 
-// merged writes the fates of frames, those that follow one another and are the same on one line.
+// merged lists the fates of frames. Consecutive frames with the same fate share a line.
 func merged(fates [][]string) string {
 	var out strings.Builder
 	for i := 0; i < len(fates); {

@@ -18,9 +18,9 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// TestScenarios plays the files in testdata/scenarios and compares what the switch does with what
-// they say. testdata/scenarios/README.md describes the commands; "go test -run Scenarios -rewrite"
-// writes what the switch does into the files.
+// TestScenarios runs the files in testdata/scenarios, and compares what the switch does with what
+// the files say. testdata/scenarios/README.md describes the commands; "go test -run Scenarios
+// -rewrite" writes what the switch does into the files.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/scenarios/*.txt")
 	if err != nil || len(files) == 0 {
@@ -41,7 +41,7 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// A scenario is a file that is being played.
+// A scenario is a file that is being run.
 type scenario struct {
 	*lab
 	room map[string]*scenarioPort
@@ -63,7 +63,7 @@ func (p *scenarioPort) Transmit(frames []*vswitch.Frame) int {
 	return p.Recorder.Transmit(frames[:n])
 }
 
-// run carries out one command and returns what the file is to say about it.
+// run executes one command, and returns the output that is compared with the file.
 func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 	commands := map[string]func(*datadriven.TestData) (string, error){
 		"switch": s.configure, "attach": s.attachPorts, "set": s.set, "detach": s.detach,
@@ -85,7 +85,8 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 	return out
 }
 
-// checkError checks that callers can tell an error apart.
+// checkError checks that an error wraps one of the package's errors, so that callers can
+// distinguish it.
 func (s *scenario) checkError(err error) {
 	known := []error{
 		vswitch.ErrPortExists, vswitch.ErrNoPort, vswitch.ErrTooManyPorts, vswitch.ErrDetached,
@@ -121,7 +122,7 @@ func args(d *datadriven.TestData) (words []string) {
 	return words
 }
 
-// port returns the port of a name in the file. A name that is not known is a mistake of the file.
+// port returns the port with a name. An unknown name is a mistake in the file.
 func (s *scenario) port(name string) *labPort {
 	p := s.ports[name]
 	if p == nil {
@@ -130,7 +131,7 @@ func (s *scenario) port(name string) *labPort {
 	return p
 }
 
-// must stops at a mistake of the file.
+// must panics at a mistake in the file.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -190,8 +191,7 @@ func (s *scenario) set(d *datadriven.TestData) (string, error) {
 	return "", nil
 }
 
-// change changes the settings of a port, which have the names that they have in vswitchd's
-// configuration.
+// change changes settings of a port. They have the same names as in vswitchd's configuration file.
 func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
 	for _, w := range settings {
 		key, v, _ := strings.Cut(w, "=")
@@ -297,7 +297,7 @@ func (s *scenario) advanceClock(d *datadriven.TestData) (string, error) {
 	return "", nil
 }
 
-// vlanOf returns the VLAN that words end with, as in "aa vlan 5", or the other one.
+// vlanOf returns the number that follows the word "vlan", or other if there is none.
 func vlanOf(words []string, other int) int {
 	if i := slices.Index(words, "vlan"); i >= 0 {
 		return must(strconv.Atoi(words[i+1]))
@@ -355,7 +355,7 @@ func (s *scenario) fdb(*datadriven.TestData) (string, error) {
 	return out.String(), nil
 }
 
-// counts writes what is counted at each port, without zeros.
+// counts lists the counters of each port that are not zero.
 func (s *scenario) counts(of func(*labPort) map[string]uint64) string {
 	var out strings.Builder
 	names := make([]string, 0, len(s.ports))

@@ -8,23 +8,23 @@ import (
 // castagnoli is the polynomial of SCTP's checksum (RFC 9260, appendix A).
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// asksForCRC reports whether the checksum field that f asks to be filled in is that of an SCTP packet, be it
-// in an encapsulation or not.
+// asksForCRC reports whether f asks for the checksum of an SCTP packet, with or without
+// encapsulation.
 func asksForCRC(f *Frame) bool {
 	s := search{head: f.Head, len: f.Len, proto: protoSCTP, l4: int(f.Offload.CsumStart)}
 	return s.l4 != 0 && s.run()
 }
 
 // completeSCTP fills in the checksum of an SCTP packet whose header begins at f.Offload.CsumStart,
-// and takes the request away. It returns false if the header goes on behind Head.
+// and clears the request. It returns false if the header does not end within Head.
 //
-// Linux asks for this checksum with the same flag and fields as for an Internet checksum, of a
-// device that has said that it knows SCTP (NETIF_F_SCTP_CRC, which veth has). The request does not
-// say that a CRC is meant, and no driver of a guest expects to find one: so the packet goes to
-// every port complete, as the Linux bridge hands it to a TAP device.
+// Linux requests this checksum with the same flag and fields as an Internet checksum, from a device
+// with the feature NETIF_F_SCTP_CRC, which veth has. The request does not say that a CRC is meant,
+// and no guest's driver expects a request for a CRC. So every port gets the packet complete, as a
+// TAP device does from a Linux bridge.
 //
-// The packet is summed up as it is while this runs. What its sender changes in Body afterwards
-// arrives with a wrong checksum.
+// The checksum is that of the packet while the function runs. If the sender changes Body later, the
+// packet arrives with a wrong checksum.
 func completeSCTP(f *Frame) bool {
 	start := int(f.Offload.CsumStart)
 	if start+sctpLen > len(f.Head) {
@@ -36,8 +36,8 @@ func completeSCTP(f *Frame) bool {
 	for _, piece := range f.Body {
 		crc = crc32.Update(crc, castagnoli, piece)
 	}
-	// The CRC's bits are numbered from the other end (RFC 9260, appendix A): this is the byte order
-	// in which it is sent.
+	// The bits of the CRC are numbered from the other end (RFC 9260, appendix A), so it is sent in
+	// little-endian order.
 	binary.LittleEndian.PutUint32(field, crc)
 	f.Offload = Offload{}
 	return true

@@ -9,12 +9,12 @@ import (
 	"github.com/gopacket/gopacket/layers"
 )
 
-// sctpPacket makes an SCTP packet with one chunk of data, whose checksum is left to do.
+// sctpPacket makes an SCTP packet with one chunk of data, without a checksum.
 func sctpPacket(s packetShape, data int) *testPacket {
 	rnd := newTestRand(50)
 	p := hostileBase(s)
 	be := binary.BigEndian
-	chunk := []byte{0, 3, 0, 0} // DATA, whole, of an even number of bytes
+	chunk := []byte{0, 3, 0, 0} // DATA, not fragmented, of an even number of bytes
 	be.PutUint16(chunk[2:], uint16(16+data))
 	p.data = append(p.data[:p.l4:p.l4], 0x27, 0x10, 0x27, 0x11, 1, 2, 3, 4, 0xee, 0xee, 0xee, 0xee)
 	p.data = append(append(p.data, chunk...), randomBytes(rnd, 12+data)...)
@@ -29,8 +29,8 @@ func sctpPacket(s packetShape, data int) *testPacket {
 	return p
 }
 
-// An SCTP packet gets a CRC32c, not a 16-bit sum, whether the port takes frames with
-// checksums to do or not.
+// An SCTP packet gets a CRC32c, not a 16-bit sum, whether or not the port accepts frames without
+// checksums.
 func TestSCTPChecksum(t *testing.T) {
 	for _, s := range []packetShape{csum4, csum6, {kind: kindTCPCsum, tags: 2}} {
 		for _, caps := range []Caps{{}, {Csum: true}} {
@@ -51,7 +51,7 @@ func TestSCTPChecksum(t *testing.T) {
 	}
 }
 
-// verifySCTP has another implementation compute the checksum of an SCTP packet.
+// verifySCTP verifies the checksum of an SCTP packet with another implementation.
 func verifySCTP(t *testing.T, packet []byte) {
 	t.Helper()
 	var sctp layers.SCTP

@@ -2,17 +2,17 @@ package vswitch
 
 import "encoding/binary"
 
-// Software segmentation, with the results that Linux's has (tcp_gso_segment,
-// __udp_gso_segment, inet_gso_segment and ipv6_gso_segment), to the byte.
+// Software segmentation, with the same results as Linux's (tcp_gso_segment, __udp_gso_segment,
+// inet_gso_segment and ipv6_gso_segment), byte for byte.
 
-// TCP flags, as in byte 13 of the header, that only one of the segments keeps.
+// TCP flags, in byte 13 of the header, that only one of the segments keeps.
 const (
 	tcpFIN = 0x01
 	tcpPSH = 0x08
 	tcpCWR = 0x80
 )
 
-// segment emits f, cut into what it asks for.
+// segment emits the segments that f asks for.
 func (w *workbench) segment(f *Frame, g *gso) {
 	if f.Offload.GSOType == GSOUDP {
 		w.fragment(f, g)
@@ -21,12 +21,11 @@ func (w *workbench) segment(f *Frame, g *gso) {
 	}
 }
 
-// cut emits f as TCP segments or UDP datagrams with a payload of g.size bytes
-// each.
+// cut emits f as TCP segments or UDP datagrams with a payload of g.size bytes each.
 //
-// All headers are the same but for a few fields. So those are set to 0 in a
-// copy of the headers, from which each segment's are made, and the copy's sums
-// are what each segment's checksums begin with.
+// The headers of all segments are the same except for a few fields. So these fields are set to 0 in
+// a copy of the headers, from which the headers of each segment are made; the checksums of each
+// segment start from the sums of that copy.
 func (w *workbench) cut(f *Frame, g *gso) {
 	t := w.headers[:copy(w.headers[:], f.Head[:g.end])]
 	ip := newIPTemplate(t, &g.headers)
@@ -38,19 +37,19 @@ func (w *workbench) cut(f *Frame, g *gso) {
 		s := w.newSegment(t)
 		sum := l4.sum
 		w.take(s, &rest, size, &sum)
-		// Each segment has an id of its own, even if it may not be fragmented.
+		// Segments have different ids, even if they must not be fragmented.
 		ip.finish(s.Head, ip.id+uint16(n), ip.frag, size)
 		l4.finish(s.Head, n, size, left == 0, sum)
 		if g.encap {
-			sum.addSum(^l4.sum.sum) // that of the payload remains
+			sum.addSum(^l4.sum.sum) // the sum of the payload remains
 			g.outer.finish(s, n, f.Len, sum)
 		}
 		w.emit(s)
 	}
 }
 
-// newSegment returns a free frame of the batch whose Head is a copy of head and
-// whose Body is empty.
+// newSegment returns an unused segment of the workbench, whose Head is a copy of head and whose
+// Body is empty.
 func (w *workbench) newSegment(head []byte) *Frame {
 	room := w.rooms[w.numSegments][:]
 	s := &w.segments[w.numSegments]
@@ -60,14 +59,14 @@ func (w *workbench) newSegment(head []byte) *Frame {
 	return s
 }
 
-// A payload is the part of a frame that has not been cut off yet.
+// A payload is the part of a frame that no segment has yet.
 type payload struct {
 	first []byte
 	next  [][]byte
 }
 
-// take moves the next n bytes, or what there is, from the payload to the end of
-// s, which was empty, and adds them to sum.
+// take moves the next n bytes of the payload, or all if there are fewer, to the Body of s, which
+// was empty, and adds them to sum.
 func (w *workbench) take(s *Frame, p *payload, n int, sum *checksum) {
 	begin := len(w.pieces)
 	for n > 0 {
@@ -93,14 +92,14 @@ func (w *workbench) take(s *Frame, p *payload, n int, sum *checksum) {
 type ipTemplate struct {
 	v6     bool
 	l3     int      // where the IP header begins
-	behind int      // what the length field counts of the headers, in bytes
+	behind int      // length of the headers that the length field includes, in bytes
 	id     uint16   // IPv4 only, as are the following
 	frag   uint16   // flags and fragment offset
 	sum    checksum // of the header with length, id, frag and checksum 0
 }
 
-// newIPTemplate clears in t, a frame's headers, what differs between segments.
-// The payload of each will begin where t ends.
+// newIPTemplate clears the fields of the IP header that differ between segments in t, a frame's
+// headers. The payload of each segment begins where t ends.
 func newIPTemplate(t []byte, h *headers) (p ipTemplate) {
 	p.v6, p.l3 = h.v6, h.l3
 	ip := t[h.l3:]
@@ -117,8 +116,8 @@ func newIPTemplate(t []byte, h *headers) (p ipTemplate) {
 	return p
 }
 
-// finish fills in the IP header of a segment with size bytes behind its headers;
-// id and frag are for IPv4.
+// finish fills in the IP header of a segment with a payload of size bytes; id and frag are for
+// IPv4.
 func (p *ipTemplate) finish(head []byte, id, frag uint16, size int) {
 	ip := head[p.l3:]
 	length := uint16(p.behind + size)
@@ -141,20 +140,19 @@ type l4Template struct {
 	tcp    bool
 	l4     int
 	length int      // of the header
-	mss    int      // payload of each segment but the last
+	mss    int      // payload of each segment except the last
 	sum    checksum // of pseudo-header and header, with the cleared fields and all lengths 0
 
 	seq   uint32 // TCP only
 	flags byte
 }
 
-// newL4Template clears in t, a frame's headers, what differs between segments.
-// length is that of the whole packet from l4 on.
+// newL4Template clears the fields of the transport header that differ between segments in t, a
+// frame's headers. length is the length of the whole packet from l4 on.
 //
-// The checksum field holds the sum of the pseudo-header, from which the length
-// is taken away again. It is not computed from the addresses: with a
-// routing header, the pseudo-header has another one than the IPv6 header (RFC
-// 8200, section 8.1).
+// The checksum field holds the sum of the pseudo-header, from which the length is subtracted. That
+// sum is not computed from the IP header: with a routing header, the destination address of the
+// pseudo-header differs from that of the IPv6 header (RFC 8200, section 8.1).
 func newL4Template(t []byte, g *gso, length int) (p l4Template) {
 	l4 := t[g.l4:]
 	p.tcp = g.proto == protoTCP
@@ -171,7 +169,7 @@ func newL4Template(t []byte, g *gso, length int) (p l4Template) {
 		clear(l4[tcpCsum : tcpCsum+2])
 		return p
 	}
-	// The length is in the header as well, and that one counts in Linux.
+	// The length is in the UDP header as well; Linux uses that field.
 	p.sum.addField(^binary.BigEndian.Uint16(l4[4:]))
 	clear(l4[4:6])
 	p.sum.add(l4)
@@ -179,12 +177,12 @@ func newL4Template(t []byte, g *gso, length int) (p l4Template) {
 	return p
 }
 
-// finish fills in the n-th segment's header; size is the length of its payload,
-// and sum what the template's has become with that.
+// finish fills in the header of the n-th segment; size is the length of its payload, and sum is the
+// template's sum with the payload added.
 func (p *l4Template) finish(head []byte, n, size int, last bool, sum checksum) {
 	l4 := head[p.l4:]
 	length := uint16(p.length + size)
-	// A payload of odd length is padded with a 0 for the checksum.
+	// For the checksum, a payload of odd length is padded with a 0.
 	sum.odd = false
 	sum.addField(length)
 	if !p.tcp {

@@ -5,22 +5,20 @@ import (
 	"math/rand/v2"
 )
 
-// UFO, in software: an UDP datagram becomes IP fragments. As in Linux
-// (udp4_ufo_fragment, udp6_ufo_fragment), IPv4 fragments repeat all options and
-// lose the DF flag.
+// UFO in software: a UDP datagram becomes IP fragments. As in Linux (udp4_ufo_fragment,
+// udp6_ufo_fragment), IPv4 fragments repeat all options and have no DF flag.
 
-// The flag of a fragment that is not the last one, in the fields that hold the
-// offset: in IPv4 in units of 8 bytes, in IPv6 in bytes, of which the lowest
-// three bits are 0.
+// The flag of all fragments except the last one, in the field of the offset: in IPv4, the offset is
+// in units of 8 bytes; in IPv6, it is in bytes, and its lowest three bits are 0.
 const (
 	ipv4MoreFragments = 0x2000
 	ipv6MoreFragments = 0x0001
 )
 
-// fragment emits f, an UDP datagram, as IP fragments with a payload of g.size
-// bytes each. The datagram's checksum is that of the whole. It goes into the
-// first fragment's head with everything up to the end of the UDP header; the
-// others' heads end where the fragments' payloads begin.
+// fragment emits f, a UDP datagram, as IP fragments with a payload of g.size bytes each. The
+// checksum is that of the whole datagram. The head of the first fragment ends with the UDP header,
+// which includes the checksum; the heads of the others end where the payloads of the fragments
+// begin.
 func (w *workbench) fragment(f *Frame, g *gso) {
 	repeated := w.headers[:g.unfrag]
 	copy(repeated, f.Head)
@@ -50,8 +48,8 @@ func (w *workbench) fragment(f *Frame, g *gso) {
 	}
 }
 
-// datagramChecksum returns the checksum of f from the UDP header on. The
-// field itself holds the sum of the pseudo-header until then.
+// datagramChecksum returns the checksum of f from the UDP header on. The checksum field holds the
+// sum of the pseudo-header.
 func datagramChecksum(f *Frame, g *gso) uint16 {
 	var c checksum
 	c.add(f.Head[g.l4:])
@@ -59,7 +57,7 @@ func datagramChecksum(f *Frame, g *gso) uint16 {
 	return c.fieldOrOnes()
 }
 
-// ipv4Fragment returns IPv4's field of flags and fragment offset.
+// ipv4Fragment returns the IPv4 field of flags and fragment offset.
 func ipv4Fragment(offset int, more bool) uint16 {
 	v := uint16(offset / 8)
 	if more {
@@ -68,9 +66,9 @@ func ipv4Fragment(offset int, more bool) uint16 {
 	return v
 }
 
-// appendFragmentHeader appends a fragment header (RFC 8200, section 4.5) to an
-// IPv6 packet's unfragmentable part, whose last next-header field is at next.
-// The identification cannot be predicted (RFC 7739).
+// appendFragmentHeader appends a fragment header (RFC 8200, section 4.5) to an IPv6 packet's
+// unfragmentable part, whose last next-header field is at next. The identification cannot be
+// predicted (RFC 7739).
 func appendFragmentHeader(unfrag []byte, next int) []byte {
 	proto := unfrag[next]
 	unfrag[next] = protoFragment

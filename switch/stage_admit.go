@@ -1,13 +1,13 @@
 package vswitch
 
-// Stage admit: nothing comes in from a port that is down or detached.
+// Stage admit: frames from a port that is down or detached are dropped.
 
-// admit looks the source port up, and reports whether frames may come from it. If not, it drops
-// all of them.
+// admit looks up the source port, and reports whether the port may send. If not, admit drops all
+// frames.
 func (in *Inlet) admit(frames []Frame) bool {
 	b := &in.batch
 	b.src = b.set.get(in.att.id)
-	if b.src != nil && b.src.att != in.att { // the id is another port's by now
+	if b.src != nil && b.src.att != in.att { // the id belongs to another port now
 		b.src = nil
 	}
 	if b.src != nil && b.src.up {
@@ -22,6 +22,7 @@ func (in *Inlet) admit(frames []Frame) bool {
 	return false
 }
 
+// received counts frames as received.
 func received(c *Counters, frames []Frame) {
 	n := 0
 	for i := range frames {

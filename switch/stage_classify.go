@@ -2,19 +2,18 @@ package vswitch
 
 import "encoding/binary"
 
-// Stage classify: which frames are fit to be forwarded, and in which VLAN each is.
+// Stage classify: drops frames that must not be forwarded, and finds the VLAN of each other frame.
 
-// A beginning is what a frame begins with, the addresses and the type or that of a tag, in
-// two words that overlap by two bytes.
+// A beginning is the first 14 bytes of a frame, up to the type of the frame or of its tag, in two
+// words that overlap by two bytes.
 type beginning [2]uint64
 
-// beginNone is no frame's beginning: the two bytes differ.
+// beginNone is not the beginning of any frame: the overlapping bytes differ.
 var beginNone = beginning{0, ^uint64(0)}
 
-// classify drops what is not fit to be forwarded, finds out each frame's VLAN,
-// and prepares the look-ups of the others. Frames that follow one another often
-// have the same addresses. What has been worked out for the first of them holds
-// for the others as well, unless they have tags.
+// classify drops frames that must not be forwarded, finds the VLAN of each other frame, and
+// prepares their look-ups. Consecutive frames often have the same addresses. The results for the
+// first of them apply to the others as well, unless they have tags.
 func (in *Inlet) classify(frames []Frame) {
 	b := &in.batch
 	b.touched, b.offloads = 0, false
@@ -22,7 +21,7 @@ func (in *Inlet) classify(frames []Frame) {
 	var srcHash, dstHash hash
 	untagged, carried := b.src.vlan.untagged()
 	var r *run
-	same := beginNone // what frames of r begin with, if others may join it
+	same := beginNone // the beginning of the frames of r, if further frames may join r
 	bytes, longest := 0, 0
 	for i := range frames {
 		f := &frames[i]
@@ -75,7 +74,7 @@ func (in *Inlet) classify(frames []Frame) {
 	b.src.counters.RxBytes.Add(uint64(bytes))
 }
 
-// hash returns the hash of k and has the entry fetched that look-ups will want.
+// hash returns the hash of k, and fetches the bucket that look-ups of k will read.
 func (in *Inlet) hash(k fdbKey) hash {
 	t := in.sw.fdb
 	h := t.perm.hash(k)
@@ -83,8 +82,8 @@ func (in *Inlet) hash(k fdbKey) hash {
 	return h
 }
 
-// inVLAN finds out which VLAN a frame is in, whose addresses are followed by etype, and
-// whether the port that it came from is.
+// inVLAN finds the VLAN of a frame whose addresses are followed by etype, and reports whether the
+// source port carries that VLAN.
 func (b *batch) inVLAN(f *Frame, etype uint16, untagged verdict, carried bool) (DropReason, bool) {
 	if !isTag(etype) {
 		f.verdict = untagged
@@ -97,8 +96,8 @@ func (b *batch) inVLAN(f *Frame, etype uint16, untagged verdict, carried bool) (
 	return DropVLAN, ok
 }
 
-// fit reports whether a frame may be forwarded at all, as far as that can be
-// told without looking anything up.
+// fit reports whether a frame may be forwarded at all, as far as that can be decided without a
+// look-up.
 func (v *portView) fit(f *Frame, dst, src addr) (DropReason, bool) {
 	switch {
 	case f.Len > MaxFrameLen:

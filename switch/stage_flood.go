@@ -2,10 +2,10 @@ package vswitch
 
 import "math/bits"
 
-// Stage flood: which ports get the frames that have no single destination.
+// Stage flood: finds the ports to which frames without a single destination go.
 
-// flood transmits a batch in which some frames go to many ports. Each port gets
-// them together with its unicast frames, in order.
+// flood sends a batch in which some frames go to many ports. Each port gets flooded frames together
+// with its unicast frames, in order.
 func (in *Inlet) flood(frames []Frame) {
 	b := &in.batch
 	all := b.flooded()
@@ -26,7 +26,7 @@ func (in *Inlet) flood(frames []Frame) {
 	}
 }
 
-// sortByVLAN finds out which VLANs the flooded frames are in, mostly one.
+// sortByVLAN groups the flooded frames by VLAN; usually there is only one.
 func (b *batch) sortByVLAN(flooded uint64, frames []Frame) {
 	for m := flooded; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros64(m)
@@ -42,7 +42,7 @@ func (b *batch) sortByVLAN(flooded uint64, frames []Frame) {
 	}
 }
 
-// floodsTo returns which of the flooded frames port v gets.
+// floodsTo returns the flooded frames that go to port v.
 func (b *batch) floodsTo(v *portView) (m uint64) {
 	if !v.up || v == b.src && !v.cfg.Hairpin || v.cfg.Isolated && b.src.cfg.Isolated {
 		return 0

@@ -2,10 +2,10 @@ package vswitch
 
 import "math/bits"
 
-// Stage learn: the FDB learns behind which port source addresses are. Nothing is dropped here: a
-// frame whose address is not learned is forwarded all the same.
+// Stage learn: the FDB learns behind which port source addresses are. No frames are dropped here: a
+// frame whose source address is not learned is forwarded, too.
 
-// learn brings the FDB up to date with the batch's source addresses.
+// learn updates the FDB with the source addresses of the batch.
 func (in *Inlet) learn() {
 	b, t := &in.batch, in.sw.fdb
 	var fresh, moved, claims uint64 // frames
@@ -36,7 +36,7 @@ func (in *Inlet) learn() {
 	}
 }
 
-// count counts an event for each of some frames.
+// count counts an event for each frame in a set.
 func (in *Inlet) count(e FDBEvent, frames uint64) {
 	if n := uint64(bits.OnesCount64(frames)); n > 0 {
 		in.batch.src.counters.fdb[e].Add(n)
@@ -44,8 +44,8 @@ func (in *Inlet) count(e FDBEvent, frames uint64) {
 	}
 }
 
-// write makes or moves the entries of the source addresses of some runs' frames, unless
-// someone else is writing: their next frames will do.
+// write adds or moves the entries of the source addresses of some runs' frames. If another
+// goroutine holds the lock, write leaves that to a later frame from the same address.
 func (in *Inlet) write(frames uint64) {
 	b, t := &in.batch, in.sw.fdb
 	if !t.mu.TryLock() {

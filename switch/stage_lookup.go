@@ -1,6 +1,6 @@
 package vswitch
 
-// Stage lookup: to which port each frame goes, or that it is flooded.
+// Stage lookup: finds the port to which each frame goes, or that the frame is flooded.
 
 // lookup finds the destinations of all frames.
 func (in *Inlet) lookup(frames []Frame) {
@@ -41,7 +41,7 @@ func (in *Inlet) lookup(frames []Frame) {
 func (src *portView) reaches(to *portView, dst addr, vlan uint16) (why DropReason, ok bool) {
 	switch {
 	case to == src && src.isLocal(dst):
-		return DropHost, false // sent back, it would reach the host twice
+		return DropHost, false // the host would receive the frame twice
 	case to == src && !src.cfg.Hairpin:
 		return DropHairpin, false
 	case src.cfg.Isolated && to.cfg.Isolated:
@@ -52,7 +52,7 @@ func (src *portView) reaches(to *portView, dst addr, vlan uint16) (why DropReaso
 	return 0, true
 }
 
-// assign puts frames into the group of their destination.
+// assign adds frames to the group of their destination.
 func (b *batch) assign(frames uint64, to *portView) {
 	g := b.groupOf[to.id]
 	if g == 0 {

@@ -2,7 +2,7 @@ package vswitch
 
 import "math/bits"
 
-// Stages send, repair and transmit: what happens to a group of frames in front of one destination.
+// Stages send, repair and transmit: the last steps for a group of frames, for one destination.
 
 // send transmits a group of frames to port v.
 func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
@@ -11,8 +11,8 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 		in.drop(stageSend, DropDown, v, group)
 		return
 	}
-	// Egress filters and rates, and mirrors, belong here. Frames have the tags that the last
-	// destination wanted; their VLAN is in Frame.verdict.
+	// Egress filters and rates, and mirrors, belong here. Frames still have the tags of the last
+	// destination here; their VLAN is in Frame.verdict.
 	n := 0
 	for m := group; m != 0; m &= m - 1 {
 		b.out[n&(MaxBatch-1)] = &frames[bits.TrailingZeros64(m)]
@@ -37,7 +37,7 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 	}
 }
 
-// dropLosses drops what repair could not send of a group to port v.
+// dropLosses drops the frames of a group that repair has not sent to port v.
 func (in *Inlet) dropLosses(v *portView, group uint64, lost *losses) {
 	for _, l := range []struct {
 		at   stage
@@ -54,7 +54,7 @@ func (in *Inlet) dropLosses(v *portView, group uint64, lost *losses) {
 	}
 }
 
-// pick returns the members of a set whose places in the set, counted from the lowest, are in nths.
+// pick returns the n-th members of a set for all n in nths; the lowest bit is member 0.
 func pick(set, nths uint64) (picked uint64) {
 	for ; set != 0 && nths != 0; nths >>= 1 {
 		if nths&1 != 0 {
@@ -65,8 +65,8 @@ func pick(set, nths uint64) (picked uint64) {
 	return picked
 }
 
-// fits reports whether port v takes every frame of the batch as it is. That is known
-// without looking at them if nothing is to be done to any.
+// fits reports whether port v certainly accepts every frame of the batch as it is, without reading
+// the frames.
 func (b *batch) fits(v *portView) bool {
 	if b.offloads || b.shaped {
 		return false

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Errors that callers may want to tell apart. What is returned wraps them and
-// says which port or address it is about.
+// Errors that callers may want to distinguish. Returned errors wrap them and name the port or the
+// address.
 var (
 	ErrPortExists    = errors.New("port exists")
 	ErrNoPort        = errors.New("no such port")
@@ -31,27 +31,26 @@ const (
 	DefaultTableSize = 8192
 	MaxTableSize     = 1 << 24
 
-	// MaxPorts is how many ports can be attached at once.
+	// MaxPorts is the most ports that can be attached at once.
 	MaxPorts = maxPorts - 1
 
-	// AnyVLAN, where a VLAN is asked for, stands for all of them.
+	// AnyVLAN as a VLAN argument stands for all VLANs.
 	AnyVLAN = -1
 )
 
-// Config is what a Switch is made with.
+// Config is the configuration of a new Switch.
 type Config struct {
-	// AgingTime is how long a learned address is remembered after the
-	// last frame from it; 0: DefaultAgingTime. It is rounded up to seconds.
+	// AgingTime is how long a learned address stays in the FDB after the last frame from the
+	// address; 0: DefaultAgingTime. The time is rounded up to seconds.
 	AgingTime time.Duration
 
-	// TableSize is how many entries the FDB holds at most, static ones
-	// included; 0: DefaultTableSize. At most MaxTableSize. Memory, taken at
-	// once: 96 bytes for each if the number is a power of two, up to twice as
-	// much if not, but at least 736 KiB.
+	// TableSize is the most entries that the FDB holds, static ones included; 0: DefaultTableSize.
+	// At most MaxTableSize. The memory is allocated at once: 96 bytes for each entry if the number
+	// is a power of two, up to twice as much if not, and at least 736 KiB.
 	TableSize int
 }
 
-// A Switch joins ports. All methods may be called from any goroutine, but not
+// A Switch forwards frames between ports. All methods may be called from any goroutine, but not
 // from inside Port.Transmit.
 type Switch struct {
 	fdb     *fdb
@@ -62,19 +61,19 @@ type Switch struct {
 
 	mu     sync.Mutex // ranks before fdb.mu
 	names  map[string]*Attachment
-	ids    [maxPorts]bool // given away; also those still waited for
+	ids    [maxPorts]bool // in use, or still waited for after a detach
 	inlets map[*Inlet]struct{}
 }
 
-// New makes a switch without ports and starts its janitor, a goroutine that
-// keeps the clock and removes old entries until Close.
+// New makes a switch without ports and starts its janitor, a goroutine that advances the clock and
+// removes old entries until Close.
 func New(cfg Config) *Switch {
 	s := newSwitch(cfg)
 	s.janitor.Go(s.tidy)
 	return s
 }
 
-// newSwitch makes a switch whose clock stands still: tests call s.fdb.tick.
+// newSwitch makes a switch without a janitor, whose clock stands still: tests call s.fdb.tick.
 func newSwitch(cfg Config) *Switch {
 	if cfg.AgingTime <= 0 {
 		cfg.AgingTime = DefaultAgingTime
@@ -89,13 +88,13 @@ func newSwitch(cfg Config) *Switch {
 		names:   make(map[string]*Attachment),
 		inlets:  make(map[*Inlet]struct{}),
 	}
-	s.ids[0] = true // no port's id
+	s.ids[0] = true // reserved: 0 means no port
 	s.set.Store(&portSet{})
 	return s
 }
 
 func ceilSeconds(d time.Duration) uint32 {
-	const most = 1 << 30 // the clock's arithmetic is signed
+	const most = 1 << 30 // differences of times are signed
 	return uint32(min((d+time.Second-1)/time.Second, most))
 }
 
@@ -112,14 +111,14 @@ func (s *Switch) tidy() {
 	}
 }
 
-// Close stops the janitor. Ports stay attached; frames are still forwarded,
-// but entries no longer age. Close is called once.
+// Close stops the janitor. Ports stay attached and frames are still forwarded, but entries no
+// longer age. Close is called once.
 func (s *Switch) Close() {
 	close(s.stop)
 	s.janitor.Wait()
 }
 
-// publish makes the data plane see the ports as they are now. Needs mu.
+// publish replaces the port set of the data plane by one with the current ports. Needs mu.
 func (s *Switch) publish() {
 	set := &portSet{}
 	last := portID(0)
@@ -137,8 +136,8 @@ func (s *Switch) publish() {
 	s.set.Store(set)
 }
 
-// synchronize returns when no Deliver uses a port set published before the
-// call. Must not be called with mu held, nor from inside Deliver.
+// synchronize returns when no Deliver uses a port set published before the call. It must not be
+// called with mu held, nor from inside Deliver.
 func (s *Switch) synchronize() {
 	s.mu.Lock()
 	inlets := make([]*Inlet, 0, len(s.inlets))
@@ -151,7 +150,7 @@ func (s *Switch) synchronize() {
 	}
 }
 
-// PortInfo is one port as the switch sees it.
+// PortInfo describes one port.
 type PortInfo struct {
 	Config  PortConfig // Counters included
 	Up      bool
@@ -160,7 +159,7 @@ type PortInfo struct {
 	Local   []MAC // the host's own addresses on the port's interface
 }
 
-// Ports returns all ports, by name.
+// Ports returns all ports, sorted by name.
 func (s *Switch) Ports() []PortInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,7 +171,7 @@ func (s *Switch) Ports() []PortInfo {
 	return infos
 }
 
-// FDBStats is the state of the FDB and totals of what happened to it.
+// FDBStats is the state of the FDB and the totals of its events.
 type FDBStats struct {
 	Entries   int // static ones included
 	Static    int // pinned ones included
@@ -180,15 +179,15 @@ type FDBStats struct {
 	AgingTime time.Duration
 
 	Learned uint64 // entries made from source addresses
-	Moved   uint64 // dynamic entries that went to another port
-	Flapped uint64 // of these moves: those of an entry that had moved in the seconds before
+	Moved   uint64 // dynamic entries that moved to another port
+	Flapped uint64 // of these moves: those of an entry that had moved less than 10 s before
 	Expired uint64 // removed because of their age
 	Evicted uint64 // removed to make room for another
 
-	StaticClaims uint64 // frames from a static address behind another port
+	StaticClaims uint64 // frames whose source address is a static one of another port
 	Limited      uint64 // not learned: max_macs, or too many evictions in this second
-	Contended    uint64 // not learned at once: the table was being changed
-	Full         uint64 // not learned: nothing but static entries in the way
+	Contended    uint64 // not learned at once: another goroutine was changing the table
+	Full         uint64 // not learned: only static entries could have made room
 }
 
 // Stats returns the state of the FDB.
@@ -208,8 +207,8 @@ func (s *Switch) Stats() FDBStats {
 	}
 }
 
-// FDBEvents returns how often each event of the FDB has happened, at all ports together, those that
-// are gone included.
+// FDBEvents returns how often each event of the FDB has happened, summed over all ports, detached
+// ones included.
 func (s *Switch) FDBEvents() FDBEvents { return s.fdb.events() }
 
 func (t *fdb) events() (n FDBEvents) {

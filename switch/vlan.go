@@ -5,34 +5,34 @@ import (
 	"slices"
 )
 
-// A VLANMode says what a port does with tags. Names and rules are Open
-// vSwitch's (ovs-vswitchd.conf.db(5), Port table, vlan_mode).
+// A VLANMode is how a port handles tags. Names and rules are those of Open vSwitch
+// (ovs-vswitchd.conf.db(5), Port table, vlan_mode).
 type VLANMode uint8
 
 const (
 	// VLANDefault is VLANAccess if PortConfig.Tag is set, else VLANTrunk.
 	VLANDefault VLANMode = iota
 
-	// VLANAccess: the port is in VLAN Tag alone. Its frames carry no tag;
-	// those that arrive with one are dropped, but for priority tags (VLAN 0).
+	// VLANAccess: the port is in VLAN Tag only. Frames leave without a tag; frames that arrive with
+	// a tag are dropped, unless it is a priority tag (VLAN 0).
 	VLANAccess
 
-	// VLANTrunk: the port carries the VLANs in Trunks, all of them if that is
-	// empty. Frames keep their tags. Those without one are in VLAN 0.
+	// VLANTrunk: the port carries the VLANs in Trunks, or all VLANs if Trunks is empty. Frames keep
+	// their tags. Frames without a tag are in VLAN 0.
 	VLANTrunk
 
-	// VLANNativeTagged is a trunk on which frames that arrive without a tag
-	// are in VLAN Tag. Frames of that VLAN leave with a tag.
+	// VLANNativeTagged is a trunk on which frames that arrive without a tag are in VLAN Tag. Frames
+	// of that VLAN leave with a tag.
 	VLANNativeTagged
 
-	// VLANNativeUntagged is a trunk on which frames that arrive without a tag
-	// are in VLAN Tag. Frames of that VLAN leave without a tag, unless there is
-	// another tag behind it, which would then be taken for the VLAN.
+	// VLANNativeUntagged is a trunk on which frames that arrive without a tag are in VLAN Tag.
+	// Frames of that VLAN leave without their tag, unless another tag follows, which would then be
+	// taken for the VLAN.
 	VLANNativeUntagged
 
-	// VLANTunnel (dot1q-tunnel): everything that arrives, with tags or
-	// without, is in VLAN Tag. To trunks it goes with another, outer tag
-	// of type 0x88A8 (IEEE 802.1ad), which is taken off again on the way back.
+	// VLANTunnel (dot1q-tunnel): all frames that arrive, with tags or without, are in VLAN Tag.
+	// They leave by trunks with another, outer tag of type 0x88A8 (IEEE 802.1ad), which is removed
+	// when they leave by a tunnel port.
 	VLANTunnel
 
 	numVLANModes
@@ -64,7 +64,7 @@ const (
 	tpidDot1Q   = uint16(0x8100) // IEEE 802.1Q-2018, table 9-1: C-tag
 	tpidDot1AD  = uint16(0x88a8) // S-tag
 	vlanTagLen  = 4
-	macsLen     = 12 // both addresses: what lies before a tag
+	macsLen     = 12 // both addresses, which come before a tag
 	tciVID      = 0x0fff
 	vlanSetSize = (maxVID + 1) / 64
 )
@@ -75,15 +75,15 @@ type vlanSet [vlanSetSize]uint64
 func (s *vlanSet) add(v uint16)      { s[v/64&(vlanSetSize-1)] |= 1 << (v % 64) }
 func (s *vlanSet) has(v uint16) bool { return s[v/64&(vlanSetSize-1)]>>(v%64)&1 != 0 }
 
-// vlanRule is a port's VLAN settings in the form that the hot path wants.
+// vlanRule is a port's VLAN settings in the form that the hot path uses.
 type vlanRule struct {
-	plain  bool     // no settings: every VLAN, tags pass as they are
-	tunnel bool     // tags that arrive are payload
-	access bool     // tags that arrive are refused
-	pvid   uint16   // VLAN of what arrives without a tag
+	plain  bool     // no settings: every VLAN, and tags stay as they are
+	tunnel bool     // tags of arriving frames are payload
+	access bool     // arriving frames with tags are dropped
+	pvid   uint16   // VLAN of frames that arrive without a tag
 	bare   uint16   // VLAN whose frames leave without a tag, or noVLAN
-	native bool     // the same port has tagged VLANs besides bare
-	trunk  *vlanSet // VLANs that the port is in; nil: all
+	native bool     // the port has tagged VLANs besides bare
+	trunk  *vlanSet // VLANs that the port carries; nil: all
 }
 
 // makeVLANRule checks c's VLAN settings.
@@ -137,10 +137,10 @@ func makeTrunk(vlans []uint16) *vlanSet {
 	return s
 }
 
-// carries reports whether the port is in VLAN v.
+// carries reports whether the port carries VLAN v.
 func (r *vlanRule) carries(v uint16) bool { return r.trunk == nil || r.trunk.has(v) }
 
-// named returns the VLANs that a port with these settings carries, if it does not carry all.
+// named returns the VLANs that a port with these settings carries. r.trunk is not nil.
 func (r *vlanRule) named() []uint16 {
 	var vs []uint16
 	for v := range uint16(maxVID + 1) {

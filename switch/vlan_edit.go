@@ -2,30 +2,29 @@ package vswitch
 
 import "encoding/binary"
 
-// The hot path of VLANs: which VLAN a frame is in, and putting tags on and
-// taking them off in front of each destination.
+// The hot path of VLANs: finding out which VLAN a frame is in, and pushing and popping tags for
+// each destination.
 
-// verdict is what the switch has found out about a frame; valid while the
-// frame is inside Deliver.
+// verdict is the result of classifying a frame; valid while the frame is inside Deliver.
 //
-// A frame has two shapes: bare, without the tag that says what VLAN it is in,
-// and tagged. The switch changes between the two in place, by moving the two
-// addresses over by the length of a tag, as destinations need it.
+// A frame has two shapes: bare, without the tag of its VLAN, and tagged. The switch changes a frame
+// from one shape to the other in place, by moving the two addresses by the length of a tag, as
+// destinations need it.
 type verdict struct {
 	vlan   uint16
-	tpid   uint16 // the tag that the tagged shape has: its type
-	tci    uint16 // and its priority and VLAN
-	off    uint8  // where Head begins in Room now
-	tagged bool   // the shape it is in now
-	came   bool   // the shape it came in
-	retag  bool   // tagged, but the tag that it came with has another VLAN id
-	inner  bool   // the bare shape begins with a tag as well
+	tpid   uint16 // type of the tag of the tagged shape
+	tci    uint16 // priority and VLAN of that tag
+	off    uint8  // the present offset of Head in Room
+	tagged bool   // the frame has the tagged shape now
+	came   bool   // the frame came in the tagged shape
+	retag  bool   // the frame came with a tag that has another VLAN id
+	inner  bool   // the bare shape has a tag, too
 }
 
 func isTag(etype uint16) bool { return etype == tpidDot1Q || etype == tpidDot1AD }
 
-// untagged says in which VLAN frames without a tag are that come from a port with rule r. ok is
-// false if the port is not in that VLAN. It is the same for all of them.
+// untagged returns the verdict for frames without a tag from a port with rule r, which is the same
+// for all of them. ok is false if the port does not carry their VLAN.
 func (r *vlanRule) untagged() (v verdict, ok bool) {
 	v = verdict{off: Headroom, vlan: r.pvid, tpid: tpidDot1Q, tci: r.pvid}
 	if r.tunnel {
@@ -34,8 +33,8 @@ func (r *vlanRule) untagged() (v verdict, ok bool) {
 	return v, r.carries(r.pvid)
 }
 
-// classify is untagged for a frame with a tag of type etype. short is true if the
-// frame ends within its tag.
+// classify is untagged for a frame with a tag of type etype. It sets f.verdict. short is true if
+// the frame ends within its tag.
 func (r *vlanRule) classify(f *Frame, etype uint16) (ok, short bool) {
 	v := &f.verdict
 	*v = verdict{off: Headroom}
@@ -52,8 +51,8 @@ func (r *vlanRule) classify(f *Frame, etype uint16) (ok, short bool) {
 	v.tci = binary.BigEndian.Uint16(f.Head[macsLen+2:])
 	vid := v.tci & tciVID
 	if vid == 0 {
-		// A priority tag: it says nothing of the VLAN (IEEE 802.1Q-2018,
-		// section 6.9.1). The tagged shape has the VLAN that the port says.
+		// A priority tag names no VLAN (IEEE 802.1Q-2018, section 6.9.1). The tagged shape has the
+		// VLAN of the port.
 		v.vlan = r.pvid
 		v.tci |= r.pvid
 		v.retag = r.pvid != 0
@@ -63,11 +62,11 @@ func (r *vlanRule) classify(f *Frame, etype uint16) (ok, short bool) {
 	return !r.access && r.carries(vid), false
 }
 
-// shape gives f the shape in which frames leave by a port with rule r, and
-// reports whether it had to be changed.
+// shape gives f the shape in which frames leave by a port with rule r, and reports whether f had to
+// be changed.
 //
-// Frames of VLAN 0, the VLAN of those without a tag between ports without VLAN
-// settings, stay as they came, priority tags included.
+// Frames of VLAN 0, to which frames without a tag belong if the port has no VLAN settings, stay as
+// they came, priority tags included.
 func (r *vlanRule) shape(f *Frame) bool {
 	v := &f.verdict
 	want := v.vlan != r.bare || r.native && v.inner
@@ -90,7 +89,7 @@ func (r *vlanRule) shape(f *Frame) bool {
 	return true
 }
 
-// push puts the verdict's tag into f, behind the addresses.
+// push inserts the verdict's tag into f, behind the addresses.
 func (f *Frame) push() {
 	v := &f.verdict
 	end := int(v.off) + len(f.Head)
@@ -103,7 +102,7 @@ func (f *Frame) push() {
 	f.shift(vlanTagLen)
 }
 
-// pop takes the tag that follows the addresses out of f.
+// pop removes the tag that follows the addresses from f.
 func (f *Frame) pop() {
 	v := &f.verdict
 	end := int(v.off) + len(f.Head)
@@ -114,8 +113,8 @@ func (f *Frame) pop() {
 	f.shift(-vlanTagLen)
 }
 
-// shift corrects everything that counts from the start of the frame, after
-// that has moved n bytes away from the rest.
+// shift corrects the length, and all offsets from the start of the frame, after n bytes were
+// inserted there (removed, if n is negative).
 func (f *Frame) shift(n int) {
 	f.Len += n
 	o := &f.Offload

@@ -19,10 +19,10 @@ func vlanPort(mode vswitch.VLANMode, tag uint16, trunks ...uint16) func(*vswitch
 	return func(c *vswitch.PortConfig) { c.VLANMode, c.Tag, c.Trunks = mode, tag, trunks }
 }
 
-// TestTagsShiftOffloads checks that what counts from the start of the frame
-// still points to the same bytes after a tag was put on or taken off.
+// TestTagsShiftOffloads checks that offsets from the start of the frame refer to the same bytes
+// after a tag was pushed or popped.
 func TestTagsShiftOffloads(t *testing.T) {
-	// Ethernet, IPv4, UDP; the checksum is left to be filled in.
+	// Ethernet, IPv4, UDP, with a request to fill in the checksum.
 	udp := func(tags ...vswitchtest.Tag) vswitch.Frame {
 		b := ether(macB, macA, "", tags...)
 		l2 := len(b)
@@ -65,8 +65,8 @@ func TestTagsShiftOffloads(t *testing.T) {
 	}
 	l.drops("acc", nil)
 
-	// A port that does not fill in checksums, one that does, and one that needs
-	// a tag: each gets the right thing, whatever was done for those before.
+	// One port accepts no frames without checksums, one does, and one needs a tag: each gets the
+	// right frame, whatever was done for the ports before.
 	l.ports["acc2"].SetCaps(vswitch.Caps{})
 	l.ports["trunk"].SetCaps(vswitch.Caps{})
 	l.ports["acc"].in.Deliver([]vswitch.Frame{udp()})

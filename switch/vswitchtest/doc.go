@@ -1,4 +1,4 @@
-// Package vswitchtest has ports and frames for tests of the switch and of what
-// is built on it: a Recorder keeps what is transmitted to it, a Sink only
-// counts, and Frame makes a frame as a port's driver would deliver it.
+// Package vswitchtest has ports and frames for tests of the switch and of packages that use the
+// switch: a Recorder keeps the frames that are transmitted to it, a Sink only counts them, and
+// Frame makes a frame as a port's driver delivers it.
 package vswitchtest

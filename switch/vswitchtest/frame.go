@@ -7,8 +7,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Frame makes a frame of b as a driver delivers it: up to vswitch.HeadLen bytes
-// copied into Head, with headroom before it, the rest as one piece of Body.
+// Frame makes a frame from b as a driver delivers it: up to vswitch.HeadLen bytes are copied into
+// Head, with headroom before them; the rest is one piece of Body.
 func Frame(b []byte) vswitch.Frame {
 	n := min(len(b), vswitch.HeadLen)
 	f := vswitch.Frame{Room: make([]byte, vswitch.Headroom+vswitch.HeadMax), Len: len(b)}
@@ -20,14 +20,14 @@ func Frame(b []byte) vswitch.Frame {
 	return f
 }
 
-// A Tag is a VLAN tag: 4 bytes, as they are on the wire.
+// A Tag is a VLAN tag, which is 4 bytes on the wire.
 type Tag struct {
 	Type uint16 // 0: 0x8100
 	TCI  uint16 // priority (3 bits), DEI (1 bit), VLAN (12 bits)
 }
 
-// Ether returns the bytes of an Ethernet frame: addresses, tags, the type of
-// local experiments (0x88B5) and payload.
+// Ether returns the bytes of an Ethernet frame: addresses, tags, the type of local experiments
+// (0x88B5) and payload.
 func Ether(dst, src vswitch.MAC, payload []byte, tags ...Tag) []byte {
 	b := slices.Concat(dst[:], src[:])
 	for _, t := range tags {

@@ -7,14 +7,14 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Sent is one frame that a Recorder was given.
+// Sent is a frame that was transmitted to a Recorder.
 type Sent struct {
 	Bytes   []byte // Head and Body together
 	Offload vswitch.Offload
 }
 
-// A Recorder is a Port that keeps copies of all frames. The zero value takes
-// no offloads, has no MTU and no counters.
+// A Recorder is a Port that keeps copies of all frames. The zero value accepts no offloads, and has
+// no MTU and no counters.
 type Recorder struct {
 	Counters *vswitch.Counters // counts TxFrames and TxBytes, if not nil
 
@@ -56,8 +56,7 @@ func (r *Recorder) Transmit(frames []*vswitch.Frame) int {
 	return len(frames)
 }
 
-// Take returns the frames of all calls of Transmit since the last Take, in
-// order.
+// Take returns the frames of all calls of Transmit since the last Take, in order.
 func (r *Recorder) Take() []Sent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -66,15 +65,15 @@ func (r *Recorder) Take() []Sent {
 	return s
 }
 
-// Batches returns how often Transmit was called.
+// Batches returns the number of calls of Transmit.
 func (r *Recorder) Batches() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.batches
 }
 
-// A Sink is a Port that takes everything and counts in Counters, which is not
-// nil, as a real port does.
+// A Sink is a Port that accepts all frames, and counts them in Counters, which is not nil, as a
+// real port does.
 type Sink struct {
 	Counters *vswitch.Counters
 	Takes    vswitch.Caps
