@@ -10,28 +10,28 @@ import (
 	"vswitchd/vhostuser/netport"
 )
 
-// A stream is two guests, one of which sends batches to the other. Their drivers'
-// chains are fixed and come back in order, so that drivers cost per batch, not per
-// frame: what is measured is the device, the switch, and the device.
+// A stream is two guests, one of which sends batches to the other. Their drivers' chains are fixed
+// and returned in order, so that drivers cost per batch, not per frame: the benchmark measures the
+// device, the switch, and the device.
 type stream struct {
 	a, b    *guest
-	batch   int      // frames
-	perRecv int      // buffers that a frame fills
-	sources []uint16 // the sender's chains
+	batch   int      // number of frames
+	perRecv int      // number of buffers that a frame fills
+	sources []uint16 // heads of the sender's chains
 }
 
-// A traffic is what a stream consists of.
+// A traffic describes the frames of a stream.
 type traffic struct {
 	name     string
 	features uint64
-	batch    int // frames
+	batch    int // number of frames
 	frame    int // bytes, in one buffer
 	recv     int // bytes of a receive buffer
 
-	gso     bool  // the frame is to be segmented, by whoever cannot take it whole
-	cut     bool  // the receiver cannot
-	pieces  []int // the lengths of its buffers but the last, which are in an indirect table
-	sources int   // of so many chains, each in its turn; 0: as many as the ring has
+	gso     bool  // the frame may be segmented
+	cut     bool  // the receiver needs segments
+	pieces  []int // lengths of the frame's buffers except the last; they are in an indirect table
+	sources int   // number of the sender's chains, used in turn; 0: as many as the ring has
 }
 
 var traffics = []traffic{
@@ -85,7 +85,7 @@ func newStream(tb testing.TB, c traffic) *stream {
 		}
 		rx.SetAvailEntry(i, head)
 	}
-	rx.OfferAgain(size - s.perRecv*s.batch) // there are always some more than it takes
+	rx.OfferAgain(size - s.perRecv*s.batch) // there are always more than a batch needs
 	s.round(tb)
 	s.b.dropped(nil)
 	return s
@@ -98,7 +98,7 @@ func (s *stream) round(tb testing.TB) {
 	rx.Publish()
 	tx.OfferAgain(s.batch)
 	tx.Publish()
-	for left := s.batch; left > 0; { // long frames take several polls
+	for left := s.batch; left > 0; { // long frames need several polls
 		n := s.a.sources[0].Poll()
 		if left -= n; n == 0 || left < 0 {
 			tb.Fatalf("%d chains polled, %d of %d left", n, left, s.batch)
@@ -112,16 +112,15 @@ func (s *stream) round(tb testing.TB) {
 	}
 }
 
-// BenchmarkGuestToGuest measures a frame's way from one guest's ring to another's. On
-// a machine that does other things, too, the tenth percentile says more than
-// the mean.
+// BenchmarkGuestToGuest measures the path of a frame from one guest's ring to another's. On a
+// machine with other load, the tenth percentile is more meaningful than the mean.
 func BenchmarkGuestToGuest(b *testing.B) {
 	for _, c := range traffics {
 		b.Run(c.name, func(b *testing.B) {
 			s := newStream(b, c)
 			b.ReportAllocs()
 			b.SetBytes(int64(c.frame * c.batch))
-			var rounds [4096]time.Duration // the last ones
+			var rounds [4096]time.Duration // the latest ones
 			n := 0
 			for b.Loop() {
 				t := time.Now()
@@ -138,7 +137,7 @@ func BenchmarkGuestToGuest(b *testing.B) {
 	}
 }
 
-// The way from guest to guest does not allocate.
+// The path from guest to guest does not allocate.
 func TestNoAllocations(t *testing.T) {
 	for _, c := range slices.Concat(traffics, segmentables) {
 		s := newStream(t, c)

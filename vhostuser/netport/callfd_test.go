@@ -13,8 +13,8 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// jam fills an eventfd's counter and makes writing to it wait for somebody who reads
-// it. The front-end can do so at any time: the switch has the same file description.
+// jam fills an eventfd's counter and makes writing to the eventfd block until the counter is read.
+// The front-end can do so at any time: the switch shares the file description.
 func jam(tb testing.TB, fd int) {
 	tb.Helper()
 	counted(fd)
@@ -27,8 +27,8 @@ func jam(tb testing.TB, fd int) {
 	}
 }
 
-// keepJammed fills the counter again whenever there is room in it, from several
-// threads that wait for that as the switch's does, and before it.
+// keepJammed fills the counter again whenever there is room in it, from several threads that wait
+// for room before the switch's thread does.
 func keepJammed(tb testing.TB, fd int) {
 	tb.Helper()
 	fd, err := unix.Dup(fd)
@@ -55,8 +55,8 @@ func keepJammed(tb testing.TB, fd int) {
 	})
 }
 
-// A front-end that makes our signals to it block loses its session, and the worker that
-// was blocked goes on. Until then the rest of the program does.
+// A front-end that makes signals to it block loses its session, and the blocked worker continues.
+// Meanwhile the rest of the program is not affected.
 func TestJammedCall(t *testing.T) {
 	for name, attack := range map[string]func(a, b, bad *guest){
 		"by a frame for it": func(a, b, bad *guest) {
@@ -80,12 +80,12 @@ func TestJammedCall(t *testing.T) {
 		"when it is set": func(a, b, bad *guest) {
 			fd := newEventfd(a)
 			jam(a, fd)
-			// The reply does not come.
+			// The reply is not sent.
 			payload := vhostuser.VringFile{Index: 0}.AppendTo(nil)
 			if err := bad.front.Send(vhostuser.SetVringCall, 0, payload, fd); err != nil {
 				a.Fatal(err)
 			}
-			unix.SetNonblock(fd, false) // perhaps after we have made it non-blocking
+			unix.SetNonblock(fd, false) // possibly after the switch has made it non-blocking
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,8 +109,8 @@ func TestJammedCall(t *testing.T) {
 	}
 }
 
-// However a session ends in which a front-end jammed an eventfd, it is for that.
-func TestJamIsTheVerdict(t *testing.T) {
+// Whatever else ends the session of a front-end that jammed an eventfd, the reason is the jam.
+func TestJamIsTheReason(t *testing.T) {
 	jammed := func(a, bad *guest) {
 		bad.post(bad.rx[0], 10, 300)
 		jam(a, bad.rx[0].call)

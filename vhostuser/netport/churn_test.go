@@ -7,7 +7,7 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// What a guest sends comes back, whatever its front-end changes meanwhile.
+// Every frame that a guest sends is completed, whatever its front-end changes meanwhile.
 func TestChurn(t *testing.T) {
 	for name, features := range map[string]uint64{
 		"split":    modern | eventIdx,
@@ -31,7 +31,7 @@ func TestChurn(t *testing.T) {
 	}
 }
 
-// The same for what a driver commands.
+// The same for the commands of a driver.
 func TestChurnOfControlQueue(t *testing.T) {
 	for name, features := range map[string]uint64{"split": modern | eventIdx, "packed": modern | eventIdx | packed} {
 		t.Run(name, func(t *testing.T) {

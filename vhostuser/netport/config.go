@@ -11,8 +11,8 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// The configuration space of a network device, struct virtio_net_config (virtio 1.2,
-// section 5.1.4), little-endian. Offsets of its fields in bytes:
+// The configuration space of a network device, struct virtio_net_config (virtio 1.2, section
+// 5.1.4), little-endian. Offsets of its fields in bytes:
 const (
 	configMAC      = 0  // u8[6], with MAC
 	configStatus   = 6  // le16, with STATUS
@@ -20,27 +20,27 @@ const (
 	configMTU      = 10 // le16, bytes, with MTU
 	configSpeed    = 12 // le32, Mbit/s, with SPEED_DUPLEX
 	configDuplex   = 16 // u8, likewise
-	// What follows is about RSS and hash reports, which are not offered: zero.
+	// The fields that follow concern RSS and hash reports, which are not offered, and are zero.
 	configLen = 24
 )
 
 // Values of these fields.
 const (
-	statusLinkUp  = 1 // VIRTIO_NET_S_LINK_UP: of the cable, which is always plugged in
+	statusLinkUp  = 1 // VIRTIO_NET_S_LINK_UP: the link is always up
 	speedUnknown  = 0xffff_ffff
 	duplexUnknown = 0xff
 )
 
 var errReadOnly = errors.New("the field is read-only for a driver")
 
-// A configSpace is what a port's driver reads about its device.
+// A configSpace is the configuration space that a port's driver reads.
 //
-// What it says of the address begins anew with each session: of which there is one
-// at a time, and whose features must not change before it ends.
+// The address in it is set anew for each session: there is one session at a time, and its features
+// must not change before it ends.
 type configSpace struct {
-	mu     sync.Mutex // of the session and of the daemon, which changes the address
+	mu     sync.Mutex // taken by the session, and by the daemon to change the address
 	mac    vswitch.MAC
-	told   bool        // the session's front-end is offered MAC
+	hasMAC bool        // MAC is offered to the session's front-end
 	first  vswitch.MAC // the field mac when the session began
 	fields [configLen]byte
 }
@@ -49,22 +49,22 @@ type configSpace struct {
 func (c *configSpace) begin(queues, mtu int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.told = c.mac != vswitch.MAC{}
+	c.hasMAC = c.mac != vswitch.MAC{}
 	c.first = c.mac
 	f := &c.fields
 	copy(f[configMAC:], c.mac[:])
 	binary.LittleEndian.PutUint16(f[configStatus:], statusLinkUp)
-	binary.LittleEndian.PutUint16(f[configMaxPairs:], uint16(pairsTold(queues)))
+	binary.LittleEndian.PutUint16(f[configMaxPairs:], uint16(maxPairs(queues)))
 	binary.LittleEndian.PutUint16(f[configMTU:], uint16(mtu))
 	binary.LittleEndian.PutUint32(f[configSpeed:], speedUnknown)
 	f[configDuplex] = duplexUnknown
 }
 
-// tells reports whether the field mac is valid in this session.
-func (c *configSpace) tells() bool {
+// offersMAC reports whether the field mac is valid in this session.
+func (c *configSpace) offersMAC() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.told
+	return c.hasMAC
 }
 
 // pairs returns the field max_virtqueue_pairs.
@@ -74,22 +74,22 @@ func (c *configSpace) pairs() int {
 	return int(binary.LittleEndian.Uint16(c.fields[configMaxPairs:]))
 }
 
-// replaceMAC changes the field mac to what the driver has set.
+// replaceMAC changes the field mac to the address that the driver has set.
 func (c *configSpace) replaceMAC(mac vswitch.MAC) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	copy(c.fields[configMAC:], mac[:])
 }
 
-// addresses returns the addresses that the driver may have taken: what the field mac was and what it
-// is. None if the driver has neither been told one nor set one.
+// addresses returns the addresses that the driver may use: the initial and the current value of the
+// field mac. It returns none if the driver has neither read an address nor set one.
 func (c *configSpace) addresses(set bool) []uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch now := macKey(c.fields[configMAC:]); {
 	case set:
 		return []uint64{now}
-	case c.told:
+	case c.hasMAC:
 		return []uint64{macKey(c.first[:]), now}
 	}
 	return nil
@@ -102,22 +102,22 @@ func (c *configSpace) setMTU(mtu int) {
 	binary.LittleEndian.PutUint16(c.fields[configMTU:], uint16(mtu))
 }
 
-// setMAC changes the address for sessions to come, and, if the present one has been told
-// an address and there still is one, the field mac. It reports whether that has changed.
+// setMAC changes the address for future sessions, and, if the current session has an address and
+// there still is one, the field mac. It reports whether the field has changed.
 func (c *configSpace) setMAC(mac vswitch.MAC) (changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mac = mac
-	if !c.told || mac == (vswitch.MAC{}) || mac == vswitch.MAC(c.fields[configMAC:]) {
+	if !c.hasMAC || mac == (vswitch.MAC{}) || mac == vswitch.MAC(c.fields[configMAC:]) {
 		return false
 	}
 	copy(c.fields[configMAC:], mac[:])
 	return true
 }
 
-// SetMAC sets the address that the guest is told, if it asks its device for one; the zero
-// value: none. A guest that is there and was told another one is notified; whether
-// a guest is told one at all changes when the next front-end connects.
+// SetMAC sets the address that the guest's driver reads from its device; the zero value: none. A
+// connected guest that has been offered another address is notified; whether a guest is offered an
+// address at all changes when the next front-end connects.
 func (p *Port) SetMAC(mac vswitch.MAC) {
 	if !p.space.setMAC(mac) {
 		return
@@ -134,18 +134,18 @@ func (p *Port) ReadConfig() []byte {
 	return bytes.Clone(p.space.fields[:])
 }
 
-// WriteConfig implements vhostuser.Configurer. "All of [the fields] are read-only for a
-// driver", but "when using the legacy interface, mac is driver-writable". (It is what
-// the guest reads back, and no more: addresses are learned from frames, or pinned.)
-// Some front-ends write the whole space for a driver that has written a part.
+// WriteConfig implements vhostuser.Configurer. "All of [the fields] are read-only for a driver",
+// but "when using the legacy interface, mac is driver-writable". (The guest can read the address
+// back, but it has no other effect: addresses are learned from frames, or pinned.) Some front-ends
+// write the whole space for a driver that has written a part.
 //
-// A front-end that restores a device which it has migrated writes what was read from
-// another one. That must not promise the guest more than this one has.
+// A front-end that restores a migrated device writes what was read from the device at the source.
+// These values must not promise the guest more than this device can do.
 func (p *Port) WriteConfig(offset int, data []byte, migration bool) error {
 	if err := p.writeSpace(offset, data, migration); err != nil {
 		return err
 	}
-	p.change(func(c *commanded) { c.addressSet = c.addressSet || !migration })
+	p.change(func(c *settings) { c.addressSet = c.addressSet || !migration })
 	p.updateCaps()
 	return nil
 }
@@ -169,7 +169,7 @@ func (p *Port) writeSpace(offset int, data []byte, migration bool) error {
 	case n > p.cfg.Queues:
 		return fmt.Errorf("%d queue pairs, the port is configured for %d", n, p.cfg.Queues)
 	case p.control.index >= 0 && !bytes.Equal(next[configMaxPairs:configMTU], c.fields[configMaxPairs:configMTU]):
-		// The control queue is behind those of as many.
+		// The control queue's index follows from the number of queue pairs.
 		return errors.New("the number of queue pairs changes when features have been acknowledged")
 	}
 	mtu := int(binary.LittleEndian.Uint16(next[configMTU:]))
@@ -181,9 +181,9 @@ func (p *Port) writeSpace(offset int, data []byte, migration bool) error {
 	return nil
 }
 
-// mtuTold returns the MTU that the driver was told, 0: none that we know of. A
-// front-end says by NET_SET_MTU what it tells, or asks by CONFIG what to tell.
-func (p *Port) mtuTold() int {
+// driverMTU returns the MTU that the driver has been given; 0: none is known. A front-end sends the
+// MTU by NET_SET_MTU, or reads it by CONFIG.
+func (p *Port) driverMTU() int {
 	if mtu := p.mtu.Load(); mtu != 0 {
 		return int(mtu)
 	}

@@ -12,7 +12,7 @@ import (
 	"vswitchd/vhostuser/vhostusertest"
 )
 
-// Features that say which fields of the configuration space are valid.
+// Features that make fields of the configuration space valid.
 const (
 	featureMTU    = 1 << 3
 	featureMAC    = 1 << 5
@@ -50,7 +50,7 @@ func (c *configLab) dial(features uint64) {
 	c.must(err)
 }
 
-// startRings starts the rings of the front-end, which is told of no changes before.
+// startRings starts the rings of the front-end, which is not notified of changes before.
 func (c *configLab) startRings() {
 	c.Helper()
 	c.furnish()
@@ -75,10 +75,10 @@ func (c *configLab) reads(want ...byte) {
 }
 
 func TestConfigSpaceTellsWhatIsConfigured(t *testing.T) {
-	unknown := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0} // speed, duplex; nothing of RSS
+	unknown := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0} // speed, duplex; no RSS
 	for name, tt := range map[string]struct {
 		cfg      guestConfig
-		features uint64 // of those that say what is valid
+		features uint64 // those that make fields valid
 		want     []byte
 	}{
 		"nothing":   {guestConfig{}, featureStatus, []byte{0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0}},
@@ -113,7 +113,7 @@ func TestConfigSpaceIsReadOnlyForDrivers(t *testing.T) {
 	c.reads(0x52, 0x54, 0, 1, 2, 3, 1, 0, 1, 0, 0, 0)
 }
 
-// To a legacy driver the address is writable; some front-ends write all fields then.
+// A legacy driver can write the address; some front-ends then write all fields.
 func TestLegacyDriverWritesItsAddress(t *testing.T) {
 	c := configure(t, guestConfig{mac: ownMAC}, mrgRxbuf)
 	c.must(c.front.SetConfig(4, []byte{8, 9}, vhostuser.ConfigWritable))
@@ -124,13 +124,13 @@ func TestLegacyDriverWritesItsAddress(t *testing.T) {
 		t.Errorf("writing the status: %v, want a refusal", err)
 	}
 	c.reads(0x52, 0x54, 0, 7, 7, 7, 1, 0, 1, 0, 0, 0)
-	// It was this guest's.
+	// The address was only this driver's.
 	c.hangUp()
 	c.dial(modern)
 	c.reads(0x52, 0x54, 0, 1, 2, 3, 1, 0, 1, 0, 0, 0)
 }
 
-// A front-end that has migrated a device writes what it was told of the other one.
+// A front-end that has migrated a device writes what it read from the device at the source.
 func TestMigratedConfigSpaceIsRestored(t *testing.T) {
 	c := configure(t, guestConfig{mac: ownMAC, queues: 2, mtu: 2000}, modern|featureMTU)
 	there := []byte{0x52, 0x54, 0, 6, 6, 6, 1, 0, 1, 0, 0xdc, 5} // one queue pair, MTU 1500
@@ -150,8 +150,7 @@ func TestMigratedConfigSpaceIsRestored(t *testing.T) {
 	c.reads(there...)
 }
 
-// A driver learns the MTU from the configuration space, unless its front-end knows
-// better.
+// A driver reads the MTU from the configuration space, unless its front-end has set another one.
 func TestMTUInConfigSpace(t *testing.T) {
 	c := configure(t, guestConfig{mtu: 2000}, modern|featureMTU)
 	if mtu := c.port.Caps().MTU; mtu != 2000 {
@@ -167,7 +166,7 @@ func TestMTUInConfigSpace(t *testing.T) {
 	c.reads(0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0xd0, 7)
 }
 
-// A guest hears of another address than the one that it was told.
+// A guest is notified of an address that differs from the one that it was given.
 func TestNewAddressIsAnnounced(t *testing.T) {
 	c := configure(t, guestConfig{mac: ownMAC}, modern)
 	c.startRings()
@@ -183,7 +182,7 @@ func TestNewAddressIsAnnounced(t *testing.T) {
 	}
 	c.reads(0x52, 0x54, 0, 4, 4, 4, 1, 0, 1, 0, 0, 0)
 
-	// The same again, and no address at all: nothing that this guest could be told.
+	// The same again, and no address at all: neither can be passed to this guest.
 	c.port.SetMAC(other)
 	c.port.SetMAC(vswitch.MAC{})
 	c.reads(0x52, 0x54, 0, 4, 4, 4, 1, 0, 1, 0, 0, 0)
@@ -191,13 +190,13 @@ func TestNewAddressIsAnnounced(t *testing.T) {
 	c.dial(modern | featureMAC)
 	c.reads(0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0)
 	if c.front.Features&featureMAC != 0 {
-		t.Error("an address is offered, and there is none")
+		t.Error("an address is offered, but there is none")
 	}
-	// A guest that was told that there is none is left alone.
+	// A guest that was offered no address is not notified.
 	c.startRings()
 	c.port.SetMAC(other)
 	c.reads(0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0)
 	if !c.ch.Silent(50 * time.Millisecond) {
-		t.Error("front-end is told of a change that there was not")
+		t.Error("front-end is notified of a change that did not happen")
 	}
 }

@@ -11,51 +11,53 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// The control queue (virtio 1.2, section 5.1.6.5) is served where the front-end acknowledges
-// CTRL_VQ: User Mode Linux, crosvm and others that leave the device to the back-end do. QEMU and
-// DPDK's virtio-user have a control queue of their own and do not acknowledge it.
+// The control queue (virtio 1.2, section 5.1.6.5) is served if the front-end acknowledges CTRL_VQ:
+// User Mode Linux, crosvm and others that leave the device to the back-end do. QEMU and DPDK's
+// virtio-user implement the control queue themselves and do not acknowledge it.
 //
-// It has a goroutine, package loop's, and costs the data plane nothing: what a driver has commanded
-// is worked out when it changes, into Port.receivers, Port.caps and Port.filter.
+// A goroutine of package loop serves the queue, which costs the data plane nothing: the effect of a
+// driver's commands is computed when they change something, and stored in Port.receivers, Port.caps
+// and Port.filter.
 
-// Features of the control queue. They are offered together.
+// Features of the control queue, which are offered together.
 const controlFeatures = 1<<featureCtrlVQ | 1<<featureCtrlRX | 1<<featureCtrlVLAN | 1<<featureCtrlRXExtra |
 	1<<featureCtrlMACAddr | 1<<featureCtrlGuestOffloads
 
 // guestOffloads are the features that a driver may turn off and on again at run time.
-const guestOffloads = 1<<featureGuestCsum | takesGSO | 1<<featureGuestECN
+const guestOffloads = 1<<featureGuestCsum | gsoFeatures | 1<<featureGuestECN
 
-// maxVrings is how many virtqueues a front-end can name, by 8 bits in some messages.
+// maxVrings is the number of virtqueues that a front-end can address: an index has 8 bits
+// in some messages.
 const maxVrings = 256
 
-// A control is the control queue of a port, and what its driver has commanded.
+// A control is the control queue of a port, and the result of its driver's commands.
 type control struct {
 	queue *loop.Device // one of its rings is the control queue's
-	index int          // which one; -1: there is none. The session's goroutine alone uses it.
+	index int          // of that ring; -1: none. Used only by the session's goroutine.
 
 	// The rest is guarded by Port.mu.
 	active   bool // CTRL_VQ is acknowledged
-	known    bool // what the driver has commanded is known; else a driver was there before us
+	known    bool // the settings are the driver's; if not, another back-end may have served it
 	commands uint64
 	refused  uint64
-	commanded
+	settings
 }
 
-// commanded is what a driver has commanded, or what is so without a command.
-type commanded struct {
-	pairs    int    // queue pairs that the driver receives on; 0: as many as are enabled
-	offloads uint64 // of guestOffloads: those that are on
+// settings are the results of a driver's commands, or the defaults.
+type settings struct {
+	pairs    int    // queue pairs that the driver receives on; 0: all that are enabled
+	offloads uint64 // the subset of guestOffloads that is on
 
-	promisc mode // where it is unset, frames to any address are received
+	promisc mode // unset: frames to any address are received
 	modes   [rxModes]bool
 
 	unicast, multicast         []uint64 // sorted
-	moreUnicast, moreMulticast bool     // there were too many
-	vlans                      *vlanSet // nil: no command was about VLANs
-	addressSet                 bool     // MAC_ADDR_SET has set the address in the configuration space
+	moreUnicast, moreMulticast bool     // there were too many addresses to store
+	vlans                      *vlanSet // nil: no command has set VLANs
+	addressSet                 bool     // MAC_ADDR_SET has set the field mac
 }
 
-// A mode is one that a driver may never have heard of.
+// A mode is a setting that a driver may not have set.
 type mode int
 
 const (
@@ -68,28 +70,28 @@ func newControlQueue(p *Port) *loop.Device {
 	return loop.New(loop.Config{Vrings: maxVrings, Handle: p.command, DiscardDisabled: true})
 }
 
-// pairsTold returns how many queue pairs the configuration space tells of. With 128 of them the
-// control queue would have an index that cannot be named.
-func pairsTold(queues int) int { return min(queues, (maxVrings-1)/2) }
+// maxPairs returns the number of queue pairs in the configuration space. With 128 of them the index
+// of the control queue would exceed the range.
+func maxPairs(queues int) int { return min(queues, (maxVrings-1)/2) }
 
-// resetControl forgets what a driver has commanded: another one is going to come, or none.
-// features are those that are negotiated.
+// resetControl resets the settings, because the driver has ended. features are those that are
+// negotiated.
 func (p *Port) resetControl(features uint64) {
 	p.mu.Lock()
 	c := &p.control
 	c.active = features&(1<<featureCtrlVQ) != 0
 	c.known = false
-	c.commanded = commanded{offloads: features & guestOffloads}
+	c.settings = settings{offloads: features & guestOffloads}
 	if c.active && features&(1<<featureMQ) != 0 {
-		c.pairs = 1 // until the driver says otherwise
+		c.pairs = 1 // the default until a command changes it
 	}
 	p.refilter()
 	p.mu.Unlock()
 	p.applyPairs()
 }
 
-// applyPairs has frames go to as many receiveqs as the driver has said. When it returns, none goes
-// to another one.
+// applyPairs makes frames go to as many receiveqs as the driver has set. When it returns, no frames
+// go to other receiveqs.
 func (p *Port) applyPairs() {
 	p.mu.Lock()
 	pairs := p.control.pairs
@@ -105,8 +107,8 @@ func (p *Port) applyPairs() {
 	p.ringsChanged()
 }
 
-// controlIndex returns the index of the control queue: behind those of as many queue pairs as the
-// driver knows of (5.1.2). -1: there is none.
+// controlIndex returns the index of the control queue, which follows those of the queue pairs that
+// the driver knows of (5.1.2). -1: there is none.
 func (p *Port) controlIndex(features uint64) int {
 	switch {
 	case features&(1<<featureCtrlVQ) == 0:
@@ -117,9 +119,9 @@ func (p *Port) controlIndex(features uint64) int {
 	return 2 * max(p.space.pairs(), 1)
 }
 
-// startControl starts the control queue. A ring that was never used is that of a new driver. One
-// that was used without our knowing of a command is that of a driver which another back-end has
-// served before: until that driver says more, it gets what any driver takes.
+// startControl starts the control queue. An unused ring belongs to a new driver. If a ring was
+// used, but the settings are not known, its driver was served by another back-end before: until the
+// driver sends more commands, it gets only frames that any driver can take.
 func (p *Port) startControl(r vhostuser.Ring) error {
 	unused, err := r.Queue.Unused()
 	if err != nil {
@@ -144,7 +146,7 @@ func (p *Port) DriverEnded() {
 	p.updateCaps()
 }
 
-// Classes and commands (5.1.6.5), and what becomes of one.
+// Classes and commands (5.1.6.5), and results of commands.
 const (
 	classRX            = 0
 	classMAC           = 1
@@ -174,10 +176,10 @@ const (
 	rxModes
 )
 
-// command handles a request of the control queue, on the queue's goroutine.
+// command processes a request of the control queue, on the queue's goroutine.
 func (p *Port) command(req *loop.Request) error {
 	if wait := p.pace.take(time.Now()); wait > 0 {
-		time.Sleep(wait) // the session waits as long, and nobody else
+		time.Sleep(wait) // delays this port's session, too, but nothing else
 	}
 	ack := []byte{ackErr}
 	var header [2]byte
@@ -191,12 +193,11 @@ func (p *Port) command(req *loop.Request) error {
 		p.control.refused++
 	}
 	p.mu.Unlock()
-	_, _ = req.Write(ack) // if there is no room for it, nothing is written
+	_, _ = req.Write(ack) // without room, nothing is written
 	return nil
 }
 
-// execute does what a command says, and reports whether that could be done. Otherwise it has
-// changed nothing.
+// execute executes a command, and reports whether that succeeded. Otherwise it has changed nothing.
 func (p *Port) execute(req *loop.Request, class, command byte) bool {
 	needs := map[byte]int{
 		classRX: featureCtrlRX, classMAC: featureCtrlRX, classVLAN: featureCtrlVLAN, classMQ: featureMQ,
@@ -229,7 +230,7 @@ func (p *Port) execute(req *loop.Request, class, command byte) bool {
 	}
 }
 
-// read fills b from the request, and reports whether there was enough.
+// read fills b from the request, and reports whether the request was long enough.
 func read(req *loop.Request, b []byte) bool {
 	for len(b) > 0 {
 		n, err := req.Read(b)
@@ -241,21 +242,21 @@ func read(req *loop.Request, b []byte) bool {
 	return true
 }
 
-// change changes what is commanded, and the filter that follows from that.
-func (p *Port) change(f func(c *commanded)) {
+// change changes the settings, and recomputes the filter.
+func (p *Port) change(f func(c *settings)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f(&p.control.commanded)
+	f(&p.control.settings)
 	p.refilter()
 }
 
-// setRXMode is a command of class RX (5.1.6.5.1): "1 ... on, 0 ... off".
+// setRXMode executes a command of class RX (5.1.6.5.1): "1 ... on, 0 ... off".
 func (p *Port) setRXMode(req *loop.Request, command byte) bool {
 	var b [1]byte
 	if command >= rxModes || !read(req, b[:]) || b[0] > 1 {
 		return false
 	}
-	p.change(func(c *commanded) {
+	p.change(func(c *settings) {
 		c.modes[command] = b[0] == 1
 		if command == rxPromisc {
 			c.promisc = off + mode(b[0])
@@ -264,8 +265,8 @@ func (p *Port) setRXMode(req *loop.Request, command byte) bool {
 	return true
 }
 
-// setTables is VIRTIO_NET_CTRL_MAC_TABLE_SET (5.1.6.5.2): the addresses that are received besides
-// the guest's own, unicast ones and multicast ones.
+// setTables is VIRTIO_NET_CTRL_MAC_TABLE_SET (5.1.6.5.2): the unicast and multicast addresses that
+// are received besides the guest's own.
 func (p *Port) setTables(req *loop.Request) bool {
 	unicast, more, ok := readMACs(req)
 	if !ok {
@@ -275,14 +276,15 @@ func (p *Port) setTables(req *loop.Request) bool {
 	if !ok {
 		return false
 	}
-	p.change(func(c *commanded) {
+	p.change(func(c *settings) {
 		c.unicast, c.moreUnicast = unicast, more
 		c.multicast, c.moreMulticast = multicast, moreMulticast
 	})
 	return true
 }
 
-// readMACs reads a table. Of one that has more entries than are kept, none is.
+// readMACs reads a table. If it has more entries than can be stored, more is true and none is
+// stored.
 func readMACs(req *loop.Request) (keys []uint64, more, ok bool) {
 	var count [4]byte
 	if !read(req, count[:]) {
@@ -305,14 +307,14 @@ func readMACs(req *loop.Request) (keys []uint64, more, ok bool) {
 	return keys, false, true
 }
 
-// setAddress is VIRTIO_NET_CTRL_MAC_ADDR_SET: the guest's own address changes.
+// setAddress is VIRTIO_NET_CTRL_MAC_ADDR_SET: it changes the guest's own address.
 func (p *Port) setAddress(req *loop.Request) bool {
 	var mac vswitch.MAC
 	if !read(req, mac[:]) || mac[0]&1 != 0 || mac == (vswitch.MAC{}) {
 		return false
 	}
 	p.space.replaceMAC(mac)
-	p.change(func(c *commanded) { c.addressSet = true })
+	p.change(func(c *settings) { c.addressSet = true })
 	return true
 }
 
@@ -326,8 +328,8 @@ func (p *Port) setVLAN(req *loop.Request, command byte) bool {
 	if vid > 4095 {
 		return false
 	}
-	p.change(func(c *commanded) {
-		var next vlanSet // the present one is the data plane's
+	p.change(func(c *settings) {
+		var next vlanSet // the current one is in use by the data plane
 		if c.vlans != nil {
 			next = *c.vlans
 		}
@@ -352,13 +354,13 @@ func (p *Port) setPairs(req *loop.Request) bool {
 	if n < 1 || n > p.space.pairs() {
 		return false
 	}
-	p.change(func(c *commanded) { c.pairs = n })
+	p.change(func(c *settings) { c.pairs = n })
 	p.applyPairs()
 	return true
 }
 
-// setGuestOffloads is VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET (5.1.6.5.6): those of the negotiated
-// offloads that are on from now on. "A driver MUST NOT enable an offload for which the appropriate
+// setGuestOffloads is VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET (5.1.6.5.6): it sets which of the
+// negotiated offloads are on. "A driver MUST NOT enable an offload for which the appropriate
 // feature has not been negotiated."
 func (p *Port) setGuestOffloads(req *loop.Request) bool {
 	var b [8]byte
@@ -369,12 +371,12 @@ func (p *Port) setGuestOffloads(req *loop.Request) bool {
 	if offloads&^(req.Features&guestOffloads) != 0 {
 		return false
 	}
-	p.change(func(c *commanded) { c.offloads = offloads })
+	p.change(func(c *settings) { c.offloads = offloads })
 	p.updateCaps()
 	return true
 }
 
-// refilter works out the filter anew. mu is held.
+// refilter recomputes the filter. The caller holds mu.
 func (p *Port) refilter() {
 	c := &p.control
 	if c.promisc == on || c.promisc == unset && c.vlans == nil {
@@ -389,12 +391,12 @@ func (p *Port) refilter() {
 	}
 	f.allUnicast = c.modes[rxAllUni] || c.moreUnicast || len(f.own) == 0
 	if f.vlans == nil && p.features&(1<<featureCtrlVLAN) != 0 {
-		f.vlans = new(vlanSet) // the driver is in none
+		f.vlans = new(vlanSet) // the driver has joined no VLAN
 	}
 	p.filter.Store(f)
 }
 
-// offloadsOff returns the features that are negotiated and that the driver has turned off.
+// offloadsOff returns the negotiated features that the driver has turned off.
 func (p *Port) offloadsOff() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -404,28 +406,28 @@ func (p *Port) offloadsOff() uint64 {
 	return guestOffloads &^ p.control.offloads
 }
 
-// Control is what a driver has commanded by the control queue.
+// Control is the result of the driver's commands.
 type Control struct {
 	Ring             int // the queue's index
 	Pairs            int // queue pairs in use
 	Commands         uint64
 	Refused          uint64
-	Filtering        bool // by address; else frames to any address are received
+	Filtering        bool // by address; if not, frames to any address are received
 	Promiscuous      bool // by command
-	AllMulticast     bool // also because the driver has more groups than are kept
-	AllUnicast       bool // likewise, or because its address is not known
+	AllMulticast     bool // also if the driver has more groups than can be stored
+	AllUnicast       bool // likewise, or if its address is not known
 	NoMulticast      bool
 	NoUnicast        bool
 	NoBroadcast      bool
 	Unicast          []vswitch.MAC // received besides the guest's own
 	Multicast        []vswitch.MAC
 	VLANs            []uint16 // whose frames are received
-	FilteringVLANs   bool     // else those of all are
+	FilteringVLANs   bool     // if not, frames of all VLANs are received
 	GuestOffloads    uint64   // features that are on
-	GuestOffloadsOff uint64   // features that are negotiated, and off
+	GuestOffloadsOff uint64   // negotiated features that are off
 }
 
-// Control returns what the driver has commanded; nil: there is no control queue.
+// Control returns the result of the driver's commands; nil: there is no control queue.
 func (p *Port) Control() *Control {
 	s := p.session.Load()
 	if s == nil {
@@ -466,7 +468,7 @@ func (p *Port) Control() *Control {
 	return st
 }
 
-// controlRing describes the control queue's ring, if that runs.
+// controlRing describes the control queue's ring, if the ring runs.
 func (p *Port) controlRing() (r Ring, ok bool) {
 	for i := range maxVrings {
 		ok = p.control.queue.Look(i, func(vq *virtqueue.Queue, enabled bool) {

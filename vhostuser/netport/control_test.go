@@ -26,7 +26,7 @@ const (
 	ctrlAll      = ctrlOffloads | ctrlVQ | ctrlRX | ctrlVLAN | ctrlRXExtra | ctrlMACAddr
 )
 
-// Commands of the control queue (5.1.6.5), and what they are answered with.
+// Commands of the control queue (5.1.6.5), and their results.
 var (
 	promisc     = [2]byte{0, 0}
 	allMulti    = [2]byte{0, 1}
@@ -52,7 +52,7 @@ const (
 type commander struct {
 	*guest
 	control *vhostusertest.Ring
-	other   *guest // who sends to it
+	other   *guest // sends to it
 }
 
 // command connects a guest with a control queue.
@@ -67,7 +67,7 @@ func (l *lab) command(cfg guestConfig) *commander {
 	return c
 }
 
-// startControl sets the control queue up, as a driver's that has just come.
+// startControl sets up the control queue, like a new driver.
 func (c *commander) startControl() {
 	c.Helper()
 	index := 2
@@ -82,13 +82,13 @@ func (c *commander) startControl() {
 	c.must(c.front.StartRing(c.control))
 }
 
-// commands has the driver give a command, and returns the answer; -1: there was none.
+// commands makes the driver send a command, and returns the result; -1: there was none.
 func (c *commander) commands(command [2]byte, data ...byte) int {
 	c.Helper()
 	return c.commandsIn(1, slices.Concat(command[:], data))
 }
 
-// commandsIn is commands with so many bytes of room for the answer, and the request in pieces.
+// commandsIn is commands with the given number of bytes for the result, and the request in pieces.
 func (c *commander) commandsIn(room int, request ...[]byte) int {
 	c.Helper()
 	d := c.control.Driver
@@ -129,7 +129,7 @@ func (c *commander) commandsIn(room int, request ...[]byte) int {
 	}
 }
 
-// ok gives a command that has to be obeyed.
+// ok sends a command that has to succeed.
 func (c *commander) ok(command [2]byte, data ...byte) {
 	c.Helper()
 	if ack := c.commands(command, data...); ack != ackOK {
@@ -137,7 +137,7 @@ func (c *commander) ok(command [2]byte, data ...byte) {
 	}
 }
 
-// refused gives a command that has to be refused.
+// refused sends a command that has to be refused.
 func (c *commander) refused(command [2]byte, data ...byte) {
 	c.Helper()
 	if ack := c.commands(command, data...); ack != ackErr {
@@ -145,7 +145,7 @@ func (c *commander) refused(command [2]byte, data ...byte) {
 	}
 }
 
-// arrives tells whether a frame to an address, with a tag (-1: none), reaches the guest.
+// arrives reports whether a frame to an address, with a tag (-1: none), reaches the guest.
 func (c *commander) arrives(to vswitch.MAC, vid int) bool {
 	c.Helper()
 	frame := vswitchtest.Ether(to, vswitchtest.Station(c.other.n), make([]byte, 60))
@@ -197,8 +197,8 @@ func le16(v int) []byte { return binary.LittleEndian.AppendUint16(nil, uint16(v)
 
 func le64(v uint64) []byte { return binary.LittleEndian.AppendUint64(nil, v) }
 
-// What a driver has not asked for is not filtered: it may know nothing of filters.
-func TestDriverThatCommandsNothingReceivesEverything(t *testing.T) {
+// Frames are not filtered before a driver asks for it: the driver may not know of filters.
+func TestDriverWithoutCommandsReceivesEverything(t *testing.T) {
 	c := newLab(t).command(guestConfig{features: modern | ctrlAll, mac: ownMAC})
 	c.receives("no command", map[vswitch.MAC]bool{ownMAC: true, strangerA: true, groupA: true, broadcast: true})
 	if !c.arrives(strangerA, 7) {
@@ -232,8 +232,8 @@ func TestReceiveModes(t *testing.T) {
 	}
 }
 
-// A frame that the driver does not want is counted as such, and the others of its batch arrive.
-func TestUnwantedFramesAreCounted(t *testing.T) {
+// A frame that the filter rejects is counted as filtered, and the others of its batch arrive.
+func TestFilteredFramesAreCounted(t *testing.T) {
 	c := newLab(t).command(guestConfig{features: modern | ctrlAll, mac: ownMAC})
 	c.ok(promisc, 0)
 	for _, to := range []vswitch.MAC{strangerA, ownMAC, groupA, ownMAC} {
@@ -263,7 +263,7 @@ func TestTablesOfAddresses(t *testing.T) {
 	c.ok(macTable, tables(nil, []vswitch.MAC{groupA})...)
 	c.receives("other tables", map[vswitch.MAC]bool{ownMAC: true, strangerA: false, groupA: true, groupB: false})
 
-	// Tables that are cut short change nothing.
+	// Truncated tables change nothing.
 	whole := tables([]vswitch.MAC{strangerA}, []vswitch.MAC{groupB})
 	for n := range len(whole) {
 		c.refused(macTable, whole[:n]...)
@@ -271,7 +271,7 @@ func TestTablesOfAddresses(t *testing.T) {
 	c.refused(macTable, 0xff, 0xff, 0xff, 0xff)
 	c.receives("bad tables", map[vswitch.MAC]bool{strangerA: false, groupA: true, groupB: false})
 
-	// Of a kind with more than there is room for all are received.
+	// If there are too many addresses of a kind, all frames of the kind are received.
 	many := make([]vswitch.MAC, 1000)
 	for i := range many {
 		many[i] = vswitch.MAC{0x33, 0x33, 1, 0, byte(i >> 8), byte(i)}
@@ -280,8 +280,8 @@ func TestTablesOfAddresses(t *testing.T) {
 	c.receives("many groups", map[vswitch.MAC]bool{ownMAC: true, strangerA: false, groupA: true})
 }
 
-// A driver whose address nobody knows, because it has made one up, has to receive what is sent
-// there.
+// A driver whose address is not known, because it has made one up, has to receive the frames
+// to that address.
 func TestAddressThatIsNotKnown(t *testing.T) {
 	c := newLab(t).command(guestConfig{features: modern | ctrlAll})
 	c.ok(promisc, 0)
@@ -329,7 +329,8 @@ func TestVLANFilter(t *testing.T) {
 	}
 }
 
-// A driver uses one queue pair until it says otherwise, and frames go to no other queue.
+// A driver uses one queue pair until a command sets another number, and frames go to no other
+// queue.
 func TestQueuePairsByCommand(t *testing.T) {
 	c := newLab(t).command(guestConfig{features: modern | mq | ctrlAll, queues: 4})
 	queues := func() (used int) {
@@ -351,7 +352,7 @@ func TestQueuePairsByCommand(t *testing.T) {
 			}
 			if n > 0 {
 				if i != used {
-					t.Errorf("queue %d is used, and one before it is not", i)
+					t.Errorf("queue %d is used, but one before it is not", i)
 				}
 				used++
 			}
@@ -367,7 +368,7 @@ func TestQueuePairsByCommand(t *testing.T) {
 	for _, n := range []int{4, 2, 3, 1, 4} {
 		c.ok(setPairs, le16(n)...)
 		if got := queues(); got != n || c.port.Receiving() != n {
-			t.Errorf("%d queues are used, and %d said to be, want %d", got, c.port.Receiving(), n)
+			t.Errorf("%d queues are used, and %d reported, want %d", got, c.port.Receiving(), n)
 		}
 	}
 	for _, n := range []int{0, 5, 0x8000, 0xffff} {
@@ -378,22 +379,22 @@ func TestQueuePairsByCommand(t *testing.T) {
 		t.Errorf("after bad commands %d queues are used, want 4", got)
 	}
 	if st := c.port.Control(); st == nil || st.Pairs != 4 || st.Ring != 8 || st.Commands != 10 || st.Refused != 5 {
-		t.Errorf("the port says %+v", st)
+		t.Errorf("the port reports %+v", st)
 	}
 	for _, r := range c.port.Status().Rings {
 		if !r.Running || !r.Enabled || r.Index == 8 && r.UsedIdx != 10 {
-			t.Errorf("the port says of ring %d: %+v", r.Index, r)
+			t.Errorf("the port reports for ring %d: %+v", r.Index, r)
 		}
 	}
 }
 
-// With the most queue pairs that there are a control queue would have an index that no message
-// can name: a driver is told of one pair less.
+// With the largest number of queue pairs the index of a control queue would exceed the range of
+// messages: the configuration space has one pair less.
 func TestControlQueueBehindTheMostQueuePairs(t *testing.T) {
 	g := newLab(t).connect(guestConfig{features: modern | mq | ctrlAll, queues: netport.MaxQueues, size: 16, memory: 1 << 16})
 	c := &commander{guest: g, control: g.front.Rings[254]}
 	if n := binary.LittleEndian.Uint16(c.port.ReadConfig()[8:]); n != 127 {
-		t.Errorf("the driver is told of %d queue pairs", n)
+		t.Errorf("the configuration space has %d queue pairs", n)
 	}
 	c.ok(setPairs, le16(127)...)
 	c.refused(setPairs, le16(128)...)
@@ -417,7 +418,7 @@ func TestGuestOffloads(t *testing.T) {
 		}
 		return header, frames
 	}
-	// partial sends a frame whose checksum is not complete, and tells whether it arrives so.
+	// partial sends a frame whose checksum is not complete, and reports whether it arrives so.
 	partial := func() bool {
 		frame := tcp4(c.other, c.guest, 200)
 		r := c.other.tx[0]
@@ -447,14 +448,14 @@ func TestGuestOffloads(t *testing.T) {
 	}
 	c.ok(setOffloads, le64(0)...)
 	c.refused(setOffloads, le64(guestCsum|1<<8)...) // TSO6 is not negotiated
-	c.refused(setOffloads, le64(csum)...)           // not one of the guest's
+	c.refused(setOffloads, le64(csum)...)           // not a feature of the guest's
 	c.refused(setOffloads, 2, 0, 0, 0)
 	if _, frames := send(); frames != 3 {
 		t.Errorf("after bad commands there are %d frames", frames)
 	}
 }
 
-// Each command needs a feature, and nothing is done without.
+// Each command needs a feature, and has no effect without it.
 func TestCommandsNeedTheirFeatures(t *testing.T) {
 	for command, data := range map[[2]byte][]byte{
 		promisc: {0}, allMulti: {0}, allUni: {0}, noMulti: {0}, noUni: {0}, noBcast: {0},
@@ -474,7 +475,7 @@ func TestCommandsNeedTheirFeatures(t *testing.T) {
 	c.receives("bad commands", map[vswitch.MAC]bool{ownMAC: true, strangerA: true, groupA: true})
 }
 
-// A driver may cut its request as it likes. Without room for an answer there is none.
+// A driver may split its request arbitrarily. Without room for a result there is none.
 func TestRequestsInPieces(t *testing.T) {
 	c := newLab(t).command(guestConfig{features: modern | ctrlAll, mac: ownMAC})
 	if ack := c.commandsIn(1, []byte{0}, []byte{0}, []byte{0}); ack != ackOK {
@@ -495,8 +496,8 @@ func TestRequestsInPieces(t *testing.T) {
 	}
 }
 
-// QEMU and DPDK's virtio-user have a control queue of their own and do not acknowledge one, though
-// DPDK does acknowledge what a driver does with it. For them nothing changes.
+// QEMU and DPDK's virtio-user implement the control queue themselves and do not acknowledge
+// CTRL_VQ, though DPDK does acknowledge the features of its commands. For them nothing changes.
 func TestWithoutControlQueueNothingIsFiltered(t *testing.T) {
 	l := newLab(t)
 	g := l.connect(guestConfig{features: modern | mq | ctrlRX | ctrlVLAN | ctrlMACAddr, queues: 2, mac: ownMAC})
@@ -504,7 +505,7 @@ func TestWithoutControlQueueNothingIsFiltered(t *testing.T) {
 		t.Errorf("%d queues receive", n)
 	}
 	if g.port.Control() != nil {
-		t.Error("the port says that there is a control queue")
+		t.Error("the port reports a control queue")
 	}
 	mem := g.data
 	ring, err := g.front.NewRing(mem, 4, 16, 0)
@@ -514,8 +515,8 @@ func TestWithoutControlQueueNothingIsFiltered(t *testing.T) {
 	}
 }
 
-// What one driver has commanded is not for the next.
-func TestCommandsEndWithTheirDriver(t *testing.T) {
+// The settings of one driver do not apply to the next.
+func TestSettingsEndWithTheirDriver(t *testing.T) {
 	for name, next := range map[string]func(c *commander){
 		"another front-end": func(c *commander) {
 			_ = c.hangUp()
@@ -556,7 +557,7 @@ func TestCommandsEndWithTheirDriver(t *testing.T) {
 	}
 }
 
-// A guest that was suspended goes on as it was: its driver does not command anything again.
+// A guest that was suspended continues unchanged: its driver does not send its commands again.
 func TestCommandsOutliveASuspension(t *testing.T) {
 	for format, features := range map[string]uint64{"split": 0, "packed": packed} {
 		t.Run(format, func(t *testing.T) {
@@ -582,8 +583,8 @@ func TestCommandsOutliveASuspension(t *testing.T) {
 	}
 }
 
-// After a crash of the back-end nobody knows what the driver has commanded. It gets what any driver
-// takes: frames to any address, with complete checksums, on the first queue.
+// After a crash of the back-end the driver's settings are not known. The driver gets what any
+// driver can receive: frames to any address, with complete checksums, on the first queue.
 func TestDriverWhoseCommandsAreNotKnown(t *testing.T) {
 	c := newLab(t).command(guestConfig{features: modern | mq | guestCsum | ctrlAll, queues: 2, mac: ownMAC, offloads: netport.AllOffloads})
 	c.ok(promisc, 0)
@@ -598,16 +599,16 @@ func TestDriverWhoseCommandsAreNotKnown(t *testing.T) {
 		c.must(front.StartRing(r))
 	}
 	if st := c.port.Control(); st.Filtering || st.Pairs != 1 || st.GuestOffloadsOff != guestCsum {
-		t.Errorf("the port says %+v", st)
+		t.Errorf("the port reports %+v", st)
 	}
 	c.ok(setOffloads, le64(guestCsum)...)
 	c.ok(setPairs, 2, 0)
 	if st := c.port.Control(); st.Pairs != 2 || st.GuestOffloadsOff != 0 {
-		t.Errorf("the port says %+v", st)
+		t.Errorf("the port reports %+v", st)
 	}
 }
 
-// While its control queue is disabled a driver commands nothing.
+// While its control queue is disabled a driver's commands have no effect.
 func TestDisabledControlQueue(t *testing.T) {
 	c := newLab(t).command(guestConfig{features: modern | ctrlAll, mac: ownMAC})
 	c.must(c.front.EnableRing(c.control, false))
@@ -619,7 +620,7 @@ func TestDisabledControlQueue(t *testing.T) {
 	c.ok(promisc, 0)
 }
 
-// Memory that a request lies in may vanish. That is the guest's loss alone.
+// The memory of a request may vanish, which ends the guest's own session.
 func TestMemoryOfARequestVanishes(t *testing.T) {
 	c := newLab(t).command(guestConfig{features: modern | ctrlAll})
 	mem, err := c.front.NewMemory(1 << 20)
@@ -635,7 +636,7 @@ func TestMemoryOfARequestVanishes(t *testing.T) {
 	}
 }
 
-// Whatever a driver writes, it gets an answer to each request, and its port goes on.
+// Whatever a driver writes, it gets a result for each request, and its port continues to work.
 func FuzzControlQueue(f *testing.F) {
 	f.Add([]byte{0, 0, 0}, uint8(0), uint8(1))
 	f.Add(slices.Concat(macTable[:], tables([]vswitch.MAC{strangerA}, []vswitch.MAC{groupA})), uint8(3), uint8(1))
@@ -655,7 +656,7 @@ func FuzzControlQueue(f *testing.F) {
 		}
 		st := c.port.Control()
 		if st.Pairs < 1 || st.Pairs > 2 || st.GuestOffloads&^(guestCsum|guestTSO4) != 0 || len(st.Unicast) > 256 || len(st.Multicast) > 256 {
-			t.Errorf("the port says %+v", st)
+			t.Errorf("the port reports %+v", st)
 		}
 		for _, to := range []vswitch.MAC{ownMAC, strangerA, groupA, broadcast} {
 			c.arrives(to, int(cut))

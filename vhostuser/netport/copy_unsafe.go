@@ -2,14 +2,14 @@ package netport
 
 import "unsafe"
 
-// copyHead copies src, a frame's first bytes, to dst, which is at least as long. Short
-// frames, most of all, are moved in two large pieces that overlap where the length is
-// not theirs: half of the instructions of the runtime's memmove, which has to find out
-// first how much there is to do. (Of a source that changes meanwhile some bytes may
-// be read twice. Only those that arrive are ever looked at.)
+// copyHead copies src, a frame's first bytes, to dst, which is at least as long. Short frames,
+// above all, are copied in two large pieces, which overlap unless the length is twice theirs:
+// that takes half of the instructions of the runtime's memmove, which first has to examine the
+// length. (If the source changes during the copy, some bytes may be read twice. Only the copied
+// bytes are ever examined.)
 //
-// Every piece lies within the first len(src) bytes of dst and src: the first begins where
-// they begin, the second ends where these end, and none is longer than that.
+// Every piece lies within the first len(src) bytes of dst and src: the first begins where they
+// begin, the second ends where these end, and neither is longer than len(src).
 func copyHead(dst, src []byte) {
 	n := len(src)
 	to, from := unsafe.Pointer(unsafe.SliceData(dst[:n])), unsafe.Pointer(unsafe.SliceData(src))
@@ -25,7 +25,7 @@ func copyHead(dst, src []byte) {
 	}
 }
 
-// Structures, because of arrays that might overlap a copy is made by a call of memmove.
+// Structures, because the compiler copies arrays that might overlap by a call of memmove.
 type (
 	piece64 struct{ b [64]byte }
 	piece32 struct{ b [32]byte }

@@ -8,8 +8,8 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// Features that a port may offer, by what they leave undone in frames from the guest
-// and to it. All need OffloadCsum.
+// Features that a port may offer, grouped by the work that they allow the sender to leave undone,
+// in frames from the guest and to it. All need OffloadCsum.
 const (
 	OffloadCsum = 1<<featureCsum | 1<<featureGuestCsum
 	OffloadTSO  = 1<<featureHostTSO4 | 1<<featureHostTSO6 | 1<<featureHostECN |
@@ -29,7 +29,7 @@ var (
 	_ vhostuser.DriverEnder = (*Port)(nil)
 )
 
-// Attach implements vhostuser.Device: a front-end has connected.
+// Attach implements vhostuser.Device.
 func (p *Port) Attach(s *vhostuser.Session) {
 	p.features = 0
 	p.mtu.Store(0)
@@ -45,9 +45,9 @@ func (p *Port) Attach(s *vhostuser.Session) {
 	p.resetControl(0)
 }
 
-// SetOffloads says which features, of those in AllOffloads, are offered to front-ends
-// that connect from now on. It may be called at any time. One that is connected keeps
-// what it was offered: "features must not change" under a driver.
+// SetOffloads sets the features, of those in AllOffloads, that are offered to front-ends that
+// connect from now on. It may be called at any time. The offer to a connected front-end stays:
+// "features must not change" under a driver.
 func (p *Port) SetOffloads(features uint64) { p.offloads.Store(features & AllOffloads) }
 
 // Features implements vhostuser.Device.
@@ -63,7 +63,7 @@ func (p *Port) Features() uint64 {
 	if p.cfg.MTU > 0 {
 		f |= 1 << featureMTU
 	}
-	if p.space.tells() {
+	if p.space.offersMAC() {
 		f |= 1 << featureMAC
 	}
 	return f
@@ -88,8 +88,8 @@ func (p *Port) ProtocolFeatures() uint64 {
 	return f
 }
 
-// Sequential implements vhostuser.Sequential: chains are completed in the order in
-// which they became available.
+// Sequential implements vhostuser.Sequential: chains are completed in the order in which they
+// became available.
 func (p *Port) Sequential() bool { return true }
 
 // QueueNum implements vhostuser.Device. A network device counts queue pairs.
@@ -107,7 +107,7 @@ func (p *Port) FeaturesSet(features uint64) {
 	p.updateCaps()
 }
 
-// SetMTU implements vhostuser.MTUSetter: the guest is going to be told this MTU.
+// SetMTU implements vhostuser.MTUSetter: the front-end is going to pass this MTU to the guest.
 func (p *Port) SetMTU(mtu int) error {
 	if mtu > p.cfg.MTU {
 		return fmt.Errorf("MTU %d is more than the %d that the port is configured for", mtu, p.cfg.MTU)
@@ -118,16 +118,16 @@ func (p *Port) SetMTU(mtu int) error {
 	return nil
 }
 
-// updateCaps works out what the guest's driver takes. A driver that was not told an
-// MTU may have set any.
+// updateCaps recomputes what the guest's driver can receive. A driver that was given no
+// MTU may use any.
 func (p *Port) updateCaps() {
 	features := p.features &^ p.offloadsOff()
 	caps := capsFor(features)
 	if features&(1<<featureMTU) != 0 {
-		caps.MTU = p.mtuTold()
+		caps.MTU = p.driverMTU()
 	}
-	if features&takesGSO == 0 {
-		caps.MaxGS = vswitch.MaxFrameLen // of no interest; nobody need measure
+	if features&gsoFeatures == 0 {
+		caps.MaxGS = vswitch.MaxFrameLen // not used; nonzero avoids measuring
 	}
 	p.caps.Store(&caps)
 }
@@ -138,10 +138,10 @@ func (p *Port) RingStarted(r vhostuser.Ring) error {
 	case r.Index == p.control.index:
 		return p.startControl(r)
 	case r.Index >= 2*p.cfg.Queues:
-		return fmt.Errorf("ring %d is the control queue's, and CTRL_VQ with MQ not acknowledged", r.Index)
+		return fmt.Errorf("ring %d is the control queue, but CTRL_VQ and MQ are not acknowledged", r.Index)
 	}
 	if r.Index%2 == 0 {
-		p.updateCaps() // another driver may have other buffers
+		p.updateCaps() // a new driver may have other buffers
 		p.rx[r.Index/2].start(r, p.features)
 		p.ringsChanged()
 	} else if err := p.tx[r.Index/2].start(r, p.features); err != nil {
@@ -162,7 +162,7 @@ func (p *Port) RingEnabled(index int, enabled bool) {
 	}
 	q := p.rx[index/2]
 	if !enabled {
-		p.withoutReceiver(q)
+		p.updateReceivers(q)
 		q.enable(false)
 		return
 	}
@@ -181,7 +181,7 @@ func (p *Port) RingStopped(index int) {
 		return
 	}
 	q := p.rx[index/2]
-	p.withoutReceiver(q)
+	p.updateReceivers(q)
 	q.stop()
 }
 
@@ -205,12 +205,13 @@ func (p *Port) Quiesce() (resume func()) {
 	}
 }
 
-// ringsChanged works out again which receiveqs frames can go to.
-func (p *Port) ringsChanged() { p.withoutReceiver(nil) }
+// ringsChanged recomputes which receiveqs frames can go to.
+func (p *Port) ringsChanged() { p.updateReceivers(nil) }
 
-// withoutReceiver does so, leaving out one that is about to be disabled or stopped: who finds
-// it so has to find where else to send.
-func (p *Port) withoutReceiver(gone *rxQueue) {
+// updateReceivers recomputes the set of receivers, without the one in gone, which is about to be
+// disabled or stopped: a worker that finds a receiveq disabled or stopped has to find another
+// one in the new set.
+func (p *Port) updateReceivers(gone *rxQueue) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	receivers := []*rxQueue{}
@@ -231,7 +232,7 @@ func (p *Port) withoutReceiver(gone *rxQueue) {
 	}
 }
 
-// SessionEnded is to be called when vhostuser.Serve has returned.
+// SessionEnded has to be called when vhostuser.Serve has returned.
 func (p *Port) SessionEnded() {
 	p.session.Store(nil)
 	p.features, p.control.index = 0, -1

@@ -9,27 +9,27 @@ import (
 	"vswitchd/vhostuser/netport"
 )
 
-// While memory changes nobody is at any queue of the port, in either direction.
+// While memory changes no goroutine uses any queue of the port, in either direction.
 func TestQuiesceHoldsEveryQueue(t *testing.T) {
 	p := newLab(t).newPort(guestConfig{queues: 3}).port
 	resume := p.Quiesce()
 	for i, l := range p.Locks() {
 		if l.TryLock() {
-			t.Errorf("ring %d is free", i)
+			t.Errorf("ring %d is not locked", i)
 			l.Unlock()
 		}
 	}
 	resume()
 	for i, l := range p.Locks() {
 		if !l.TryLock() {
-			t.Fatalf("ring %d is not free", i)
+			t.Fatalf("ring %d is still locked", i)
 		}
 		l.Unlock()
 	}
 }
 
-// QEMU does not start a guest with more queue pairs than it is told of. Behind their rings there is
-// the control queue, if its index can be named.
+// QEMU does not start a guest with more queue pairs than QueueNum. The control queue follows their
+// rings, if its index is within the range of messages.
 func TestQueuePairsOffered(t *testing.T) {
 	for _, n := range []int{1, 3, netport.MaxQueues} {
 		p := newLab(t).newPort(guestConfig{queues: n}).port
@@ -39,11 +39,12 @@ func TestQueuePairsOffered(t *testing.T) {
 	}
 }
 
-// QEMU acknowledges all that is offered, and does not connect again if something that its
-// guest has acknowledged is missing: nothing may come or go unnoticed.
+// QEMU acknowledges everything that is offered, and does not reconnect if a feature that its guest
+// has acknowledged is missing: the offer must not change unnoticed.
 func TestFeaturesOffered(t *testing.T) {
 	const (
-		always   = ctrlAll | mrgRxbuf | 1<<16 | 1<<24 | 1<<27 | indirect | eventIdx | version1 | packed | inOrder // 16 STATUS, 24 NOTIFY_ON_EMPTY, 27 ANY_LAYOUT
+		// Bits 16, 24 and 27 are STATUS, NOTIFY_ON_EMPTY and ANY_LAYOUT.
+		always   = ctrlAll | mrgRxbuf | 1<<16 | 1<<24 | 1<<27 | indirect | eventIdx | version1 | packed | inOrder
 		protocol = 1<<0 | 1<<1 | 1<<2 | 1<<3 | 1<<5 | 1<<9 | 1<<12 | 1<<13 | 1<<14 | 1<<15 | 1<<16
 	)
 	for name, c := range map[string]struct {
@@ -68,7 +69,7 @@ func TestFeaturesOffered(t *testing.T) {
 	}
 }
 
-// The header has num_buffers with each of the features that bring it, and not else.
+// The header has num_buffers with each of the features that imply it, and not otherwise.
 func TestLengthOfHeader(t *testing.T) {
 	for features, want := range map[uint64]int{indirect: 10, mrgRxbuf: 12, version1: 12, version1 | mrgRxbuf: 12, packed: 12} {
 		l := newLab(t)
@@ -86,14 +87,13 @@ func TestLengthOfHeader(t *testing.T) {
 	}
 }
 
-// Memory that has gone is found by the session's own goroutine, when it announces a guest
-// to others and when it disables a queue. That costs the guest whose memory it was its
-// session, and nobody else anything.
-func TestMemoryHasGoneWhereTheSessionLooks(t *testing.T) {
+// The session's own goroutine finds that memory has vanished when it announces a guest to others
+// and when it disables a queue. Only the guest whose memory it was loses its session.
+func TestMemoryVanishesUnderTheSession(t *testing.T) {
 	for what, look := range map[string]func(a, b *guest){
 		"announcement": func(a, b *guest) {
 			done := make(chan struct{})
-			go func() { // whose faults are fatal unless it has said otherwise
+			go func() { // whose faults are fatal unless it sets SetPanicOnFault
 				defer close(done)
 				a.port.RARP([6]byte{0x52, 0x54, 0, 9, 9, 9})
 			}()
@@ -123,9 +123,9 @@ func TestMemoryHasGoneWhereTheSessionLooks(t *testing.T) {
 	}
 }
 
-// After a crash front-ends may name any base: the port goes on from the used index, and
+// After a crash front-ends may pass any base: the port continues from the used index, and
 // sends nothing twice.
-func TestPortGoesOnFromTheUsedIndex(t *testing.T) {
+func TestPortContinuesFromTheUsedIndex(t *testing.T) {
 	l := newLab(t)
 	g, other := l.connectLogged(version1|mrgRxbuf|indirect), l.newGuest(guestConfig{})
 	other.post(other.rx[0], 10, 2000)
@@ -139,7 +139,7 @@ func TestPortGoesOnFromTheUsedIndex(t *testing.T) {
 	r := g.front.Rings[1]
 	_, err := g.front.StopRing(r)
 	g.must(err)
-	g.must(g.front.StartRingAt(r, 0xfff0)) // where it once began
+	g.must(g.front.StartRingAt(r, 0xfff0)) // the initial base
 	g.eachSource(func(s worker.Source) { s.Poll() })
 	other.getsNothing()
 	frame := g.frameTo(other, 60)

@@ -29,32 +29,31 @@ const (
 	pageSize = 4096
 
 	// A logged guest's rings: the head of a used ring ends a page, its entries have two
-	// pages of their own, and avail_event begins another. Of a packed ring, the
-	// descriptors have four pages, and the device's event suppression is where the head is.
+	// separate pages, and avail_event begins another. In a packed ring, the descriptors have
+	// four pages, and the device's event suppression is where the head is.
 	loggedSize  = 1024
 	loggedUsed  = 5*pageSize - 4
 	loggedAvail = 8 * pageSize
-	loggedRing  = 9 * pageSize     // and a page of room
+	loggedRing  = 9 * pageSize     // plus a page of room
 	loggedSlot  = 3 * pageSize     // for a receive buffer
 	loggedRecv  = 100 * loggedSlot // for all of them
 	loggedSend  = 64 * pageSize    // for transmit buffers
 	loggedBufs  = 2 * loggedRing   // where both begin
 )
 
-// A logged guest is one that is being migrated, by its front-end.
+// A logged guest is being migrated by its front-end.
 type logged struct {
 	*guest
 	rnd  *rand.Rand
 	log  *vhostusertest.Log
 	slot int    // of the next receive buffer
-	was  []byte // all memory, before the device did something
+	was  []byte // all memory, before the current step of the device
 
-	all  bool    // LOG_ALL is on, and the log is there
-	used [2]bool // by ring: what is written to its used ring is logged
+	all  bool    // LOG_ALL is on, and there is a log
+	used [2]bool // by ring: writes to its used ring are logged
 }
 
-// connectLogged makes a guest with a session. Its rings begin shortly before their
-// indices wrap.
+// connectLogged makes a guest with a session. Its rings begin shortly before their indices wrap.
 func (l *lab) connectLogged(features uint64) *logged {
 	l.Helper()
 	g := &logged{guest: l.newPort(guestConfig{features: features, size: loggedSize}), rnd: rand.New(rand.NewPCG(features, 1))}
@@ -102,7 +101,7 @@ func (g *logged) newLoggedRing(index int) *ring {
 	return &ring{Driver: drv, index: index, kick: r.KickFD, call: r.CallFD, bufs: make(map[uint16][]buf)}
 }
 
-// base returns the base at which the ring is where it would be at an index.
+// base returns the base that corresponds to an index.
 func (g *logged) base(idx uint16) uint32 {
 	if g.cfg.features&packed == 0 {
 		return uint32(idx)
@@ -111,7 +110,7 @@ func (g *logged) base(idx uint16) uint32 {
 	return at | at<<16
 }
 
-// setLog gives the back-end another log.
+// setLog passes another log to the back-end.
 func (g *logged) setLog() {
 	g.Helper()
 	l, err := vhostusertest.NewLog(g.data.Region.GuestAddr + g.data.Region.Size)
@@ -134,7 +133,7 @@ func (g *logged) logUsed(index int, on bool) {
 	g.used[index] = on
 }
 
-// changed returns the pages, by guest address, in which memory is not as it was.
+// changed returns the pages, by guest address, in which memory has changed.
 func (g *logged) changed(was []byte) (pages []uint64) {
 	for at := 0; at < len(was); at += pageSize {
 		if !bytes.Equal(g.data.Bytes[at:at+pageSize], was[at:at+pageSize]) {
@@ -144,13 +143,13 @@ func (g *logged) changed(was []byte) (pages []uint64) {
 	return pages
 }
 
-// spoil makes what the device is going to write differ from what is there: all that is its
-// own of the used rings, except for the index.
+// spoil makes the bytes that the device is going to write differ from those that are there: all
+// parts of the used rings that the device writes, except the index.
 func (g *logged) spoil() {
 	for _, r := range []*ring{g.rx[0], g.tx[0]} {
 		if g.cfg.features&packed != 0 {
 			r.SetDeviceEvent(0xdead)
-			continue // used descriptors are written over those that were available
+			continue // used descriptors overwrite available ones
 		}
 		_, idx := r.Used()
 		r.SetUsed(0xdead, idx)
@@ -161,9 +160,9 @@ func (g *logged) spoil() {
 	}
 }
 
-// does lets the device do something and checks that of the pages that have changed those
-// are marked that should be, and no others. All that was used before has been
-// taken. It returns how many pages have changed, of buffers and of rings.
+// does runs one step of the device and checks that exactly those of the changed pages are marked
+// that should be. All used chains have been taken before. It returns how many pages have changed,
+// of buffers and of rings.
 func (g *logged) does(what string, do func()) (buffers, rings int) {
 	g.Helper()
 	g.spoil()
@@ -193,7 +192,7 @@ func (g *logged) does(what string, do func()) (buffers, rings int) {
 	return buffers, rings
 }
 
-// A piece of a receive buffer is so many bytes at an offset in its slot.
+// A piece of a receive buffer is len bytes at an offset in its slot.
 type piece struct {
 	at  uint64
 	len uint32
@@ -206,9 +205,9 @@ func (g *logged) stock(n int) {
 	kinds := [][]piece{
 		{{pageSize - 10, 1700}},                                    // num_buffers begins a page
 		{{pageSize - 10, 10}, {2*pageSize - 1, 1700}},              // it straddles two
-		{{10, 10}, {pageSize + 10, 2}, {2*pageSize + 1000, 1700}},  // it has one to itself
+		{{10, 10}, {pageSize + 10, 2}, {2*pageSize + 1000, 1700}},  // it has a separate page
 		{{100, 1700}, {2 * pageSize, pageSize}},                    // more than is needed
-		{{8, 12}, {pageSize + 8, 40}, {2*pageSize - 20, pageSize}}, // the frame is cut
+		{{8, 12}, {pageSize + 8, 40}, {2*pageSize - 20, pageSize}}, // the frame is split
 	}
 	if g.cfg.features&mrgRxbuf != 0 {
 		kinds = append(kinds, [][]piece{{{50, 200}}, {{pageSize - 10, 300}}, {{10, 10}, {pageSize, 190}}}...)
@@ -227,15 +226,15 @@ func (g *logged) stock(n int) {
 			bufs = append(bufs, b)
 		}
 		if g.rnd.IntN(8) == 0 {
-			r.offer(g, false, []buf{{Addr: at, Len: 60}}, nil) // no frame can go there
+			r.offer(g, false, []buf{{Addr: at, Len: 60}}, nil) // not a receive buffer
 		}
 		r.offer(g, false, nil, bufs)
 	}
 	r.publish()
 }
 
-// frame returns a frame from one guest to another, without bytes that buffers are filled
-// with.
+// frame returns a frame from one guest to another, without the byte values that buffers
+// are filled with.
 func (g *logged) frame(from, to int) []byte {
 	f := frameBetween(from, to, []int{60, 60, 300, 1514}[g.rnd.IntN(4)])
 	for i := 14; i < len(f); i++ {
@@ -253,7 +252,7 @@ func (g *guest) eachSource(f func(s worker.Source)) {
 	}
 }
 
-// exchange has frames go both ways, and an announcement come in.
+// exchange makes frames go both ways, and an announcement arrive.
 func (g *logged) exchange(other *guest) {
 	g.Helper()
 	n := 3 + g.rnd.IntN(6)
@@ -288,7 +287,7 @@ func (g *logged) exchange(other *guest) {
 		there = append(there, frame)
 		tx.offer(g, g.rnd.IntN(2) == 0, tx.cut(slices.Concat(g.header(), frame), g.rnd.IntN(200)+1, 50), nil)
 		if g.rnd.IntN(8) == 0 {
-			// A chain that can be written to is not sent, and not written to.
+			// A writable chain is not sent, and not written to.
 			tx.offer(g, false, tx.cut(make([]byte, 100)), []buf{tx.Alloc(100)})
 		}
 	}
@@ -308,7 +307,7 @@ func (g *logged) exchange(other *guest) {
 	_, rings = g.does("arming", func() { g.eachSource(func(s worker.Source) { s.Arm() }) })
 	want := 1 // flags
 	if g.cfg.features&(eventIdx|packed) == eventIdx {
-		want = 2 // and avail_event
+		want = 2 // flags and avail_event
 	}
 	if rings != want {
 		g.Fatalf("%d pages have changed by arming, want %d", rings, want)
@@ -327,8 +326,8 @@ func (g *logged) restart(index int) {
 	})
 }
 
-// anew stops a ring and starts it as a driver does that forgets all its chains, right before
-// its index wraps. The next batch passes the end of the ring.
+// anew stops a ring and starts it like a driver that forgets all its chains, right before its index
+// wraps. The next batch passes the end of the ring.
 func (g *logged) anew(r *ring) {
 	g.Helper()
 	front := g.front.Rings[r.index]
@@ -340,7 +339,7 @@ func (g *logged) anew(r *ring) {
 	g.log.Clear()
 }
 
-// loggedFeatures yields what changes which writes there are.
+// loggedFeatures yields the features that affect what is written.
 func loggedFeatures() map[string]uint64 {
 	m := map[string]uint64{"legacy": indirect}
 	for i := range 16 {
@@ -356,10 +355,9 @@ func loggedFeatures() map[string]uint64 {
 	return m
 }
 
-// While frames go both ways and the log is switched on and off by its three switches, every
-// page that is written is marked if it should be, and no other page ever is: of
-// buffers, with the field num_buffers of their headers; and of the flags, entries,
-// index and avail_event of used rings.
+// While frames go both ways and logging is switched on and off by its three switches, every written
+// page is marked if it should be, and no other page ever is: of buffers, including the field
+// num_buffers of their headers; and of the flags, entries, index and avail_event of used rings.
 func TestLogHasExactlyWhatIsWritten(t *testing.T) {
 	for name, features := range loggedFeatures() {
 		t.Run(name, func(t *testing.T) {
@@ -416,8 +414,8 @@ func TestLogHasExactlyWhatIsWritten(t *testing.T) {
 	}
 }
 
-// fetch takes the marks from the log and copies the pages that they stand for to there, as
-// a front-end does. It returns how many.
+// fetch takes the marks from the log and copies the marked pages to there, as a front-end does. It
+// returns the number of pages.
 func (g *logged) fetch(there []byte) (pages int) {
 	g.log.Take(func(addr uint64) {
 		at := addr - g.data.Region.GuestAddr
@@ -427,8 +425,8 @@ func (g *logged) fetch(there []byte) (pages int) {
 	return pages
 }
 
-// A guest is migrated while it exchanges frames with another one. (Twice that is given up.) What
-// the device has written arrives: each page is copied after the last write to it.
+// A guest is migrated while it exchanges frames with another one. (Two attempts are cancelled.)
+// Everything that the device has written arrives: each page is copied after the last write to it.
 func TestMigrationUnderTraffic(t *testing.T) {
 	for name, features := range loggedFeatures() {
 		t.Run(name, func(t *testing.T) {
@@ -441,7 +439,7 @@ func TestMigrationUnderTraffic(t *testing.T) {
 			wg.Go(func() { other.drive(2, &stop) })
 			defer wg.Wait()
 			defer stop.Store(true)
-			var there []byte // at the destination
+			var there []byte // memory at the destination
 			for n := range 3 {
 				g.setLog()
 				g.logUsed(0, true)
@@ -462,7 +460,7 @@ func TestMigrationUnderTraffic(t *testing.T) {
 				g.must(err)
 			}
 			g.fetch(there)
-			// What the device alone writes to.
+			// Pages that only the device writes to.
 			var lost []uint64
 			for _, p := range g.changed(there) {
 				at := p - g.data.Region.GuestAddr
@@ -473,17 +471,17 @@ func TestMigrationUnderTraffic(t *testing.T) {
 				}
 			}
 			if len(lost) != 0 {
-				t.Fatalf("pages %#x have not arrived as they are", lost)
+				t.Fatalf("pages %#x have not arrived unchanged", lost)
 			}
 		})
 	}
 }
 
-// A page is marked after it has been written to: otherwise a front-end could copy it too
-// early, and not again. The log vanishes, and at the fault the frame is there.
+// A page is marked after it has been written to: otherwise a front-end could copy it too early, and
+// not again. The log vanishes, so that marking faults, and the frame has been written by then.
 func TestFramesAreWrittenBeforeTheyAreMarked(t *testing.T) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	for _, sizes := range [][]int{{2000}, {10, 2, 20, 2000}, {100}} { // the last of which takes several chains
+	for _, sizes := range [][]int{{2000}, {10, 2, 20, 2000}, {100}} { // the last needs many
 		l := newLab(t)
 		g, other := l.connectLogged(modern), l.newGuest(guestConfig{})
 		var bufs []buf // of all chains, in order
@@ -507,14 +505,14 @@ func TestFramesAreWrittenBeforeTheyAreMarked(t *testing.T) {
 		}
 		want, got := append(make([]byte, 10), 1, 0), []byte(nil)
 		if n := sizes[0]; n == 100 {
-			want[10] = 11 // times 100 is 1000 and the header
+			want[10] = 11 // 11 buffers of 100 bytes for 1000 bytes and the header
 		}
 		want = append(want, frame...)
 		for _, b := range bufs {
 			got = append(got, g.rx[0].Read(b)...)
 		}
 		if !bytes.Equal(got[:len(want)], want) {
-			t.Errorf("buffers of %d bytes: there is %s, want %s", sizes, dump(got[:len(want)]), dump(want))
+			t.Errorf("buffers of %d bytes: memory contains %s, want %s", sizes, dump(got[:len(want)]), dump(want))
 		}
 	}
 }

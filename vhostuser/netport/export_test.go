@@ -6,8 +6,7 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// TransmitLater returns a Transmit that has chosen the port's first receiveq and gone no
-// further.
+// TransmitLater returns a Transmit that has chosen the port's first receiveq and not yet locked it.
 func (p *Port) TransmitLater() func([]*vswitch.Frame) int {
 	set := p.receivers.Load()
 	return func(frames []*vswitch.Frame) int { return p.transmitTo((*set)[0], set, frames) }

@@ -2,28 +2,29 @@ package netport
 
 import "runtime/debug"
 
-// setPanicOnFault makes faults in guest memory panics of this goroutine, until the
-// function it returns is called. Workers have it set for good.
+// setPanicOnFault turns faults in guest memory into panics of this goroutine, until the returned
+// function is called. Workers have it set permanently.
 func setPanicOnFault() (restore func()) {
 	was := debug.SetPanicOnFault(true)
 	return func() { debug.SetPanicOnFault(was) }
 }
 
-// fault charges a recovered panic to whoever's memory it was in, and reports whether that was the
-// queue's own guest. If so, and if the port has not failed, a huge page is absent.
+// fault attributes a recovered panic to the port whose memory contains the address, and
+// reports whether that is the queue's own guest. If so, and if the port has not failed, a
+// huge page is absent.
 func (q *rxQueue) fault(r any) (own bool) {
 	addr, ok := faultAddr(r)
 	if !ok {
-		panic(r) // a bug of ours
+		panic(r) // a bug in vswitchd
 	}
-	blame := q.port.Blame
+	handle := q.port.HandleFault
 	if q.atRing {
-		blame = q.port.blameRing
+		handle = q.port.handleRingFault
 	}
 	q.atRing = false
-	if blame(addr) {
+	if handle(addr) {
 		return true
 	}
-	q.port.cfg.Blame(addr)
+	q.port.cfg.ForeignFault(addr)
 	return false
 }

@@ -37,8 +37,7 @@ func exchange(a, b *guest) {
 	}
 }
 
-// truncateRings takes away the memory that a guest's rings are in, truncateBuffers
-// the rest.
+// truncateRings removes the memory of a guest's rings, truncateBuffers the rest.
 func (g *guest) truncateRings() {
 	if err := g.front.Memory[0].Truncate(0); err != nil {
 		g.Fatal(err)
@@ -51,8 +50,8 @@ func (g *guest) truncateBuffers() {
 	}
 }
 
-// A guest whose memory vanishes costs itself its session, wherever that is noticed,
-// and the others nothing.
+// A guest whose memory vanishes loses its session, wherever the fault occurs, and the others
+// are not affected.
 func TestMemoryVanishes(t *testing.T) {
 	for name, attack := range map[string]func(a, b, bad *guest){
 		"the rings, before a frame comes": func(a, b, bad *guest) {
@@ -118,8 +117,8 @@ func (g *guest) stage(frame []byte, sizes ...int) {
 	r.Publish()
 }
 
-// The body of a frame is first read when another port copies it, with that port's lock
-// held: its sender is the one to blame, and the frames around it arrive.
+// The body of a frame is first read when another port copies it, with that port's lock held: the
+// fault is attributed to the sender, and the frames around it arrive.
 func TestBodyVanishes(t *testing.T) {
 	const offloads = csum | guestCsum
 	for name, c := range map[string]struct {
@@ -139,7 +138,7 @@ func TestBodyVanishes(t *testing.T) {
 			for _, g := range []*guest{a, b} {
 				g.post(g.rx[0], 10, 5000)
 			}
-			// A frame that vanishes behind its head, between two that stay.
+			// A frame whose memory vanishes after its head, between two that stay.
 			stays, gone := tcp4(bad, a, 140), tcp4(bad, a, 4000)
 			if c.flood {
 				copy(gone, vswitchtest.Broadcast[:])
@@ -151,7 +150,7 @@ func TestBodyVanishes(t *testing.T) {
 			whole := r.cut(slices.Concat(bad.header(), stays))
 			kept := r.cut(head)
 			end := kept[0].Addr + uint64(len(head)) - bad.data.Region.GuestAddr
-			r.cut(make([]byte, 4096)) // whatever comes is in a page of its own
+			r.cut(make([]byte, 4096)) // the next buffer is in another page
 			lost := r.cut(gone[vswitch.HeadMax:])
 			for _, bufs := range [][]buf{whole, {kept[0], lost[0]}, whole} {
 				r.offer(bad, false, bufs, nil)
@@ -166,7 +165,7 @@ func TestBodyVanishes(t *testing.T) {
 				a.awaits(stays)
 				a.awaits(stays)
 				a.dropped(map[vswitch.DropReason]uint64{vswitch.DropFault: 1})
-			} // else the batch never left the switch
+			} // otherwise the batch never left the switch
 			exchangeLeft(a, b)
 			bad.dial()
 			exchange(b, bad)
@@ -174,7 +173,7 @@ func TestBodyVanishes(t *testing.T) {
 	}
 }
 
-// exchangeLeft is exchange between guests that have receive buffers left.
+// exchangeLeft is exchange between guests that still have receive buffers.
 func exchangeLeft(a, b *guest) {
 	a.Helper()
 	for _, pair := range [][2]*guest{{a, b}, {b, a}} {
@@ -184,9 +183,9 @@ func exchangeLeft(a, b *guest) {
 	}
 }
 
-// Guests whose memory vanishes under traffic, again and again, cost two others that
-// exchange frames with them and with each other not one frame.
-func TestNobodyElseLosesAFrame(t *testing.T) {
+// Guests whose memory vanishes under traffic, again and again, do not make two others, which
+// exchange frames with them and with each other, lose a single frame.
+func TestOthersLoseNoFrame(t *testing.T) {
 	l := newLab(t)
 	l.work(2)
 	a, b := l.connect(guestConfig{memory: 4 << 20}), l.connect(guestConfig{memory: 4 << 20})
@@ -200,7 +199,7 @@ func TestNobodyElseLosesAFrame(t *testing.T) {
 	for _, g := range []*guest{a, b} {
 		g.stock()
 	}
-	// Each goes on until both have got everything.
+	// Each continues until both have received everything.
 	done := func() bool { return stop.Load() && sent[0].Load() == got[1].Load() && sent[1].Load() == got[0].Load() }
 	for i, g := range []*guest{a, b} {
 		wg.Go(func() { g.converse(l.guests[1-i], bad, &sent[i], &got[i], &got[1-i], &stop, done) })
@@ -214,14 +213,14 @@ func TestNobodyElseLosesAFrame(t *testing.T) {
 			r.offer(bad, false, r.cut(slices.Concat(bad.header(), sealed(bad.n, to.n, 3000, uint64(i*60+n+1)))), nil)
 		}
 		r.publish()
-		// Both get more from each other than was on its way: so they have taken the bad
-		// one's frames of the last round, and their rings do not fill up.
+		// Both receive more from each other than was in flight: so they have received the
+		// bad guest's frames of the last round, and their rings do not fill up.
 		was := [2]uint64{got[0].Load(), got[1].Load()}
 		until(t, "frames pass", func() bool {
 			return got[0].Load() > was[0]+2*window && got[1].Load() > was[1]+2*window || t.Failed()
 		})
 		bad.truncateBuffers()
-		r.SetAvailIdx(60 + 60) // the same again: their buffers are gone
+		r.SetAvailIdx(60 + 60) // the same chains again: their buffers are gone
 		bad.kick()
 		bad.faulted()
 		bad.dial()
@@ -233,7 +232,7 @@ func TestNobodyElseLosesAFrame(t *testing.T) {
 	}
 }
 
-// stock posts as many receive buffers as there can be.
+// stock posts as many receive buffers as possible.
 func (g *guest) stock() {
 	g.Helper()
 	r := g.rx[0]
@@ -243,12 +242,11 @@ func (g *guest) stock() {
 	r.publish()
 }
 
-// window is how many frames may be on their way between those who converse.
+// window limits the number of frames in flight between two guests that converse.
 const window = 40
 
-// converse sends frames to another guest, never more than that one has buffers for,
-// and now and then one to a third. It checks that no frame of the other one is
-// missing.
+// converse sends frames to another guest, never more than the other has buffers for, and now and
+// then one to a third. It checks that no frame of the other is missing.
 func (g *guest) converse(with, third *guest, sent, got, gotByOther *atomic.Uint64, stop *atomic.Bool, done func() bool) {
 	var sentThird, next uint64
 	tx, rx := g.tx[0], g.rx[0]
@@ -267,7 +265,7 @@ func (g *guest) converse(with, third *guest, sent, got, gotByOther *atomic.Uint6
 		}
 		tx.publish()
 		g.reclaim()
-		for range window { // and then there have to be buffers again
+		for range window { // there must still be buffers after that
 			f, ok := g.receive(rx)
 			if !ok {
 				break

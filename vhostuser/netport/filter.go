@@ -8,18 +8,19 @@ import (
 )
 
 // This file is the filter that a guest's driver sets by the control queue (virtio 1.2, section
-// 5.1.6.5), as a network card has one. The specification has it as the driver's help, not as its
-// protection: what the device does not know enough to judge is received.
+// 5.1.6.5), like the filter of a network card. The specification defines it as a help for the
+// driver, not as its protection: a frame is received if the device does not have enough
+// information to decide.
 
-// An rxFilter says which frames a guest receives. It does not change. A port without one (nil)
-// gives its guest all frames.
+// An rxFilter selects the frames that a guest receives. It is immutable. A port without a filter
+// (nil) sends all frames to its guest.
 type rxFilter struct {
-	own       []uint64 // addresses that the driver was told or has set; nil: none is known
-	unicast   []uint64 // further ones, sorted
+	own       []uint64 // addresses that the driver was given or has set; nil: none is known
+	unicast   []uint64 // further addresses, sorted
 	multicast []uint64 // sorted
 
-	anyMAC       bool // the driver has said nothing about addresses
-	allUnicast   bool // or the driver has more than fit in a table, or its address is not known
+	anyMAC       bool // the driver has not set any addresses
+	allUnicast   bool // also if there are too many addresses, or the driver's is not known
 	allMulticast bool
 	noUnicast    bool
 	noMulticast  bool
@@ -33,16 +34,17 @@ type vlanSet [4096 / 64]uint64
 
 func (s *vlanSet) has(vid uint16) bool { return s[vid/64&63]&(1<<(vid%64)) != 0 }
 
-// maxFilterMACs is how many addresses each table of a driver may have. A driver with more
-// receives all frames of the kind: "best-effort" is what it is told to expect.
+// maxFilterMACs is the largest number of addresses in each table of a driver. A driver with
+// more addresses receives all frames of the kind: "best-effort" filtering is what the
+// specification promises.
 const maxFilterMACs = 256
 
-// macKey returns the address that b begins with as a number.
+// macKey returns the address at the beginning of b as a number.
 func macKey(b []byte) uint64 {
 	return uint64(binary.BigEndian.Uint16(b))<<32 | uint64(binary.BigEndian.Uint32(b[2:]))
 }
 
-// keyMAC is the opposite of macKey.
+// keyMAC is the inverse of macKey.
 func keyMAC(key uint64) (mac vswitch.MAC) {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], key)
@@ -52,10 +54,10 @@ func keyMAC(key uint64) (mac vswitch.MAC) {
 
 const broadcastKey = 0xffff_ffff_ffff
 
-// takes tells whether the guest receives a frame. It is on the hot path.
-func (f *rxFilter) takes(head []byte) bool {
+// accepts reports whether the guest receives a frame. It is on the hot path.
+func (f *rxFilter) accepts(head []byte) bool {
 	if f.vlans != nil && head[12] == 0x81 && head[13] == 0 && len(head) >= 16 {
-		// A tag of VLAN 0 carries a priority alone.
+		// A tag of VLAN 0 only carries a priority.
 		if vid := binary.BigEndian.Uint16(head[14:]) & 0xfff; vid != 0 && !f.vlans.has(vid) {
 			return false
 		}
@@ -86,14 +88,14 @@ func (f *rxFilter) takes(head []byte) bool {
 	return found
 }
 
-// transmitFiltered is Transmit for a guest with a filter. The frames that the guest does not want
-// are counted; a Transmit must not change the list that it is given.
+// transmitFiltered is Transmit for a guest with a filter. Frames that the filter rejects are
+// counted; a Transmit must not change the list that it is given.
 func (p *Port) transmitFiltered(filter *rxFilter, frames []*vswitch.Frame) (sent int) {
 	var wanted [vswitch.MaxBatch]*vswitch.Frame
 	for len(frames) > 0 {
 		n, part := 0, frames[:min(len(frames), len(wanted))]
 		for _, f := range part {
-			if filter.takes(f.Head) {
+			if filter.accepts(f.Head) {
 				wanted[n] = f
 				n++
 			}

@@ -10,14 +10,14 @@ import (
 	"vswitchd/vhostuser/netport"
 )
 
-// segmentable returns what a guest sends for n bytes of TCP payload in segments of
-// 1460 bytes: the virtio-net header, and the frame.
+// segmentable returns the header and the frame that a guest sends for n bytes of TCP payload in
+// segments of 1460 bytes.
 func segmentable(from, to *guest, n int) (header, frame []byte) {
 	// NEEDS_CSUM, TSOv4, hdr_len 54, gso_size 1460, csum_start 34, csum_offset 16
 	return []byte{1, 1, 54, 0, 0xb4, 5, 34, 0, 16, 0, 0, 0}, tcp4(from, to, 54+n)
 }
 
-// sendTSO has the guest send n bytes in segments of 1460.
+// sendTSO makes the guest send n bytes in segments of 1460.
 func (g *guest) sendTSO(to *guest, n int) (payload []byte) {
 	g.Helper()
 	header, frame := segmentable(g, to, n)
@@ -29,7 +29,7 @@ func (g *guest) sendTSO(to *guest, n int) (payload []byte) {
 	return frame[54:]
 }
 
-// getsTCP wants frames, with payloads of the given lengths, that have payload.
+// getsTCP expects frames, with payloads of the given lengths, that contain payload.
 func (g *guest) getsTCP(payload []byte, lengths ...int) {
 	g.Helper()
 	var got []byte
@@ -49,15 +49,14 @@ func (g *guest) getsTCP(payload []byte, lengths ...int) {
 	}
 }
 
-// A driver that takes segmentable frames, and has buffers that they do not fit into,
-// gets segments.
+// A driver that takes segmentable frames, but whose buffers are too small for them, gets segments.
 func TestSegmentsForSmallBuffers(t *testing.T) {
 	const offloads = netport.OffloadCsum | netport.OffloadTSO
 	for _, c := range []struct {
 		name     string
 		features uint64
-		chain    []int // a chain's buffers
-		lengths  []int // of what 4000 bytes of payload are received as
+		chain    []int // sizes of a chain's buffers
+		lengths  []int // of the payloads received for 4000 bytes sent
 
 	}{
 		{"big buffers", indirect | version1, []int{12, 65550}, []int{4000}},
@@ -75,7 +74,7 @@ func TestSegmentsForSmallBuffers(t *testing.T) {
 			l := newLab(t)
 			a := l.newGuest(guestConfig{features: modern | offloads, offloads: offloads, memory: 4 << 20})
 			b := l.newGuest(guestConfig{features: c.features | offloads, offloads: offloads, memory: 4 << 20})
-			// What comes before there are buffers does not say anything about them.
+			// A frame before there are buffers does not determine their size.
 			a.sendTSO(b, 4000)
 			b.dropped(map[vswitch.DropReason]uint64{vswitch.DropRingFull: 1})
 			for range 3 {
@@ -87,7 +86,7 @@ func TestSegmentsForSmallBuffers(t *testing.T) {
 	}
 }
 
-// A ring whose buffers together are too small gets as many segments as fit.
+// If all buffers of a ring together are too small, segments are sent as far as they fit.
 func TestSegmentsForTinyRing(t *testing.T) {
 	const offloads = netport.OffloadCsum | netport.OffloadTSO
 	l := newLab(t)
@@ -118,14 +117,14 @@ func TestBuffersThatShrink(t *testing.T) {
 	b.getsTCP(a.sendTSO(b, 4935), 1460, 1460, 1460, 555)
 	b.dropped(map[vswitch.DropReason]uint64{vswitch.DropNoFit: 1})
 
-	// Another driver may do better.
+	// A new driver may have larger buffers.
 	b.port.RingStopped(0)
 	b.run(b.rx[0])
 	b.post(b.rx[0], 1, 10000)
 	b.getsTCP(a.sendTSO(b, 9000), 9000)
 }
 
-// A driver's claim that it has verified a checksum is not for others to believe.
+// A driver's claim that it has verified a checksum is not passed on.
 func TestNoDriverVerifiesChecksums(t *testing.T) {
 	const offloads = netport.AllOffloads
 	l := newLab(t)

@@ -16,15 +16,15 @@ const (
 
 	allOffloads = guestCsum | guestTSO4 | 1<<8 | 1<<9 | 1<<10 | 1<<54 | 1<<55
 
-	// Of what the fuzzer varies besides the guest's memory.
+	// Parameters that the fuzzer varies besides the guest's memory.
 	fuzzLegacy    = 1 << 0 // the sender's header has 10 bytes
 	fuzzOffloads  = 1 << 1 // the receiver takes all offloads
 	fuzzMergeable = 1 << 2 // the receiver merges buffers
 	fuzzSmall     = 1 << 3 // the receiver's buffers are small
 )
 
-// A fuzzGuest is a transmitq whose descriptor table, available ring and buffers are
-// any bytes.
+// A fuzzGuest is a transmitq whose descriptor table, available ring and buffers contain
+// arbitrary bytes.
 type fuzzGuest struct {
 	*guest
 	room uint64 // guest-physical address of its buffers
@@ -33,7 +33,7 @@ type fuzzGuest struct {
 func (g *fuzzGuest) reset(features uint64, heads, table, data []byte) {
 	r := g.tx[0]
 	g.port.RingStopped(r.index)
-	g.port.Attach(nil) // a ring that was broken is forgotten
+	g.port.Attach(nil) // resets a ring that was broken
 	g.port.FeaturesSet(features)
 	empty(r)
 	for i := range uint16(fuzzSize) {
@@ -55,7 +55,7 @@ func (g *fuzzGuest) reset(features uint64, heads, table, data []byte) {
 	r.SetAvailIdx(uint16(len(heads)))
 }
 
-// empty makes a ring that has stopped as good as new.
+// empty resets a ring that has stopped.
 func empty(r *ring) {
 	for _, bufs := range r.bufs {
 		for _, b := range bufs {
@@ -67,7 +67,7 @@ func empty(r *ring) {
 	r.q = nil
 }
 
-// FuzzTransmitChain has a guest send whatever bytes say, to another guest.
+// FuzzTransmitChain makes a guest send arbitrary chains to another guest.
 func FuzzTransmitChain(f *testing.F) {
 	l := newLab(f)
 	sender := l.newGuest(guestConfig{size: fuzzSize, memory: fuzzMemory + 16})
@@ -92,7 +92,7 @@ func FuzzTransmitChain(f *testing.F) {
 		}
 		a.cfg.features, b.cfg.features = from, to
 		b.port.RingStopped(0)
-		empty(b.rx[0]) // the buffers of the input before were perhaps of another size
+		empty(b.rx[0]) // the previous input may have had buffers of another size
 		b.port.FeaturesSet(to)
 		b.run(b.rx[0])
 		size := 20000
@@ -112,27 +112,27 @@ func FuzzTransmitChain(f *testing.F) {
 		}
 		after := l.sums()
 		if tx := int(after.txFrames - before.txFrames); tx != frames {
-			t.Errorf("%d frames counted, the guest got %d", tx, frames)
+			t.Errorf("%d frames counted, the guest received %d", tx, frames)
 		}
 		r := a.tx[0]
 		used := r.used()
 		if r.q.Err() != nil {
-			return // it broke the ring: nothing comes back
+			return // the ring is broken: no chains are returned
 		}
 		if len(used) != len(heads) {
-			t.Fatalf("%d of %d chains came back", len(used), len(heads))
+			t.Fatalf("%d of %d chains were returned", len(used), len(heads))
 		}
 		for i, u := range used {
 			if u != [2]uint32{uint32(heads[i]), 0} {
-				t.Errorf("chain %d came back as %d with %d bytes written", heads[i], u[0], u[1])
+				t.Errorf("chain %d was returned as %d with %d bytes written", heads[i], u[0], u[1])
 			}
 		}
 		in, out := after.rxFrames-before.rxFrames, after.txFrames-before.txFrames+after.drops-before.drops
 		if n := in + after.discarded - before.discarded; n != uint64(len(heads)) {
 			t.Errorf("%d frames of %d chains are accounted for", n, len(heads))
 		}
-		// Segments are more than the frame that they were. They are also for a driver that takes
-		// frames to be segmented, but has no buffers for the longest.
+		// Segmentation increases the number of frames, also for a driver that takes
+		// segmentable frames but has no buffers for the longest.
 		const whole = fuzzOffloads | fuzzMergeable
 		if out < in || out > in && knobs&(whole|fuzzSmall) == whole {
 			t.Errorf("%d frames in, %d out or dropped", in, out)
@@ -145,7 +145,7 @@ type fuzzSeed struct {
 	heads, table, data []byte
 }
 
-// fuzzSeeds are one of each kind of chain.
+// fuzzSeeds returns one of each kind of chain.
 func fuzzSeeds(a *fuzzGuest) (seeds []fuzzSeed) {
 	descs := func(ds ...virtqueuetest.Desc) (b []byte) {
 		for _, d := range ds {
@@ -176,7 +176,7 @@ func fuzzSeeds(a *fuzzGuest) (seeds []fuzzSeed) {
 	seed(0, []byte{0, 1, 2}, descs(virtqueuetest.Desc{Addr: at, Len: n, Flags: next},
 		virtqueuetest.Desc{Addr: at, Len: n, Flags: virtqueuetest.FlagWrite},
 		virtqueuetest.Desc{Addr: 1, Len: 1 << 31}), data)
-	// A checksum to fill in, a frame to cut into segments, with and without a taker.
+	// A checksum to complete, a frame to segment, with and without a receiver.
 	gso := slices.Concat([]byte{1, 1, 54, 0, 100, 0, 34, 0, 16, 0, 0, 0}, tcp4(a.guest, a.guest, 2000))
 	copy(gso[12:], frame[:12])
 	sum := slices.Concat([]byte{1, 0, 0, 0, 0, 0, 34, 0, 16, 0, 0, 0}, gso[12:])

@@ -11,11 +11,11 @@ import (
 
 const tso = modern | netport.OffloadCsum | netport.OffloadTSO
 
-// linux is how Linux lays out a large frame: the header and the head of the frame, and pages, which it allocates
-// eight at a time.
+// linux is Linux's layout of a large frame: the header and the head of the frame, and pages, which
+// are allocated eight at a time.
 var linux = []int{12 + 54, 32768}
 
-// segmentables are streams of 64 KiB to be segmented, to guests that take them whole, but for the last one.
+// segmentables are streams of 64 KiB frames, to guests that take them whole, except the last.
 var segmentables = []traffic{
 	{name: "into-4KiB", features: tso, batch: vswitch.MaxBatch, frame: 65536, recv: 4096, gso: true, pieces: linux},
 	{name: "into-4KiB-few", features: tso, batch: 8, frame: 65536, recv: 4096, gso: true, pieces: linux, sources: 8},
@@ -24,7 +24,8 @@ var segmentables = []traffic{
 	{name: "in-segments", features: tso, batch: vswitch.MaxBatch, frame: 65536, recv: 1536, gso: true, cut: true, pieces: linux},
 }
 
-// A memmove copies what a stream does in one piece, between as many other places in the same memory.
+// A memmove copies what a stream copies, in one piece, between the same number of places in
+// the same memory.
 type memmove struct {
 	from, to [][]byte
 	i, j     int
@@ -51,16 +52,15 @@ func (m *memmove) round(n int) {
 	}
 }
 
-// BenchmarkSegmentable measures how fast 64 KiB frames go from one guest's ring to
-// another's, and by turns how fast their bytes are copied and nothing else is
-// done. The ratio is the median of all rounds.
+// BenchmarkSegmentable measures how fast 64 KiB frames go from one guest's ring to another's, and
+// in turns how fast their bytes are only copied. The ratio is the median of all rounds.
 func BenchmarkSegmentable(b *testing.B) {
 	for _, c := range segmentables {
 		b.Run(c.name, func(b *testing.B) {
 			s := newStream(b, c)
 			m := newMemmove(s, c)
 			b.ReportAllocs()
-			var frames, copies, ratio [4096]float64 // the last ones
+			var frames, copies, ratio [4096]float64 // the latest ones
 			n := 0
 			for b.Loop() {
 				t := time.Now()

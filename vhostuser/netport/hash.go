@@ -5,10 +5,10 @@ import (
 	"math/bits"
 )
 
-// flowHash returns a number that is the same for all frames of a flow, in both
-// directions, so that a flow stays on one queue. It looks at Ethernet, one VLAN
-// tag, IPv4 or IPv6, and TCP's or UDP's ports. A fragment has no ports to look at
-// behind the first one, so fragments go by addresses alone.
+// flowHash returns a number that is the same for all frames of a flow, in both directions, so that
+// a flow stays on one queue. It covers Ethernet, one VLAN tag, IPv4 or IPv6, and the ports of TCP
+// or UDP. Only the first fragment of a datagram contains ports, so fragments are hashed by
+// addresses alone.
 func flowHash(head []byte) uint32 {
 	if len(head) < 14 {
 		return 0
@@ -33,12 +33,13 @@ func flowHash(head []byte) uint32 {
 		}
 		proto, l4 = l3[6], l3[40:]
 	default:
-		sum = binary.LittleEndian.Uint32(head[2:]) ^ binary.LittleEndian.Uint32(head[8:]) // the MAC addresses' last halves
+		// The last four bytes of each MAC address.
+		sum = binary.LittleEndian.Uint32(head[2:]) ^ binary.LittleEndian.Uint32(head[8:])
 	}
 	if (proto == 6 || proto == 17) && len(l4) >= 4 {
 		sum ^= uint32(binary.LittleEndian.Uint16(l4)^binary.LittleEndian.Uint16(l4[2:])) << 8
 	}
-	// Spread what differs over all bits (a multiplication by the golden ratio).
+	// Spread the differences over all bits (multiplication by the golden ratio).
 	hi, lo := bits.Mul32(sum, 0x9e3779b9)
 	return hi ^ lo
 }

@@ -7,14 +7,14 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// Feature bits of a network device (virtio 1.2, section 5.1.3) and of rings that
-// matter here.
+// Feature bits of a network device (virtio 1.2, section 5.1.3), and those of rings that matter
+// here.
 const (
 	featureCsum              = 0  // the device completes checksums of frames from the guest
 	featureGuestCsum         = 1  // the driver takes frames with partial checksums
-	featureCtrlGuestOffloads = 2  // the driver turns GUEST_ features off and on by the control queue
-	featureMTU               = 3  // the device tells the driver the MTU
-	featureMAC               = 5  // ... its address
+	featureCtrlGuestOffloads = 2  // the driver turns GUEST_ features off and on by commands
+	featureMTU               = 3  // the configuration space has the MTU
+	featureMAC               = 5  // ... and the address
 	featureGuestTSO4         = 7  // the driver takes TSOv4 ...
 	featureGuestTSO6         = 8  // ... and TSOv6 ...
 	featureGuestECN          = 9  // ... with ECN ...
@@ -24,22 +24,22 @@ const (
 	featureHostECN           = 13 // ... with ECN ...
 	featureHostUFO           = 14 // ... and UFO
 	featureMrgRxbuf          = 15 // a frame may fill several receive buffers
-	featureStatus            = 16 // ... whether there is a link
-	featureCtrlVQ            = 17 // there is a control queue; by it the driver sets ...
-	featureCtrlRX            = 18 // ... what it receives ...
-	featureCtrlVLAN          = 19 // ... of which VLANs ...
-	featureCtrlRXExtra       = 20 // ... in more detail ...
-	featureMQ                = 22 // several queue pairs
-	featureCtrlMACAddr       = 23 // ... and its address
-	featureAnyLayout         = 27 // of legacy drivers: header and data may share descriptors
+	featureStatus            = 16 // the configuration space has the status of the link
+	featureCtrlVQ            = 17 // there is a control queue, by which the driver can set
+	featureCtrlRX            = 18 // ... which frames it receives
+	featureCtrlVLAN          = 19 // ... of which VLANs
+	featureCtrlRXExtra       = 20 // ... in more detail
+	featureMQ                = 22 // there are several queue pairs
+	featureCtrlMACAddr       = 23 // the driver can set its address by a command
+	featureAnyLayout         = 27 // legacy drivers: header and data may share descriptors
 	featureGuestUSO4         = 54
 	featureGuestUSO6         = 55
 	featureHostUSO           = 56
 	featureVersion1          = 32
 )
 
-// Sizes of struct virtio_net_hdr (5.1.6): num_buffers is there "only" with
-// MRG_RXBUF or in the non-legacy interface.
+// Sizes of struct virtio_net_hdr (5.1.6): num_buffers is there "only" with MRG_RXBUF or in the
+// non-legacy interface.
 const (
 	headerLen       = 12
 	legacyHeaderLen = vswitch.HdrLen
@@ -52,12 +52,11 @@ func headerLenFor(features uint64) int {
 	return legacyHeaderLen
 }
 
-// offloadMask says which bits count of the first 8 bytes of a header from a driver. Of
-// the flags, NEEDS_CSUM alone is a driver's to set: DATA_VALID would have others believe
-// in a checksum that nobody has looked at. "If the VIRTIO_NET_F_CSUM feature is not
-// negotiated, the driver MUST set flags to zero and SHOULD supply a fully checksummed
-// packet" (5.1.6.2.1). There are drivers that leave there what was in memory, so
-// that nothing counts which they have not said that they would use.
+// offloadMask returns a mask for the first 8 bytes of a header from a driver. Of the flags, a
+// driver may set only NEEDS_CSUM: DATA_VALID would make receivers trust a checksum that has not
+// been verified. "If the VIRTIO_NET_F_CSUM feature is not negotiated, the driver MUST set flags to
+// zero and SHOULD supply a fully checksummed packet" (5.1.6.2.1). Some drivers leave arbitrary
+// memory contents there, so fields of features that are not negotiated are ignored.
 func offloadMask(features uint64) uint64 {
 	if features&(1<<featureCsum) == 0 {
 		return 0
@@ -65,11 +64,11 @@ func offloadMask(features uint64) uint64 {
 	return ^uint64(0xff) | vswitch.HdrNeedsCsum
 }
 
-// decodeOffload decodes a header, which may be in guest memory: each byte of it is
-// loaded once. What mask does not have is ignored.
+// decodeOffload decodes a header, which may be in guest memory: each byte of it is loaded once.
+// Bits that are not in mask are ignored.
 //
-// It goes where it is to be: a copy of an Offload that has just been put together would
-// have to wait until it is in the cache.
+// It writes to o directly: copying an Offload that has just been assembled would stall until the
+// stores have reached the cache.
 func decodeOffload(o *vswitch.Offload, b []byte, mask uint64) {
 	h, to := (*[legacyHeaderLen]byte)(b), o.Header()
 	lo, hi := binary.LittleEndian.Uint64(h[:]), binary.LittleEndian.Uint16(h[8:])
@@ -77,8 +76,8 @@ func decodeOffload(o *vswitch.Offload, b []byte, mask uint64) {
 	binary.LittleEndian.PutUint16(to[8:], hi&uint16(mask>>48))
 }
 
-// encodeHeader writes a header of n bytes, one of the two lengths, to b. num_buffers is 1 "even if" there is one buffer only (5.1.6.4.1); a legacy
-// header does not have it.
+// encodeHeader writes a header of n bytes, one of the two lengths, to b. num_buffers is 1 "even if"
+// there is only one buffer (5.1.6.4.1); a legacy header does not have it.
 func encodeHeader(b []byte, n int, o *vswitch.Offload, buffers int) {
 	h, from := (*[legacyHeaderLen]byte)(b), o.Header()
 	binary.LittleEndian.PutUint64(h[:], binary.LittleEndian.Uint64(from[:]))
@@ -88,7 +87,7 @@ func encodeHeader(b []byte, n int, o *vswitch.Offload, buffers int) {
 	}
 }
 
-// capsFor returns what a driver that negotiated features takes as it is.
+// capsFor returns what a driver that negotiated features can receive unchanged.
 func capsFor(features uint64) vswitch.Caps {
 	has := func(bit int) bool { return features&(1<<bit) != 0 }
 	return vswitch.Caps{

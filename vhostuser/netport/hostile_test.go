@@ -15,11 +15,11 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// A block is what a turncoat's descriptors point to: a header and a frame.
+// A block is the target of a turncoat's descriptors: a header and a frame.
 const block = 512
 
-// A turncoat is a driver that changes descriptors, tables, headers and frames while the
-// device is working on them.
+// A turncoat is a driver that changes descriptors, tables, headers and frames while the device is
+// working on them.
 type turncoat struct {
 	*guest
 	rnd    *rand.Rand
@@ -45,7 +45,7 @@ func newTurncoat(g *guest, r *ring, seed uint64) *turncoat {
 	return t
 }
 
-// frame returns a header, that may ask for anything, and a frame to guest 0 or 1.
+// frame returns a header, which may ask for anything, and a frame to guest 0 or 1.
 func (t *turncoat) frame() []byte {
 	header := make([]byte, t.hdrLen)
 	if t.rnd.IntN(4) == 0 {
@@ -57,7 +57,7 @@ func (t *turncoat) frame() []byte {
 	return slices.Concat(header, f)
 }
 
-// desc returns a descriptor that is often a good one.
+// desc returns a descriptor that is often valid.
 func (t *turncoat) desc() virtqueuetest.Desc {
 	d := virtqueuetest.Desc{
 		Addr:  t.data.Addr + uint64(t.rnd.IntN(64))*block,
@@ -76,13 +76,13 @@ func (t *turncoat) desc() virtqueuetest.Desc {
 		d.Flags |= virtqueuetest.FlagNext
 	case 4:
 		d.Addr += uint64(t.rnd.IntN(block))
-	case 5: // a table, or what looks like one
+	case 5: // a table, or something like it
 		d.Flags, d.Len = virtqueuetest.FlagIndirect, 16*uint32(1+t.rnd.IntN(20))
 	}
 	return d
 }
 
-// turn changes something.
+// turn makes a random change.
 func (t *turncoat) turn() {
 	at := t.data.Addr + uint64(t.rnd.IntN(64))*block
 	switch t.rnd.IntN(4) {
@@ -90,12 +90,12 @@ func (t *turncoat) turn() {
 		t.r.SetDesc(uint16(t.rnd.IntN(t.cfg.size)), t.desc())
 	case 1:
 		t.r.Write(at, t.frame())
-	case 2: // the destination's last byte, and nothing else
+	case 2: // only the destination's last byte
 		t.r.Write(at+uint64(t.hdrLen)+5, []byte{byte(t.rnd.IntN(2))})
 	case 3:
 		t.r.Write(at, t.desc().Append(nil))
 	}
-	// It offers all that it may, whether it got anything back or not.
+	// The driver offers as many chains as it may, whether or not any were returned.
 	_, used := t.r.Used()
 	if n := used + uint16(t.cfg.size); n != t.avail {
 		t.avail = n
@@ -104,8 +104,8 @@ func (t *turncoat) turn() {
 	}
 }
 
-// A guest that changes everything while it is being looked at reaches nobody but the
-// addressee that the switch has seen, and harms nobody.
+// A guest that changes its memory while the device reads it reaches only the destination that the
+// switch has seen, and affects no other guest.
 func TestTurncoat(t *testing.T) {
 	const frames = 3000
 	l := newLab(t)
@@ -129,7 +129,7 @@ func TestTurncoat(t *testing.T) {
 			}
 		})
 	}
-	// The honest ones take what comes, and send to each other and to the bad one.
+	// The honest guests receive all frames, and send to each other and to the bad one.
 	var sent [2]uint64
 	for i, g := range []*guest{a, b} {
 		wg.Go(func() {

@@ -11,7 +11,7 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// shareHuge gives a guest n more huge pages, which are absent.
+// shareHuge adds n huge pages, which are absent, to a guest's memory.
 func (g *guest) shareHuge(n int) *vhostusertest.Memory {
 	g.Helper()
 	m, err := g.front.NewHugeMemory(n, false)
@@ -35,7 +35,7 @@ func (g *guest) hugePages(m *vhostusertest.Memory) int {
 	return n
 }
 
-// offerHoles makes a frame available that begins in memory that is there and goes on in bufs.
+// offerHoles makes a frame available that begins in present memory and continues in bufs.
 func (g *guest) offerHoles(to *guest, bufs []buf) {
 	g.Helper()
 	r := g.tx[0]
@@ -46,8 +46,8 @@ func (g *guest) offerHoles(to *guest, bufs []buf) {
 	r.publish()
 }
 
-// A frame in pieces each of which lies in another absent page: a poll asks for one page, at most, and
-// provides none.
+// A frame has pieces each of which is in another absent page: a poll requests one page at most,
+// and provides none.
 func TestFrameInAbsentHugePages(t *testing.T) {
 	const pages = 200
 	vhostusertest.NeedHugePages(t, pages)
@@ -63,12 +63,12 @@ func TestFrameInAbsentHugePages(t *testing.T) {
 			polls++
 		}
 		if n := bad.hugePages(mem); n > polls {
-			t.Fatalf("after %d polls %d pages are there", polls, n)
+			t.Fatalf("after %d polls %d pages are present", polls, n)
 		}
 		bad.reclaim()
 	}
-	// The pages of its head were waited for. Its body was read, if at all, with another port's lock
-	// held: nothing is waited for there.
+	// The frame waited for the pages of its head. Its body is read, if at all, with another
+	// port's lock held, where no page is waited for.
 	a.dropped(map[vswitch.DropReason]uint64{vswitch.DropFault: 1})
 	exchangeDirect(a, bad)
 }
@@ -87,8 +87,8 @@ func exchangeDirect(a, b *guest) {
 	}
 }
 
-// A frame whose receive buffer lies in an absent page is dropped, and with it those that come together
-// with it; the page is there for the next ones.
+// A frame whose receive buffer is in an absent page is dropped, together with the others of its
+// group; the page is present for the next ones.
 func TestReceiveBuffersInAbsentHugePages(t *testing.T) {
 	const pages = 100
 	vhostusertest.NeedHugePages(t, pages)
@@ -107,7 +107,7 @@ func TestReceiveBuffersInAbsentHugePages(t *testing.T) {
 	}
 	a.poll()
 	if n := bad.hugePages(mem); n > 1 {
-		t.Errorf("64 frames had %d pages provided", n)
+		t.Errorf("64 frames made %d pages present", n)
 	}
 	bad.dropped(map[vswitch.DropReason]uint64{vswitch.DropPageAbsent: 64})
 	for i := range pages {
@@ -119,13 +119,13 @@ func TestReceiveBuffersInAbsentHugePages(t *testing.T) {
 			return ok
 		})
 		if n := bad.hugePages(mem); n > i+2 {
-			t.Fatalf("%d frames had %d pages provided", i+1, n)
+			t.Fatalf("%d frames made %d pages present", i+1, n)
 		}
 	}
 }
 
-// takes receives all frames that there are, gives their buffers back, and reports whether frame is one
-// of them.
+// takes receives all available frames, posts their buffers again, and reports whether
+// frame is one of them.
 func (g *guest) takes(frame []byte) (is bool) {
 	g.Helper()
 	for {
@@ -138,9 +138,8 @@ func (g *guest) takes(frame []byte) (is bool) {
 	}
 }
 
-// A guest that does nothing but have others meet absent pages, in what it sends and in what it
-// receives, costs two others that exchange frames with each other not one, and a worker never provides
-// a page.
+// A guest that only causes faults at absent pages, in frames that it sends and receives, does not
+// make two others that exchange frames lose a single frame, and a worker never provides a page.
 func TestNeighbourWithAbsentHugePages(t *testing.T) {
 	const pages, rounds = 64, 30
 	vhostusertest.NeedHugePages(t, pages)
@@ -155,7 +154,7 @@ func TestNeighbourWithAbsentHugePages(t *testing.T) {
 	var longest time.Duration
 	for range rounds {
 		bad.must(mem.Punch())
-		for i := range 8 { // frames whose heads, and frames whose bodies are in holes
+		for i := range 8 { // frames with heads, and frames with bodies, in holes
 			bad.offerHoles([]*guest{a, b}[i%2], holes(mem, 24+i)[i:])
 		}
 		for _, hole := range holes(mem, 1600)[:16] {
@@ -174,7 +173,7 @@ func TestNeighbourWithAbsentHugePages(t *testing.T) {
 			until(t, "frame passes", func() bool { return b.takes(frame) })
 			longest = max(longest, time.Since(began))
 			if i == 0 {
-				until(t, "chains come back", func() bool { a.reclaim(); bad.reclaim(); return len(bad.tx[0].bufs) == 0 })
+				until(t, "chains are returned", func() bool { a.reclaim(); bad.reclaim(); return len(bad.tx[0].bufs) == 0 })
 			}
 			a.reclaim()
 			a.takes(nil)

@@ -15,15 +15,15 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// A back-end that dies within a batch is played by one whose thread stops there for as
-// long as the test lasts, with all that it had done in the guest's memory and in the
-// record of what is in flight. Its successor gets both.
+// A back-end that dies within a batch is simulated by one whose thread stops there for the rest of
+// the test, having done all that it had done in the guest's memory and in the in-flight record. Its
+// successor gets both.
 
-// A death is where a thread stops. It is a port, too, which frames come to.
+// A death is where a thread stops. It is also a port to which frames are sent.
 type death struct {
 	once    sync.Once
-	reached chan struct{} // closed when somebody has stopped
-	over    chan struct{} // closed when the test has seen all
+	reached chan struct{} // closed when a thread has stopped
+	over    chan struct{} // closed when the test has finished
 }
 
 func newDeath() *death {
@@ -41,21 +41,21 @@ func (d *death) Caps() vswitch.Caps { return vswitch.Caps{} }
 // Transmit implements vswitch.Port.
 func (d *death) Transmit([]*vswitch.Frame) int { d.stop(); return 0 }
 
-// Stations that a guest talks to, besides its own, which is 0.
+// Stations that a guest exchanges frames with, besides its own, which is 0.
 const (
 	near = 1
 	far  = 2
 )
 
-// A life is a back-end's: a port, which a front-end with memory for descriptors in
-// flight is connected to, and a switch where two stations are.
+// A life is the life of a back-end: a port, to which a front-end with memory for descriptors in
+// flight is connected, and a switch with two stations.
 type life struct{ *guest }
 
 const crashRingSize = 128
 
-func newLife(t *testing.T, features uint64, blame func(uintptr), near, far vswitch.Port) life {
+func newLife(t *testing.T, features uint64, fault func(uintptr), near, far vswitch.Port) life {
 	l := newLab(t)
-	g := l.newPort(guestConfig{features: features, size: crashRingSize, blame: blame})
+	g := l.newPort(guestConfig{features: features, size: crashRingSize, fault: fault})
 	for i, p := range []vswitch.Port{near, far} {
 		pc := vswitch.DefaultPortConfig([]string{"near", "far"}[i])
 		pc.MACs = []vswitch.MAC{vswitchtest.Station(1 + i)}
@@ -70,7 +70,7 @@ func newLife(t *testing.T, features uint64, blame func(uintptr), near, far vswit
 	return life{g}
 }
 
-// begin connects a front-end, makes its rings, and returns the memory for what is in flight.
+// begin connects a front-end, makes its rings, and returns the memory for descriptors in flight.
 func (l life) begin() *vhostusertest.Inflight {
 	l.Helper()
 	front, backend, err := vhostusertest.Pair()
@@ -88,8 +88,8 @@ func (l life) begin() *vhostusertest.Inflight {
 	return in
 }
 
-// inherit has the front-end of another life, with all that it has, connect to this one.
-// It does not know a base, as DPDK's.
+// inherit connects the front-end of another life, with all its state, to this one. Like DPDK's, the
+// front-end does not know a base.
 func (l life) inherit(dead life, in *vhostusertest.Inflight) {
 	l.Helper()
 	front, backend, err := dead.front.Reconnect()
@@ -113,11 +113,11 @@ func (l life) negotiate() {
 	}
 }
 
-// inflight expects so many chains of the receiveq and the transmitq to be marked in the
-// record.
+// inflight expects the given numbers of chains of the receiveq and the transmitq to be
+// marked in the record.
 func (l life) inflight(in *vhostusertest.Inflight, rx, tx int) {
 	l.Helper()
-	// A record has a header and then as much for each descriptor.
+	// A record has a header, followed by the same number of bytes for each descriptor.
 	packed, unit := false, 16
 	if l.cfg.features&(1<<virtqueue.FeatureRingPacked) != 0 {
 		packed, unit = true, 32
@@ -157,7 +157,7 @@ func (l life) got(r *vswitchtest.Recorder, want [][]byte) {
 	}
 }
 
-// forEachCrashKind runs a test with each set of features that changes how chains are used.
+// forEachCrashKind runs a test with each set of features that affects how chains are used.
 func forEachCrashKind(t *testing.T, test func(t *testing.T, features uint64)) {
 	for name, features := range map[string]uint64{
 		"plain":            modern,
@@ -170,8 +170,8 @@ func forEachCrashKind(t *testing.T, test func(t *testing.T, features uint64)) {
 	}
 }
 
-// Frames that are on their way through the switch when it dies arrive from the next one.
-// (Some had arrived before, and do again.)
+// Frames that are on their way through the switch when it dies are sent by its successor. (Some had
+// arrived before, and arrive again.)
 func TestFramesInFlightAreSentAgain(t *testing.T) {
 	forEachCrashKind(t, func(t *testing.T, features uint64) {
 		d := newDeath()
@@ -185,7 +185,7 @@ func TestFramesInFlightAreSentAgain(t *testing.T) {
 		first.poll()
 		first.got(atNear, early)
 		if n := first.reclaim(); n != len(early) {
-			t.Fatalf("%d chains came back", n)
+			t.Fatalf("%d chains were returned", n)
 		}
 		first.inflight(in, 0, 0)
 
@@ -199,7 +199,7 @@ func TestFramesInFlightAreSentAgain(t *testing.T) {
 		<-d.reached
 		first.got(atNear, toNear[:vswitch.MaxBatch/2])
 		if n := first.reclaim(); n != 0 {
-			t.Fatalf("%d chains came back", n)
+			t.Fatalf("%d chains were returned", n)
 		}
 		first.inflight(in, 0, vswitch.MaxBatch)
 
@@ -211,10 +211,10 @@ func TestFramesInFlightAreSentAgain(t *testing.T) {
 			second.got(atNear, toNear)
 			second.got(atFar, toFar)
 			if n := second.reclaim(); n != len(toNear)+len(toFar) {
-				t.Fatalf("%d chains came back", n)
+				t.Fatalf("%d chains were returned", n)
 			}
 			second.inflight(in, 0, 0)
-			// And the ring goes on.
+			// The ring continues to work.
 			toNear, toFar = frames(near, 50), frames(far, 50)
 			for i := range toNear {
 				second.send(toNear[i])
@@ -224,8 +224,8 @@ func TestFramesInFlightAreSentAgain(t *testing.T) {
 	})
 }
 
-// Receive buffers that were being filled when the switch died are filled by the next one:
-// none is lost to the guest.
+// Receive buffers that were being filled when the switch died are filled by its successor: the
+// guest loses none.
 func TestBuffersInFlightAreFilledAgain(t *testing.T) {
 	forEachCrashKind(t, func(t *testing.T, features uint64) {
 		d := newDeath()
@@ -241,7 +241,7 @@ func TestBuffersInFlightAreFilledAgain(t *testing.T) {
 		}
 		first.inflight(in, 0, 0)
 
-		// Of a group of four, the second one cannot be read.
+		// The second frame of a group of four cannot be read.
 		group := frames(0, 4)
 		var fs []*vswitch.Frame
 		for i := range group {
@@ -261,7 +261,7 @@ func TestBuffersInFlightAreFilledAgain(t *testing.T) {
 		second := newLife(t, features, nil, &vswitchtest.Recorder{}, &vswitchtest.Recorder{})
 		second.inherit(first, in)
 		left := buffers - len(early)
-		long := frameBetween(near, 0, 2500) // in three buffers
+		long := frameBetween(near, 0, 2500) // fills three buffers
 		for range 5 {
 			f := vswitchtest.Frame(long)
 			second.port.Transmit([]*vswitch.Frame{&f})
@@ -275,7 +275,7 @@ func TestBuffersInFlightAreFilledAgain(t *testing.T) {
 			second.inflight(in, 0, 0)
 			full := second.counters.Drops(vswitch.DropRingFull)
 			if second.port.Transmit([]*vswitch.Frame{&f}) != 0 || second.counters.Drops(vswitch.DropRingFull) != full+1 {
-				t.Fatal("there are more buffers than there were")
+				t.Fatal("there are more buffers than before")
 			}
 			left = buffers
 			second.post(second.rx[0], buffers, 1000)

@@ -39,8 +39,8 @@ const (
 
 type buf = virtqueuetest.Buf
 
-// A lab is a switch with guests, whose drivers the test plays. There are no sockets;
-// what a worker does, the test does by guest.poll, or pool does.
+// A lab is a switch with guests, whose drivers are played by the test. There are no sockets; the
+// test does a worker's job by guest.poll, or pool does.
 type lab struct {
 	testing.TB
 	sw     *vswitch.Switch
@@ -48,7 +48,7 @@ type lab struct {
 	guests []*guest
 }
 
-// A pool is what takes the ports' sources: the test itself, or real workers.
+// A pool receives the ports' sources: it is the test itself, or real workers.
 type pool interface {
 	Add(s worker.Source) error
 	Remove(s worker.Source)
@@ -60,11 +60,10 @@ func newLab(tb testing.TB) *lab {
 	return &lab{TB: tb, sw: sw}
 }
 
-// guestConfig is what there is to say about a guest. The zero value is a modern guest
-// with one queue pair.
+// guestConfig describes a guest. The zero value is a modern guest with one queue pair.
 type guestConfig struct {
 	mtu      int                // offered
-	mac      vswitch.MAC        // told; zero: none
+	mac      vswitch.MAC        // offered; zero: none
 	features uint64             // 0: modern
 	queues   int                // queue pairs; 0: 1
 	size     int                // of each ring; 0: 256
@@ -73,8 +72,8 @@ type guestConfig struct {
 	disabled bool               // its rings are started disabled
 	eventfds bool               // it has kick and call eventfds
 	offloads uint64             // Config.Offloads
-	dry      bool               // it gets nothing that is flooded
-	blame    func(addr uintptr) // Config.Blame; nil: lab.blame
+	dry      bool               // it gets no flooded frames
+	fault    func(addr uintptr) // Config.ForeignFault; nil: lab.foreignFault
 }
 
 // A guest is a port with a driver for each of its rings.
@@ -88,12 +87,12 @@ type guest struct {
 	rx, tx   []*ring
 
 	// Of a guest without a session.
-	free   uint64 // first user address that no ring has
+	free   uint64 // first user address that no ring uses
 	region virtqueue.Region
 
-	// Of a guest with one.
+	// Of a guest with a session.
 	front *vhostusertest.FrontEnd
-	data  *vhostusertest.Memory // where buffers are
+	data  *vhostusertest.Memory // of the buffers
 	ended chan error
 
 	mu      sync.Mutex
@@ -107,11 +106,11 @@ type ring struct {
 	q     *virtqueue.Queue
 	kick  int
 	call  int
-	bufs  map[uint16][]buf // of the chains that are with the device, by head
+	bufs  map[uint16][]buf // by head: buffers of the chains that the device holds
 }
 
-// newGuest makes a port whose guest has the address vswitchtest.Station(n), n being
-// its place in l.guests.
+// newGuest makes a port whose guest has the address vswitchtest.Station(n), where n is the guest's
+// index in l.guests.
 func (l *lab) newGuest(cfg guestConfig) *guest {
 	l.Helper()
 	g := l.newPort(cfg)
@@ -156,17 +155,17 @@ func (l *lab) newPort(cfg guestConfig) *guest {
 		pc.Flood, pc.McastFlood, pc.BcastFlood = false, false, false
 	}
 	pc.MACs = []vswitch.MAC{vswitchtest.Station(g.n)}
-	blame := cfg.blame
-	if blame == nil {
-		blame = l.blame
+	fault := cfg.fault
+	if fault == nil {
+		fault = l.foreignFault
 	}
 	var err error
 	g.port, err = netport.New(netport.Config{
 		Queues: cfg.queues, MTU: cfg.mtu, MAC: cfg.mac, Switch: l.sw, Port: pc, Offloads: cfg.offloads,
-		Logger: hclog.NewNullLogger(),
-		Start:  g.start,
-		Stop:   g.stop,
-		Blame:  blame,
+		Logger:       hclog.NewNullLogger(),
+		Start:        g.start,
+		Stop:         g.stop,
+		ForeignFault: fault,
 	})
 	if err != nil {
 		l.Fatal(err)
@@ -175,14 +174,14 @@ func (l *lab) newPort(cfg guestConfig) *guest {
 	return g
 }
 
-// blame does what a daemon does.
-func (l *lab) blame(addr uintptr) {
+// foreignFault handles a fault as the daemon does.
+func (l *lab) foreignFault(addr uintptr) {
 	for _, g := range l.guests {
-		if g.port.Blame(addr) {
+		if g.port.HandleFault(addr) {
 			return
 		}
 	}
-	l.Errorf("fault at %#x in nobody's memory", addr)
+	l.Errorf("fault at %#x outside all guests' memory", addr)
 }
 
 // share makes the guest's memory, a mapped memfd.
@@ -241,7 +240,7 @@ func counted(fd int) uint64 {
 	return binary.NativeEndian.Uint64(b[:])
 }
 
-// publish shows the device what has been offered, and kicks it if it wants that.
+// publish makes the offered chains visible to the device, and kicks the device if it asks for that.
 func (r *ring) publish() {
 	if r.Publish() && r.kick >= 0 {
 		signal(r.kick)
@@ -297,15 +296,15 @@ func (g *guest) stop(s worker.Source) {
 	g.sources = slices.DeleteFunc(g.sources, func(o worker.Source) bool { return o == s })
 }
 
-// transmitting returns the transmitqs that run.
+// transmitting returns the running transmitqs.
 func (g *guest) transmitting() []worker.Source {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.sources)
 }
 
-// poll polls the guest's transmitqs until there is nothing left, and returns what
-// the first round did.
+// poll polls the guest's transmitqs until there is no more work, and returns the work of
+// the first round.
 func (g *guest) poll() (n int) {
 	sources := g.transmitting()
 	for first := true; ; first = false {
@@ -322,8 +321,8 @@ func (g *guest) poll() (n int) {
 	}
 }
 
-// cut allocates a buffer for each part of data, which sizes divides; the last part
-// is what is left.
+// cut allocates buffers for data, divided into parts of the given sizes and a last part with the
+// rest.
 func (r *ring) cut(data []byte, sizes ...int) []buf {
 	var bufs []buf
 	for i := 0; len(data) > 0; i++ {
@@ -339,7 +338,7 @@ func (r *ring) cut(data []byte, sizes ...int) []buf {
 	return bufs
 }
 
-// offer makes a chain available. What was done is shown to the device by Publish.
+// offer makes a chain available. The device sees it after Publish.
 func (r *ring) offer(l testing.TB, table bool, readable, writable []buf) uint16 {
 	l.Helper()
 	add := r.AddChain
@@ -366,7 +365,7 @@ func (g *guest) send(frame []byte, sizes ...int) {
 }
 
 // reclaim takes back the chains of transmitqs that the device has used, in order, and
-// returns how many.
+// returns their number.
 func (g *guest) reclaim() (n int) {
 	g.Helper()
 	for _, r := range g.tx {
@@ -376,7 +375,7 @@ func (g *guest) reclaim() (n int) {
 				break
 			}
 			if written != 0 {
-				g.Fatalf("device wrote %d bytes into a transmitq's chain", written)
+				g.Fatalf("device wrote %d bytes to a transmitq's chain", written)
 			}
 			r.reclaim(g, head)
 			n++
@@ -385,13 +384,13 @@ func (g *guest) reclaim() (n int) {
 	return n
 }
 
-// reclaim frees a used chain. That it is one the device had is checked here: a chain
-// that is completed twice shows.
+// reclaim frees a used chain. It checks that the device held the chain, so that a chain that is
+// completed twice is detected.
 func (r *ring) reclaim(l testing.TB, head uint16) []buf {
 	l.Helper()
 	bufs, ok := r.bufs[head]
 	if !ok {
-		l.Fatalf("ring %d: the device returned chain %d, which it did not have", r.index, head)
+		l.Fatalf("ring %d: the device returned chain %d, which it did not hold", r.index, head)
 	}
 	delete(r.bufs, head)
 	r.Release(head)
@@ -412,15 +411,15 @@ func (g *guest) post(r *ring, n int, sizes ...int) {
 	r.Publish()
 }
 
-// A received frame is as the guest got it.
+// A received frame is a frame as the guest received it.
 type received struct {
 	header  []byte
 	frame   []byte
 	buffers int
 }
 
-// receive takes the next frame from a receiveq, and checks what the specification
-// says of num_buffers and of the used lengths (5.1.6.4).
+// receive takes the next frame from a receiveq, and checks the specification's rules for
+// num_buffers and the used lengths (5.1.6.4).
 func (g *guest) receive(r *ring) (f received, ok bool) {
 	g.Helper()
 	var data []byte
@@ -436,7 +435,7 @@ func (g *guest) receive(r *ring) (f received, ok bool) {
 		part := r.readUsed(g, head, int(n))
 		if n == 0 {
 			if f.buffers > 0 {
-				g.Fatalf("guest %d: a bad chain within a frame", g.n)
+				g.Fatalf("guest %d: an invalid chain within a frame", g.n)
 			}
 			continue
 		}
@@ -447,7 +446,7 @@ func (g *guest) receive(r *ring) (f received, ok bool) {
 		case len(data) >= 12:
 			num = int(binary.LittleEndian.Uint16(data[10:]))
 		default:
-			num = f.buffers + 1 // the header goes on in the next one
+			num = f.buffers + 1 // the header continues in the next one
 		}
 		if num < f.buffers || num > 1 && g.cfg.features&mrgRxbuf == 0 {
 			g.Fatalf("guest %d: num_buffers is %d", g.n, num)
@@ -493,7 +492,7 @@ func (g *guest) same(f received, frame []byte) {
 	}
 }
 
-// getsNothing checks that there is no frame.
+// getsNothing checks that no frame has been received.
 func (g *guest) getsNothing() {
 	g.Helper()
 	for _, r := range g.rx {
@@ -522,14 +521,14 @@ func (g *guest) dropped(want map[vswitch.DropReason]uint64) {
 	}
 }
 
-// frameTo returns a frame of n bytes between guests, of which the payload is random.
+// frameTo returns a frame of n bytes between guests, with a random payload.
 func (g *guest) frameTo(to *guest, n int) []byte { return frameBetween(g.n, to.n, n) }
 
 func frameBetween(from, to, n int) []byte {
 	return fill(vswitchtest.Ether(vswitchtest.Station(to), vswitchtest.Station(from), make([]byte, n-14)))
 }
 
-// fill makes all of a frame behind its Ethernet header random.
+// fill makes all bytes of a frame after its Ethernet header random.
 func fill(frame []byte) []byte {
 	for i := 14; i < len(frame); i++ {
 		frame[i] = byte(rand.Uint32())

@@ -1,6 +1,6 @@
 package netport
 
-// featureNames are the names of the feature bits of a network device, without
+// featureNames are the names of the feature bits of a network device, without the prefix
 // VIRTIO_NET_F_ (virtio 1.2, section 5.1.3).
 var featureNames = map[int]string{
 	featureCsum:              "CSUM",
@@ -36,6 +36,5 @@ var featureNames = map[int]string{
 	63:                       "SPEED_DUPLEX",
 }
 
-// FeatureName returns the name of a feature bit of a network device, "" if it has
-// none.
+// FeatureName returns the name of a feature bit of a network device, or "" if it has none.
 func FeatureName(bit int) string { return featureNames[bit] }

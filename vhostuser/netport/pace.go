@@ -2,17 +2,17 @@ package netport
 
 import "time"
 
-// How fast a driver may command: so many commands at once, and then one in each interval. A driver
-// that waits for one command before it gives the next notices nothing.
+// The rate limit of commands: a burst, then one in each interval. A driver that waits for the
+// result of each command before it sends the next is not affected.
 const (
 	commandBurst    = 256
 	commandInterval = time.Millisecond
 )
 
-// A pace is how far a driver is ahead of what it may do.
+// A pace is the state of the rate limit of a driver's commands.
 type pace struct{ next time.Time }
 
-// take takes note of a command, and returns how long the command has to wait.
+// take records a command, and returns by how much the command has to be delayed.
 func (p *pace) take(now time.Time) time.Duration {
 	if earliest := now.Add(-commandBurst * commandInterval); p.next.Before(earliest) {
 		p.next = earliest

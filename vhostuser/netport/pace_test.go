@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A driver that commands without end is held to one command in a millisecond; one that rests may hurry
-// again, and no more than at first.
+// A driver that keeps sending commands is limited to one command per millisecond; after a pause it
+// may send a burst again, no larger than the first.
 func TestPaceOfCommands(t *testing.T) {
 	var p pace
 	now := time.Unix(1000, 0)

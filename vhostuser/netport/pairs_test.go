@@ -10,8 +10,8 @@ import (
 	"vswitchd/vhostuser/netport"
 )
 
-// As many queue pairs as there can be, over a socket and with real workers: each transmitq
-// sends, and each receiveq gets its share of the flows.
+// The largest number of queue pairs, over a socket and with real workers: each transmitq sends, and
+// each receiveq gets its share of the flows.
 func TestAllQueuePairs(t *testing.T) {
 	const perQueue = 16
 	l := newLab(t)
@@ -28,7 +28,7 @@ func TestAllQueuePairs(t *testing.T) {
 	for i, r := range a.tx {
 		for k := range perQueue {
 			f := append(a.frameTo(b, 14)[:12], ipv4(false, 6, 0)...)
-			binary.BigEndian.PutUint16(f[34:], uint16(i*perQueue+k)) // the source port: another flow
+			binary.BigEndian.PutUint16(f[34:], uint16(i*perQueue+k)) // source port: another flow
 			f = append(f, make([]byte, 30)...)
 			r.offer(a, false, r.cut(slices.Concat(a.header(), f)), nil)
 			sent[string(f)] = true
@@ -44,7 +44,7 @@ func TestAllQueuePairs(t *testing.T) {
 					break
 				}
 				if !sent[string(f.frame)] {
-					t.Fatalf("queue %d: a frame that was not sent, or not once: %s", i, dump(f.frame))
+					t.Fatalf("queue %d: a frame that was not sent, or was received twice: %s", i, dump(f.frame))
 				}
 				delete(sent, string(f.frame))
 				got[i]++
@@ -63,7 +63,7 @@ func TestAllQueuePairs(t *testing.T) {
 	})
 	b.dropped(map[vswitch.DropReason]uint64{})
 
-	// The last pair alone.
+	// Only the last pair.
 	for _, r := range b.front.Rings[:2*netport.MaxQueues-2] {
 		b.must(b.front.EnableRing(r, false))
 	}
@@ -76,7 +76,7 @@ func TestAllQueuePairs(t *testing.T) {
 		}
 		return ok
 	})
-	// There is no pair behind it.
+	// There is no further pair.
 	b.must(b.front.Send(vhostuser.SetVringNum, 0, vhostuser.VringState{Index: 2 * netport.MaxQueues, Num: 64}.AppendTo(nil)))
 	b.must(b.front.WaitClosed())
 }

@@ -13,36 +13,35 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// MaxQueues is how many queue pairs a port has at most (the limit of Linux's
-// vhost-user front-ends is the same).
+// MaxQueues is the largest number of queue pairs of a port (Linux's vhost-user front-ends have
+// the same limit).
 const MaxQueues = 128
 
-// ErrFault is why a session ends whose front-end took its memory away.
+// ErrFault is the reason for the end of a session whose front-end took its memory away.
 var ErrFault = errors.New("guest memory vanished")
 
-// Config says what a Port is. The functions are called on the control path, but
-// for Blame.
+// Config describes a Port. The functions are called on the control path, except ForeignFault.
 type Config struct {
 	Queues   int                // queue pairs offered, 1 to MaxQueues
-	MTU      int                // largest MTU that the guest may be told, in bytes; 0: it is told none
-	MAC      vswitch.MAC        // the address that the guest is told, see Port.SetMAC; zero: none
+	MTU      int                // largest MTU for the guest, in bytes; 0: none is set
+	MAC      vswitch.MAC        // address for the guest, see Port.SetMAC; zero: none
 	Switch   *vswitch.Switch    // where the port is attached; nil: see Port.Join
-	Port     vswitch.PortConfig // as what; its Name and Counters are the port's
+	Port     vswitch.PortConfig // the attached port's; Name and Counters are used here, too
 	Offloads uint64             // see Port.SetOffloads
 	Logger   hclog.Logger
 
-	// Start gives a source to the data plane. Stop takes it back: when it
-	// returns, nobody is in its methods.
+	// Start adds a source to the data plane. Stop removes it: when Stop returns, no goroutine
+	// is in the source's methods.
 	Start func(worker.Source) error
 	Stop  func(worker.Source)
 
-	// Blame is told of a fault at an address in another port's memory. It is
-	// called from the data plane and must not wait.
-	Blame func(addr uintptr)
+	// ForeignFault is called for a fault at an address in another port's memory. It is called
+	// from the data plane and must not wait.
+	ForeignFault func(addr uintptr)
 }
 
-// A Port is a guest's network device: one for each guest that may come, for as long
-// as it may.
+// A Port is a guest's network device. It exists as long as the guest is configured, whether or not
+// the guest is connected.
 type Port struct {
 	cfg        Config
 	log        hclog.Logger
@@ -52,29 +51,30 @@ type Port struct {
 	tx []*txQueue
 	rx []*rxQueue
 
-	// receivers are the receiveqs that are running and enabled, for Transmit.
+	// receivers are the receiveqs that are running and enabled, as used by Transmit.
 	receivers atomic.Pointer[[]*rxQueue]
 	caps      atomic.Pointer[vswitch.Caps]
 	filter    atomic.Pointer[rxFilter] // nil: the guest receives all frames
 	session   atomic.Pointer[vhostuser.Session]
-	failed    atomic.Bool   // the session has been told to end
+	failed    atomic.Bool   // the session has been asked to end
 	offloads  atomic.Uint64 // features to be offered to the next front-end ...
-	offered   uint64        // ... and to the one that there is
+	offered   uint64        // ... and those offered to the connected one
 	features  uint64        // negotiated
-	mtu       atomic.Int64  // as the front-end told it
+	mtu       atomic.Int64  // from the front-end; 0: none
 	space     configSpace
 
-	mu      sync.Mutex // of the control path: receivers, filter, control, Close, next, and changes of tx and rx
+	// mu is taken on the control path only. It guards next, control, and changes of receivers,
+	// filter, tx and rx.
+	mu      sync.Mutex
 	next    offer
 	control control
-	pace    pace // of the control queue's goroutine
+	pace    pace // used by the control queue's goroutine
 }
 
-// An offer is what a front-end can get at most.
+// An offer is the largest configuration that a front-end can get.
 type offer struct{ queues, mtu int }
 
-// New makes a port and attaches it to the switch. It is down until a guest's driver
-// runs.
+// New makes a port and attaches it to the switch. The port is down until a guest's driver runs.
 func New(cfg Config) (*Port, error) {
 	if cfg.Queues < 1 || cfg.Queues > MaxQueues {
 		return nil, fmt.Errorf("port %s: %d queue pairs, must be 1 to %d", cfg.Port.Name, cfg.Queues, MaxQueues)
@@ -90,7 +90,7 @@ func New(cfg Config) (*Port, error) {
 	p.space.mac = cfg.MAC
 	p.space.begin(cfg.Queues, cfg.MTU)
 	p.next = offer{cfg.Queues, cfg.MTU}
-	p.grow()
+	p.addQueues()
 	p.control.queue, p.control.index = newControlQueue(p), -1
 	if cfg.Switch == nil {
 		return p, nil
@@ -103,17 +103,17 @@ func New(cfg Config) (*Port, error) {
 	return p, nil
 }
 
-// grow makes the queues that Config.Queues asks for and that are not there yet. mu is held, or p is
-// not yet shared.
-func (p *Port) grow() {
+// addQueues makes the queues that Config.Queues asks for and that do not exist yet. The caller
+// holds mu, or p is not yet shared.
+func (p *Port) addQueues() {
 	for i := len(p.rx); i < p.cfg.Queues; i++ {
 		p.rx = append(p.rx, &rxQueue{port: p, index: 2 * i})
 		p.tx = append(p.tx, &txQueue{port: p, index: 2*i + 1, kick: -1})
 	}
 }
 
-// Join tells the port its place in the switch, where New was not to make one. It is called once,
-// before the first session.
+// Join gives the port its attachment to the switch, if New has not made one. It has to be called
+// once, before the first session.
 func (p *Port) Join(a *vswitch.Attachment) { p.attachment = a }
 
 // SetOffer changes Config.Queues and Config.MTU for front-ends that connect from now on; see Renew.
@@ -124,12 +124,12 @@ func (p *Port) SetOffer(queues, mtu int) {
 	p.next = offer{queues, mtu}
 }
 
-// Renew is to be called before vhostuser.Serve: the port offers what SetOffer has said last.
+// Renew has to be called before vhostuser.Serve: it makes the last SetOffer take effect.
 func (p *Port) Renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cfg.Queues, p.cfg.MTU = p.next.queues, p.next.mtu
-	p.grow()
+	p.addQueues()
 }
 
 // queues returns the queues of both directions.
@@ -142,13 +142,13 @@ func (p *Port) queues() (rx []*rxQueue, tx []*txQueue) {
 // Close detaches the port from the switch. Its session must have ended.
 func (p *Port) Close() { p.attachment.Detach() }
 
-// Attachment returns the port's place in the switch.
+// Attachment returns the port's attachment to the switch.
 func (p *Port) Attachment() *vswitch.Attachment { return p.attachment }
 
-// Blame reports whether addr, at which an access to a frame has faulted, is in the port's guest's
-// memory. If so, and if the memory is not just a huge page that is absent (which is provided then),
-// the port's session ends. It may be called from any goroutine and does not wait.
-func (p *Port) Blame(addr uintptr) bool {
+// HandleFault reports whether addr, at which an access to a frame has faulted, is in the memory of
+// the port's guest. If so, the port's session ends, unless addr is in an absent huge page, which is
+// then provided. HandleFault may be called from any goroutine and does not wait.
+func (p *Port) HandleFault(addr uintptr) bool {
 	s := p.session.Load()
 	if s == nil || !s.Contains(addr) {
 		return false
@@ -159,9 +159,9 @@ func (p *Port) Blame(addr uintptr) bool {
 	return true
 }
 
-// blameRing is Blame for a fault at an access to a ring, which leaves it unknown how far the access
-// has come.
-func (p *Port) blameRing(addr uintptr) bool {
+// handleRingFault is HandleFault for an access to a ring. The session ends in any case, because it
+// is not known how much of the access was done.
+func (p *Port) handleRingFault(addr uintptr) bool {
 	s := p.session.Load()
 	if s == nil || !s.Contains(addr) {
 		return false
@@ -170,8 +170,7 @@ func (p *Port) blameRing(addr uintptr) bool {
 	return true
 }
 
-// fail ends the session, from the data plane. Until that has taken effect the queues
-// stand still.
+// fail ends the session, from the data plane. From then on the queues are not processed.
 func (p *Port) fail(err error) {
 	if p.failed.CompareAndSwap(false, true) {
 		if s := p.session.Load(); s != nil {
@@ -180,11 +179,10 @@ func (p *Port) fail(err error) {
 	}
 }
 
-// Receiving returns how many queues the guest's driver receives on. 0: no driver.
+// Receiving returns the number of queues on which the guest's driver receives. 0: no driver runs.
 func (p *Port) Receiving() int { return len(*p.receivers.Load()) }
 
-// State returns what the front-end that is connected has said; the zero value if
-// there is none.
+// State returns the state of the connected front-end, or the zero value if there is none.
 func (p *Port) State() vhostuser.State {
 	s := p.session.Load()
 	if s == nil {
@@ -193,8 +191,8 @@ func (p *Port) State() vhostuser.State {
 	return s.Snapshot()
 }
 
-// Notifications returns how often, over the port's life, the guest has woken us and
-// we have signalled the guest.
+// Notifications returns the numbers of kicks by the guest and of signals to the guest over
+// the port's life.
 func (p *Port) Notifications() (kicks, calls uint64) {
 	rx, tx := p.queues()
 	for i := range rx {

@@ -10,7 +10,7 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Headers between stations 1 and 2, or back: with Ethernet type, without addresses.
+// Headers between stations 1 and 2, or back: from the Ethernet type on.
 var flows = map[string]func(back bool) []byte{
 	"Ethernet": func(bool) []byte { return []byte{0x88, 0xb5} },
 	"TCP over IPv4": func(back bool) []byte {
@@ -44,7 +44,7 @@ func ipv6(back bool, proto byte) []byte {
 	return append(b, order(back, []byte{0x12, 0x34}, []byte{0, 80})...)
 }
 
-// queueOf returns the receiveq on which a guest gets the only frame that it has.
+// queueOf returns the receiveq on which a guest receives its only frame.
 func (g *guest) queueOf() int {
 	g.Helper()
 	for i, r := range g.rx {
@@ -71,7 +71,7 @@ func TestFlowsAreSymmetric(t *testing.T) {
 		there := append(a.frameTo(b, 14)[:12], headers(false)...)
 		back := append(b.frameTo(a, 14)[:12], headers(true)...)
 		for range 3 {
-			// What is behind the headers makes no difference.
+			// The bytes after the headers make no difference.
 			a.send(append(there, make([]byte, 10+rand.IntN(1000))...))
 			a.poll()
 			b.send(append(back, make([]byte, 10+rand.IntN(1000))...))
@@ -81,13 +81,13 @@ func TestFlowsAreSymmetric(t *testing.T) {
 			}
 		}
 	}
-	// A fragment that has no ports is where one that has them is.
+	// A fragment without ports goes to the same queue as one with ports.
 	var queues []int
 	for _, f := range [][]byte{{0x20, 0}, {0x20, 100}, {0, 200}} {
 		frame := append(a.frameTo(b, 14)[:12], ipv4(false, 17, f[0])...)
 		frame[21] = f[1]
 		if f[1] != 0 {
-			binary.BigEndian.PutUint32(frame[34:], rand.Uint32()) // data, where ports were
+			binary.BigEndian.PutUint32(frame[34:], rand.Uint32()) // data instead of ports
 		}
 		a.send(frame)
 		a.poll()
@@ -150,7 +150,7 @@ func TestFlowsAreSpread(t *testing.T) {
 	b.dropped(nil)
 }
 
-// Frames go to the queues that are enabled, however many there are.
+// Frames go to the enabled queues, however many there are.
 func TestQueuesComeAndGo(t *testing.T) {
 	l := newLab(t)
 	a := l.newGuest(guestConfig{})
@@ -202,8 +202,6 @@ func TestQueuesComeAndGo(t *testing.T) {
 	}
 }
 
-// A worker is kicked when it has asked for that, and told of chains that came
-// before it did.
 // Frames on their way to a queue that is disabled or stopped just then go to another one.
 func TestFramesFollowTheQueuesThatAreLeft(t *testing.T) {
 	for name, end := range map[string]func(b *guest, index int){
@@ -228,8 +226,8 @@ func TestFramesFollowTheQueuesThatAreLeft(t *testing.T) {
 	}
 }
 
-// Linux's driver gives buffers to the receiveqs that it adds some time after it has enabled them.
-// Their frames go to the first one until then.
+// Linux's driver makes buffers available in the receiveqs that it adds some time after it has
+// enabled them. Until then their frames go to the first one.
 func TestQueueWithoutBuffersYet(t *testing.T) {
 	add := map[string]func(b *guest){
 		"enabled": func(b *guest) { b.port.RingEnabled(2, false); b.port.RingEnabled(2, true) },
@@ -241,7 +239,7 @@ func TestQueueWithoutBuffersYet(t *testing.T) {
 			a, b := l.newGuest(guestConfig{}), l.newGuest(guestConfig{queues: 2})
 			enable(b)
 			b.post(b.rx[0], 100, 300)
-			flow := func(i int) []byte { // many flows: some belong to the second queue
+			flow := func(i int) []byte { // many flows: some are assigned to the second queue
 				frame := append(a.frameTo(b, 14)[:12], ipv4(false, 17, 0)...)
 				binary.BigEndian.PutUint16(frame[34:], uint16(i))
 				return frame
@@ -288,7 +286,7 @@ func TestNoBuffersAtAll(t *testing.T) {
 	b.dropped(map[vswitch.DropReason]uint64{vswitch.DropRingFull: 1})
 }
 
-// countOn takes the frames that a receiveq has.
+// countOn takes all frames from a receiveq and returns their number.
 func (g *guest) countOn(queue int) (n int) {
 	for {
 		if _, ok := g.receive(g.rx[queue]); !ok {
@@ -298,9 +296,9 @@ func (g *guest) countOn(queue int) (n int) {
 	}
 }
 
-// A queue is no receiver any more when it is disabled or stopped: whoever finds it so can
-// look for another one.
-func TestQueueIsNoReceiverBeforeItIsDisabled(t *testing.T) {
+// A queue is removed from the receivers before it is disabled or stopped: a worker that finds it so
+// can look for another one.
+func TestQueueIsRemovedFromReceiversBeforeItIsDisabled(t *testing.T) {
 	for name, end := range map[string]func(b *guest){
 		"disabled": func(b *guest) { b.port.RingEnabled(0, false) },
 		"stopped":  func(b *guest) { b.port.RingStopped(0) },
@@ -308,7 +306,7 @@ func TestQueueIsNoReceiverBeforeItIsDisabled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
 			b := l.newGuest(guestConfig{queues: 2})
-			lock := b.port.Locks()[0] // of the first receiveq: what it is cannot change
+			lock := b.port.Locks()[0] // of the first receiveq, whose state cannot change meanwhile
 			lock.Lock()
 			done := make(chan struct{})
 			go func() {
@@ -317,7 +315,7 @@ func TestQueueIsNoReceiverBeforeItIsDisabled(t *testing.T) {
 			}()
 			for deadline := time.Now().Add(10 * time.Second); b.port.Receiving() != 1 && !t.Failed(); time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
-					t.Error("it is a receiver")
+					t.Error("the queue is a receiver")
 				}
 			}
 			lock.Unlock()
@@ -326,6 +324,7 @@ func TestQueueIsNoReceiverBeforeItIsDisabled(t *testing.T) {
 	}
 }
 
+// A worker is kicked when it has asked for that, and Arm reports chains that came before.
 func TestKicks(t *testing.T) {
 	for name, features := range map[string]uint64{"flags": modern, "event index": modern | eventIdx} {
 		t.Run(name, func(t *testing.T) {
@@ -343,23 +342,23 @@ func TestKicks(t *testing.T) {
 					t.Errorf("%d kicks counted, want %d", k, want)
 				}
 			}
-			src.Disarm() // a worker begins like this, by itself
+			src.Disarm() // a worker begins like this, without a kick
 			if src.Arm() {
-				t.Error("work in an empty ring")
+				t.Error("pending chains in an empty ring")
 			}
 			kicks(0)
 			a.send(a.frameTo(b, 60))
 			if counted(a.tx[0].kick) != 1 {
 				t.Error("no kick")
 			}
-			src.Disarm() // woken
+			src.Disarm() // after the kick
 			kicks(1)
 			if !src.Arm() {
-				t.Error("work that came before was not seen")
+				t.Error("chains that came before Arm were not reported")
 			}
-			src.Disarm() // so it goes on
+			src.Disarm() // continue polling
 			kicks(1)
-			for range 3 { // the driver is told where to wake us with the first one
+			for range 3 { // the first one sets where the driver is to kick
 				src.Poll()
 				counted(a.tx[0].kick)
 				a.send(a.frameTo(b, 60))
@@ -369,7 +368,7 @@ func TestKicks(t *testing.T) {
 			}
 			src.Poll()
 			if src.Poll() != 0 || src.Arm() {
-				t.Error("work is left")
+				t.Error("chains are left")
 			}
 			kicks(1)
 			src.Disarm()
@@ -378,7 +377,7 @@ func TestKicks(t *testing.T) {
 	}
 }
 
-// A guest is signalled once for a batch, when it wants that.
+// A guest is signalled once for a batch, when it has asked for that.
 func TestCalls(t *testing.T) {
 	for name, features := range map[string]uint64{"flags": modern, "event index": modern | eventIdx} {
 		t.Run(name, func(t *testing.T) {
@@ -401,7 +400,7 @@ func TestCalls(t *testing.T) {
 					t.Errorf("%d and %d signals, want %d", n, m, want)
 				}
 			}
-			round(1) // the first one in any case: the driver may wait for it
+			round(1) // signalled in any case: the driver may be waiting
 			tx.Arm()
 			rx.Arm()
 			round(1)
@@ -414,10 +413,10 @@ func TestCalls(t *testing.T) {
 			if _, calls := a.port.Notifications(); calls != 3 {
 				t.Errorf("%d calls counted, want 3", calls)
 			}
-			// Without frames nobody is signalled.
+			// Without frames there is no signal.
 			a.poll()
 			if counted(tx.call)+counted(rx.call) != 0 {
-				t.Error("signal for nothing")
+				t.Error("signal without a frame")
 			}
 		})
 	}

@@ -6,12 +6,12 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// RARP implements vhostuser.RARPer: a guest that has been migrated to here, and that
-// cannot announce itself, is announced by a frame from its address to everybody, as
-// QEMU would send it: a RARP request, "what is my address?" (RFC 903).
+// RARP implements vhostuser.RARPer: it announces a guest that has been migrated to this host, and
+// that cannot announce itself, by a broadcast frame from its address. Like QEMU's, the frame is a
+// RARP request, "what is my address?" (RFC 903).
 func (p *Port) RARP(mac [6]byte) {
-	// Receivers' memory may vanish while the frame is copied; their ports deal with
-	// that, if it is a panic.
+	// Receivers' memory may vanish while the frame is copied; their ports handle the fault,
+	// if it is a panic.
 	defer setPanicOnFault()()
 	in := p.attachment.NewInlet()
 	defer in.Close()
@@ -20,7 +20,7 @@ func (p *Port) RARP(mac [6]byte) {
 	in.Deliver([]vswitch.Frame{{Head: head, Room: room, Len: len(head)}})
 }
 
-// rarpFrame makes the frame, of the least length that Ethernet has, behind a headroom.
+// rarpFrame returns the frame, of Ethernet's minimum length, after a headroom.
 func rarpFrame(mac [6]byte) []byte {
 	f := make([]byte, vswitch.Headroom, vswitch.Headroom+60)
 	f = append(f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)

@@ -5,15 +5,14 @@ import (
 	"testing"
 )
 
-// A guest that has been migrated to a port is announced to all others, and found there
-// at once.
+// A guest that has been migrated to a port is announced to all others, and is found there at once.
 func TestRARPAnnouncesTheGuest(t *testing.T) {
 	l := newLab(t)
 	here, there, other := l.newGuest(guestConfig{}), l.newGuest(guestConfig{}), l.newGuest(guestConfig{})
 	for _, g := range []*guest{here, there, other} {
 		g.post(g.rx[0], 4, 1514)
 	}
-	// The guest was seen at the port that it leaves.
+	// The guest was seen at the port that it has left.
 	hello := there.frameTo(other, 60)
 	copy(hello[6:], []byte{0x52, 0x54, 0, 9, 9, 9}) // an address that is not pinned
 	there.send(hello)
@@ -42,8 +41,7 @@ func TestRARPAnnouncesTheGuest(t *testing.T) {
 	there.getsNothing()
 }
 
-// A driver that was told an MTU gets no frame above it; one that does not know of MTUs
-// gets any.
+// A driver that was given an MTU gets no longer frame; one that has not negotiated an MTU gets any.
 func TestMTUOfTheGuest(t *testing.T) {
 	l := newLab(t)
 	const featureMTU = 3
@@ -56,7 +54,7 @@ func TestMTUOfTheGuest(t *testing.T) {
 	}
 	p.FeaturesSet(0)
 	if mtu := p.Caps().MTU; mtu != 0 {
-		t.Errorf("a driver that knows no MTU has MTU %d", mtu)
+		t.Errorf("a driver that has not negotiated an MTU has MTU %d", mtu)
 	}
 	p.FeaturesSet(1 << featureMTU)
 	if mtu := p.Caps().MTU; mtu != 1600 {

@@ -8,8 +8,7 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// With MRG_RXBUF a frame fills as many buffers as it takes, and num_buffers says how
-// many.
+// With MRG_RXBUF a frame fills as many buffers as necessary, and num_buffers contains their number.
 func TestMergeableBuffers(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -37,7 +36,7 @@ func TestMergeableBuffers(t *testing.T) {
 				if want > 1000 {
 					continue
 				}
-				b.post(b.rx[0], max(0, want+2-posted), c.sizes...) // some more than it takes
+				b.post(b.rx[0], max(0, want+2-posted), c.sizes...) // some more than necessary
 				posted = max(posted, want+2) - want
 				frame := a.frameTo(b, n)
 				a.send(frame, 700)
@@ -53,8 +52,8 @@ func TestMergeableBuffers(t *testing.T) {
 	}
 }
 
-// Without MRG_RXBUF a frame has to fit into one chain. What does not is dropped, and
-// the chain is there for the next one.
+// Without MRG_RXBUF a frame has to fit into one chain. A frame that does not is dropped, and the
+// chain is available for the next one.
 func TestBuffersThatAreNotMergeable(t *testing.T) {
 	for name, features := range map[string]uint64{"legacy": indirect, "1.0": indirect | version1} {
 		t.Run(name, func(t *testing.T) {
@@ -87,17 +86,17 @@ func TestBuffersThatAreNotMergeable(t *testing.T) {
 	}
 }
 
-// A frame that all of the ring's buffers together cannot hold never fits; one for
-// which there is no room now finds the ring full.
+// A frame that is longer than all of the ring's buffers together never fits; one for which there is
+// no room now finds the ring full.
 func TestNoFitOrFull(t *testing.T) {
 	l := newLab(t)
 	a := l.newGuest(guestConfig{})
 	b := l.newGuest(guestConfig{size: 8})
 	b.post(b.rx[0], 7, 100)
-	a.send(a.frameTo(b, 789)) // 801 bytes with the header: never
-	a.send(a.frameTo(b, 788)) // with one buffer more
+	a.send(a.frameTo(b, 789)) // 801 bytes with the header: never fits
+	a.send(a.frameTo(b, 788)) // fits with one more buffer
 	a.poll()
-	// It takes all 8 buffers to know.
+	// It takes all 8 buffers to find out.
 	b.dropped(map[vswitch.DropReason]uint64{vswitch.DropRingFull: 2})
 	b.post(b.rx[0], 1, 100)
 	a.send(a.frameTo(b, 789))
@@ -108,8 +107,8 @@ func TestNoFitOrFull(t *testing.T) {
 	b.dropped(map[vswitch.DropReason]uint64{vswitch.DropRingFull: 2, vswitch.DropNoFit: 1})
 }
 
-// A guest that does not receive loses its frames; the one that sends does not wait,
-// and gets its buffers back.
+// A guest that does not receive loses its frames; the sender does not wait, and its
+// buffers are returned.
 func TestFullRingDoesNotStopTheSender(t *testing.T) {
 	l := newLab(t)
 	a := l.newGuest(guestConfig{})
@@ -129,7 +128,7 @@ func TestFullRingDoesNotStopTheSender(t *testing.T) {
 	}
 	a.poll()
 	if n := a.reclaim(); n != 20 {
-		t.Fatalf("%d chains came back, want 20", n)
+		t.Fatalf("%d chains were returned, want 20", n)
 	}
 	b.gets(sent[0])
 	b.gets(sent[2])
@@ -142,8 +141,7 @@ func TestFullRingDoesNotStopTheSender(t *testing.T) {
 	c.dropped(nil)
 }
 
-// A batch may take more pieces of memory than are popped at once, and ends when its frames have a
-// number of bytes.
+// A batch may need more pieces of memory than are popped at once, and ends at a limit of bytes.
 func TestBatchOfManyBuffers(t *testing.T) {
 	const most = 1 << 20
 	l := newLab(t)
@@ -169,7 +167,7 @@ func TestBatchOfManyBuffers(t *testing.T) {
 	b.dropped(nil)
 }
 
-// breakChain makes a chain of a receiveq one that no frame can go into.
+// breakChain makes a chain of a receiveq invalid for receiving frames.
 var breakChain = map[string]func(b *guest, r *ring) uint16{
 	"readable": func(b *guest, r *ring) uint16 { return r.offer(b, false, []buf{r.Alloc(100)}, nil) },
 	"readable and writable": func(b *guest, r *ring) uint16 {
@@ -203,8 +201,8 @@ func (r *ring) used() (entries [][2]uint32) {
 	}
 }
 
-// Bad chains of a receiveq are completed with length 0, once, wherever they stand
-// between the good ones; those that a frame had been going to fill go with them.
+// Invalid chains of a receiveq are completed with length 0, once, wherever they are between valid
+// ones, together with the chains before them that were meant for the same frame.
 func TestBadChainsInReceiveq(t *testing.T) {
 	for name, offerBad := range breakChain {
 		t.Run(name, func(t *testing.T) {
@@ -214,8 +212,9 @@ func TestBadChainsInReceiveq(t *testing.T) {
 			r := b.rx[0]
 			good := func() uint16 { return r.offer(b, false, nil, []buf{r.Alloc(100)}) }
 
-			// A frame of 3 buffers meets two bad chains, the second of them after it has
-			// found 2 good ones; another one takes what comes behind.
+			// A frame that needs 3 buffers meets two invalid chains, the second
+			// one after it has found 2 valid ones; another frame takes the
+			// chains after that.
 			var want [][2]uint32
 			add := func(head uint16, n uint32) { want = append(want, [2]uint32{uint32(head), n}) }
 			add(offerBad(b, r), 0)
@@ -237,13 +236,13 @@ func TestBadChainsInReceiveq(t *testing.T) {
 			}
 			b.dropped(nil)
 			if n := b.port.Rings()[0].BadChains; n != 3 {
-				t.Errorf("%d bad chains counted, want 3", n)
+				t.Errorf("%d invalid chains counted, want 3", n)
 			}
 			if b.counters.TxFrames.Load() != 2 || b.counters.TxBytes.Load() != 368 {
 				t.Errorf("counted %d frames, %d bytes", b.counters.TxFrames.Load(), b.counters.TxBytes.Load())
 			}
 
-			// A ring of nothing but bad chains is full.
+			// A ring with only invalid chains is full.
 			last := offerBad(b, r)
 			r.Publish()
 			a.send(a.frameTo(b, 288))
@@ -256,9 +255,8 @@ func TestBadChainsInReceiveq(t *testing.T) {
 	}
 }
 
-// However many bad chains there are, what one group of frames costs is bounded: a
-// driver that makes them faster than they are looked at would hold the worker for
-// ever.
+// The cost of one group of frames is bounded, however many invalid chains there are: otherwise a
+// driver that makes them faster than they are processed would occupy the worker forever.
 func TestBadChainsAreBounded(t *testing.T) {
 	l := newLab(t)
 	a := l.newGuest(guestConfig{})
@@ -276,19 +274,19 @@ func TestBadChainsAreBounded(t *testing.T) {
 		used := r.used()
 		total += len(used)
 		if n := len(used); n > vswitch.MaxBatch+1 {
-			t.Fatalf("%d bad chains for one frame", n)
+			t.Fatalf("%d invalid chains for one frame", n)
 		}
 		if total == 201 {
 			b.dropped(map[vswitch.DropReason]uint64{vswitch.DropRingFull: uint64(i)})
 			return
 		}
 		if i > 200 {
-			t.Fatal("bad chains stay where they are")
+			t.Fatal("invalid chains stay in the ring")
 		}
 	}
 }
 
-// A receiveq that is disabled, or not running, supplies nothing.
+// A receiveq that is disabled, or not running, delivers nothing.
 func TestDisabledReceiveq(t *testing.T) {
 	l := newLab(t)
 	a := l.newGuest(guestConfig{})
@@ -309,8 +307,8 @@ func TestDisabledReceiveq(t *testing.T) {
 	b.dropped(map[vswitch.DropReason]uint64{vswitch.DropDown: 2})
 }
 
-// Whoever has looked up the receiveqs before one of them was disabled or stopped does
-// not use it any more.
+// A worker that has chosen a receiveq before the queue is disabled or stopped does not
+// use it any more.
 func TestDisabledIsInEffectAtOnce(t *testing.T) {
 	for name, end := range map[string]func(b *guest){
 		"disabled": func(b *guest) { b.port.RingEnabled(0, false) },

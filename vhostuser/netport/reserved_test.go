@@ -7,8 +7,8 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// What labs want to pass between guests that are link partners: each protocol's frames go to a
-// reserved address, and pass where the sender's group_fwd_mask names the address.
+// Protocols that labs need between guests that are link partners: the frames of each go to a
+// reserved address, and pass if the sender's group_fwd_mask includes the address.
 func TestReservedAddressesBetweenGuests(t *testing.T) {
 	for _, p := range []struct {
 		name  string

@@ -8,9 +8,9 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// An rxQueue is a receiveq: where frames for the guest go. Any worker may have some.
+// An rxQueue is a receiveq, to which frames for the guest go. Any worker may have frames for it.
 //
-// mu guards all below it. It is held for one group of frames.
+// mu guards all fields below it. It is held for one group of frames.
 type rxQueue struct {
 	port  *Port
 	index int
@@ -19,28 +19,28 @@ type rxQueue struct {
 	vq        *virtqueue.Queue // nil: not running
 	enabled   bool
 	spare     bool // the driver receives on fewer queues
-	filled    bool // there was a buffer since the queue became active
+	filled    bool // the driver has made a buffer available since the queue became active
 	mergeable bool
 	hdrLen    int
-	size      int // of the ring
+	size      int // of the ring, in descriptors
 	badChains uint64
 	batch     *virtqueue.Batch
-	calls     uint64 // of queues before vq
-	atRing    bool   // a ring is being accessed, not a frame: a fault ends the session
+	calls     uint64 // of previous rings
+	atRing    bool   // the ring is being accessed, not a frame: a fault ends the session
 
-	group // of frames that is being transmitted
+	group // the frames that are being transmitted
 }
 
-// group is how far transmit has come with a group of frames.
+// group is the progress of transmit with a group of frames.
 type group struct {
-	frames int // how many there are
-	next   int // frame that is being copied
+	frames int // number of frames in the group
+	next   int // index of the frame that is being copied
 	taken  int // chains of the batch that are completed
-	popped int // chains, all in all
-	bad    int // chains
-	pieces int // of memory that frames were copied to which took several
+	popped int // chains popped for the group
+	bad    int // invalid chains
+	pieces int // pieces of memory of the frames that took more than one
 	sent   int // frames
-	bytes  int // of those
+	bytes  int // of the frames sent
 }
 
 func (q *rxQueue) start(r vhostuser.Ring, features uint64) {
@@ -51,8 +51,8 @@ func (q *rxQueue) start(r vhostuser.Ring, features uint64) {
 	q.vq.LimitPieces(maxPieces)
 	q.mergeable = features&(1<<featureMrgRxbuf) != 0
 	q.batch = virtqueue.NewBatch(vswitch.MaxBatch)
-	// Buffers are looked for when there is a frame, never waited for. (A fault
-	// shows again, and is dealt with, at the first frame.)
+	// Buffers are looked for when there is a frame, never waited for, so kicks are not needed.
+	// (A fault recurs, and is handled, at the first frame.)
 	defer func() {
 		if r := recover(); r != nil {
 			q.fault(r)
@@ -85,7 +85,7 @@ func (q *rxQueue) receiving() bool {
 	return q.active()
 }
 
-// active tells whether there may be frames for the queue. mu is held.
+// active reports whether frames may be sent to the queue. The caller holds mu.
 func (q *rxQueue) active() bool { return q.vq != nil && q.enabled && !q.spare }
 
 func (q *rxQueue) totalCalls() uint64 {

@@ -7,18 +7,18 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// How long a frame may be that the guest's driver segments, or hands up as it is:
-// no longer than what fits into its receive buffers. "If VIRTIO_NET_F_MRG_RXBUF is
-// not negotiated: If VIRTIO_NET_F_GUEST_TSO4, TSO6, UFO, USO4 or USO6 are negotiated,
-// the driver SHOULD populate the receive queue(s) with buffers of at least 65562
-// bytes" (virtio 1.2, section 5.1.6.3.1). From a driver that does not, a TCP connection
-// would stand still if such frames were dropped; so it gets segments.
+// The length of frames that the guest's driver segments, or passes up the stack unchanged,
+// is limited by its receive buffers. "If VIRTIO_NET_F_MRG_RXBUF is not negotiated: If
+// VIRTIO_NET_F_GUEST_TSO4, TSO6, UFO, USO4 or USO6 are negotiated, the driver SHOULD
+// populate the receive queue(s) with buffers of at least 65562 bytes" (virtio 1.2, section
+// 5.1.6.3.1). If a driver does not, and such frames were dropped, its TCP connections would
+// stall; so it gets segments.
 //
-// The buffers are looked at once, before the first frame. A driver that changes to
-// smaller ones loses the first frame that does not fit.
+// The buffers are measured once, before the first frame. A driver that changes to smaller buffers
+// loses the first frame that does not fit.
 
-// takesGSO are the features by which a driver takes frames longer than its MTU.
-const takesGSO = 1<<featureGuestTSO4 | 1<<featureGuestTSO6 | 1<<featureGuestUFO | 1<<featureGuestUSO4 | 1<<featureGuestUSO6
+// gsoFeatures are the features by which a driver takes frames longer than its MTU.
+const gsoFeatures = 1<<featureGuestTSO4 | 1<<featureGuestTSO6 | 1<<featureGuestUFO | 1<<featureGuestUSO4 | 1<<featureGuestUSO6
 
 // Caps implements vswitch.Port.
 func (p *Port) Caps() vswitch.Caps {
@@ -29,8 +29,8 @@ func (p *Port) Caps() vswitch.Caps {
 	return *c
 }
 
-// measure completes caps with the longest frame that fits into each queue's buffers, if
-// there are any to look at yet.
+// measure completes caps with the length of the longest frame that fits into each queue's buffers,
+// if any buffers are available yet.
 func (p *Port) measure(c *vswitch.Caps) *vswitch.Caps {
 	longest := 0
 	for _, q := range *p.receivers.Load() {
@@ -43,12 +43,12 @@ func (p *Port) measure(c *vswitch.Caps) *vswitch.Caps {
 	}
 	m := *c
 	m.MaxGS = min(longest, vswitch.MaxFrameLen)
-	p.caps.CompareAndSwap(c, &m) // if they have changed meanwhile, somebody measures again
+	p.caps.CompareAndSwap(c, &m) // if they have changed meanwhile, they are measured again
 	return &m
 }
 
-// longest returns the length of the longest frame that fits into buffers like the
-// next ones; 0 if there are none.
+// longest returns the length of the longest frame that fits into buffers like the next ones; 0
+// if there are none.
 func (q *rxQueue) longest() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -80,8 +80,8 @@ func (q *rxQueue) longest() (n int) {
 	return max(n-q.hdrLen, 0)
 }
 
-// tooSmall is what becomes of a frame for which chains of room bytes are all there
-// are. The next ones that can be segmented will be.
+// tooSmall records that a frame does not fit into chains of room bytes, which are all that there
+// are. Later frames that can be segmented will be.
 func (q *rxQueue) tooSmall(f *vswitch.Frame, room int) outcome {
 	if f.Offload.GSOType == vswitch.GSONone {
 		return noFit

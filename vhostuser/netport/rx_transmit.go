@@ -7,8 +7,8 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// This file is the hot path from the switch to the guest. It runs on any worker,
-// with the receiveq's lock held for one group of frames. It does not allocate.
+// This file is the hot path from the switch to the guest. It runs on any worker, with the
+// receiveq's lock held for one group of frames. It does not allocate.
 
 // Transmit implements vswitch.Port.
 func (p *Port) Transmit(frames []*vswitch.Frame) (sent int) {
@@ -18,7 +18,7 @@ func (p *Port) Transmit(frames []*vswitch.Frame) (sent int) {
 	return p.transmitAll(frames)
 }
 
-// transmitAll is Transmit for frames that the guest wants.
+// transmitAll is Transmit for frames that have passed the filter.
 func (p *Port) transmitAll(frames []*vswitch.Frame) (sent int) {
 	set := p.receivers.Load()
 	switch len(*set) {
@@ -31,7 +31,8 @@ func (p *Port) transmitAll(frames []*vswitch.Frame) (sent int) {
 	return p.transmitSpread(set, frames)
 }
 
-// transmitSpread sends each flow's frames to a receiveq of its own, in order.
+// transmitSpread distributes flows over the receiveqs: the frames of a flow go to one
+// receiveq, in order.
 func (p *Port) transmitSpread(set *[]*rxQueue, frames []*vswitch.Frame) (sent int) {
 	var (
 		queue [vswitch.MaxBatch]uint16
@@ -64,11 +65,11 @@ func (p *Port) transmitSpread(set *[]*rxQueue, frames []*vswitch.Frame) (sent in
 	return sent
 }
 
-// transmitTo sends frames to a receiveq of a set of receivers, or to the first receiveq that there
-// is now, if the chosen one was disabled or stopped meanwhile or was never given a buffer. (A Linux
+// transmitTo sends frames to a receiveq of a set of receivers, or to the first one of the current
+// set, if the chosen one was disabled or stopped meanwhile or was never given a buffer. (A Linux
 // driver fills the receiveqs that it adds some time after it has enabled them.) So a guest that
-// changes its number of queues under traffic loses no frame. There is one other attempt, not more:
-// a front-end that does nothing but change its queues does not hold a worker.
+// changes its number of queues under traffic loses no frame. There is only one further attempt, so
+// that a front-end that keeps changing its queues cannot occupy a worker.
 func (p *Port) transmitTo(q *rxQueue, set *[]*rxQueue, frames []*vswitch.Frame) (sent int) {
 	n, why, ok := q.transmit(frames)
 	if ok {
@@ -84,8 +85,8 @@ func (p *Port) transmitTo(q *rxQueue, set *[]*rxQueue, frames []*vswitch.Frame) 
 }
 
 // transmit copies frames into receive buffers, publishes them together and signals the guest at
-// most once. If it is not ok, nothing was done with the frames, and why says how they count unless
-// another receiveq takes them.
+// most once. If ok is false, nothing was done with the frames, and why is the reason for dropping
+// them unless another receiveq takes them.
 func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, why vswitch.DropReason, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -109,8 +110,8 @@ func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, why vswitch.DropR
 	return q.sent, 0, true
 }
 
-// hasBuffers reports whether the driver has made a buffer available. Whatever is wrong with the
-// ring is left to be found by the attempt to use it.
+// hasBuffers reports whether the driver has made a buffer available. Errors of the ring are left to
+// be found by the attempt to use it.
 func (q *rxQueue) hasBuffers() (has bool) {
 	q.filled = true
 	defer func() {
@@ -122,13 +123,14 @@ func (q *rxQueue) hasBuffers() (has bool) {
 	return q.filled
 }
 
-// maxForeignFaults is how many frames of a group may lie in memory that has gone, or is absent, before
-// the rest of the group is dropped as well. A fault takes some microseconds, and the sender chooses how
-// many frames lie so, and how many ports they are flooded to.
+// maxForeignFaults is the number of frames of a group that may be in memory that has vanished or is
+// absent before the rest of the group is dropped as well. A fault takes some microseconds, and the
+// sender chooses how many frames fault, and how many ports they are flooded to.
 const maxForeignFaults = 4
 
-// attempt transmits frames from q.next on. A frame whose Body faults is dropped, and the next attempt
-// goes on behind that frame. If the queue's own guest's memory faults, all of them are dropped.
+// attempt transmits frames from q.next on. A frame whose Body faults is dropped, and the next
+// attempt continues after that frame. If the memory of the queue's own guest faults, all
+// frames are dropped.
 func (q *rxQueue) attempt(frames []*vswitch.Frame) {
 	defer func() {
 		r := recover()
@@ -168,8 +170,8 @@ func (q *rxQueue) attempt(frames []*vswitch.Frame) {
 	}
 }
 
-// finish gives back chains that were not needed and publishes those that were. If
-// the guest has failed meanwhile, what it was sent is lost.
+// finish unpops chains that were not needed and publishes the completed ones. If the guest has
+// failed meanwhile, the frames that were sent to it are lost.
 func (q *rxQueue) finish() {
 	lost := q.port.failed.Load()
 	defer func() {
@@ -189,7 +191,7 @@ func (q *rxQueue) finish() {
 	}
 }
 
-// What can become of a frame.
+// Results of transmitting a frame.
 type outcome int
 
 const (
@@ -200,24 +202,24 @@ const (
 	bad    // a chain
 )
 
-// maxPieces is how many pieces of memory one chain has, from a guest or to it. Each may lie in a
-// page of its own that has to be found first. Linux has 19 at most, and DPDK's back-end
-// allows as many as this.
+// maxPieces is the largest number of pieces of memory in one chain, from a guest or to it. Each may
+// lie in a different page, which may cost a page fault. Linux has 19 at most, and DPDK's back-end
+// allows the same number as this.
 const maxPieces = 256
 
-// Limits of what a driver can make us do for its own good.
+// Limits of the work that a driver can cause for its own frames.
 const (
 	maxBadChains   = vswitch.MaxBatch // in a group of frames; after that the ring counts as full
 	maxFramePieces = 2048             // of memory for one frame: 32 bytes each
-	maxGroupPieces = 1024             // for a group of frames: a batch's bytes, in buffers of an MTU's size
+	maxGroupPieces = 1024             // for a group of frames: a batch's bytes in buffers of an MTU
 )
 
-// longStep is how many chains are popped at a time for a frame that takes several:
+// longStep is the number of chains that are popped at a time for a frame that needs several:
 // 64 KiB in pages.
 const longStep = 17
 
-// putDirect copies frames from q.next on, in order, as long as there are chains in the
-// batch and each frame goes into the first piece of one.
+// putDirect copies frames from q.next on, in order, as long as the batch has chains and each frame
+// fits into the first piece of one.
 func (q *rxQueue) putDirect(frames []*vswitch.Frame) {
 	hdrLen, frames, chains := q.hdrLen, frames[q.next:], q.batch.Chains[q.taken:]
 	frames = frames[:min(len(frames), len(chains))]
@@ -249,9 +251,8 @@ func fill(dst []byte, hdrLen int, f *vswitch.Frame) {
 	}
 }
 
-// put copies one frame into as many chains as it takes and completes them. It does so
-// after everything has been copied, so that a fault on the way leaves nothing half
-// done.
+// put copies one frame into as many chains as the frame needs and completes them. It completes them
+// after everything has been copied, so that a fault leaves no frame half done.
 func (q *rxQueue) put(f *vswitch.Frame) outcome {
 	for {
 		c, o := q.chain(q.taken)
@@ -274,7 +275,7 @@ func (q *rxQueue) put(f *vswitch.Frame) outcome {
 	}
 }
 
-// putLong is put for a frame that goes into several pieces, and perhaps chains.
+// putLong is put for a frame that needs several pieces, and possibly several chains.
 func (q *rxQueue) putLong(f *vswitch.Frame, need int) outcome {
 	if q.taken > vswitch.MaxBatch {
 		q.trim()
@@ -282,12 +283,12 @@ func (q *rxQueue) putLong(f *vswitch.Frame, need int) outcome {
 	if q.pieces >= maxGroupPieces {
 		return full
 	}
-	// First see that it fits, so that nothing has to be undone.
+	// Check first that the frame fits, so that nothing has to be undone.
 	chains, pieces, room := 0, 0, 0
 	for room < need {
 		c, o := q.chain(q.taken + chains)
 		if o == full && chains == q.size {
-			return q.tooSmall(f, room) // all the buffers that there can be are not enough
+			return q.tooSmall(f, room) // all buffers of the ring together are not enough
 		}
 		if o != put {
 			return o
@@ -318,7 +319,7 @@ func (q *rxQueue) putLong(f *vswitch.Frame, need int) outcome {
 	return put
 }
 
-// chain returns the chain at index i of the batch, having popped more if it has to.
+// chain returns the chain at index i of the batch, after popping more chains if necessary.
 func (q *rxQueue) chain(i int) (*virtqueue.Chain, outcome) {
 	if i == len(q.batch.Chains) {
 		if o := q.pop(i - q.taken); o != put {
@@ -333,9 +334,9 @@ func (q *rxQueue) chain(i int) (*virtqueue.Chain, outcome) {
 	return nil, bad
 }
 
-// skip completes a chain that no frame can go into with length 0, together with
-// those before it that were meant for the same frame (the used ring has to have
-// a frame's chains in a row). The frame has to start again.
+// skip completes a chain that cannot hold a frame with length 0, together with those before it that
+// were meant for the same frame (a frame's chains have to be adjacent in the used ring). The frame
+// has to start again.
 func (q *rxQueue) skip(i int) {
 	for ; q.taken <= i; q.taken++ {
 		q.vq.Complete(&q.batch.Chains[q.taken], 0)
@@ -343,10 +344,10 @@ func (q *rxQueue) skip(i int) {
 	q.badChains++
 }
 
-// pop gets more chains, given how many the frame being copied has already: as many
-// as there are frames to come, and for a long frame some more. But no more for
-// one group of frames than there are descriptors, since a driver that gets
-// none back has no others. One that pretends to would keep us here for ever.
+// pop pops more chains. has is the number of chains that the current frame already has. It pops one
+// for each remaining frame, and some more for a long frame; but for one group of frames no more
+// than there are descriptors, since a driver that gets none back has no others. A driver that makes
+// more available anyway would keep the worker here forever.
 func (q *rxQueue) pop(has int) outcome {
 	n := q.frames - q.next
 	if has > 0 {
@@ -366,8 +367,8 @@ func (q *rxQueue) pop(has int) outcome {
 	return put
 }
 
-// trim empties the batch, whose completed chains nobody needs any more, so that long
-// frames do not make it grow for ever.
+// trim removes the completed chains, which are not needed any more, from the batch, so that long
+// frames do not make the batch grow without limit.
 func (q *rxQueue) trim() {
 	spare := len(q.batch.Chains) - q.taken
 	q.vq.Unpop(q.batch, spare)
@@ -379,8 +380,8 @@ func (q *rxQueue) trim() {
 // A writer fills the writable pieces of chains, in order.
 type writer struct {
 	chains     []virtqueue.Chain
-	chain, seg int // where the next byte goes ...
-	off        int // ... in that piece
+	chain, seg int // position of the next byte ...
+	off        int // ... and its offset in that piece
 }
 
 // write appends b, for which there is room.
@@ -399,5 +400,5 @@ func (w *writer) write(b []byte) {
 	}
 }
 
-// size returns how many bytes chain i takes.
+// size returns the number of bytes that fit into chain i.
 func (w *writer) size(i int) int { return virtqueue.Len(w.chains[i].Writable) }

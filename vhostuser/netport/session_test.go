@@ -12,8 +12,8 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// connect makes a guest whose port is served to a real front-end over a socket, by
-// real workers. Its rings are in one memory, its buffers in another.
+// connect makes a guest whose port is served to a real front-end over a socket, by real workers.
+// Its rings are in one memory, its buffers in another.
 func (l *lab) connect(cfg guestConfig) *guest {
 	l.Helper()
 	g := l.newPort(cfg)
@@ -36,7 +36,7 @@ func (g *guest) dial() {
 	}
 }
 
-// serve has the port serve a front-end.
+// serve makes the port serve a front-end.
 func (g *guest) serve(front *vhostusertest.FrontEnd, backend *net.UnixConn) {
 	g.front, g.ended = front, make(chan error, 1)
 	go func() {
@@ -95,7 +95,7 @@ func (g *guest) end() error {
 	}
 }
 
-// awaits receives a frame on the guest's first queue, when it comes, and compares it.
+// awaits waits for a frame on the guest's first queue, and compares it.
 func (g *guest) awaits(frame []byte) {
 	g.Helper()
 	var f received
@@ -103,8 +103,8 @@ func (g *guest) awaits(frame []byte) {
 	g.same(f, frame)
 }
 
-// A ring whose driver breaks the rules ends its session, with the reason, and stands
-// still until then.
+// A ring whose driver breaks the rules ends its session, with the reason, and is not
+// processed any more.
 func TestAvailIndexTooFarAhead(t *testing.T) {
 	for _, index := range []int{0, 1} {
 		l := newLab(t)
@@ -127,7 +127,7 @@ func TestAvailIndexTooFarAhead(t *testing.T) {
 			t.Errorf("ring %d: used index is %d", index, idx)
 		}
 		a.front.Close()
-		// The port is as good as new.
+		// The port works again.
 		a.dial()
 		a.post(a.rx[0], 1, 300)
 		frame := b.frameTo(a, 100)

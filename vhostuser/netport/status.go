@@ -9,43 +9,41 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// This file is for people who look at a port. Looking at a ring takes its lock for the
-// time of a few loads, as a batch does; a fault in guest memory costs the guest its
-// session, as it would the next batch.
+// This file shows the state of a port to people. Reading a ring takes its lock for a few loads,
+// like a batch; a fault in guest memory ends the guest's session, as it would in the next batch.
 
-// A Status is what there is to know of a port's front-end and its rings.
+// A Status is the state of a port's front-end and its rings.
 type Status struct {
-	Connected bool // to a front-end; else the rest is zero
+	Connected bool // to a front-end; if not, the rest is zero
 	vhostuser.State
 	Offered         uint64 // virtio features ...
 	OfferedProtocol uint64 // ... and protocol features
 	Channel         vhostuser.ChannelState
 	Control         *Control // nil: the front-end has not acknowledged a control queue
-	Rings           []Ring   // those that have a size, in order of their index
+	Rings           []Ring   // those that have a size, sorted by index
 }
 
-// Ring is what there is to know about one ring. While it is not running the fields behind
-// Packed are zero.
+// Ring is the state of one ring. While it is not running the fields after Packed are zero.
 type Ring struct {
-	vhostuser.Vring // as the front-end has set it up. Base is where the ring would go on if it stopped now
+	vhostuser.Vring // as the front-end has set it up; Base is the current position
 	Index           int
 	Packed          bool
 
-	// Of a packed ring these are places, with the wrap counter in bit 15.
-	LastAvail uint16 // next one to take
-	UsedIdx   uint16 // next one to use
+	// In a packed ring these are indices of descriptors, with the wrap counter in bit 15.
+	LastAvail uint16 // next one to pop
+	UsedIdx   uint16 // next one to mark used
 
-	InFlight  int    // taken and not used: chains, in a packed ring descriptors
-	Tracked   bool   // there is a record of that
-	Kicks     uint64 // times that the guest woke us
-	Woken     bool   // ... and did so after the ring had started, not just when it started
-	Calls     uint64 // times that we signalled the guest
-	Polling   bool   // we are polling, or look when there is something to send: the guest need not kick
+	InFlight  int    // popped and not used: chains, in a packed ring descriptors
+	Tracked   bool   // InFlight is recorded in memory for descriptors in flight
+	Kicks     uint64 // number of kicks by the guest
+	Woken     bool   // there was a kick after the start of the ring, not only at the start
+	Calls     uint64 // number of signals to the guest
+	Polling   bool   // the ring is polled, or read when there is a frame: no kicks are needed
 	EventIdx  bool
-	BadChains uint64 // chains that broke the rules
-	Err       error  // why the ring is broken; nil: it is not
+	BadChains uint64 // invalid chains
+	Err       error  // why the ring is broken, or nil
 
-	Inspected bool // the guest's memory could be looked at: what it says follows
+	Inspected bool // the guest's memory could be read; its contents follow
 	virtqueue.Inspection
 }
 
@@ -75,7 +73,7 @@ func (p *Port) Status() Status {
 	return st
 }
 
-// Rings returns the state of all rings that are running, in order of their index.
+// Rings returns the state of all rings that are running, sorted by index.
 func (p *Port) Rings() []Ring {
 	var rs []Ring
 	rx, tx := p.queues()
@@ -115,7 +113,7 @@ func (q *txQueue) status() (r Ring, ok bool) {
 	return r, true
 }
 
-// inspect describes a queue, whose lock is held.
+// inspect describes a queue. The caller holds its lock.
 func (p *Port) inspect(r *Ring, vq *virtqueue.Queue) {
 	cfg := vq.Config()
 	r.Running = true
@@ -131,8 +129,8 @@ func (p *Port) inspect(r *Ring, vq *virtqueue.Queue) {
 	}
 	defer func() {
 		if f := recover(); f != nil {
-			if addr, ok := faultAddr(f); !ok || !p.blameRing(addr) {
-				panic(f) // a bug of ours
+			if addr, ok := faultAddr(f); !ok || !p.handleRingFault(addr) {
+				panic(f) // a bug in vswitchd
 			}
 		}
 	}()

@@ -9,10 +9,10 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// Looking at a ring whose memory has gone costs its guest the session, and the one who
-// looks nothing.
+// Inspecting a ring whose memory has vanished ends its guest's session, and does not
+// affect the caller.
 func TestStatusOfVanishedMemory(t *testing.T) {
-	l := newLab(t) // nobody else touches the rings
+	l := newLab(t) // nothing else touches the rings
 	a := l.connect(guestConfig{})
 	if st := a.port.Status(); !st.Connected || len(st.Rings) != 2 || !st.Rings[1].Inspected {
 		t.Fatalf("status is %+v", st)
@@ -32,8 +32,8 @@ func TestStatusOfVanishedMemory(t *testing.T) {
 	}
 }
 
-// A ring that is started and has no memory is shown as the front-end has set it up.
-func TestStatusOfRestingRing(t *testing.T) {
+// A started ring that has no memory is shown as the front-end has set it up.
+func TestStatusOfSuspendedRing(t *testing.T) {
 	l := newLab(t)
 	a := l.connect(guestConfig{})
 	before := a.port.Status()
@@ -49,7 +49,7 @@ func TestStatusOfRestingRing(t *testing.T) {
 	}
 }
 
-// A ring's indices, what waits in it and what is wrong with it are seen where they are.
+// The status shows a ring's indices, the chains that wait in it, and errors.
 func TestStatusOfRings(t *testing.T) {
 	l := newLab(t)
 	a, b := l.connect(guestConfig{features: modern}), l.connect(guestConfig{})
@@ -57,7 +57,7 @@ func TestStatusOfRings(t *testing.T) {
 	for range 2 {
 		a.send(a.frameTo(b, 60))
 	}
-	a.tx[0].offer(a, false, nil, []buf{a.tx[0].Alloc(100)}) // writable: not in a transmitq
+	a.tx[0].offer(a, false, nil, []buf{a.tx[0].Alloc(100)}) // writable: invalid in a transmitq
 	a.tx[0].publish()
 	tx, rx := a.port.Status().Rings[1], b.port.Status().Rings[0]
 	if tx.AvailIdx != 3 || tx.LastAvail != 0 || tx.Waiting != 3 || rx.Waiting != 3 || tx.BadChains != 0 {

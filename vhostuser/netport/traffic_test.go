@@ -17,8 +17,8 @@ import (
 // sums adds up the counters of all guests.
 type sums struct {
 	rxFrames, rxBytes, txFrames, txBytes uint64
-	drops                                uint64 // frames that were received and went no further
-	discarded                            uint64 // chains that were not even frames
+	drops                                uint64 // frames that were received and dropped
+	discarded                            uint64 // chains that did not contain a frame
 }
 
 func (l *lab) sums() (s sums) {
@@ -39,8 +39,8 @@ func (l *lab) sums() (s sums) {
 	return s
 }
 
-// sealed returns a frame of n bytes, at least 26, whose content follows from its
-// addresses, length and sequence number, so that one that was mixed up shows.
+// sealed returns a frame of n bytes, at least 26, whose content follows from its addresses, length
+// and sequence number, so that corruption is detected.
 func sealed(from, to, n int, seq uint64) []byte {
 	f := vswitchtest.Ether(vswitchtest.Station(to), vswitchtest.Station(from), nil)
 	f = binary.BigEndian.AppendUint64(f, seq)
@@ -51,20 +51,19 @@ func sealed(from, to, n int, seq uint64) []byte {
 	return f
 }
 
-// unseal checks a sealed frame that guest to has got, and returns who sent it and its
-// number.
+// unseal checks a sealed frame that guest to has received, and returns its sender and its number.
 func unseal(tb testing.TB, to int, f []byte) (from int, seq uint64) {
 	from = int(binary.BigEndian.Uint32(f[8:]))
 	seq = binary.BigEndian.Uint64(f[14:])
 	n := int(binary.BigEndian.Uint32(f[22:]))
 	if n != len(f) || !slices.Equal(f, sealed(from, to, n, seq)) {
-		tb.Errorf("guest %d got frame %d of guest %d (%d bytes) mixed up: %s", to, seq, from, n, dump(f))
+		tb.Errorf("guest %d received frame %d of guest %d (%d bytes) corrupted: %s", to, seq, from, n, dump(f))
 	}
 	return from, seq
 }
 
-// Whatever traffic there is: what was taken from guests is what was given to guests
-// and what was dropped, to the byte.
+// In any traffic, the frames and bytes received from guests equal those delivered to guests
+// plus those dropped.
 func TestEveryFrameIsAccountedFor(t *testing.T) {
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -85,7 +84,7 @@ func TestEveryFrameIsAccountedFor(t *testing.T) {
 		)
 		for seq := uint64(1); seq < 2000; seq++ {
 			a := l.guests[rnd.IntN(4)]
-			to := rnd.IntN(5) // guest 4 is nobody, and unknown: it is flooded
+			to := rnd.IntN(5) // guest 4 does not exist, so its frames are flooded
 			switch rnd.IntN(4) {
 			case 0:
 				g := l.guests[rnd.IntN(4)]
@@ -94,7 +93,7 @@ func TestEveryFrameIsAccountedFor(t *testing.T) {
 					continue
 				}
 				if rnd.IntN(20) == 0 {
-					r.offer(g, false, []buf{r.Alloc(100)}, nil) // a bad one
+					r.offer(g, false, []buf{r.Alloc(100)}, nil) // an invalid one
 				}
 				g.post(r, 1+rnd.IntN(r.Free()/4), 1+rnd.IntN(5000), 1+rnd.IntN(5000))
 			case 1:
@@ -126,7 +125,7 @@ func TestEveryFrameIsAccountedFor(t *testing.T) {
 				case 0:
 					n += rnd.IntN(60000)
 				case 1:
-					r.offer(a, false, r.cut(make([]byte, 1+rnd.IntN(20))), nil) // no frame
+					r.offer(a, false, r.cut(make([]byte, 1+rnd.IntN(20))), nil) // not a frame
 					r.Publish()
 					continue
 				}
@@ -145,7 +144,7 @@ func TestEveryFrameIsAccountedFor(t *testing.T) {
 			g.reclaim()
 			for _, r := range g.tx {
 				if len(r.bufs) != 0 {
-					t.Errorf("%d chains are with the device still", len(r.bufs))
+					t.Errorf("the device still holds %d chains", len(r.bufs))
 				}
 			}
 		}
@@ -162,16 +161,16 @@ func TestEveryFrameIsAccountedFor(t *testing.T) {
 			t.Errorf("received %d frames, %d bytes, discarded %d; sent were %d, %d, of %d chains", s.rxFrames, s.rxBytes, s.discarded, frames, bytes, chains)
 		}
 		if s.txFrames != got || s.txBytes != gotBytes {
-			t.Errorf("transmitted %d frames, %d bytes; guests got %d, %d", s.txFrames, s.txBytes, got, gotBytes)
+			t.Errorf("transmitted %d frames, %d bytes; guests received %d, %d", s.txFrames, s.txBytes, got, gotBytes)
 		}
-		// What nobody has is flooded: a copy for each of the other three.
+		// A frame to an unknown address is flooded: a copy for each of the other three.
 		if s.rxFrames+2*flooded != s.txFrames+s.drops {
 			t.Errorf("%d frames in, %d of them flooded, %d out and %d dropped", s.rxFrames, flooded, s.txFrames, s.drops)
 		}
 	}
 }
 
-// workers are real ones.
+// workers are real workers.
 type workers struct{ *worker.Pool }
 
 func (w workers) Add(s worker.Source) error { return w.Pool.Add(s) }
@@ -187,7 +186,7 @@ func (l *lab) work(n int) {
 	l.pool = workers{p}
 }
 
-// until waits for a condition, and gives up when it is clear that it will not come.
+// until waits for a condition, and fails the test after a long time.
 func until(tb testing.TB, what string, cond func() bool) {
 	tb.Helper()
 	for end := time.Now().Add(2 * time.Minute); !cond(); time.Sleep(100 * time.Microsecond) {
@@ -197,8 +196,8 @@ func until(tb testing.TB, what string, cond func() bool) {
 	}
 }
 
-// drive is a guest that exchanges frames with guests 0 to others-1 until it is told to
-// stop, and has all of its chains back then. It returns how many it has sent and got.
+// drive is a guest that exchanges frames with guests 0 to others-1 until it is stopped, and all of
+// its chains have been returned. It returns the numbers of frames sent and received.
 func (g *guest) drive(others int, stop *atomic.Bool) (sent, got uint64) {
 	last := make([]uint64, others)
 	stock := func() {
@@ -214,7 +213,7 @@ func (g *guest) drive(others int, stop *atomic.Bool) (sent, got uint64) {
 			for f, ok := g.receive(r); ok; f, ok = g.receive(r) {
 				from, seq := unseal(g, g.n, f.frame)
 				if seq <= last[from] {
-					g.Errorf("guest %d got frame %d of guest %d after %d", g.n, seq, from, last[from])
+					g.Errorf("guest %d received frame %d of guest %d after %d", g.n, seq, from, last[from])
 				}
 				last[from] = seq
 				got++
@@ -244,7 +243,7 @@ func (g *guest) drive(others int, stop *atomic.Bool) (sent, got uint64) {
 	return sent, got
 }
 
-// settle takes what is left when traffic has ended.
+// settle receives the remaining frames when traffic has ended.
 func (g *guest) settle() (got uint64) {
 	for _, r := range g.rx {
 		for _, ok := g.receive(r); ok; _, ok = g.receive(r) {
@@ -254,8 +253,8 @@ func (g *guest) settle() (got uint64) {
 	return got
 }
 
-// Frames pass between guests while rings are stopped and started, enabled and disabled,
-// and ports are quiesced: nothing gets stuck or mixed up, and all is accounted for.
+// Frames pass between guests while rings are stopped and started, enabled and disabled, and ports
+// are quiesced: no frame gets stuck or corrupted, and all are accounted for.
 func TestTrafficWhileRingsChange(t *testing.T) {
 	l := newLab(t)
 	l.work(2)
@@ -283,7 +282,7 @@ func TestTrafficWhileRingsChange(t *testing.T) {
 		was := l.sums().txFrames
 		until(t, "frames pass", func() bool { return l.sums().txFrames >= was+n || t.Failed() })
 	}
-	// Each guest has one goroutine for its control path, as a session is.
+	// Each guest has one goroutine for its control path, like a session.
 	var control sync.WaitGroup
 	for _, g := range l.guests {
 		control.Go(func() {
@@ -329,7 +328,7 @@ func TestTrafficWhileRingsChange(t *testing.T) {
 		t.Errorf("%d frames sent, %d received and %d discarded", sent.Load(), s.rxFrames, s.discarded)
 	}
 	if s.txFrames != got.Load() {
-		t.Errorf("%d frames transmitted, guests got %d", s.txFrames, got.Load())
+		t.Errorf("%d frames transmitted, guests received %d", s.txFrames, got.Load())
 	}
 	if s.rxFrames != s.txFrames+s.drops {
 		t.Errorf("%d frames in, %d out and %d dropped", s.rxFrames, s.txFrames, s.drops)

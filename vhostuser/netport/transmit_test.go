@@ -11,7 +11,7 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// sizesOfFrames are lengths of frames around everything that the code distinguishes.
+// sizesOfFrames are lengths of frames around all limits that the code distinguishes.
 func sizesOfFrames() []int {
 	sizes := []int{14, 15, 59, 60, 64}
 	for _, around := range []int{vswitch.HeadLen, vswitch.HeadMax, 1514, 2048, 4096, 9014, vswitch.MaxFrameLen - 1} {
@@ -20,9 +20,9 @@ func sizesOfFrames() []int {
 	return sizes
 }
 
-// Frames of all lengths arrive as they were sent, whatever they were cut into.
+// Frames of all lengths arrive unchanged, whatever pieces they were sent in.
 func TestContentArrives(t *testing.T) {
-	// Where header and data are cut into descriptors; the rest is the last one.
+	// Where header and data are divided into descriptors; the last one has the rest.
 	cuts := map[string][]int{
 		"in one":             nil,
 		"header alone":       {12},
@@ -51,7 +51,7 @@ func TestContentArrives(t *testing.T) {
 						r.Publish()
 						b.post(b.rx[0], 1, n+12)
 						if a.poll() != 1 || a.reclaim() != 1 {
-							t.Fatalf("%s, %d bytes: the chain was not taken", cut, n)
+							t.Fatalf("%s, %d bytes: the chain was not completed", cut, n)
 						}
 						b.gets(frame)
 					}
@@ -63,8 +63,8 @@ func TestContentArrives(t *testing.T) {
 	}
 }
 
-// Every single cut of a short frame, and every pair of cuts around the end of the
-// header, is the same to the one who receives it.
+// Every single cut of a short frame, and every pair of cuts around the end of the header, makes no
+// difference to the receiver.
 func TestEveryCut(t *testing.T) {
 	for name, features := range map[string]uint64{"legacy": indirect, "modern": modern} {
 		t.Run(name, func(t *testing.T) {
@@ -92,7 +92,8 @@ func TestEveryCut(t *testing.T) {
 	}
 }
 
-// The header of a guest is what the other one gets, if it has agreed to it.
+// The header from one guest is passed to the other unchanged, if the other has negotiated its
+// offloads.
 func TestHeaderPassesUnchanged(t *testing.T) {
 	l := newLab(t)
 	offloads := uint64(csum | guestCsum | guestTSO4 | hostTSO4)
@@ -113,8 +114,8 @@ func TestHeaderPassesUnchanged(t *testing.T) {
 	}
 }
 
-// A driver that has not agreed to leave checksums undone asks for nothing, whatever
-// is in its headers: in one piece with the frame, or not.
+// A driver that has not negotiated CSUM asks for nothing, whatever its headers contain: in one
+// piece with the frame, or not.
 func TestHeaderWithoutOffloadsIsIgnored(t *testing.T) {
 	l := newLab(t)
 	a := l.newGuest(guestConfig{offloads: netport.AllOffloads})
@@ -138,8 +139,7 @@ func TestHeaderWithoutOffloadsIsIgnored(t *testing.T) {
 	a.dropped(nil)
 }
 
-// tcp4 returns a frame with an IPv4 and a TCP header whose checksums nobody has
-// filled in.
+// tcp4 returns a frame with an IPv4 and a TCP header whose checksums are not filled in.
 func tcp4(from, to *guest, n int) []byte {
 	f := from.frameTo(to, n)
 	copy(f[12:], []byte{8, 0, 0x45, 0, byte((n - 14) >> 8), byte(n - 14), 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2})
@@ -147,8 +147,8 @@ func tcp4(from, to *guest, n int) []byte {
 	return f
 }
 
-// What is shorter than an Ethernet header, or longer than any frame, is dropped and
-// counted; a chain no longer than the header is one of those.
+// A frame that is shorter than an Ethernet header, or longer than any frame, is dropped and
+// counted, and so is a chain no longer than the header.
 func TestLengthsThatAreNoFrames(t *testing.T) {
 	for name, features := range map[string]uint64{"legacy": indirect, "modern": modern} {
 		t.Run(name, func(t *testing.T) {
@@ -169,7 +169,7 @@ func TestLengthsThatAreNoFrames(t *testing.T) {
 			r.Publish()
 			a.poll()
 			if n := a.reclaim(); n != short+3 {
-				t.Errorf("%d chains came back, want %d", n, short+3)
+				t.Errorf("%d chains were returned, want %d", n, short+3)
 			}
 			a.dropped(map[vswitch.DropReason]uint64{vswitch.DropTooShort: uint64(short), vswitch.DropTooLong: 3})
 			b.getsNothing()
@@ -180,7 +180,7 @@ func TestLengthsThatAreNoFrames(t *testing.T) {
 	}
 }
 
-// A bad chain among good ones costs itself and is completed.
+// An invalid chain among valid ones is completed, and does not affect them.
 func TestBadChainsInTransmitq(t *testing.T) {
 	l := newLab(t)
 	a := l.newGuest(guestConfig{})
@@ -190,10 +190,10 @@ func TestBadChainsInTransmitq(t *testing.T) {
 	frame := a.frameTo(b, 100)
 
 	a.send(frame)
-	// Device-writable parts do not belong here.
+	// Device-writable parts are invalid here.
 	r.offer(a, false, r.cut(slices.Concat(a.header(), frame)), []buf{r.Alloc(16)})
 	r.offer(a, false, nil, []buf{r.Alloc(16)})
-	// Memory that is not there.
+	// Memory that does not exist.
 	bad := r.offer(a, false, r.cut(slices.Concat(a.header(), frame)), nil)
 	d := r.Desc(bad)
 	d.Addr = 0xdead_0000_0000
@@ -202,7 +202,7 @@ func TestBadChainsInTransmitq(t *testing.T) {
 
 	a.poll()
 	if n := a.reclaim(); n != 5 {
-		t.Errorf("%d chains came back, want 5", n)
+		t.Errorf("%d chains were returned, want 5", n)
 	}
 	a.dropped(map[vswitch.DropReason]uint64{vswitch.DropBadChain: 3})
 	b.gets(frame)
@@ -210,7 +210,7 @@ func TestBadChainsInTransmitq(t *testing.T) {
 	b.getsNothing()
 }
 
-// A frame may be in 256 pieces, not in more: each piece may lie in a page of its own.
+// A frame may have 256 pieces, but not more: each piece may lie in a different page.
 func TestPiecesOfAFrame(t *testing.T) {
 	for name, features := range map[string]uint64{"split": modern, "packed": modern | 1<<virtqueue.FeatureRingPacked} {
 		t.Run(name, func(t *testing.T) {
@@ -226,7 +226,7 @@ func TestPiecesOfAFrame(t *testing.T) {
 			a.send(frame)
 			a.poll()
 			if n := a.reclaim(); n != 4 {
-				t.Errorf("%d chains came back, want 4", n)
+				t.Errorf("%d chains were returned, want 4", n)
 			}
 			b.gets(frame)
 			b.gets(frame)
@@ -236,7 +236,7 @@ func TestPiecesOfAFrame(t *testing.T) {
 	}
 }
 
-// However many pieces a guest's frames are in, what is taken from it at a time is bounded.
+// However many pieces a guest's frames have, the number that is popped at a time is bounded.
 func TestPiecesOfABatch(t *testing.T) {
 	const pieces, atOnce = 200, 512
 	l := newLab(t)
@@ -252,8 +252,8 @@ func TestPiecesOfABatch(t *testing.T) {
 	}
 }
 
-// A driver whose receive buffers are tiny cannot have a group of frames cut into any number of
-// pieces.
+// A driver whose receive buffers are tiny cannot have a group of frames divided into any
+// number of pieces.
 func TestPiecesOfReceivedFrames(t *testing.T) {
 	const size, most = 60, 1024
 	l := newLab(t)
@@ -272,8 +272,8 @@ func TestPiecesOfReceivedFrames(t *testing.T) {
 	}
 }
 
-// What a guest has sent before it disables the queue is not discarded.
-func TestDisablingSendsWhatIsThere(t *testing.T) {
+// Frames that a guest has sent before it disables the queue are not discarded.
+func TestDisablingSendsPendingFrames(t *testing.T) {
 	l := newLab(t)
 	a, b := l.newGuest(guestConfig{}), l.newGuest(guestConfig{})
 	frames := [][]byte{a.frameTo(b, 60), a.frameTo(b, 1514)}
@@ -288,8 +288,8 @@ func TestDisablingSendsWhatIsThere(t *testing.T) {
 	a.dropped(nil)
 }
 
-// A started ring that is disabled is processed "without causing any side effects":
-// what is sent is taken and discarded.
+// A started ring that is disabled is processed "without causing any side effects": frames are
+// taken and discarded.
 func TestDisabledTransmitq(t *testing.T) {
 	l := newLab(t)
 	a := l.newGuest(guestConfig{})
@@ -302,7 +302,7 @@ func TestDisabledTransmitq(t *testing.T) {
 	}
 	a.poll()
 	if n := a.reclaim(); n != 3 {
-		t.Fatalf("%d chains came back, want 3", n)
+		t.Fatalf("%d chains were returned, want 3", n)
 	}
 	b.getsNothing()
 	a.dropped(map[vswitch.DropReason]uint64{vswitch.DropDisabled: 3})

@@ -9,15 +9,15 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// A txQueue is a transmitq: where the guest's frames come from. It is a Source,
-// polled by one worker.
+// A txQueue is a transmitq, from which the guest's frames come. It is a Source, polled by one
+// worker.
 //
-// mu guards all below it. It is held for one batch, and while it is, the switch
-// calls other ports' Transmit.
+// mu guards all fields below it. It is held for one batch, during which the switch calls other
+// ports' Transmit.
 type txQueue struct {
 	port  *Port
 	index int
-	kick  int // set while the worker does not have the source
+	kick  int // set only while the worker does not have the source
 
 	mu      sync.Mutex
 	vq      *virtqueue.Queue // nil: not running
@@ -27,25 +27,25 @@ type txQueue struct {
 	hdrLen  int
 	mask    uint64 // see offloadMask
 	bufs    *txBuffers
-	armed   bool // Arm has left the source to its eventfd: Disarm means that it was kicked
+	armed   bool // Arm has succeeded: the next Disarm follows a kick
 	kicks   uint64
-	woken   bool      // by a kick that did not belong to the start ...
+	woken   bool      // by a kick that was not due to the start ...
 	started time.Time // ... of the ring
-	calls   uint64    // of queues before vq
+	calls   uint64    // of previous rings
 
 	badChains uint64
 
 	step txStep
-	room int // bytes of frames that the batch may still have
+	room int // bytes left for frames of the batch
 }
 
-// A txStep is what Poll is about to do, for when a fault interrupts it.
+// A txStep is the current step of Poll, which determines the handling of a fault.
 type txStep uint8
 
 const (
-	atRing     txStep = iota // access the ring, or nothing
-	parsing                  // make frames of chains, none of which has been sent
-	delivering               // have the switch send the frames
+	atRing     txStep = iota // accessing the ring, or nothing
+	parsing                  // parsing chains into frames, none of which has been sent
+	delivering               // sending the frames through the switch
 )
 
 // txBuffers is the private memory of one batch.
@@ -55,10 +55,10 @@ type txBuffers struct {
 	heads  [vswitch.MaxBatch]headRoom
 }
 
-// A headRoom is a frame's Room: whole cache lines.
+// A headRoom is a frame's Room, in whole cache lines.
 type headRoom [(vswitch.Headroom + vswitch.HeadMax + 63) / 64 * 64]byte
 
-// head returns the first n bytes of Head, of which there are at most HeadMax.
+// head returns the first n bytes of Head, at most HeadMax.
 func (r *headRoom) head(n int) []byte { return r[vswitch.Headroom : vswitch.Headroom+n] }
 
 func newTxBuffers() *txBuffers {
@@ -95,8 +95,8 @@ func (q *txQueue) enable(on bool) {
 	q.mu.Unlock()
 }
 
-// drain sends what the guest has put into the queue so far, on behalf of the worker: a
-// guest that disables a queue expects the frames from before to arrive.
+// drain sends the frames that the guest has put into the queue so far, in place of the worker: a
+// guest that disables a queue expects earlier frames to arrive.
 func (q *txQueue) drain() {
 	defer setPanicOnFault()()
 	for left := virtqueue.MaxSize; left > 0; {
@@ -164,15 +164,15 @@ func (q *txQueue) Disarm() {
 	}
 }
 
-// startKick is how long after a ring's start a kick may be the front-end's, which "should" kick
-// a ring that it starts, rather than a driver's.
+// startKick is the time after a ring's start during which a kick may come from the front-end, which
+// "should" kick a ring that it starts, instead of from a driver.
 const startKick = 100 * time.Millisecond
 
 // usable reports whether the ring may be touched.
 func (q *txQueue) usable() bool { return q.vq != nil && !q.port.failed.Load() }
 
-// leave ends a critical section, also one that was left by a fault in guest memory. It has to be
-// deferred itself.
+// leave ends a critical section, also after a fault in guest memory. It has to be
+// deferred directly.
 func (q *txQueue) leave() {
 	defer q.mu.Unlock()
 	if r := recover(); r != nil {
@@ -180,19 +180,19 @@ func (q *txQueue) leave() {
 	}
 }
 
-// interrupted deals with a fault. At an access to the ring, or to memory that has gone, the session
-// ends. If a huge page is absent, a batch of which nothing has been sent is taken again by the next
-// Poll.
+// interrupted handles a fault. If the access was to the ring, or to memory that has vanished, the
+// session ends. If a huge page is absent, a batch of which nothing has been sent is popped again
+// by the next Poll.
 func (q *txQueue) interrupted(r any) {
 	addr, ok := faultAddr(r)
-	blame, step := q.port.Blame, q.step
+	handle, step := q.port.HandleFault, q.step
 	if step == atRing {
-		blame = q.port.blameRing
+		handle = q.port.handleRingFault
 	}
 	q.step = atRing
 	switch {
-	case !ok || !blame(addr):
-		panic(r) // a bug of ours
+	case !ok || !handle(addr):
+		panic(r) // a bug in vswitchd
 	case q.port.failed.Load():
 	case step == parsing:
 		q.vq.Unpop(q.bufs.batch, len(q.bufs.batch.Chains))
@@ -201,11 +201,11 @@ func (q *txQueue) interrupted(r any) {
 	}
 }
 
-// giveUp drops a batch some of which may have been sent.
+// giveUp drops a batch, part of which may have been sent.
 func (q *txQueue) giveUp(addr uintptr) {
 	defer func() {
 		if recover() != nil {
-			q.port.blameRing(addr)
+			q.port.handleRingFault(addr)
 		}
 	}()
 	b := q.bufs.batch

@@ -7,11 +7,10 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// This file is the hot path from the guest to the switch. It runs on a worker,
-// with the queue's lock held for one batch. It does not allocate.
+// This file is the hot path from the guest to the switch. It runs on a worker, with the queue's
+// lock held for one batch. It does not allocate.
 
-// Poll implements Source: one batch of frames from the guest goes through the
-// switch.
+// Poll implements Source: it passes one batch of frames from the guest through the switch.
 func (q *txQueue) Poll() int {
 	q.mu.Lock()
 	defer q.leave()
@@ -32,20 +31,20 @@ func (q *txQueue) Poll() int {
 		n = q.deliver(b.Chains)
 		q.vq.Unpop(b, len(b.Chains)-n)
 	} else {
-		// "the back-end must process the ring without causing any side effects":
-		// take and discard.
+		// "the back-end must process the ring without causing any side effects": take and
+		// discard the frames.
 		q.port.counters.Drop(vswitch.DropDisabled, n)
 	}
-	q.vq.CompleteAll(b) // nothing was written into them, bad ones included
+	q.vq.CompleteAll(b) // nothing was written to the chains, invalid ones included
 	q.vq.Flush()
 	return n
 }
 
-// maxBatchBytes is how many bytes of frames a batch has, before the last frame: each page of them may
-// be one that has to be found first, and so may each page that they are copied to.
+// maxBatchBytes is the number of bytes of frames after which a batch takes no further frame: each
+// of their pages may cost a page fault, and so may each page that they are copied to.
 const maxBatchBytes = 1 << 20
 
-// deliver makes frames of chains and hands them to the switch. It returns how many chains those are.
+// deliver parses chains into frames and passes them to the switch. It returns the number of chains.
 func (q *txQueue) deliver(chains []virtqueue.Chain) (taken int) {
 	bufs := q.bufs
 	k := 0
@@ -86,17 +85,17 @@ func (q *txQueue) deliver(chains []virtqueue.Chain) (taken int) {
 	return taken
 }
 
-// What can become of a chain.
-type verdict int
+// Results of parsing a chain.
+type parseResult int
 
 const (
-	parsed verdict = iota
+	parsed parseResult = iota
 	tooShort
 	tooLong
 )
 
-// parseDirect makes frames of chains, in order, as long as these consist of one piece
-// each and have a frame in it, and there is room for them. It returns how many that are.
+// parseDirect parses chains into frames, in order, as long as each consists of one piece that
+// contains a frame, and the batch has room for it. It returns the number of frames.
 func (q *txQueue) parseDirect(frames []vswitch.Frame, heads []headRoom, chains []virtqueue.Chain) (n int) {
 	frames, heads = frames[:len(chains)], heads[:len(chains)]
 	hdrLen, mask, room := q.hdrLen, q.mask, q.room
@@ -125,20 +124,20 @@ func (q *txQueue) parseDirect(frames []vswitch.Frame, heads []headRoom, chains [
 	return n
 }
 
-// headLen returns how much of a frame of so many bytes goes into private memory.
+// headLen returns how many bytes of a frame of the given size are copied to private memory.
 func headLen(o *vswitch.Offload, size int) int {
 	want := vswitch.HeadLen
 	if o.Flags&vswitch.HdrNeedsCsum != 0 {
-		// The switch must be able to see, and edit, the whole transport header.
-		// What is longer than HeadMax it refuses.
+		// The switch must be able to read and edit the whole transport header. It refuses
+		// frames whose header does not end within HeadMax.
 		want = max(want, int(o.CsumStart)+maxTransportHeader)
 	}
 	return min(want, size, vswitch.HeadMax)
 }
 
-// parse makes a frame of the header and the data in segs, which it takes apart.
-// The header and the first part of the data are copied to private memory.
-func (q *txQueue) parse(f *vswitch.Frame, room *headRoom, segs [][]byte) verdict {
+// parse parses the header and the data in segs, which it modifies, into a frame. The header and the
+// first part of the data are copied to private memory.
+func (q *txQueue) parse(f *vswitch.Frame, room *headRoom, segs [][]byte) parseResult {
 	if len(segs) == 0 {
 		return tooShort
 	}
@@ -165,7 +164,7 @@ func (q *txQueue) parse(f *vswitch.Frame, room *headRoom, segs [][]byte) verdict
 	if n < len(first) {
 		segs[0] = first[n:]
 	} else {
-		segs = segs[1:] // an empty piece would be copied, too
+		segs = segs[1:] // otherwise Body would begin with an empty piece
 	}
 	if n < want {
 		segs = gather(head[n:], segs)
@@ -175,11 +174,10 @@ func (q *txQueue) parse(f *vswitch.Frame, room *headRoom, segs [][]byte) verdict
 	return parsed
 }
 
-// maxTransportHeader is the length of the longest transport header, TCP's with all
-// options.
+// maxTransportHeader is the length of the longest transport header, that of TCP with all options.
 const maxTransportHeader = 60
 
-// gather fills dst from segs, which have enough, and returns what is left of them.
+// gather fills dst from segs, which contain enough bytes, and returns the rest of segs.
 func gather(dst []byte, segs [][]byte) [][]byte {
 	for len(dst) > 0 {
 		n := copy(dst, segs[0])

@@ -111,8 +111,8 @@ func (l *lab) newPort(tb testing.TB, n int) *netport.Port {
 		Logger: hclog.NewNullLogger(),
 		Start:  func(s worker.Source) error { return l.pool.Add(s) },
 		Stop:   func(s worker.Source) { l.pool.Remove(s) },
-		Blame: func(addr uintptr) {
-			if l.a.port.Blame(addr) || l.b.port.Blame(addr) || l.bad.Blame(addr) {
+		ForeignFault: func(addr uintptr) {
+			if l.a.port.HandleFault(addr) || l.b.port.HandleFault(addr) || l.bad.HandleFault(addr) {
 				return
 			}
 			panic("fault outside all guests' memory")

@@ -85,7 +85,7 @@ func (o *opener) charge() {
 		o.mu.Lock()
 		charged := false
 		for g := range o.ports {
-			charged = charged || g.dev.Blame(addr)
+			charged = charged || g.dev.HandleFault(addr)
 		}
 		o.mu.Unlock()
 		if !charged { // the port has gone meanwhile

@@ -78,15 +78,15 @@ func (o *opener) newPort(p *config.Port, c *vswitch.Counters, conns vhostuser.Co
 	g.wired, g.unwire = context.WithCancelCause(g.ctx)
 	var err error
 	g.dev, err = netport.New(netport.Config{
-		Queues:   cfg.Queues,
-		MTU:      cfg.MTU,
-		MAC:      toldMAC(p),
-		Port:     vswitch.PortConfig{Name: p.Name, Counters: c},
-		Offloads: cfg.Offloads,
-		Logger:   g.log,
-		Start:    func(s worker.Source) error { return o.env.Workers.AddTo(g, s) },
-		Stop:     func(s worker.Source) { o.env.Workers.Remove(s) },
-		Blame:    o.blame,
+		Queues:       cfg.Queues,
+		MTU:          cfg.MTU,
+		MAC:          toldMAC(p),
+		Port:         vswitch.PortConfig{Name: p.Name, Counters: c},
+		Offloads:     cfg.Offloads,
+		Logger:       g.log,
+		Start:        func(s worker.Source) error { return o.env.Workers.AddTo(g, s) },
+		Stop:         func(s worker.Source) { o.env.Workers.Remove(s) },
+		ForeignFault: o.blame,
 	})
 	if err != nil {
 		return nil, err
