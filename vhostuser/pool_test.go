@@ -98,7 +98,7 @@ func TestPoolAssures(t *testing.T) {
 
 // Resources that one account releases are available to another.
 func TestPoolGivesBack(t *testing.T) {
-	p := NewPool(Capacity{64 * gib, 1 << 20, 1 << 20}) // 56 GiB for front-ends, half of them assured
+	p := NewPool(Capacity{64 * gib, 1 << 20, 1 << 20}) // 56 GiB for front-ends, half assured
 	a, b := openAccount(t, p, 100*gib, 2), openAccount(t, p, 100*gib, 2)
 	must(t, a.takeMapping(35*gib, 0)) // 14 GiB are assured to b, and 7 are kept for later accounts
 	refused(t, a.takeMapping(gib, 35*gib), "address space")

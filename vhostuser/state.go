@@ -69,7 +69,7 @@ type Vring struct {
 
 	Kick, Call, Err int  // eventfds; -1: none
 	OwnKick         bool // Kick was made here, for VRING_KICK
-	HasCall         bool // SET_VRING_CALL was received; if not, Call may be made here for VRING_CALL
+	HasCall         bool // SET_VRING_CALL was received; if not, Call may be one for VRING_CALL
 
 	// CallSocket is the socket that SET_VRING_CALL passed instead of an eventfd; -1: none. Call
 	// was then made here.

@@ -29,10 +29,11 @@ import (
 //
 // Place 0 of the ring decides between used_idx and old_used_idx:
 //
-//	available: the driver has not seen Y. The batch is undone: X and Y are popped again, in order
-//	           of their counters, and the next descriptor is used at place 0.
-//	used:      the driver may have seen Y. The batch is finished: entry 2, which free_head names, is
-//	           no longer in flight, X is popped again, and the next descriptor is used at place 1.
+//	available: the driver has not seen Y. The batch is undone: X and Y are popped again, in the
+//	           order of their counters, and the next descriptor is used at place 0.
+//	used:      the driver may have seen Y. The batch is finished: entry 2, which free_head
+//	           names, is no longer in flight, X is popped again, and the next descriptor is
+//	           used at place 1.
 //
 // In both cases the next new chain is popped at place 3.
 

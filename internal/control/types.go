@@ -68,8 +68,8 @@ type PortInfo struct {
 	MTU              int          `json:"mtu"`                 // bytes; 0: not known
 	MAC              string       `json:"mac,omitempty"`       // pinned address
 	VLAN             VLAN         `json:"vlan"`
-	Flags            Settings     `json:"flags"`                // of the switch, for all VLANs, as configured
-	Settings         Settings     `json:"settings"`             // the whole configuration, with defaults
+	Flags            Settings     `json:"flags"`                // for all VLANs, as configured
+	Settings         Settings     `json:"settings"`             // all keys, with defaults
 	HostMACs         List[string] `json:"host_macs"`            // uplink only: pinned, too
 	FDB              FDBCount     `json:"fdb"`                  // current entries of the port
 	LastError        string       `json:"last_error,omitempty"` // of the last reset, or for State

@@ -208,7 +208,7 @@ func (p *Port) Quiesce() (resume func()) {
 // ringsChanged recomputes which receiveqs frames can go to.
 func (p *Port) ringsChanged() { p.updateReceivers(nil) }
 
-// updateReceivers recomputes the set of receivers, without the one in gone, which is about to be
+// updateReceivers recomputes the set of receivers, without gone, which is about to be
 // disabled or stopped: a worker that finds a receiveq disabled or stopped has to find another
 // one in the new set.
 func (p *Port) updateReceivers(gone *rxQueue) {

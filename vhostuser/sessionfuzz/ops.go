@@ -15,36 +15,37 @@ type Op = byte
 
 // The acts of a front-end.
 const (
-	Handshake  Op = iota // the argument chooses features
-	AddMemory            // 1: the second piece; 0x80: another part of it
-	RemMemory            // likewise
-	MemTable             // bit 0: with the first piece, bit 1: with the second
-	Num                  // vring (bits 0-2), size (4-7)
-	Base                 // vring, base
-	Addr                 // vring, misalignment (6-7)
-	Kick                 // vring; 0x80: without an eventfd
-	Call                 // likewise
-	Err                  // vring
-	Enable               // vring; 0x40: disable
-	Stop                 // vring
-	Features             // the argument chooses them
-	Buffers              // ring (0-1), number (2-3), 0x10: writable, 0x20: indirect, 0x40: bad, 0x80: none
-	AvailIdx             // ring and index at once
-	Desc                 // ring (0-1), slot (2-5); then 6 bytes of a descriptor
-	Scribble             // page (0-3), number of bytes (4-7), then their offset and the bytes
-	Truncate             // the second piece of memory; 0x80: a log, 0xc0: the in-flight area
-	LogBase              // log (0-1), offset (6-7)
-	LogAll               // bit 0: on
-	LogRing              // vring, address (3-6); 0x80: off
-	Inflight             // queues (0-2), 0x08: ask for memory, offset (4-6), 0x80: with contents
-	Channel              // bit 0: a pipe, bit 1: its other end is closed
-	Inband               // vring; 0x80: with a number
-	Reset                // bit 0: by status
-	DeviceMsg            // the argument chooses the message
-	AnyMessage           // size; then type, and number of descriptors
-	WrongFDs             // type (modulo 46), number of descriptors (4-7)
-	Half                 // of a message, then the end of the stream
-	Raw                  // bytes
+	Handshake Op = iota // the argument chooses features
+	AddMemory           // 1: the second piece; 0x80: another part of it
+	RemMemory           // likewise
+	MemTable            // bit 0: with the first piece, bit 1: with the second
+	Num                 // vring (bits 0-2), size (4-7)
+	Base                // vring, base
+	Addr                // vring, misalignment (6-7)
+	Kick                // vring; 0x80: without an eventfd
+	Call                // likewise
+	Err                 // vring
+	Enable              // vring; 0x40: disable
+	Stop                // vring
+	Features            // the argument chooses them
+	// ring (0-1), number (2-3), 0x10: writable, 0x20: indirect, 0x40: bad, 0x80: only a kick
+	Buffers
+	AvailIdx   // ring and index at once
+	Desc       // ring (0-1), slot (2-5); then 6 bytes of a descriptor
+	Scribble   // page (0-3), number of bytes (4-7), then their offset and the bytes
+	Truncate   // the second piece of memory; 0x80: a log, 0xc0: the in-flight area
+	LogBase    // log (0-1), offset (6-7)
+	LogAll     // bit 0: on
+	LogRing    // vring, address (3-6); 0x80: off
+	Inflight   // queues (0-2), 0x08: ask for memory, offset (4-6), 0x80: with contents
+	Channel    // bit 0: a pipe, bit 1: its other end is closed
+	Inband     // vring; 0x80: with a number
+	Reset      // bit 0: by status
+	DeviceMsg  // the argument chooses the message
+	AnyMessage // size; then type, and number of descriptors
+	WrongFDs   // type (modulo 46), number of descriptors (4-7)
+	Half       // of a message, then the end of the stream
+	Raw        // bytes
 	NumOps
 )
 
