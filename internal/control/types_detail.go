@@ -120,7 +120,7 @@ type Ring struct {
 
 	Enabled bool   `json:"enabled"`
 	Started bool   `json:"started"`
-	Running bool   `json:"running"`          // a started ring is suspended while its memory is gone
+	Running bool   `json:"running"`          // false if suspended: no memory, or no log
 	Broken  string `json:"broken,omitempty"` // why chains are no longer popped from it
 
 	AvailIdx  *uint16 `json:"avail_idx,omitempty"` // split ring only: as published by the driver
