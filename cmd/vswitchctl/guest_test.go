@@ -119,7 +119,7 @@ func TestShowGuest(t *testing.T) {
 					t.Fatalf("exit code %d: %s", code, &stderr)
 				}
 				out := regexp.MustCompile(regexp.QuoteMeta(socket)).ReplaceAllString(stdout.String(), "SOCKET")
-				// What is configured comes from the declarations of the keys.
+				// The configured values come from the declarations of the keys.
 				out = regexp.MustCompile(`("(settings|flags)": )\{[^}]*\}`).ReplaceAllString(out, "${1}{}")
 				out = regexp.MustCompile(`(session +)\d+s`).ReplaceAllString(out, "${1}AGE")
 				out = regexp.MustCompile(`("peer_pid": |, process )\d+`).ReplaceAllString(out, "${1}1")

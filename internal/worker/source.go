@@ -1,6 +1,6 @@
 package worker
 
-// MaxBatch is how many frames a Source delivers at once at most.
+// MaxBatch is the largest number of frames that a Source delivers at once.
 const MaxBatch = 64
 
 // A Source produces work for a worker: a guest's transmit queue, an uplink's socket. A worker calls
