@@ -176,7 +176,7 @@ func TestSocketsOfOthers(t *testing.T) {
 		want []string
 	}{
 		"port":    {[]string{"--control", dir + "/control", "--port", "x=" + s.Socket("a")}, []string{"port x", s.Socket("a"), "in use"}},
-		"control": {[]string{"--control", s.ControlSocket(), "--port", "x=" + dir + "/x.sock"}, []string{s.ControlSocket(), "another process is listening"}},
+		"control": {[]string{"--control", s.ControlSocket(), "--port", "x=" + dir + "/x.sock"}, []string{s.ControlSocket(), "in use by another process"}},
 		"file":    {[]string{"--control", dir + "/control", "--port", "x=" + s.ConfigFile()}, []string{"port x", s.ConfigFile(), "not a socket"}},
 	} {
 		code, _, stderr := swtest.Exec(t, nil, nil, c.args...)

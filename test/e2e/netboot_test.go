@@ -56,7 +56,9 @@ func TestNetworkBoot(t *testing.T) {
 			if c.args != nil {
 				config.ExtraArgs = c.args(t)
 			}
-			before := s.Port(t, "a").Counters.Resets.Total() // by the end of the guest before this one
+			// The guest before this one counts as a reset when its end has been seen.
+			swtest.Until(t, "the port listens", func() bool { return s.Port(t, "a").State == "listening" })
+			before := s.Port(t, "a").Counters.Resets.Total()
 			a, err := vm.Launch(ctx, config)
 			if err != nil {
 				t.Fatal(err)
