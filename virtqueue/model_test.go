@@ -289,7 +289,7 @@ func (m *model) take() {
 			got = append(got, m.Read(b)...)
 		}
 		if int(n) != r.wrote || !bytes.Equal(got, r.answer) {
-			m.t.Fatalf("chain %d came back with %d bytes of %d, or others", head, n, r.wrote)
+			m.t.Fatalf("chain %d was returned with %d bytes of %d, or with other bytes", head, n, r.wrote)
 		}
 		delete(m.content, head)
 		m.Release(head)

@@ -55,7 +55,7 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return fmt.Errorf("settings are no object: %s", data)
+		return fmt.Errorf("settings are not an object: %s", data)
 	}
 	for d.More() {
 		key, err := d.Token() // a string, which the decoder has checked

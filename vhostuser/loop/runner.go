@@ -11,7 +11,7 @@ import (
 
 // ErrMemoryGone is the reason for the end of a session whose front-end took away memory that it had
 // shared, for example by truncating the file.
-var ErrMemoryGone = errors.New("guest memory has gone")
+var ErrMemoryGone = errors.New("guest memory vanished")
 
 const (
 	wakeID       = -1 // epoll's ID for a runner's eventfd

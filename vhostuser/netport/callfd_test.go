@@ -101,7 +101,7 @@ func TestJammedCall(t *testing.T) {
 				t.Errorf("session ended with %v", err)
 			}
 			bad.front.Close()
-			until(t, "chains come back", func() bool { a.reclaim(); return len(a.tx[0].bufs) == 0 })
+			until(t, "chains are returned", func() bool { a.reclaim(); return len(a.tx[0].bufs) == 0 })
 			exchange(a, b)
 			bad.dial()
 			exchange(b, bad)
@@ -162,7 +162,7 @@ func TestJamIsTheReason(t *testing.T) {
 				t.Errorf("session ended with %v", err)
 			}
 			bad.front.Close()
-			until(t, "chains come back", func() bool { a.reclaim(); return len(a.tx[0].bufs) == 0 })
+			until(t, "chains are returned", func() bool { a.reclaim(); return len(a.tx[0].bufs) == 0 })
 			exchange(a, b)
 		})
 	}

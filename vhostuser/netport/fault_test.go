@@ -33,7 +33,7 @@ func exchange(a, b *guest) {
 			from.send(frame, 500)
 			to.awaits(frame)
 		}
-		until(a, "chains come back", func() bool { a.reclaim(); b.reclaim(); return len(a.tx[0].bufs)+len(b.tx[0].bufs) == 0 })
+		until(a, "chains are returned", func() bool { a.reclaim(); b.reclaim(); return len(a.tx[0].bufs)+len(b.tx[0].bufs) == 0 })
 	}
 }
 
@@ -88,7 +88,7 @@ func TestMemoryVanishes(t *testing.T) {
 			attack(a, b, bad)
 			bad.faulted()
 			exchange(a, b)
-			until(t, "chains come back", func() bool { a.reclaim(); return len(a.tx[0].bufs) == 0 })
+			until(t, "chains are returned", func() bool { a.reclaim(); return len(a.tx[0].bufs) == 0 })
 			a.dropped(nil)
 			b.dropped(nil)
 			bad.dial()

@@ -175,7 +175,7 @@ func TestTurncoat(t *testing.T) {
 	})
 	stop.Store(true)
 	wg.Wait()
-	until(t, "chains come back", func() bool { a.reclaim(); b.reclaim(); return len(a.tx[0].bufs)+len(b.tx[0].bufs) == 0 })
+	until(t, "chains are returned", func() bool { a.reclaim(); b.reclaim(); return len(a.tx[0].bufs)+len(b.tx[0].bufs) == 0 })
 	if d := bad.counters.DropsByName(); d["bad-chain"] == 0 || d["bad-offload"] == 0 {
 		t.Errorf("not hostile enough: %v", d)
 	}

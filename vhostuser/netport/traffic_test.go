@@ -316,7 +316,7 @@ func TestTrafficWhileRingsChange(t *testing.T) {
 	stop.Store(true)
 	wg.Wait()
 	for _, g := range l.guests {
-		until(t, "all chains come back", func() bool { g.reclaim(); return len(g.tx[0].bufs) == 0 })
+		until(t, "all chains are returned", func() bool { g.reclaim(); return len(g.tx[0].bufs) == 0 })
 	}
 	for _, g := range l.guests {
 		resume := g.port.Quiesce() // the last batch is counted, too
