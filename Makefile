@@ -42,10 +42,11 @@ demo: lab build ## Two guests and a network namespace talk through vswitchd (as 
 
 test: check unit race fuzz-short e2e ## All tests (as root)
 
-check: tools ## Formatting, go vet, staticcheck
+check: tools ## Formatting, go vet, staticcheck, and the rules of test/rules
 	@unformatted=$$($(GOFILES) | xargs gofmt -l); test -z "$$unformatted" || { echo "not formatted by gofmt:" $$unformatted; exit 1; }
 	go vet -tags e2e,long ./...
 	go tool staticcheck -tags e2e,long ./...
+	go test ./test/rules
 
 unit: tools ## Unit tests
 	go test ./...

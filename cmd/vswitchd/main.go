@@ -6,8 +6,8 @@
 //
 // Started with one connection (--fd), it ends when the front-end leaves.
 //
-// Exit codes: 0 stopped as asked, or left by the front-end of --fd; 1 failed while running, or --check found
-// errors; 2 wrong usage or configuration.
+// Exit codes: 0 stopped as asked, or left by the front-end of --fd; 1 failed while running, or
+// --check found errors; 2 wrong usage or configuration.
 package main
 
 import (

@@ -78,7 +78,8 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 	})
 }
 
-// isThere reports whether there is a file or folder of that name, in which * may stand for anything.
+// isThere reports whether there is a file or folder of that name. A * in the name stands for
+// anything.
 func isThere(t *testing.T, name string) bool {
 	t.Helper()
 	dir, base := path.Split(path.Clean(name))
