@@ -37,7 +37,8 @@ func newRoot(out io.Writer) *cobra.Command {
 	flags.StringVar(&c.socket, "control", "/run/vswitchd/control.sock", "control `socket` of vswitchd")
 	flags.BoolVarP(&c.json, "json", "j", false, "print one JSON value")
 
-	root.AddCommand(c.show(), c.reload())
+	root.AddCommand(c.show(), c.reload(), c.version())
+	root.SetHelpCommand(help(root))
 	port := group("port", "Ports")
 	port.AddCommand(c.portShow())
 	fdb := group("fdb", "Forwarding database: which MAC address is behind which port")

@@ -92,7 +92,7 @@ func TestJSONIsOneValueOfTheRightKind(t *testing.T) {
 	socket := serve(t, reloads)
 	for args, first := range map[string]json.Delim{
 		"show": '{', "port show": '[', "port show vm2": '{', "fdb show": '[', "fdb show --port vm2": '[',
-		"stats show": '[', "stats show vm1": '{', "reload": '{',
+		"stats show": '[', "stats show vm1": '{', "reload": '{', "version": '{',
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(append([]string{"--control", socket, "-j"}, strings.Fields(args)...), &stdout, &stderr); code != exitOK {
@@ -124,6 +124,11 @@ func TestExitCodes(t *testing.T) {
 		{socket, "show", 0, ""},
 		{socket, "port show vm1", 0, ""},
 		{socket, "--version", 0, ""},
+		{socket, "version", 0, ""},
+		{nobody, "version", 0, ""},
+		{socket, "help port show", 0, ""},
+		{socket, "help shwo", 2, `vswitchctl: unknown command "shwo"; did you mean "show"?` + "\nUsage:"},
+		{socket, "help port shwo", 2, `vswitchctl: unknown command "port shwo"; did you mean "show"?` + "\nUsage:"},
 		{socket, "port show nobody", 1, `vswitchctl: no such port: "nobody"` + "\n"},
 		{socket, "port show a/b", 1, `vswitchctl: no such port: "a/b"` + "\n"},
 		{socket, "stats show nobody", 1, `vswitchctl: no such port: "nobody"` + "\n"},
