@@ -54,6 +54,20 @@ func (u *Uplink) addressesOf(l *link) (a localAddresses, err error) {
 	return a, nil
 }
 
+// Own returns the own addresses that an uplink on the interface of that name would tell
+// Config.SetLocal now: at most one. It returns none if there is no such interface, or none that an
+// uplink can be on.
+func Own(name string) []vswitch.MAC {
+	l, err := findLink(name, 0)
+	if err != nil || l == nil || !l.ether {
+		return nil
+	}
+	if m, ok := stationOf(l.mac); ok {
+		return []vswitch.MAC{m}
+	}
+	return nil
+}
+
 // stationOf returns hw as the address of one station, if it is one.
 func stationOf(hw []byte) (m vswitch.MAC, ok bool) {
 	if len(hw) != len(m) {

@@ -143,7 +143,7 @@ func (c *change) commit() error {
 	x.Static = staticEntries(c.cfg.FDB)
 	attached, err := c.d.sw.Apply(&x)
 	if err != nil {
-		return refusals(c.cfg, err)
+		return refusals(c.cfg, err, nil)
 	}
 	closeAll(c.goes)
 	var ports []*member

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"net"
+	"slices"
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/rundir"
@@ -19,15 +20,30 @@ import (
 func Check(cfg *config.Config) config.Errors {
 	ks := allKinds()
 	errs := append(ks.checkMachine(cfg), ks.checkPlaces(cfg)...)
+	return config.Errors{}.With(append(errs, ks.checkSwitch(cfg)...))
+}
+
+// checkSwitch returns what a switch would refuse whose uplinks have the addresses of the interfaces
+// that are there now. A running switch is told these by the uplinks, after its ports are attached
+// (vswitch.Attachment.SetLocal).
+func (ks kinds) checkSwitch(cfg *config.Config) config.Errors {
 	var x vswitch.Change
+	hosts := make(map[vswitch.MAC]*config.Port) // by an address of the host
 	for _, p := range cfg.Ports {
-		x.Attach = append(x.Attach, vswitch.NewPort{Config: p.PortConfig})
+		pc := p.PortConfig
+		for _, m := range ks.of(p).HostAddresses(p) {
+			if hosts[m] == nil { // else the same interface under another name, for which p will wait
+				hosts[m] = p
+				pc.MACs = append(slices.Clone(pc.MACs), m)
+			}
+		}
+		x.Attach = append(x.Attach, vswitch.NewPort{Config: pc})
 	}
 	x.Static = staticEntries(cfg.FDB)
 	if err := vswitch.Check(switchConfig(cfg), &x); err != nil {
-		errs = append(errs, refusals(cfg, err)...)
+		return refusals(cfg, err, hosts)
 	}
-	return config.Errors{}.With(errs)
+	return nil
 }
 
 func switchConfig(cfg *config.Config) vswitch.Config {

@@ -45,13 +45,14 @@ func (k wireKind) takes() string {
 	return s
 }
 
-func (k wireKind) Declaration() *config.Kind             { return k.declaration }
-func (wireKind) Reasons() control.Reasons                { return control.Reasons{Drops: []string{"wire-cut"}} }
-func (wireKind) CheckMachine(*config.Port) config.Errors { return nil }
-func (wireKind) CheckPlace(*config.Port) config.Errors   { return nil }
-func (k wireKind) Start(port.Env) (port.Opener, error)   { return k, nil }
-func (k wireKind) Changed()                              {}
-func (k wireKind) Close()                                { k.note("end") }
+func (k wireKind) Declaration() *config.Kind              { return k.declaration }
+func (wireKind) Reasons() control.Reasons                 { return control.Reasons{Drops: []string{"wire-cut"}} }
+func (wireKind) CheckMachine(*config.Port) config.Errors  { return nil }
+func (wireKind) CheckPlace(*config.Port) config.Errors    { return nil }
+func (wireKind) HostAddresses(*config.Port) []vswitch.MAC { return nil }
+func (k wireKind) Start(port.Env) (port.Opener, error)    { return k, nil }
+func (k wireKind) Changed()                               {}
+func (k wireKind) Close()                                 { k.note("end") }
 func (k wireKind) Open(_ context.Context, p *config.Port, _ *vswitch.Counters) (port.Port, error) {
 	k.note("open", p.Name, p.Settings.(*wireSettings).End)
 	return &wirePort{k}, nil

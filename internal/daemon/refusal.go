@@ -8,19 +8,20 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// refusals says where in the configuration stands what the switch refuses.
-func refusals(cfg *config.Config, err error) (errs config.Errors) {
+// refusals says where in the configuration stands what the switch refuses. hosts are the ports that
+// have addresses of the host, by address.
+func refusals(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) (errs config.Errors) {
 	all := []error{err}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		all = joined.Unwrap()
 	}
 	for _, e := range all {
-		errs = append(errs, refusal(cfg, e))
+		errs = append(errs, refusal(cfg, e, hosts))
 	}
 	return errs
 }
 
-func refusal(cfg *config.Config, err error) config.Error {
+func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) config.Error {
 	var ce *vswitch.ChangeError
 	if !errors.As(err, &ce) {
 		return config.Error{Pos: cfg.Switch.At("mac_table_size"), Key: "switch.mac_table_size", Msg: err.Error()}
@@ -46,7 +47,7 @@ func refusal(cfg *config.Config, err error) config.Error {
 		}
 	case errors.Is(err, vswitch.ErrBadMAC), errors.Is(err, vswitch.ErrAddressPinned):
 		key = "mac"
-		if other := pinnedTo(cfg.Ports[:i], p.MACs); other != "" {
+		if other := pinnedTo(cfg.Ports[:i], p.MACs, hosts); other != "" {
 			msg += ", " + other
 		}
 	}
@@ -54,9 +55,9 @@ func refusal(cfg *config.Config, err error) config.Error {
 }
 
 // pinnedTo names the first port that has one of the addresses as well.
-func pinnedTo(ports []*config.Port, macs []vswitch.MAC) string {
+func pinnedTo(ports []*config.Port, macs []vswitch.MAC, hosts map[vswitch.MAC]*config.Port) string {
 	for _, p := range ports {
-		if slices.ContainsFunc(macs, func(m vswitch.MAC) bool { return slices.Contains(p.MACs, m) }) {
+		if slices.ContainsFunc(macs, func(m vswitch.MAC) bool { return slices.Contains(p.MACs, m) || hosts[m] == p }) {
 			return p.Path()
 		}
 	}

@@ -47,6 +47,9 @@ func (d *Daemon) Reload(cfg *config.Config) (changed []string, err error) {
 
 // carryOut makes a change, or leaves everything as it was.
 func (d *Daemon) carryOut(c *change) error {
+	if errs := d.kinds.checkSwitch(c.cfg); len(errs) > 0 {
+		return errs
+	}
 	err := c.prepare(d.life)
 	if err == nil {
 		d.committing.Lock()

@@ -227,6 +227,32 @@ func TestGuestWithTheHostsAddress(t *testing.T) {
 	l.until("the address is held", func() bool { return l.port("lan").LastError == "" })
 }
 
+// A configuration that gives a guest the address of an interface that is there is refused by a
+// check, at start and by a reload, even if the interface is as new to the switch as the guest. In
+// another VLAN the guest may have the address.
+func TestConfigurationWithTheHostsAddressIsRefused(t *testing.T) {
+	l := newLab(t, "")
+	l.addVeth("nic0", "far0")
+	l.must(netlink.LinkAddAltName(l.link("nic0"), "wan0"))
+	mac := l.link("nic0").Attrs().HardwareAddr.String()
+	const lan = "[uplink.lan]\ninterface = \"nic0\"\ntag = 5\n"
+	cfg := lan + "[port.vm]\nmac = \"" + mac + "\"\n"
+	want := "address is pinned to another port: " + mac + " in VLAN 5, uplink.lan"
+	if _, errs := l.examine(cfg); errs.Error() != "f:9: port.vm.mac: "+want {
+		t.Errorf("the check finds %v", errs)
+	}
+	l.refuses(cfg, want)
+	if d, err := New(l.load(cfg), l.d.log); err == nil {
+		d.close()
+		t.Error("a daemon starts with it")
+	} else if !strings.Contains(err.Error(), want) {
+		t.Errorf("start: %v", err)
+	}
+	l.reload(cfg+"tag = 6\n", "port lan added", "port vm added")
+	// Of two uplinks on one interface, one waits.
+	l.reload(lan+"[uplink.two]\ninterface = \"wan0\"\n", "port two added", "port vm removed")
+}
+
 // An uplink that is not promiscuous tells its interface of guests as they come and go, and of no
 // stations on its own side.
 func TestUplinkNotPromiscuous(t *testing.T) {

@@ -35,6 +35,10 @@ type Kind interface {
 	// itself, as an error of the machine.
 	CheckPlace(p *config.Port) config.Errors
 
+	// HostAddresses returns the addresses that the host has at the port's place now, and that a
+	// guest must not have in a VLAN of the port.
+	HostAddresses(p *config.Port) []vswitch.MAC
+
 	// Start makes what the ports of a daemon have in common.
 	Start(env Env) (Opener, error)
 }

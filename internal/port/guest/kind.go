@@ -49,6 +49,9 @@ func (Kind) CheckPlace(p *config.Port) (errs config.Errors) {
 	return errs
 }
 
+// HostAddresses implements port.Kind: there are none.
+func (Kind) HostAddresses(*config.Port) []vswitch.MAC { return nil }
+
 // Start implements port.Kind.
 func (k Kind) Start(env port.Env) (port.Opener, error) {
 	capacity, err := vhostuser.ProcessCapacity()

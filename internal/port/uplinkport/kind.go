@@ -34,6 +34,9 @@ func (Kind) CheckMachine(p *config.Port) (errs config.Errors) {
 // CheckPlace implements port.Kind. An interface that is not there or in use is waited for.
 func (Kind) CheckPlace(*config.Port) config.Errors { return nil }
 
+// HostAddresses implements port.Kind: the interface's own address.
+func (Kind) HostAddresses(p *config.Port) []vswitch.MAC { return uplink.Own(of(p).Interface) }
+
 // Start implements port.Kind.
 func (Kind) Start(env port.Env) (port.Opener, error) { return &opener{env: env}, nil }
 
