@@ -16,6 +16,10 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 			c.VLANMode, c.Trunks, c.Tag = vswitch.VLANNativeTagged, []uint16{10}, 10
 		}
 	}
+	guarded := func(i int, c *vswitch.PortConfig) {
+		c.MACs = []vswitch.MAC{vswitchtest.Station(i)}
+		c.Guards = vswitch.Guards{AllowedMACs: c.MACs, Locked: true, BPDU: true}
+	}
 	station := vswitchtest.Station
 	for _, tt := range []struct {
 		name      string
@@ -28,6 +32,12 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 		{"unknown", nil, func(int) vswitch.MAC { return station(9999) }},
 		{"own port", nil, func(int) vswitch.MAC { return station(0) }},
 		{"reserved", nil, func(int) vswitch.MAC { return vswitch.MAC{1, 0x80, 0xc2} }},
+		{"guards", guarded, func(i int) vswitch.MAC {
+			if i%2 == 0 {
+				return vswitch.MAC{1, 0x80, 0xc2}
+			}
+			return station(1 + i%8)
+		}},
 		{"tags", mixed, func(i int) vswitch.MAC {
 			if i%2 == 0 {
 				return vswitchtest.Broadcast

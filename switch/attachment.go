@@ -35,6 +35,8 @@ type PortConfig struct {
 	Tag      uint16   // VLAN of frames without a tag, 1 to 4094; 0: none
 	Trunks   []uint16 // VLANs of a trunk; empty: all
 	VLANMode VLANMode // how Tag and Trunks are used
+
+	Guards Guards // what the port may send
 }
 
 // DefaultPortConfig returns the configuration of a port that learns addresses and to which all
@@ -65,7 +67,9 @@ type portView struct {
 	fdb      *fdbPort
 	cfg      PortConfig
 	vlan     vlanRule
-	local    []MAC // the host's own addresses; see SetLocal
+	guard    *guard // nil: the port may send anything
+	passed   uint16 // reserved addresses that classify lets pass, as GroupFwdMask
+	local    []MAC  // the host's own addresses; see SetLocal
 	spare    []MAC
 }
 
@@ -102,23 +106,29 @@ func (s *Switch) Attach(cfg PortConfig, p Port) (*Attachment, error) {
 	return attached[0], nil
 }
 
-// checkPort returns cfg with copies of its slices, and its VLAN rule.
-func checkPort(cfg PortConfig) (PortConfig, vlanRule, error) {
+// checkPort checks cfg, and returns a view with what follows from cfg alone. The view has copies of
+// the slices in cfg.
+func checkPort(cfg PortConfig) (*portView, error) {
 	if !validName(cfg.Name) {
-		return cfg, vlanRule{}, fmt.Errorf("%w: %q (1 to 15 letters, digits and . _ -)", ErrBadName, cfg.Name)
+		return nil, fmt.Errorf("%w: %q (1 to 15 letters, digits and . _ -)", ErrBadName, cfg.Name)
 	}
 	for _, m := range cfg.MACs {
 		if !m.IsUnicast() {
-			return cfg, vlanRule{}, fmt.Errorf("%w: %s", ErrBadMAC, m)
+			return nil, fmt.Errorf("%w: %s", ErrBadMAC, m)
 		}
 	}
 	rule, err := makeVLANRule(&cfg)
 	if err != nil {
-		return cfg, vlanRule{}, err
+		return nil, err
+	}
+	g, err := makeGuard(&cfg)
+	if err != nil {
+		return nil, err
 	}
 	cfg.MACs, cfg.Trunks = slices.Clone(cfg.MACs), slices.Clone(cfg.Trunks)
 	cfg.MaxMACs = max(cfg.MaxMACs, 0)
-	return cfg, rule, nil
+	cfg.Guards = cfg.Guards.clone()
+	return &portView{cfg: cfg, vlan: rule, guard: g, passed: g.passed(&cfg)}, nil
 }
 
 func validName(s string) bool {

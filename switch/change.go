@@ -132,23 +132,25 @@ func (x *transaction) err() error { return errors.Join(x.errs...) }
 func (x *transaction) check(c *Change) {
 	x.detach, x.static = slices.Clone(c.Detach), c.Static
 	for _, r := range c.Reconfigure {
-		if cfg, rule, err := checkPort(r.Config); err != nil {
+		v, err := checkPort(r.Config)
+		if err != nil {
 			x.refuse(r.Config.Name, err)
-		} else {
-			x.ports = append(x.ports, &changedPort{att: r.Attachment, view: &portView{cfg: cfg, vlan: rule, port: r.Port}})
+			continue
 		}
+		v.port = r.Port
+		x.ports = append(x.ports, &changedPort{att: r.Attachment, view: v})
 	}
 	for _, n := range c.Attach {
-		cfg, rule, err := checkPort(n.Config)
+		v, err := checkPort(n.Config)
 		if err != nil {
 			x.refuse(n.Config.Name, err)
 			continue
 		}
-		if cfg.Counters == nil {
-			cfg.Counters = new(Counters)
+		if v.cfg.Counters == nil {
+			v.cfg.Counters = new(Counters)
 		}
 		a := &Attachment{sw: x.sw}
-		v := &portView{att: a, port: n.Port, counters: cfg.Counters, cfg: cfg, vlan: rule}
+		v.att, v.port, v.counters = a, n.Port, v.cfg.Counters
 		x.ports = append(x.ports, &changedPort{att: a, fresh: true, view: v})
 	}
 	for i, e := range x.static {
@@ -238,6 +240,7 @@ func (x *transaction) names() map[string]*Attachment {
 			v.local, v.spare = p.view.local, p.view.spare
 		} else {
 			v.cfg, v.vlan = p.view.cfg, p.view.vlan
+			v.guard, v.passed = p.view.guard, p.view.passed
 			if p.view.port != nil {
 				v.port = p.view.port
 			}

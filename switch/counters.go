@@ -73,6 +73,9 @@ const (
 	DropSendError                    // out: the kernel returned an error
 	DropFiltered                     // out: the guest's receive filter excludes the frame
 	DropOtherHost                    // in: from a non-promiscuous uplink, to an unknown address
+	DropMACSpoofed                   // in: from a source address that is not allowed
+	DropBPDUGuard                    // in: a BPDU, which the port's guard forbids
+	DropLocked                       // in: from an address without a static FDB entry, by a locked port
 	numDropReasons
 )
 
@@ -99,6 +102,9 @@ var dropNames = [numDropReasons]string{
 	DropSendError:  "send-error",
 	DropFiltered:   "guest-filter",
 	DropOtherHost:  "other-host",
+	DropMACSpoofed: "mac-spoofed",
+	DropBPDUGuard:  "bpdu-guard",
+	DropLocked:     "locked",
 }
 
 // String returns the name under which the reason appears in counters, metrics and traces.

@@ -8,6 +8,7 @@ type stage uint8
 const (
 	stageAdmit stage = iota
 	stageClassify
+	stageGuard
 	stageLookup
 	stageFlood
 	stageSend
@@ -19,6 +20,7 @@ const (
 var stageNames = [numStages]string{
 	stageAdmit:    "admit",
 	stageClassify: "classify",
+	stageGuard:    "guard",
 	stageLookup:   "lookup",
 	stageFlood:    "flood",
 	stageSend:     "send",

@@ -81,6 +81,17 @@ func (t *fdb) destination(a addr, h hash, now uint32) portID {
 	return id
 }
 
+// staticAt reports whether address a has a static or pinned entry that names port id, in a VLAN or
+// in all. h is the hash of the address and the VLAN.
+func (t *fdb) staticAt(a addr, h hash, id portID) bool {
+	s, owner := t.lookup(h)
+	if owner == 0 {
+		return t.holder(a) == id
+	}
+	b, i := s.split()
+	return owner == id && t.buckets[b].stamp[i].Load() == stampStatic
+}
+
 // A sighting is the result of looking up a source address.
 type sighting uint8
 

@@ -80,7 +80,7 @@ func (p *modelPort) parse(raw []byte) (f modelFrame, reason string) {
 	f.raw = raw
 	copy(f.dst[:], raw)
 	copy(f.src[:], raw[6:])
-	if bytes.Equal(f.dst[:5], []byte{1, 0x80, 0xc2, 0, 0}) && f.dst[5] < 16 {
+	if bytes.Equal(f.dst[:5], []byte{1, 0x80, 0xc2, 0, 0}) && f.dst[5] < 16 && !(p.cfg.Guards.BPDU && f.isBPDU()) {
 		return f, "reserved-address"
 	}
 	if f.src[0]&1 != 0 || f.src == (vswitch.MAC{}) {
@@ -150,6 +150,9 @@ func (m *model) deliver(from string, batch [][]byte) {
 	var fit []modelFrame
 	for _, raw := range batch {
 		f, reason := src.parse(raw)
+		if reason == "" {
+			reason = m.guarded(from, f)
+		}
 		if reason != "" {
 			src.drops[reason]++
 			continue
@@ -162,6 +165,29 @@ func (m *model) deliver(from string, batch [][]byte) {
 	for _, f := range fit {
 		m.forward(from, f)
 	}
+}
+
+func (f *modelFrame) isBPDU() bool {
+	switch f.dst.String() {
+	case "01:80:c2:00:00:00", "01:80:c2:00:00:08", "01:00:0c:cc:cc:cd":
+		return true
+	}
+	return false
+}
+
+// guarded returns the reason for which a guard of the port drops f, or "".
+func (m *model) guarded(port string, f modelFrame) string {
+	g := &m.ports[port].cfg.Guards
+	e := m.fdb[modelKey{f.src, f.vlan}]
+	switch {
+	case g.BPDU && f.isBPDU():
+		return "bpdu-guard"
+	case len(g.AllowedMACs) > 0 && !slices.Contains(g.AllowedMACs, f.src):
+		return "mac-spoofed"
+	case g.Locked && !(e.static && e.port == port):
+		return "locked"
+	}
+	return ""
 }
 
 func (m *model) learn(from string, f modelFrame) {
@@ -251,6 +277,12 @@ func randomConfig(r *rand.Rand, name string) vswitch.PortConfig {
 	if r.IntN(5) == 0 {
 		c.MaxMACs = 1 + r.IntN(4)
 	}
+	if r.IntN(4) == 0 {
+		for range 1 + r.IntN(6) {
+			c.Guards.AllowedMACs = append(c.Guards.AllowedMACs, vswitchtest.Station(r.IntN(12)))
+		}
+	}
+	c.Guards.BPDU, c.Guards.Locked = !often(), r.IntN(20) == 0
 	if r.IntN(2) == 0 {
 		c.VLANMode = vswitch.VLANMode(r.IntN(int(vswitch.VLANTunnel) + 1))
 		c.Tag = uint16(r.IntN(4))

@@ -15,6 +15,8 @@ package vswitch
 //	          port's settings                Offload, batch.runs,         reserved-address,
 //	                                         RxFrames/RxBytes             bad-source, bad-offload,
 //	                                                                      vlan
+//	guard     batch.runs, the FDB, the       batch.runs                   mac-spoofed, locked,
+//	          source port's guards                                        bpdu-guard
 //	learn     batch.runs                     the FDB, FDB events          nothing
 //	lookup    batch.runs, the FDB, settings  batch.groups (one known      to-host, own-port, policy,
 //	          of both ports                  destination), or unknown,    vlan
@@ -71,8 +73,11 @@ func (in *Inlet) deliver(frames []Frame) {
 		return
 	}
 	in.classify(frames)
-	// Ingress filters, guards and rates belong here: frames have a VLAN, and the addresses of
-	// frames that are dropped here are not learned.
+	// Ingress filters and rates belong here: frames have a VLAN, and the addresses of frames that
+	// are dropped here are not learned.
+	if b.src.guard != nil {
+		in.guard()
+	}
 	if b.src.cfg.Learning {
 		in.learn()
 	}

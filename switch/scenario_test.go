@@ -91,7 +91,7 @@ func (s *scenario) checkError(err error) {
 	known := []error{
 		vswitch.ErrPortExists, vswitch.ErrNoPort, vswitch.ErrTooManyPorts, vswitch.ErrDetached,
 		vswitch.ErrBadName, vswitch.ErrBadVLAN, vswitch.ErrBadMAC, vswitch.ErrAddressPinned,
-		vswitch.ErrNoEntry, vswitch.ErrTableFull,
+		vswitch.ErrNoEntry, vswitch.ErrTableFull, vswitch.ErrBadGuard,
 	}
 	i := slices.IndexFunc(known, func(k error) bool { return errors.Is(err, k) })
 	if i < 0 || !strings.Contains(err.Error(), known[i].Error()) {
@@ -216,6 +216,12 @@ func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
 			cfg.MaxMACs = must(strconv.Atoi(v))
 		case "mac":
 			cfg.MACs = s.addresses(v)
+		case "allowed_macs":
+			cfg.Guards.AllowedMACs = s.addresses(v)
+		case "locked":
+			cfg.Guards.Locked = must(strconv.ParseBool(v))
+		case "bpdu_guard":
+			cfg.Guards.BPDU = must(strconv.ParseBool(v))
 		case "tag":
 			cfg.Tag = uint16(must(strconv.ParseUint(v, 10, 16)))
 		case "trunks":

@@ -102,7 +102,7 @@ func (v *portView) fit(f *Frame, dst, src addr) (DropReason, bool) {
 	switch {
 	case f.Len > MaxFrameLen:
 		return DropTooLong, false
-	case dst&addrReservedMask == addrReserved && v.cfg.GroupFwdMask>>(dst&^addrReservedMask)&1 == 0:
+	case dst&addrReservedMask == addrReserved && v.passed>>(dst&^addrReservedMask)&1 == 0:
 		return DropReserved, false
 	case src&addrGroup != 0 || src == 0:
 		return DropBadSource, false

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"vswitchd/internal/config/key"
@@ -136,7 +137,16 @@ func policyKeys(p *vswitch.PortConfig) []key.Key {
 		{Name: "group_fwd_mask", Value: key.Int(&p.GroupFwdMask, 0, 0xffff),
 			Doc: "bit N: frames from the port to the reserved address 01:80:C2:00:00:0N are forwarded"},
 	}
-	return append(keys, unsupportedPolicies()...)
+	return slices.Concat(keys, guardKeys(&p.Guards), unsupportedPolicies())
+}
+
+// guardKeys say what a port may send.
+func guardKeys(g *vswitch.Guards) []key.Key {
+	return []key.Key{
+		{Name: "allowed_macs", Value: key.MACs(&g.AllowedMACs), Doc: "source addresses that frames from the port may have; empty: any"},
+		{Name: "locked", Value: key.Bool(&g.Locked), Doc: "only addresses with a static FDB entry of the port may send"},
+		{Name: "bpdu_guard", Value: key.Bool(&g.BPDU), Doc: "BPDUs from the port are dropped, whatever `group_fwd_mask` says"},
+	}
 }
 
 func vlanMode(dst *vswitch.VLANMode) key.Value {

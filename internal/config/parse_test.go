@@ -65,6 +65,9 @@ isolated = true
 hairpin = true
 max_macs = 3
 group_fwd_mask = 0x4004
+allowed_macs = ["52:54:00:00:00:03", "52:54:00:00:00:02", "52:54:00:00:00:03"]
+locked = true
+bpdu_guard = true
 offloads = ["tso", "csum", "tso"]
 max_memory = "24GiB"
 disk_memory = true
@@ -135,6 +138,9 @@ port = "lan"
 				PortConfig: vswitch.PortConfig{
 					Name: "vm2", MACs: []vswitch.MAC{{0x52, 0x54, 0, 0, 0, 2}},
 					VLANMode: vswitch.VLANAccess, Tag: 7, Isolated: true, Hairpin: true, GroupFwdMask: 0x4004, MaxMACs: 3,
+					Guards: vswitch.Guards{
+						AllowedMACs: []vswitch.MAC{{0x52, 0x54, 0, 0, 0, 2}, {0x52, 0x54, 0, 0, 0, 3}}, Locked: true, BPDU: true,
+					},
 				},
 				Settings: &guest.Settings{
 					Mode: guest.ModeClient, Socket: "/tmp/vm2.sock", Access: config.Access{Mode: 0o600}, Queues: 4,
@@ -161,7 +167,7 @@ port = "lan"
 	if at := got.Ports[1].At("mac").String(); at != "f:7" {
 		t.Errorf("port.vm2.mac is at %s", at)
 	}
-	if at := got.Ports[2].At("mac").String(); at != "f:21" {
+	if at := got.Ports[2].At("mac").String(); at != "f:24" {
 		t.Errorf("port.vm1 begins at %s", at)
 	}
 }

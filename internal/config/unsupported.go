@@ -18,9 +18,7 @@ func unsupportedPolicies() []key.Key {
 		name string
 		set  func(any) error
 	}{
-		{"locked", only(false)},
 		{"neigh_suppress", only(false)},
-		{"allowed_macs", onlyEmpty},
 		{"allowed_ips", onlyEmpty},
 		{"ingress_policing_rate", onlyZero(key.ParseRate)},
 		{"ingress_policing_burst", onlyZero(key.ParseSize)},

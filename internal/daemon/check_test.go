@@ -68,6 +68,10 @@ f:24: fdb[0].port: there is no port or uplink "dd"; did you mean "d"?`
 	if got := strings.ReplaceAll(errs.Error(), l.dir+"/", "$"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	_, errs = l.examine("[port.a]\nallowed_macs = [\"52:54:00:00:00:01\"]\nmac = \"52:54:00:00:00:02\"\n")
+	if len(errs) != 1 || errs[0].Key != "port.a.allowed_macs" || errs[0].Line != 6 {
+		t.Errorf("the port's own address is not allowed: %v", errs)
+	}
 	_, errs = l.examine("mac_table_size = 10\n[port.c]\nmac = \"52:54:00:00:00:01\"\ntrunks = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]\n")
 	if len(errs) != 1 || errs[0].Key != "switch.mac_table_size" || errs[0].Line != 5 {
 		t.Errorf("more pins than entries: %v", errs)
@@ -132,6 +136,7 @@ func randomConfig(r *rand.Rand) string {
 		sometimes(3, "vlan_mode = %q", "access", "trunk", "native-tagged", "native-untagged")
 		sometimes(5, "max_macs = %v", 0, 1, 1<<20)
 		sometimes(5, "isolated = %v", true)
+		sometimes(9, "allowed_macs = %v", "[]", `["52:54:00:00:00:01"]`, `["52:54:00:00:00:02", "52:54:00:00:00:03"]`)
 	}
 	names := []string{"a", "b", "c", "d"}[:1+r.IntN(4)]
 	for _, name := range names {

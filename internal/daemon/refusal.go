@@ -40,6 +40,8 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 	i := slices.IndexFunc(cfg.Ports, func(p *config.Port) bool { return p.Name == ce.Port })
 	p, key := cfg.Ports[i], ""
 	switch {
+	case errors.Is(err, vswitch.ErrBadGuard):
+		key = "allowed_macs"
 	case errors.Is(err, vswitch.ErrBadVLAN):
 		key = "trunks"
 		if p.Tag != 0 {

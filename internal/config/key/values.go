@@ -109,6 +109,21 @@ func OptionalMAC[M ~[6]byte](dst *[]M) Value {
 	})
 }
 
+// MACs is a list of addresses as MAC, kept in order and without repetitions.
+func MACs[M ~[6]byte](dst *[]M) Value {
+	return Make("list of strings, MAC addresses", dst, func(v any) ([]M, error) {
+		ms, err := elements(v, station[M])
+		slices.SortFunc(ms, func(a, b M) int { return strings.Compare(hardware(a), hardware(b)) })
+		return slices.Compact(ms), err
+	}, func(ms []M) any {
+		all := make([]string, len(ms))
+		for i, m := range ms {
+			all[i] = hardware(m)
+		}
+		return all
+	})
+}
+
 // Socket is the path of a unix socket.
 func Socket(dst *string) Value { return Make("string, a path", dst, socketPath, asAny) }
 
@@ -287,21 +302,23 @@ func integer[T int | uint16](lo, hi int64) func(any) (T, error) {
 
 func integers[T int | uint16](lo, hi int64) func(any) ([]T, error) {
 	read := integer[T](lo, hi)
-	return func(v any) ([]T, error) {
-		list, err := Array(v)
-		if err != nil {
-			return nil, err
-		}
-		var ns []T
-		for i, e := range list {
-			n, err := read(e)
-			if err != nil {
-				return nil, fmt.Errorf("element %d %w", i, err)
-			}
-			ns = append(ns, n)
-		}
-		return ns, nil
+	return func(v any) ([]T, error) { return elements(v, read) }
+}
+
+// elements reads a list.
+func elements[T any](v any, read func(any) (T, error)) (ts []T, err error) {
+	list, err := Array(v)
+	if err != nil {
+		return nil, err
 	}
+	for i, e := range list {
+		t, err := read(e)
+		if err != nil {
+			return nil, fmt.Errorf("element %d %w", i, err)
+		}
+		ts = append(ts, t)
+	}
+	return ts, nil
 }
 
 func station[M ~[6]byte](v any) (none M, err error) {
