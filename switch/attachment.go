@@ -32,6 +32,12 @@ type PortConfig struct {
 	// is not learned.
 	MaxMACs int
 
+	// McastRouter says when the port gets all multicast, and McastFastLeave that a membership ends
+	// as soon as one station behind the port leaves the group: for ports with one station. Both
+	// matter only with multicast snooping.
+	McastRouter    McastRouter // "": McastRouterAuto
+	McastFastLeave bool
+
 	Tag      uint16   // VLAN of frames without a tag, 1 to 4094; 0: none
 	Trunks   []uint16 // VLANs of a trunk; empty: all
 	VLANMode VLANMode // how Tag and Trunks are used
@@ -42,14 +48,15 @@ type PortConfig struct {
 // DefaultPortConfig returns the configuration of a port that learns addresses and to which all
 // flooded frames are sent.
 func DefaultPortConfig(name string) PortConfig {
-	return PortConfig{Name: name, Learning: true, Flood: true, McastFlood: true, BcastFlood: true}
+	return PortConfig{Name: name, Learning: true, Flood: true, McastFlood: true, BcastFlood: true, McastRouter: McastRouterAuto}
 }
 
 // An Attachment is a port that is, or was, attached to a switch.
 type Attachment struct {
-	sw  *Switch
-	id  portID
-	fdb *fdbPort
+	sw    *Switch
+	id    portID
+	fdb   *fdbPort
+	mcast *mcastPort
 
 	// Guarded by sw.mu.
 	view     *portView // as published; replaced as a whole
@@ -65,6 +72,7 @@ type portView struct {
 	port     Port
 	counters *Counters
 	fdb      *fdbPort
+	mcast    *mcastPort
 	cfg      PortConfig
 	vlan     vlanRule
 	guard    *guard // nil: the port may send anything
@@ -86,6 +94,8 @@ func (v *portView) isLocal(a addr) bool {
 type portSet struct {
 	byID []*portView // nil: no such port
 	all  []*portView // sorted so that frames change their shape as rarely as possible on the way
+
+	mcast mcastView
 }
 
 // get returns a port by id, or nil.
@@ -127,6 +137,9 @@ func checkPort(cfg PortConfig) (*portView, error) {
 	}
 	cfg.MACs, cfg.Trunks = slices.Clone(cfg.MACs), slices.Clone(cfg.Trunks)
 	cfg.MaxMACs = max(cfg.MaxMACs, 0)
+	if cfg.McastRouter == "" {
+		cfg.McastRouter = McastRouterAuto
+	}
 	cfg.Guards = cfg.Guards.clone()
 	return &portView{cfg: cfg, vlan: rule, guard: g, passed: g.passed(&cfg)}, nil
 }
@@ -176,7 +189,7 @@ func (a *Attachment) info() PortInfo {
 // SetUp sets whether the port can send and receive. No frames are sent to a port that is down;
 // unicast frames to a station behind it count as DropDown at the port, and are not flooded instead.
 // Frames from it count as DropSourceDown. When a port goes down, the entries learned from it are
-// removed.
+// removed from the FDB and from the multicast database.
 //
 // SetUp does not wait: for a moment after it has returned, Transmit may still be running on the
 // port, or be called. SetUp may be called with locks held that Transmit takes.
@@ -192,6 +205,7 @@ func (a *Attachment) SetUp(up bool) {
 	a.view = &v
 	s.publish()
 
+	s.mdb.setOpen(a.mcast, up)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	a.fdb.open = up // a Deliver that still uses the old port set learns nothing more

@@ -10,6 +10,10 @@ type batch struct {
 	nruns int
 
 	unknown, mcast, bcast uint64 // frames that are flooded, and why
+	snooped               uint64 // multicast frames that go only to ports that want them
+
+	sets  [MaxBatch]mcastSet // destinations of snooped
+	nsets int
 
 	offloads bool // some frame has an offload request
 	longest  int  // Len of the longest frame
@@ -57,9 +61,10 @@ func (b *batch) reset() {
 		b.groupOf[b.groups[i].to.id] = 0
 	}
 	b.ngroups, b.nvlans, b.nruns, b.ndrops = 0, 0, 0, 0
-	b.unknown, b.mcast, b.bcast = 0, 0, 0
+	b.nsets = 0
+	b.unknown, b.mcast, b.bcast, b.snooped = 0, 0, 0, 0
 	b.shaped = false
 }
 
 // flooded returns the frames that go to many ports.
-func (b *batch) flooded() uint64 { return b.unknown | b.mcast | b.bcast }
+func (b *batch) flooded() uint64 { return b.unknown | b.mcast | b.bcast | b.snooped }

@@ -16,6 +16,8 @@ type Change struct {
 	// With KeepStatic, the present static entries stay as well, except those of detached ports.
 	Static     []StaticEntry
 	KeepStatic bool
+
+	Mcast *McastConfig // multicast snooping after the change; nil: as before
 }
 
 // A Reconfiguration is the new configuration of a port that stays attached; the name may change,
@@ -68,7 +70,7 @@ func (e *ChangeError) Unwrap() error { return e.Err }
 // running. So it must not be called from inside a Deliver, nor with a lock held that a Transmit
 // takes.
 func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
-	x := &transaction{sw: s, keepStatic: c.KeepStatic}
+	x := &transaction{sw: s, keepStatic: c.KeepStatic, mcast: c.Mcast}
 	x.check(c)
 	if err := x.err(); err != nil {
 		return nil, err
@@ -84,6 +86,7 @@ func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
 			attached = append(attached, p.att)
 		default:
 			p.att.forgetForeign(&p.view.vlan)
+			s.mdb.reconfigured(p.view)
 		}
 	}
 	// From now on, no Deliver can have an answer from the FDB that names a detached port.
@@ -109,6 +112,7 @@ type transaction struct {
 	ports      []*changedPort // reconfigured or new
 	static     []StaticEntry
 	keepStatic bool
+	mcast      *McastConfig
 	errs       []error
 }
 
@@ -149,8 +153,8 @@ func (x *transaction) check(c *Change) {
 		if v.cfg.Counters == nil {
 			v.cfg.Counters = new(Counters)
 		}
-		a := &Attachment{sw: x.sw}
-		v.att, v.port, v.counters = a, n.Port, v.cfg.Counters
+		a := &Attachment{sw: x.sw, mcast: &mcastPort{counters: v.cfg.Counters}}
+		v.att, v.port, v.mcast, v.counters = a, n.Port, a.mcast, v.cfg.Counters
 		x.ports = append(x.ports, &changedPort{att: a, fresh: true, view: v})
 	}
 	for i, e := range x.static {
@@ -200,7 +204,7 @@ func (x *transaction) commit() error {
 	for _, p := range x.ports {
 		if p.fresh {
 			s.ids[p.view.id] = true
-			p.att.id, p.att.fdb = p.view.id, p.view.fdb
+			p.att.id, p.att.fdb, p.att.mcast.id = p.view.id, p.view.fdb, p.view.id
 		} else {
 			p.view.fdb.max.Store(int32(p.view.cfg.MaxMACs))
 			p.view.fdb.counters = p.view.counters
@@ -210,6 +214,11 @@ func (x *transaction) commit() error {
 	for _, a := range x.detach {
 		a.detached = true
 		t.closePort(a.fdb)
+		s.mdb.setOpen(a.mcast, false)
+	}
+	if x.mcast != nil {
+		s.mcast = *x.mcast
+		s.mdb.configure(s.mcast.Snooping)
 	}
 	s.names = names
 	s.publish()

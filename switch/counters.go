@@ -14,6 +14,7 @@ type Counters struct {
 	TxFrames, TxBytes atomic.Uint64
 	drops             [numDropReasons]atomic.Uint64
 	fdb               [numFDBEvents]atomic.Uint64
+	mcast             [numMcastEvents]atomic.Uint64
 }
 
 // FDB returns how often each event of the FDB has happened at this port.
@@ -72,6 +73,7 @@ const (
 	DropPageAbsent                   // in, out: in a huge page of the port's memory that was absent
 	DropSendError                    // out: the kernel returned an error
 	DropFiltered                     // out: the guest's receive filter excludes the frame
+	DropNoMember                     // in: to a group that no port wants (multicast snooping)
 	DropOtherHost                    // in: from a non-promiscuous uplink, to an unknown address
 	DropMACSpoofed                   // in: from a source address that is not allowed
 	DropBPDUGuard                    // in: a BPDU, which the port's guard forbids
@@ -101,6 +103,7 @@ var dropNames = [numDropReasons]string{
 	DropPageAbsent: "page-absent",
 	DropSendError:  "send-error",
 	DropFiltered:   "guest-filter",
+	DropNoMember:   "no-member",
 	DropOtherHost:  "other-host",
 	DropMACSpoofed: "mac-spoofed",
 	DropBPDUGuard:  "bpdu-guard",

@@ -19,4 +19,5 @@
 //
 // Frame.Head is memory that no guest can write. Every decision is based on Head and Offload alone;
 // the sender may change Frame.Body at any time, and Body is only ever copied or checksummed.
+// Multicast snooping learns what the source port has joined from such a copy.
 package vswitch

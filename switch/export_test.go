@@ -12,7 +12,7 @@ func NewStill(cfg Config) *Switch { return newSwitch(cfg) }
 // Advance moves the clock of a switch made by NewStill, second by second, as the janitor would.
 func (s *Switch) Advance(d time.Duration) {
 	for range d / time.Second {
-		s.fdb.tick(s.fdb.now() + 1)
+		s.tick(s.fdb.now() + 1)
 	}
 }
 
@@ -23,8 +23,42 @@ func (s *Switch) LeaveIDs(n int) {
 	}
 }
 
-// Check verifies that the FDB is consistent. No other goroutine may use the FDB meanwhile.
-func (s *Switch) Check(t *testing.T) { s.fdb.check(t) }
+// Check verifies that the FDB and the MDB are consistent. No other goroutine may use them
+// meanwhile.
+func (s *Switch) Check(t *testing.T) {
+	s.fdb.check(t)
+	s.mdb.check(t)
+}
+
+// WithLockedMDB calls f while the MDB's lock is held.
+func (s *Switch) WithLockedMDB(f func()) {
+	s.mdb.mu.Lock()
+	defer s.mdb.mu.Unlock()
+	f()
+}
+
+// The limits of the MDB, and of how much of a report is read.
+const (
+	MaxGroups        = maxGroups
+	MaxGroupsPerPort = maxGroupsPerPort
+	ReportLen        = reportLen
+)
+
+// ParseMulticast parses the head of a frame and a packet as snooping does, and returns how many
+// records of a report it has found; -1: the packet is malformed.
+func ParseMulticast(head, packet []byte, cut bool) (records int) {
+	for at := MinFrameLen; at <= MinFrameLen+vlanTagLen; at += vlanTagLen {
+		multicastFrame(head, at)
+	}
+	m := multicastMessage(packet, cut, false)
+	if m.kind == msgMalformed {
+		return -1
+	}
+	for m.records.next() {
+		records++
+	}
+	return records
+}
 
 // WithLockedFDB calls f while the FDB's lock is held.
 func (s *Switch) WithLockedFDB(f func()) {

@@ -10,6 +10,7 @@ type Inlet struct {
 	counters *Counters // for frames that come when the port is detached
 	repair   *repairer
 	batch    batch
+	report   [reportLen]byte // scratch memory of stage snoop
 }
 
 // NewInlet makes an inlet for frames from this port. Close the inlet when it is no longer used.

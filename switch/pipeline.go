@@ -21,8 +21,10 @@ package vswitch
 //	lookup    batch.runs, the FDB, settings  batch.groups (one known      to-host, own-port, policy,
 //	          of both ports                  destination), or unknown,    vlan
 //	                                         mcast and bcast (flooded)
-//	flood     unknown, mcast and bcast,      nothing                      no-destination
-//	          settings of all ports
+//	snoop     mcast, Head, copies of         the MDB; snooped and sets    nothing
+//	          reports, the MDB               instead of mcast
+//	flood     unknown, mcast, bcast and      nothing                      no-destination, no-member
+//	          snooped, settings of all ports
 //
 //	stage     once for each destination                                   drops, at the destination
 //	--------  ----------------------------------------------------------  -------------------------
@@ -31,12 +33,14 @@ package vswitch
 //	transmit  Port.Transmit                                               whatever the port counts
 //
 // A frame that a stage drops is in no set that later stages read. No stage writes Body. After
-// classify, decisions depend only on Frame.verdict, the runs, the FDB and the ports' settings.
+// classify, decisions depend only on Frame.verdict, the runs, the FDB and the ports' settings;
+// those of snoop also on Head and the MDB.
 //
-// No stage allocates or reads the time. The only lock is the FDB's, for new and moved addresses,
-// and no stage waits for it. The stages read the ports from one immutable portSet, which the
-// inlet's epoch protects. The batch belongs to one Inlet and is used by the goroutine that is
-// inside that Inlet's Deliver.
+// No stage reads the time, and none allocates, except snoop for a new membership. The only locks
+// are the FDB's, for new and moved addresses, and the MDB's, for reports and queries; no stage
+// waits for them. The stages read the ports from one immutable portSet, which the inlet's epoch
+// protects. The batch belongs to one Inlet and is used by the goroutine that is inside that Inlet's
+// Deliver.
 //
 // A Transmit may panic, if a guest's memory vanishes while the port copies from it. The panic
 // passes through Deliver; the next call clears the state that is left.
@@ -82,8 +86,9 @@ func (in *Inlet) deliver(frames []Frame) {
 		in.learn()
 	}
 	in.lookup(frames)
-	// Multicast snooping belongs here: it removes frames from batch.mcast and assigns ports to
-	// them.
+	if b.mcast != 0 && b.set.mcast.table != nil {
+		in.snoop(frames)
+	}
 	if b.flooded() != 0 {
 		in.flood(frames) // sends the unicast frames as well
 		return

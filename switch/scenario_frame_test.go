@@ -44,13 +44,17 @@ func short(m vswitch.MAC) string {
 
 // A testFrame is one frame of a "from" command.
 type testFrame struct {
-	bytes  []byte
-	csumAt int // if not 0: a checksum is asked for here
+	bytes     []byte
+	csumAt    int  // if not 0: a checksum is asked for here
+	multicast bool // made by multicastFrame
 }
 
 // parseFrames reads a line: SOURCE > DESTINATION, then options. It returns as many frames as the
 // line stands for, of which the first has number n in its batch.
 func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
+	if b := s.multicastFrame(words, n); b != nil {
+		return []testFrame{{bytes: b, multicast: true}}
+	}
 	if len(words) < 3 || words[1] != ">" {
 		s.t.Fatalf("no frame: %v", words)
 	}
@@ -105,7 +109,7 @@ func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 		if cut >= 0 {
 			b = b[:cut]
 		}
-		frames = append(frames, testFrame{b, csumAt})
+		frames = append(frames, testFrame{bytes: b, csumAt: csumAt})
 	}
 	return frames
 }
@@ -185,6 +189,9 @@ func (s *scenario) noteArrivals(batch []testFrame, fates [][]string) map[string]
 // recognise returns the place in the batch of a frame that was sent to a port, and the frame's
 // tags. Addresses and payload have to be unchanged.
 func (s *scenario) recognise(b []byte, batch []testFrame) (n int, tags string) {
+	if n, tag := sameUntagged(b, batch); n >= 0 {
+		return n, tag
+	}
 	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.DecodeOptions{})
 	if e := p.ErrorLayer(); e != nil && p.Layer(layers.LayerTypeEthernet) == nil {
 		s.t.Fatalf("not a frame: %v, %x", e.Error(), b)

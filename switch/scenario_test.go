@@ -70,7 +70,7 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		"up": s.setUp, "down": s.setUp, "takes": s.takes, "local": s.local,
 		"from": s.from, "advance": s.advanceClock,
 		"static": s.static, "delete": s.delete, "flush": s.flush,
-		"fdb": s.fdb, "drops": s.dropCounts, "events": s.eventCounts,
+		"fdb": s.fdb, "drops": s.dropCounts, "events": s.eventCounts, "mdb": s.mdb, "multicast-events": s.mcastCounts,
 	}
 	do := commands[d.Cmd]
 	if do == nil {
@@ -147,6 +147,10 @@ func (s *scenario) configure(d *datadriven.TestData) (string, error) {
 			cfg.AgingTime = must(time.ParseDuration(v))
 		case "mac_table_size":
 			cfg.TableSize = must(strconv.Atoi(v))
+		case "mcast_snooping":
+			cfg.Mcast.Snooping = must(strconv.ParseBool(v))
+		case "mcast_unregistered":
+			cfg.Mcast.Unregistered = vswitch.McastUnregistered(v)
 		default:
 			s.t.Fatalf("no setting %q of the switch", key)
 		}
@@ -206,6 +210,10 @@ func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
 			cfg.McastFlood = must(strconv.ParseBool(v))
 		case "bcast_flood":
 			cfg.BcastFlood = must(strconv.ParseBool(v))
+		case "mcast_router":
+			cfg.McastRouter = vswitch.McastRouter(v)
+		case "mcast_fast_leave":
+			cfg.McastFastLeave = must(strconv.ParseBool(v))
 		case "isolated":
 			cfg.Isolated = must(strconv.ParseBool(v))
 		case "hairpin":

@@ -22,7 +22,13 @@ func (in *Inlet) flood(frames []Frame) {
 		}
 	}
 	if lost := all &^ reached; lost != 0 {
-		in.drop(stageFlood, DropNoDest, b.src, lost)
+		if unwanted := lost & b.snooped; unwanted != 0 {
+			in.drop(stageFlood, DropNoMember, b.src, unwanted)
+			lost &^= unwanted
+		}
+		if lost != 0 {
+			in.drop(stageFlood, DropNoDest, b.src, lost)
+		}
 	}
 }
 
@@ -55,6 +61,9 @@ func (b *batch) floodsTo(v *portView) (m uint64) {
 	}
 	if v.cfg.BcastFlood {
 		m |= b.bcast
+	}
+	if b.nsets > 0 {
+		m |= b.snoopedTo(v)
 	}
 	if v.vlan.trunk != nil {
 		for _, g := range b.vlans[:b.nvlans] {

@@ -48,12 +48,15 @@ type Config struct {
 	// At most MaxTableSize. The memory is allocated at once: 96 bytes for each entry if the number
 	// is a power of two, up to twice as much if not, and at least 736 KiB.
 	TableSize int
+
+	Mcast McastConfig // the zero value: no snooping
 }
 
 // A Switch forwards frames between ports. All methods may be called from any goroutine, but not
 // from inside Port.Transmit.
 type Switch struct {
 	fdb     *fdb
+	mdb     *mdb
 	set     atomic.Pointer[portSet] // what the data plane reads
 	started time.Time
 	stop    chan struct{}
@@ -63,6 +66,7 @@ type Switch struct {
 	names  map[string]*Attachment
 	ids    [maxPorts]bool // in use, or still waited for after a detach
 	inlets map[*Inlet]struct{}
+	mcast  McastConfig
 }
 
 // New makes a switch without ports and starts its janitor, a goroutine that advances the clock and
@@ -73,7 +77,7 @@ func New(cfg Config) *Switch {
 	return s
 }
 
-// newSwitch makes a switch without a janitor, whose clock stands still: tests call s.fdb.tick.
+// newSwitch makes a switch without a janitor, whose clock stands still: tests call s.tick.
 func newSwitch(cfg Config) *Switch {
 	if cfg.AgingTime <= 0 {
 		cfg.AgingTime = DefaultAgingTime
@@ -83,13 +87,16 @@ func newSwitch(cfg Config) *Switch {
 	}
 	s := &Switch{
 		fdb:     newFDB(min(cfg.TableSize, MaxTableSize), ceilSeconds(cfg.AgingTime)),
+		mdb:     new(mdb),
+		mcast:   cfg.Mcast,
 		started: time.Now(),
 		stop:    make(chan struct{}),
 		names:   make(map[string]*Attachment),
 		inlets:  make(map[*Inlet]struct{}),
 	}
 	s.ids[0] = true // reserved: 0 means no port
-	s.set.Store(&portSet{})
+	s.mdb.configure(cfg.Mcast.Snooping)
+	s.publish()
 	return s
 }
 
@@ -106,9 +113,15 @@ func (s *Switch) tidy() {
 		case <-s.stop:
 			return
 		case <-t.C:
-			s.fdb.tick(1 + uint32(time.Since(s.started)/time.Second))
+			s.tick(1 + uint32(time.Since(s.started)/time.Second))
 		}
 	}
+}
+
+// tick does what the janitor does once a second: now is the time in seconds.
+func (s *Switch) tick(now uint32) {
+	s.fdb.tick(now)
+	s.mdb.tick(now)
 }
 
 // Close stops the janitor. Ports stay attached and frames are still forwarded, but entries no
@@ -120,7 +133,7 @@ func (s *Switch) Close() {
 
 // publish replaces the port set of the data plane by one with the current ports. Needs mu.
 func (s *Switch) publish() {
-	set := &portSet{}
+	set := &portSet{mcast: mcastView{s.mdb.table, s.mcast.Unregistered == McastFlooded}}
 	last := portID(0)
 	for _, a := range s.names {
 		set.all = append(set.all, a.view)

@@ -80,7 +80,6 @@ func TestEndsThatNeedNoSwitch(t *testing.T) {
 	bad := write(t, t.TempDir(), badConfig)
 	good := write(t, t.TempDir(), "[port.a]\n")
 	noIf := write(t, t.TempDir(), "[uplink.lan]\ninterface = \"no-such-if\"\n")
-	snoop := write(t, t.TempDir(), "[switch]\nmcast_snooping = true\n")
 	long := "/" + strings.Repeat("x", 107)
 	for _, tt := range []struct {
 		args           string
@@ -92,8 +91,6 @@ func TestEndsThatNeedNoSwitch(t *testing.T) {
 		{"--config " + bad, 2, "", badConfigErrors(bad)},
 		{"--check --config " + noIf, 0, noIf + ": no errors\n",
 			noIf + ":2: uplink.lan.interface: there is no network interface \"no-such-if\" now, the uplink will wait for it (warning)\n"},
-		{"--check --config " + snoop, 1, "",
-			snoop + ":2: switch.mcast_snooping: multicast snooping is not built yet: multicast goes to all ports; must be false\n"},
 		{"--check --uplink no-such-if --config " + bad, 1, "", badConfigErrors(bad)},
 		{"--check --uplink no-such-if", 0, "the command line: no errors\n",
 			"--uplink no-such-if: uplink.no-such-if.interface: there is no network interface \"no-such-if\" now, the uplink will wait for it (warning)\n"},

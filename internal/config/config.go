@@ -52,7 +52,15 @@ type Switch struct {
 	SocketDir   string // where ports' sockets are made by default
 	PortSockets Access // of ports' sockets, by default
 
+	McastSnooping     bool
+	McastUnregistered vswitch.McastUnregistered
+
 	where where
+}
+
+// Mcast returns what the switch is told about multicast.
+func (s *Switch) Mcast() vswitch.McastConfig {
+	return vswitch.McastConfig{Snooping: s.McastSnooping, Unregistered: s.McastUnregistered}
 }
 
 // Port is one port.

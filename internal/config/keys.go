@@ -45,7 +45,10 @@ func (s *Switch) keys() []key.Key {
 			Doc: "how long a learned address is remembered that is not seen again"},
 		{Name: "mac_table_size", Value: key.Int(&s.MACTable, 10, 1<<20), Live: key.Restart, Doc: "most FDB entries, learned and static"},
 		{Name: "socket_dir", Value: key.Directory(&s.SocketDir), Doc: "where the sockets of ports are that name none"},
-		{Name: "mcast_snooping", Value: key.Value{Set: mcastSnooping}, Unsupported: true},
+		{Name: "mcast_snooping", Value: key.Bool(&s.McastSnooping),
+			Doc: "IP multicast goes only to ports behind which a station has joined the group; see [layer 2](layer2.md#multicast-snooping)"},
+		{Name: "mcast_unregistered", Value: key.OneOf(&s.McastUnregistered, vswitch.McastToRouters, vswitch.McastFlooded),
+			Doc: "with snooping, where frames go to a group that nobody has joined"},
 	}
 	return append(keys, s.PortSockets.Keys(key.Now, "sockets of ports that do not say it themselves")...)
 }
@@ -104,12 +107,14 @@ func defaults() *Config {
 		Log:     Log{Level: "info", Format: "text"},
 		Control: Control{Socket: "/run/vswitchd/control.sock", Access: access},
 		Switch: Switch{
-			MACAging:    300 * time.Second,
-			MACTable:    8192,
-			Workers:     1,
-			Poll:        Poll{For: 50 * time.Microsecond},
-			SocketDir:   "/run/vswitchd",
-			PortSockets: access,
+			MACAging:  300 * time.Second,
+			MACTable:  8192,
+			Workers:   1,
+			Poll:      Poll{For: 50 * time.Microsecond},
+			SocketDir: "/run/vswitchd",
+
+			McastUnregistered: vswitch.McastToRouters,
+			PortSockets:       access,
 		},
 	}
 }
@@ -130,6 +135,10 @@ func policyKeys(p *vswitch.PortConfig) []key.Key {
 		{Name: "learning", Value: key.Bool(&p.Learning), Doc: "source addresses are learned"},
 		{Name: "flood", Value: key.Bool(&p.Flood), Doc: "unicast frames to unknown addresses go to the port"},
 		{Name: "mcast_flood", Value: key.Bool(&p.McastFlood), Doc: "multicast frames go to the port"},
+		{Name: "mcast_router", Value: key.OneOf(&p.McastRouter, vswitch.McastRouterAuto, vswitch.McastRouterAlways, vswitch.McastRouterNever),
+			Doc: "with multicast snooping, the port gets all multicast; `auto`: while a multicast router is behind it"},
+		{Name: "mcast_fast_leave", Value: key.Bool(&p.McastFastLeave),
+			Doc: "with multicast snooping, one station that leaves a group ends the port's membership"},
 		{Name: "bcast_flood", Value: key.Bool(&p.BcastFlood), Doc: "broadcast frames go to the port"},
 		{Name: "isolated", Value: key.Bool(&p.Isolated), Doc: "nothing passes between isolated ports"},
 		{Name: "hairpin", Value: key.Bool(&p.Hairpin), Doc: "frames may leave by the port that they came in by"},

@@ -40,7 +40,7 @@ func TestParseEmptyFileIsDefaults(t *testing.T) {
 		Control: config.Control{Socket: "/run/vswitchd/control.sock", Access: access},
 		Switch: config.Switch{
 			MACAging: 5 * time.Minute, MACTable: 8192, Workers: 1, Poll: config.Poll{For: 50 * time.Microsecond},
-			SocketDir: "/run/vswitchd", PortSockets: access,
+			SocketDir: "/run/vswitchd", PortSockets: access, McastUnregistered: vswitch.McastToRouters,
 		},
 	}
 	if diff := cmp.Diff(want, got, onlyValues); diff != "" {
@@ -64,6 +64,8 @@ bcast_flood = false
 isolated = true
 hairpin = true
 max_macs = 3
+mcast_router = "never"
+mcast_fast_leave = true
 group_fwd_mask = 0x4004
 allowed_macs = ["52:54:00:00:00:03", "52:54:00:00:00:02", "52:54:00:00:00:03"]
 locked = true
@@ -92,7 +94,8 @@ socket_dir = "/tmp/s/"
 socket_owner = "0"
 socket_group = "root"
 socket_mode = "0777"
-mcast_snooping = false
+mcast_snooping = true
+mcast_unregistered = "flood"
 
 [log]
 level = "debug"
@@ -119,7 +122,7 @@ port = "lan"
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	all := vswitch.PortConfig{Learning: true, Flood: true, McastFlood: true, BcastFlood: true}
+	all := vswitch.PortConfig{Learning: true, Flood: true, McastFlood: true, BcastFlood: true, McastRouter: vswitch.McastRouterAuto}
 	lan, vm1 := all, all
 	lan.Name, lan.VLANMode, lan.Tag, lan.Trunks = "lan", vswitch.VLANNativeUntagged, 1, []uint16{2}
 	vm1.Name, vm1.VLANMode, vm1.Trunks = "vm1", vswitch.VLANTrunk, []uint16{10, 30}
@@ -130,6 +133,7 @@ port = "lan"
 		Switch: config.Switch{
 			MACAging: 5 * time.Minute, MACTable: 100, Workers: 2, CPUs: []int{1, 0},
 			Poll: config.Poll{Always: true}, SocketDir: "/tmp/s", PortSockets: config.Access{Mode: 0o777},
+			McastSnooping: true, McastUnregistered: vswitch.McastFlooded,
 		},
 		Ports: []*config.Port{
 			{Kind: uplinkport.Declaration, PortConfig: lan, Settings: &uplinkport.Settings{Interface: "eth1"}},
@@ -141,6 +145,7 @@ port = "lan"
 					Guards: vswitch.Guards{
 						AllowedMACs: []vswitch.MAC{{0x52, 0x54, 0, 0, 0, 2}, {0x52, 0x54, 0, 0, 0, 3}}, Locked: true, BPDU: true,
 					},
+					McastRouter: vswitch.McastRouterNever, McastFastLeave: true,
 				},
 				Settings: &guest.Settings{
 					Mode: guest.ModeClient, Socket: "/tmp/vm2.sock", Access: config.Access{Mode: 0o600}, Queues: 4,
@@ -167,7 +172,7 @@ port = "lan"
 	if at := got.Ports[1].At("mac").String(); at != "f:7" {
 		t.Errorf("port.vm2.mac is at %s", at)
 	}
-	if at := got.Ports[2].At("mac").String(); at != "f:24" {
+	if at := got.Ports[2].At("mac").String(); at != "f:26" {
 		t.Errorf("port.vm1 begins at %s", at)
 	}
 }
@@ -234,18 +239,6 @@ func TestParseLongPaths(t *testing.T) {
 	_, errs = kinds.Parse("f", []byte("[switch]\nsocket_dir = \""+fits+"\"\n[port.a]\n"))
 	if want := "f:3: port.a.socket: the path of the socket is 114 bytes long, at most 107 are possible"; errs.Error() != want {
 		t.Error(errs)
-	}
-}
-
-// Snooping is off until it is built: who asks for it must not be left to believe that it is on.
-func TestMcastSnooping(t *testing.T) {
-	if _, errs := kinds.Parse("f", []byte("[switch]\nmcast_snooping = false\n")); len(errs) > 0 {
-		t.Errorf("false is refused: %v", errs)
-	}
-	_, errs := kinds.Parse("f", []byte("[switch]\nmcast_snooping = true\n"))
-	want := "f:2: switch.mcast_snooping: multicast snooping is not built yet: multicast goes to all ports; must be false"
-	if errs.Error() != want {
-		t.Errorf("got %v, want %s", errs, want)
 	}
 }
 

@@ -151,5 +151,8 @@ func (ks Kinds) Sample() string {
 			fmt.Fprintf(&b, "#%s = %s # %s\n", k.Name, value, k.Doc)
 		}
 	}
-	return strings.ReplaceAll(b.String(), "[control API](control-api.md)", "control API")
+	return strings.NewReplacer(
+		"[control API](control-api.md)", "control API",
+		"[layer 2](layer2.md#multicast-snooping)", "docs/layer2.md",
+	).Replace(b.String())
 }

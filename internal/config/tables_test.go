@@ -8,6 +8,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"vswitchd/internal/config/key"
+	vswitch "vswitchd/switch"
 )
 
 // A reload sees a change of each field of the tables that there are once, if nothing else changes.
@@ -15,6 +16,10 @@ func TestReloadSeesEveryFieldOfTables(t *testing.T) {
 	change := func(f reflect.Value) {
 		switch v := f.Addr().Interface().(type) {
 		case *string:
+			*v += "x"
+		case *bool:
+			*v = !*v
+		case *vswitch.McastUnregistered:
 			*v += "x"
 		case *int:
 			*v++

@@ -9,7 +9,7 @@ import (
 
 // This file is about keys that this version knows and does not implement: their default is
 // accepted, anything else is refused. Whoever builds one of these moves its line to keys.go, where
-// mcast_snooping and the VLAN mode dot1q-tunnel are, too.
+// the VLAN mode dot1q-tunnel is, too.
 
 // unsupportedPolicies are those of ports of all kinds.
 func unsupportedPolicies() []key.Key {
@@ -38,17 +38,6 @@ func unsupportedTable(t *table) {
 }
 
 var errUnsupported = errors.New("not supported by this version")
-
-// mcastSnooping accepts false, which is what the switch does. A switch that snoops takes
-// multicast away from ports that have not asked for it; without a querier and the exceptions for
-// neighbour discovery, that breaks IPv6 and mDNS.
-func mcastSnooping(v any) error {
-	on, err := key.Boolean(v)
-	if err == nil && on {
-		err = errors.New("multicast snooping is not built yet: multicast goes to all ports; must be false")
-	}
-	return err
-}
 
 // only accepts one value, and reports whether another one has the wrong
 // type or is merely unsupported.

@@ -78,6 +78,9 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 	}
 	slices.Sort(c.lines)
 	c.lines = append(c.lines, compareFDB(old.FDB, now.FDB)...)
+	if old.Switch.Mcast() != now.Switch.Mcast() {
+		c.lines = append(c.lines, "multicast snooping reconfigured")
+	}
 	return c
 }
 
@@ -141,6 +144,8 @@ func (c *change) commit() error {
 		x.Reconfigure = append(x.Reconfigure, vswitch.Reconfiguration{Attachment: st.was.att, Config: pc, Port: st.change.Transmitter})
 	}
 	x.Static = staticEntries(c.cfg.FDB)
+	mcast := c.cfg.Switch.Mcast()
+	x.Mcast = &mcast
 	attached, err := c.d.sw.Apply(&x)
 	if err != nil {
 		return refusals(c.cfg, err, nil)

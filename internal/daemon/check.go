@@ -47,7 +47,7 @@ func (ks kinds) checkSwitch(cfg *config.Config) config.Errors {
 }
 
 func switchConfig(cfg *config.Config) vswitch.Config {
-	return vswitch.Config{AgingTime: cfg.Switch.MACAging, TableSize: cfg.Switch.MACTable}
+	return vswitch.Config{AgingTime: cfg.Switch.MACAging, TableSize: cfg.Switch.MACTable, Mcast: cfg.Switch.Mcast()}
 }
 
 // checkMachine looks for what a configuration needs of the machine and what no process can change:

@@ -37,6 +37,8 @@ func TestReloadWhileGuestsTalk(t *testing.T) {
 			"port b reconfigured", "port c added", "static entry 52:54:00:00:00:09 in VLAN 0 -> c"}},
 		{ab + "[[fdb]]\nmac = \"52:54:00:00:00:09\"\nport = \"a\"\n", []string{
 			"port c removed", "static entry 52:54:00:00:00:09 in VLAN 0 -> a"}},
+		{"[switch]\nmcast_snooping = true\n" + ab + "[[fdb]]\nmac = \"52:54:00:00:00:09\"\nport = \"a\"\n", []string{"multicast snooping reconfigured"}},
+		{"[switch]\nmcast_snooping = false\n" + ab + "[[fdb]]\nmac = \"52:54:00:00:00:09\"\nport = \"a\"\n", []string{"multicast snooping reconfigured"}},
 		{"[switch]\npoll = \"0s\"\n" + ab, []string{"static entry 52:54:00:00:00:09 in VLAN 0 removed", "switch.poll changed"}},
 	} {
 		text := strings.TrimPrefix(step.cfg, "[switch]\n") // which load begins

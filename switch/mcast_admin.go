@@ -1,0 +1,104 @@
+package vswitch
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Listing the MDB.
+
+// An MDBEntry says that a port is a member of a group.
+type MDBEntry struct {
+	Group   netip.Addr
+	VLAN    uint16
+	Port    string
+	Expires time.Duration // until the entry is removed, if nothing renews it; whole seconds
+}
+
+// An MDBNet is what is known of multicast routers in a VLAN.
+type MDBNet struct {
+	VLAN     uint16
+	IPv6     bool
+	Querier  netip.Addr    // invalid: none is present, and multicast is flooded
+	Expires  time.Duration // until the querier is considered absent, if no query is heard
+	Snooping bool          // hosts have had time to answer the querier; multicast is not flooded
+	Routers  []string      // ports behind which a router is, sorted; without McastRouterAlways
+}
+
+// MDB returns the memberships in a VLAN (AnyVLAN: in all VLANs), sorted by VLAN, group and port,
+// and what is known of routers in it, sorted by VLAN and IP version. The MDB may change meanwhile.
+// Both are empty if snooping is off.
+func (s *Switch) MDB(vlan int) (entries []MDBEntry, nets []MDBNet) {
+	set, now := s.set.Load(), s.fdb.now()
+	entries = s.mdb.dump(set, vlan, now)
+	slices.SortFunc(entries, func(a, b MDBEntry) int {
+		return cmp.Or(cmp.Compare(a.VLAN, b.VLAN), a.Group.Compare(b.Group), cmp.Compare(a.Port, b.Port))
+	})
+	t := set.mcast.table
+	if t == nil {
+		return entries, nil
+	}
+	for v := range maxVID + 1 {
+		for _, v6 := range []bool{false, true} {
+			k := netKey{uint16(v), v6}
+			if n := t.net(k).Load(); n != nil && (vlan == AnyVLAN || vlan == v) {
+				if e := n.describe(k, set, now); e.Querier.IsValid() || len(e.Routers) > 0 {
+					nets = append(nets, e)
+				}
+			}
+		}
+	}
+	return entries, nets
+}
+
+// MDBEntries returns the number of memberships.
+func (s *Switch) MDBEntries() (n int) {
+	s.mdb.mu.Lock()
+	defer s.mdb.mu.Unlock()
+	for _, g := range s.mdb.list {
+		n += len(g.members)
+	}
+	return n
+}
+
+func (m *mdb) dump(set *portSet, vlan int, now uint32) (entries []MDBEntry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, g := range m.list {
+		if vlan != AnyVLAN && vlan != int(g.key.vlan) {
+			continue
+		}
+		for _, e := range g.members {
+			v := set.get(e.port.id)
+			if v == nil || e.expired(now) {
+				continue
+			}
+			entries = append(entries, MDBEntry{
+				Group: g.key.group.address(), VLAN: g.key.vlan, Port: v.cfg.Name,
+				Expires: time.Duration(e.expires-now) * time.Second,
+			})
+		}
+	}
+	return entries
+}
+
+func (n *mcastNet) describe(k netKey, set *portSet, now uint32) MDBNet {
+	e := MDBNet{VLAN: k.vlan, IPv6: k.v6, Snooping: n.live(now)}
+	if n.present(now) {
+		e.Querier, e.Expires = n.querier.address(), time.Duration(n.until-now)*time.Second
+	}
+	for _, v := range set.all {
+		if n.routers.has(v.id) {
+			e.Routers = append(e.Routers, v.cfg.Name)
+		}
+	}
+	slices.Sort(e.Routers)
+	return e
+}
+
+func (g groupAddr) address() netip.Addr {
+	a, _ := netip.AddrFromSlice(g.bytes()) // 4 or 16 bytes
+	return a
+}

@@ -1,0 +1,125 @@
+package vswitch
+
+import "slices"
+
+// How entries leave the MDB: by age, and with their ports.
+
+// mcastChunk is the number of groups that are looked at with the lock held.
+const mcastChunk = 256
+
+// tick removes entries that nothing has renewed. The janitor calls tick about once a second.
+func (m *mdb) tick(now uint32) {
+	m.ageRouters(now)
+	for more := true; more; {
+		more = m.ageChunk(now)
+	}
+}
+
+// ageChunk looks at the next groups, and reports whether there are more.
+func (m *mdb) ageChunk(now uint32) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for range mcastChunk {
+		if m.sweep >= len(m.list) {
+			m.sweep = 0
+			return false
+		}
+		g := m.list[m.sweep]
+		m.prune(g, func(e member) bool {
+			old := e.expired(now)
+			if old {
+				m.count(e.port.counters, McastExpired)
+			}
+			return old
+		})
+		if len(g.members) > 0 { // else another group has its place in the list
+			m.sweep++
+		}
+	}
+	return true
+}
+
+func (e member) expired(now uint32) bool { return int32(now-e.expires) > 0 }
+
+// prune removes the members of a group for which gone returns true.
+func (m *mdb) prune(g *mdbGroup, gone func(member) bool) {
+	for i := len(g.members) - 1; i >= 0; i-- {
+		if gone(g.members[i]) {
+			m.remove(g, i)
+		}
+	}
+}
+
+func (m *mdb) ageRouters(now uint32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pruneRouters(func(_ netKey, e member) bool { return e.expired(now) })
+}
+
+// pruneRouters removes the router ports for which gone returns true. Needs mu.
+func (m *mdb) pruneRouters(gone func(netKey, member) bool) {
+	for k, list := range m.nets {
+		left := slices.DeleteFunc(list, func(e member) bool { return gone(k, e) })
+		if len(left) == len(list) {
+			continue
+		}
+		m.nets[k] = left
+		m.publishNet(k)
+		if len(left) == 0 {
+			delete(m.nets, k)
+		}
+	}
+}
+
+// forget removes the entries of a port in the VLANs for which cond returns true. Needs mu.
+func (m *mdb) forget(p *mcastPort, cond func(vlan uint16) bool) {
+	for i := len(m.list) - 1; i >= 0; i-- {
+		if g := m.list[i]; cond(g.key.vlan) {
+			m.prune(g, func(e member) bool { return e.port == p })
+		}
+	}
+	m.pruneRouters(func(k netKey, e member) bool { return e.port == p && cond(k.vlan) })
+}
+
+func everyVLAN(uint16) bool { return true }
+
+// setOpen sets whether something may be learned from a port; if not, what was learned from it is
+// forgotten.
+func (m *mdb) setOpen(p *mcastPort, open bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.open = open
+	if !open {
+		m.forget(p, everyVLAN)
+	}
+}
+
+// reconfigured tells the MDB of a port's new settings.
+func (m *mdb) reconfigured(v *portView) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v.mcast.counters = v.counters
+	m.forget(v.mcast, func(vlan uint16) bool { return !v.vlan.carries(vlan) })
+	if v.cfg.McastRouter != McastRouterAuto {
+		m.pruneRouters(func(_ netKey, e member) bool { return e.port == v.mcast })
+	}
+}
+
+// configure turns snooping on or off. Turning it off empties the MDB. Needs Switch.mu.
+func (m *mdb) configure(on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if on == (m.table != nil) {
+		return
+	}
+	for _, g := range m.list {
+		for _, e := range g.members {
+			e.port.groups = 0
+		}
+	}
+	m.groups, m.nets = make(map[mdbKey]*mdbGroup), make(map[netKey][]member)
+	m.list, m.sweep, m.table = nil, 0, nil
+	if on {
+		m.table = newMcastTable()
+	}
+}

@@ -1,0 +1,134 @@
+package vswitch_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	vswitch "vswitchd/switch"
+)
+
+// Multicast in scenarios.
+
+// multicastFrame reads a line about IP multicast, and returns nil if the line is about something
+// else. n is the place of the frame in its batch.
+func (s *scenario) multicastFrame(words []string, n int) []byte {
+	if len(words) < 3 {
+		return nil
+	}
+	id := s.sent<<8 | n
+	src := address(words[0])
+	var b []byte
+	switch rest := words[2:]; words[1] {
+	case ">":
+		group, err := netip.ParseAddr(words[2])
+		if err != nil {
+			return nil
+		}
+		b = multicastData(src, group, id)
+	case "reports": // IGMPv2, MLDv1
+		b = oldReport(src, must(netip.ParseAddr(rest[0])), id)
+	case "leaves":
+		b = leaveOf(src, must(netip.ParseAddr(rest[0])), id)
+	case "joins", "quits": // IGMPv3, MLDv2
+		kind := byte(4)
+		if words[1] == "quits" {
+			kind = 3
+		}
+		var records [][]byte
+		v6 := strings.Contains(rest[0], ":")
+		for g := range strings.SplitSeq(rest[0], ",") {
+			records = append(records, record(kind, must(netip.ParseAddr(g))))
+		}
+		b = reportOf(src, v6, id, records...)
+	case "queries": // FROM [GROUP]
+		from := must(netip.ParseAddr(rest[0]))
+		group := noIPv6
+		if from.Is4() {
+			group = noIPv4
+		}
+		if len(rest) > 1 && rest[1] != "vlan" {
+			group = must(netip.ParseAddr(rest[1]))
+		}
+		b = queryFor(src, from, group, id)
+	case "announces": // PIM hello or MRD advertisement
+		switch {
+		case rest[0] == "pim":
+			b = ipv4(src, hostIPv4, netip.MustParseAddr("224.0.0.13"), id, 103, nil, []byte{0x20, 0, 0, 0})
+		default:
+			b = mld(src, hostIPv6, netip.MustParseAddr("ff02::6a"), id, 151, 20, 0, 0, 0, 0, 0, 0)
+		}
+	default:
+		return nil
+	}
+	if i := slices.Index(words, "spoil"); i >= 0 { // byte N from the end
+		b[len(b)-must(strconv.Atoi(words[i+1]))] ^= 1
+	}
+	if v := vlanOf(words, -1); v >= 0 {
+		tag := binary.BigEndian.AppendUint16([]byte{0x81, 0}, uint16(v))
+		b = slices.Concat(b[:12], tag, b[12:])
+	}
+	return b
+}
+
+// sameUntagged returns the place in the batch of a frame whose bytes, without a tag, are those of
+// b, and the tag of b. -1: there is none.
+func sameUntagged(b []byte, batch []testFrame) (n int, tag string) {
+	plain := func(b []byte) []byte {
+		if len(b) > 18 && b[12] == 0x81 && b[13] == 0 {
+			return slices.Concat(b[:12], b[16:])
+		}
+		return b
+	}
+	if p := plain(b); len(p) < len(b) {
+		tag = fmt.Sprintf("[vlan %d]", binary.BigEndian.Uint16(b[14:])&0xfff)
+	}
+	return slices.IndexFunc(batch, func(f testFrame) bool { return f.multicast && bytes.Equal(plain(f.bytes), plain(b)) }), tag
+}
+
+// mdb lists the multicast database.
+func (s *scenario) mdb(*datadriven.TestData) (string, error) {
+	var out strings.Builder
+	inVLAN := func(vlan uint16) string {
+		if vlan == 0 {
+			return ""
+		}
+		return fmt.Sprintf(" vlan %d", vlan)
+	}
+	entries, nets := s.s.MDB(vswitch.AnyVLAN)
+	for _, e := range entries {
+		fmt.Fprintf(&out, "%v%s at %s, for %d s\n", e.Group, inVLAN(e.VLAN), e.Port, e.Expires/time.Second)
+	}
+	for _, n := range nets {
+		what := "IPv4"
+		if n.IPv6 {
+			what = "IPv6"
+		}
+		fmt.Fprint(&out, what, inVLAN(n.VLAN))
+		if n.Querier.IsValid() {
+			fmt.Fprintf(&out, ", querier %v for %d s", n.Querier, n.Expires/time.Second)
+		}
+		if !n.Snooping {
+			fmt.Fprint(&out, ", flooding")
+		}
+		if len(n.Routers) > 0 {
+			fmt.Fprint(&out, ", routers ", strings.Join(n.Routers, " "))
+		}
+		fmt.Fprintln(&out)
+	}
+	if out.Len() == 0 {
+		return "empty\n", nil
+	}
+	return out.String(), nil
+}
+
+func (s *scenario) mcastCounts(*datadriven.TestData) (string, error) {
+	return s.counts(func(p *labPort) map[string]uint64 { return p.counters.Mcast().ByName() }), nil
+}
