@@ -53,6 +53,9 @@ func (s *Switch) MDB(vlan int) (entries []MDBEntry, nets []MDBNet) {
 	return entries, nets
 }
 
+// Snooping reports whether multicast snooping is on.
+func (s *Switch) Snooping() bool { return s.set.Load().mcast.table != nil }
+
 // MDBEntries returns the number of memberships.
 func (s *Switch) MDBEntries() (n int) {
 	s.mdb.mu.Lock()

@@ -55,6 +55,9 @@ func TestOutput(t *testing.T) {
 		{"fdb-show", "fdb show"},
 		{"fdb-show-filtered", "fdb show --port vm1 --vlan 7"},
 		{"fdb-show-empty", "fdb show --port vm2"},
+		{"mdb-show", "mdb show"},
+		{"mdb-show-filtered", "mdb show --vlan 7"},
+		{"mdb-show-empty", "mdb show --vlan 8"},
 		{"stats-show", "stats show"},
 		{"stats-show-port", "stats show vm1"},
 		{"reload", "reload"},
@@ -92,7 +95,7 @@ func TestJSONIsOneValueOfTheRightKind(t *testing.T) {
 	socket := serve(t, reloads)
 	for args, first := range map[string]json.Delim{
 		"show": '{', "port show": '[', "port show vm2": '{', "fdb show": '[', "fdb show --port vm2": '[',
-		"stats show": '[', "stats show vm1": '{', "reload": '{', "version": '{',
+		"mdb show": '{', "stats show": '[', "stats show vm1": '{', "reload": '{', "version": '{',
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(append([]string{"--control", socket, "-j"}, strings.Fields(args)...), &stdout, &stderr); code != exitOK {

@@ -136,6 +136,10 @@ func flagText(flags control.Settings) string {
 			if v {
 				on = append(on, f.Key)
 			}
+		case string:
+			if v != "auto" {
+				on = append(on, f.Key+"="+v)
+			}
 		case json.Number:
 			n, err := v.Int64()
 			switch {
@@ -162,6 +166,9 @@ func printCounters(w io.Writer, kind control.Kind, c control.Counters) {
 	}
 	if text := eventText(c.FDBEvents); text != "" {
 		pairs = append(pairs, "fdb events", text)
+	}
+	if text := eventText(c.McastEvents); text != "" {
+		pairs = append(pairs, "multicast events", text)
 	}
 	if kind == control.KindGuest {
 		pairs = append(pairs, "kicks", count(c.Kicks), "calls", count(c.Calls), "reconnects", count(c.Reconnects))
@@ -197,22 +204,52 @@ func printFDBEvents(w io.Writer, s control.SwitchInfo) {
 	fmt.Fprintln(w)
 }
 
-// fdbEvents are the names of the events, in the order of an address's life.
-var fdbEvents = []string{
-	"learned", "moved", "flapped", "expired", "evicted", "static_claims", "limited", "contended", "full",
+// eventOrder are the names of events, in the order of the life of an address or a membership.
+var eventOrder = []string{
+	"learned", "joined", "left", "moved", "flapped", "expired", "evicted", "static_claims", "limited", "contended", "full",
 }
 
 // eventText lists the events that have occurred.
 func eventText(t control.Tally) string {
 	var parts []string
 	// A newer vswitchd may have more events.
-	names := append(slices.Clone(fdbEvents), slices.Sorted(maps.Keys(t))...)
+	names := append(slices.Clone(eventOrder), slices.Sorted(maps.Keys(t))...)
 	for i, name := range names {
 		if n := t[name]; n > 0 && slices.Index(names, name) == i {
 			parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+count(n))
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+func printMDB(w io.Writer, m control.MDB) {
+	if !m.Snooping {
+		fmt.Fprintln(w, "multicast snooping is off (switch.mcast_snooping): multicast goes to all ports")
+		return
+	}
+	rows := [][]string{{"GROUP", "VLAN", "PORT", "EXPIRES"}}
+	for _, e := range m.Entries {
+		rows = append(rows, []string{e.Group, strconv.Itoa(int(e.VLAN)), e.Port, fmt.Sprintf("%d s", e.ExpiresS)})
+	}
+	columns(w, []int{1, 3}, rows)
+	fmt.Fprintln(w)
+	rows = [][]string{{"VLAN", "IP", "QUERIER", "EXPIRES", "MULTICAST", "ROUTER PORTS"}}
+	for _, n := range m.Networks {
+		querier, expires, multicast := "-", "-", "snooped"
+		if n.Querier != "" {
+			querier, expires = n.Querier, fmt.Sprintf("%d s", n.ExpiresS)
+		}
+		if n.Flooding {
+			multicast = "flooded"
+		}
+		rows = append(rows, []string{
+			strconv.Itoa(int(n.VLAN)), strconv.Itoa(n.IPVersion), querier, expires, multicast, strings.Join(n.Routers, " "),
+		})
+	}
+	columns(w, []int{0, 1, 3}, rows)
+	if len(m.Networks) == 0 {
+		fmt.Fprintln(w, "no querier has been heard: multicast goes to all ports")
+	}
 }
 
 func printStats(w io.Writer, stats []control.PortStats) {

@@ -20,6 +20,9 @@ type Backend interface {
 
 	// FDB returns the entries that match the filter, in any order.
 	FDB(FDBFilter) []FDBEntry
+
+	// MDB returns the multicast database in a VLAN (negative: in all VLANs), sorted by VLAN.
+	MDB(vlan int) MDB
 }
 
 // Reasons are the keys of Counters.Drops and Counters.Resets.

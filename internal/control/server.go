@@ -88,6 +88,7 @@ func (s *Server) handler() http.Handler {
 	route("GET", "/v1/ports", s.getPorts)
 	route("GET", "/v1/ports/{name}", s.getPort)
 	route("GET", "/v1/fdb", s.getFDB)
+	route("GET", "/v1/mdb", s.getMDB)
 	route("GET", "/v1/stats", s.getStats)
 	route("GET", "/v1/stats/{name}", s.getPortStats)
 	route("POST", "/v1/reload", s.postReload)
@@ -149,7 +150,7 @@ func (s *Server) getSwitch(r *http.Request) (any, error) {
 	if _, err := query(r); err != nil {
 		return nil, err
 	}
-	info := SwitchInfo{SwitchStatus: s.backend.Switch(), Totals: Counters{Drops: Tally{}, FDBEvents: Tally{}, Resets: Tally{}}}
+	info := SwitchInfo{SwitchStatus: s.backend.Switch(), Totals: Counters{Drops: Tally{}, FDBEvents: Tally{}, McastEvents: Tally{}, Resets: Tally{}}}
 	for _, p := range s.backend.Ports() {
 		info.Ports = append(info.Ports, p.stats())
 		info.Totals.add(&p.Counters)
@@ -189,24 +190,45 @@ func (s *Server) getFDB(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	filter := FDBFilter{Port: q.Get("port"), VLAN: -1}
+	filter := FDBFilter{Port: q.Get("port")}
 	if filter.Port != "" {
 		if _, err := s.port(filter.Port); err != nil {
 			return nil, err
 		}
 	}
-	if v := q.Get("vlan"); v != "" {
-		n, err := strconv.ParseUint(v, 10, 16)
-		if err != nil || n > 4095 {
-			return nil, &statusError{http.StatusBadRequest, fmt.Sprintf("vlan is %q, must be from 0 to 4095", v)}
-		}
-		filter.VLAN = int(n)
+	if filter.VLAN, err = vlanOf(q); err != nil {
+		return nil, err
 	}
 	entries := s.backend.FDB(filter)
 	slices.SortFunc(entries, func(a, b FDBEntry) int {
 		return cmp.Or(cmp.Compare(a.VLAN, b.VLAN), cmp.Compare(a.MAC, b.MAC))
 	})
 	return List[FDBEntry](entries), nil
+}
+
+func (s *Server) getMDB(r *http.Request) (any, error) {
+	q, err := query(r, "vlan")
+	if err != nil {
+		return nil, err
+	}
+	vlan, err := vlanOf(q)
+	if err != nil {
+		return nil, err
+	}
+	return s.backend.MDB(vlan), nil
+}
+
+// vlanOf returns the parameter vlan of a query; -1: there is none.
+func vlanOf(q url.Values) (int, error) {
+	v := q.Get("vlan")
+	if v == "" {
+		return -1, nil
+	}
+	n, err := strconv.ParseUint(v, 10, 16)
+	if err != nil || n > 4095 {
+		return 0, &statusError{http.StatusBadRequest, fmt.Sprintf("vlan is %q, must be from 0 to 4095", v)}
+	}
+	return int(n), nil
 }
 
 func (s *Server) getStats(r *http.Request) (any, error) {

@@ -105,11 +105,21 @@ func TestFDBIsSortedAndFiltered(t *testing.T) {
 	}
 }
 
+func TestMDBIsFiltered(t *testing.T) {
+	socket := serve(t, controltest.Sample(), nil)
+	for query, want := range map[string]string{"": "3 3", "?vlan=0": "2 2", "?vlan=7": "1 1", "?vlan=8": "0 0"} {
+		m := get[control.MDB](t, socket, "/v1/mdb"+query)
+		if got := fmt.Sprint(len(m.Entries), len(m.Networks)); got != want || !m.Snooping {
+			t.Errorf("%q: %s, want %s", query, got, want)
+		}
+	}
+}
+
 func TestListsAreNeverNull(t *testing.T) {
 	empty := &controltest.Backend{Details: []control.PortDetail{{PortInfo: control.PortInfo{Name: "p"}, Session: &control.Session{}}}}
 	socket := serve(t, empty, func() ([]string, error) { return nil, nil })
 	c := control.NewClient(socket)
-	for _, path := range []string{"/v1/switch", "/v1/ports", "/v1/ports/p", "/v1/fdb", "/v1/stats", "/v1/stats/p"} {
+	for _, path := range []string{"/v1/switch", "/v1/ports", "/v1/ports/p", "/v1/fdb", "/v1/mdb", "/v1/stats", "/v1/stats/p"} {
 		body, err := c.Get(t.Context(), path)
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
@@ -169,6 +179,8 @@ func TestErrorsHaveAStatusAndSayWhy(t *testing.T) {
 		{"GET", "/v1/fdb?port=nobody", 404, `{"error":"no such port: \"nobody\""}`},
 		{"GET", "/v1/fdb?vlan=4096", 400, `{"error":"vlan is \"4096\", must be from 0 to 4095"}`},
 		{"GET", "/v1/fdb?vlan=x", 400, `{"error":"vlan is \"x\", must be from 0 to 4095"}`},
+		{"GET", "/v1/mdb?vlan=4096", 400, `{"error":"vlan is \"4096\", must be from 0 to 4095"}`},
+		{"GET", "/v1/mdb?port=vm1", 400, `{"error":"unknown parameter \"port\""}`},
 		{"GET", "/v1/fdb?prot=vm1", 400, `{"error":"unknown parameter \"prot\""}`},
 		{"GET", "/v1/switch?%zz", 400, `{"error":"the query is malformed"}`},
 		{"GET", "/v2/switch", 404, `{"error":"there is no \"/v2/switch\" in this API"}`},

@@ -22,6 +22,9 @@ func (c *Counters) add(d *Counters) {
 	for event, n := range d.FDBEvents {
 		c.FDBEvents[event] += n
 	}
+	for event, n := range d.McastEvents {
+		c.McastEvents[event] += n
+	}
 	for reason, n := range d.Resets {
 		c.Resets[reason] += n
 	}

@@ -11,6 +11,9 @@ type SwitchStatus struct {
 	MACAgingS  int64        `json:"mac_aging_s"` // whole seconds
 	FDBEvents  Tally        `json:"fdb_events"`  // of all ports together; includes zeros
 	Workers    List[Worker] `json:"workers"`
+
+	MDBEntries  int   `json:"mdb_entries"`  // memberships of ports in multicast groups
+	McastEvents Tally `json:"mcast_events"` // of all ports together; includes zeros
 }
 
 // SwitchInfo answers GET /v1/switch.
@@ -102,6 +105,8 @@ type Counters struct {
 	Reconnects uint64 `json:"reconnects"` // front-ends that connected, without the first
 	FDBEvents  Tally  `json:"fdb_events"` // events of the port's addresses; includes zeros
 	Resets     Tally  `json:"resets"`     // sessions that did not end in an orderly way
+
+	McastEvents Tally `json:"mcast_events"` // events of multicast snooping; includes zeros
 }
 
 // FDBEntry is an element of the answer to GET /v1/fdb.
@@ -112,6 +117,31 @@ type FDBEntry struct {
 	Port string `json:"port"`
 	Type string `json:"type"`  // "dynamic" or "static"
 	AgeS int64  `json:"age_s"` // whole seconds since it was last seen; 0 for static entries
+}
+
+// MDB answers GET /v1/mdb: the multicast database.
+type MDB struct {
+	Snooping bool           `json:"snooping"` // as configured
+	Entries  List[MDBEntry] `json:"entries"`
+	Networks List[MDBNet]   `json:"networks"`
+}
+
+// MDBEntry says that a port is a member of a multicast group.
+type MDBEntry struct {
+	Group    string `json:"group"` // IP address
+	VLAN     uint16 `json:"vlan"`
+	Port     string `json:"port"`
+	ExpiresS int64  `json:"expires_s"` // whole seconds, if no report renews the entry
+}
+
+// MDBNet is what is known of multicast routers in a VLAN, for one IP version.
+type MDBNet struct {
+	VLAN      uint16       `json:"vlan"`
+	IPVersion int          `json:"ip_version"`        // 4 or 6
+	Querier   string       `json:"querier,omitempty"` // IP address of the querier that is present
+	ExpiresS  int64        `json:"expires_s"`         // whole seconds until the querier is considered absent
+	Flooding  bool         `json:"flooding"`          // multicast goes to all ports: no querier, or too short a time
+	Routers   List[string] `json:"routers"`           // ports behind which routers have announced themselves
 }
 
 // PortStats answers GET /v1/stats/{port}, and is an element of the answer to GET /v1/stats.

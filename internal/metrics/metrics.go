@@ -90,6 +90,9 @@ var (
 	fdbEvents  = desc("fdb_events_total", "Events of addresses in the FDB, of all ports together.", "event")
 	portEvents = desc("port_fdb_events_total", "Events of the port's addresses in the FDB.", "port", "event")
 	portFDB    = desc("port_fdb_entries", "Entries that the port has in the FDB.", "port", "type")
+	mdbEntries = desc("mdb_entries", "Memberships of ports in multicast groups.")
+	mcast      = desc("mcast_events_total", "Events of multicast snooping, of all ports together.", "event")
+	portMcast  = desc("port_mcast_events_total", "Events of multicast snooping at the port.", "port", "event")
 	buildInfo  = desc("build_info", "1, with the version and the target of the build as labels.", "version", "goversion", "goos", "goarch")
 	busy       = desc("worker_busy_seconds_total", "Time that the worker spent in rounds that found frames.", "worker")
 	wakeups    = desc("worker_wakeups_total", "Number of times that the worker woke from sleep.", "worker")
@@ -103,7 +106,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		rxFrames, rxBytes, txFrames, txBytes, drops, up, reconnects, resets,
 		fdbEntries, fdbSize, fdbEvents, portEvents, portFDB,
-		buildInfo, busy, wakeups, worked, sources, moved,
+		mdbEntries, mcast, portMcast, buildInfo, busy, wakeups, worked, sources, moved,
 	} {
 		ch <- d
 	}
@@ -138,6 +141,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for event, times := range status.FDBEvents {
 		counter(fdbEvents, float64(times), event)
 	}
+	gauge(mdbEntries, float64(status.MDBEntries))
+	for event, times := range status.McastEvents {
+		counter(mcast, float64(times), event)
+	}
 	for i, w := range status.Workers {
 		counter(busy, w.BusyS, strconv.Itoa(i))
 		counter(wakeups, float64(w.Wakeups), strconv.Itoa(i))
@@ -157,6 +164,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		tally(resets, n.Resets, known.Resets, p.Name)
 		for event, times := range n.FDBEvents {
 			counter(portEvents, float64(times), p.Name, event)
+		}
+		for event, times := range n.McastEvents {
+			counter(portMcast, float64(times), p.Name, event)
 		}
 		gauge(portFDB, float64(p.FDB.Dynamic), p.Name, "dynamic")
 		gauge(portFDB, float64(p.FDB.Static), p.Name, "static")

@@ -15,6 +15,7 @@ type Backend struct {
 	Status  control.SwitchStatus
 	Details []control.PortDetail
 	Entries []control.FDBEntry
+	Groups  control.MDB
 }
 
 // Switch implements control.Backend.
@@ -58,6 +59,30 @@ func (b *Backend) FDB(f control.FDBFilter) []control.FDBEntry {
 	return entries
 }
 
+// MDB implements control.Backend.
+func (b *Backend) MDB(vlan int) control.MDB {
+	m := control.MDB{Snooping: b.Groups.Snooping}
+	for _, e := range b.Groups.Entries {
+		if vlan < 0 || vlan == int(e.VLAN) {
+			m.Entries = append(m.Entries, e)
+		}
+	}
+	for _, n := range b.Groups.Networks {
+		if vlan < 0 || vlan == int(n.VLAN) {
+			m.Networks = append(m.Networks, n)
+		}
+	}
+	return m
+}
+
+// mcastEvents returns counts of events of multicast snooping, with all names.
+func mcastEvents(joined, queries uint64) control.Tally {
+	return control.Tally{
+		"joined": joined, "left": 0, "expired": 0, "queries": queries, "reports": joined, "malformed": 0,
+		"truncated": 0, "limited": 0, "contended": 0,
+	}
+}
+
 // events returns counts of events in the FDB, with all names.
 func events(learned, moved, flapped uint64) control.Tally {
 	return control.Tally{
@@ -90,7 +115,7 @@ func Sample() *Backend {
 	return &Backend{
 		Status: control.SwitchStatus{
 			Version: "1.2.3", UptimeS: 93784, FDBEntries: 3, FDBSize: 8192, MACAgingS: 300,
-			FDBEvents: events(12, 5, 4),
+			FDBEvents: events(12, 5, 4), MDBEntries: 3, McastEvents: mcastEvents(3, 2),
 			Workers: []control.Worker{
 				{CPU: 1, BusyRatio: 0.0625, BusyS: 5861.5, Frames: 123456, Wakeups: 789},
 				{CPU: -1},
@@ -103,6 +128,7 @@ func Sample() *Backend {
 				HostMACs: []string{"52:54:00:00:00:fe"}, FDB: control.FDBCount{Dynamic: 2, Static: 1},
 				Counters: control.Counters{
 					RxFrames: 1000, RxBytes: 64000, TxFrames: 2000, TxBytes: 3028000, FDBEvents: events(10, 4, 4),
+					McastEvents: mcastEvents(0, 2),
 				},
 			}},
 			{
@@ -179,6 +205,19 @@ func Sample() *Backend {
 			{MAC: "52:54:00:00:00:01", VLAN: 7, Port: "vm1", Type: "static"},
 			{MAC: "52:54:00:00:00:99", VLAN: 0, Port: "lan", Type: "dynamic", AgeS: 17},
 			{MAC: "52:54:00:00:00:02", VLAN: 0, Port: "vm3", Type: "dynamic"},
+		},
+		Groups: control.MDB{
+			Snooping: true,
+			Entries: []control.MDBEntry{
+				{Group: "239.1.1.1", Port: "vm3", ExpiresS: 250},
+				{Group: "ff05::1:3", Port: "vm3", ExpiresS: 7},
+				{Group: "239.1.1.1", VLAN: 7, Port: "vm1", ExpiresS: 260},
+			},
+			Networks: []control.MDBNet{
+				{IPVersion: 4, Querier: "10.0.0.1", ExpiresS: 240, Routers: []string{"lan", "vm2"}},
+				{IPVersion: 6, Flooding: true, Routers: []string{"lan"}},
+				{VLAN: 7, IPVersion: 4, Querier: "0.0.0.0", ExpiresS: 255, Flooding: true},
+			},
 		},
 	}
 }
