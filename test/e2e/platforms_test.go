@@ -63,3 +63,16 @@ func TestPlatforms(t *testing.T) {
 		})
 	}
 }
+
+// TestBigEndianLegacyGuest: a legacy driver on a big-endian machine cannot be served, and the port
+// says why.
+func TestBigEndianLegacyGuest(t *testing.T) {
+	s := swtest.Start(t, nil, "[port.guest]\n")
+	config := guestConfig(s, vm.QEMU10, "guest", 1)
+	config.CPU, config.DeviceOptions = vm.S390X, "max_revision=0"
+	config.IperfServer = false
+	guest := vm.StartAll(t, config)[0]
+	guest.MustRun(t, "ip link set eth0 up")
+	swtest.Until(t, "the port has a hint", func() bool { return strings.Contains(s.Port(t, "guest").Hint, "big-endian") })
+	s.WaitLog(t, 1, "max_revision=1")
+}
