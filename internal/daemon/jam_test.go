@@ -58,7 +58,7 @@ func TestJamIsPunished(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLabOf(t, unhurried(), "[port.a]\n[port.b]\n[port.bad]\n")
+			l := newLabOf(t, withoutBackoff(), "[port.a]\n[port.b]\n[port.bad]\n")
 			a, _ := l.talk("a", "b")
 			attacks := 0
 			for l.port("bad").Counters.Resets["jammed-eventfd"] == 0 {

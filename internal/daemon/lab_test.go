@@ -166,9 +166,9 @@ func (l *lab) talk(portA, portB string) (a, b *station.Station) {
 	return a, b
 }
 
-// unhurried are kinds of port that take front-ends however fast they come, for tests of something
+// withoutBackoff are kinds of port that take front-ends however fast they come, for tests of something
 // else.
-func unhurried() kinds { return kinds{uplinkport.Kind{}, guest.Kind{Unhurried: true}} }
+func withoutBackoff() kinds { return kinds{uplinkport.Kind{}, guest.Kind{NoBackoff: true}} }
 
 func (l *lab) must(err error) {
 	l.Helper()

@@ -14,7 +14,7 @@ import (
 // However a front-end comes and goes, nothing of it stays: no file descriptor, no
 // mapping, no goroutine.
 func TestReconnectsLeakNothing(t *testing.T) {
-	l := newLabOf(t, unhurried(), "[port.a]\nmac = \"52:54:00:00:00:01\"\n[port.b]\n")
+	l := newLabOf(t, withoutBackoff(), "[port.a]\nmac = \"52:54:00:00:00:01\"\n[port.b]\n")
 	peer := l.connect("b", 2)
 	peer.Start()
 	leave := []func(s *station.Station){

@@ -70,7 +70,7 @@ func TestSilentFrontEndGivesWay(t *testing.T) {
 				t.Fatal(err)
 			}
 			l.state("a", control.StateRunning)
-			if waited := time.Since(began); waited < guest.GiveWay {
+			if waited := time.Since(began); waited < guest.SilentTimeout {
 				t.Errorf("it gave way after %v", waited)
 			}
 			p := l.port("a")
@@ -115,7 +115,7 @@ func TestLiveFrontEndKeepsItsPort(t *testing.T) {
 			l.must(second.Send(vhostuser.GetFeatures, 0, nil))
 			l.until("waiting shows", func() bool { s := l.port("a").Session; return s != nil && s.OtherWaiting })
 			// Longer than a silent one would have: work to do for the one that looks.
-			l.until("it has been looked at", func() bool { return l.port("a").Session.AgeS > int64(2*guest.GiveWay.Seconds()) })
+			l.until("it has been looked at", func() bool { return l.port("a").Session.AgeS > int64(2*guest.SilentTimeout.Seconds()) })
 			if p := l.port("a"); p.Session.Number != 1 || p.Session.PeerPID != unix.Getpid() || len(p.Counters.Resets) != 0 && p.Counters.Resets["silent"] != 0 {
 				t.Errorf("session %+v, resets %v", p.Session, p.Counters.Resets)
 			}
@@ -205,7 +205,7 @@ func TestHastyFrontEnds(t *testing.T) {
 
 // Lines that a peer can have written are limited for each port.
 func TestPeersCannotFloodTheLog(t *testing.T) {
-	l := newLabOf(t, unhurried(), "[port.a]\n")
+	l := newLabOf(t, withoutBackoff(), "[port.a]\n")
 	const many = 100
 	for i := range many {
 		f := l.dial("a")

@@ -8,21 +8,22 @@ import (
 	"vswitchd/internal/loglimit"
 )
 
-// A Log puts the name of a port into every line, as it is at that moment: a port may be
-// renamed while a session that has the logger goes on.
+// A Log adds the port's current name to every line. A port can be renamed while a session that uses
+// the logger continues.
 type Log struct {
 	hclog.Logger
 	name *atomic.Pointer[string]
 }
 
-// NewLog returns a logger for a port. What peers can have written to it is limited.
+// NewLog returns a logger for a port. It limits the rate of lines of one kind, because a peer can
+// trigger them.
 func NewLog(l hclog.Logger, name string) Log {
 	p := Log{loglimit.New(l), new(atomic.Pointer[string])}
 	p.Rename(name)
 	return p
 }
 
-// Rename changes the name of the port, for all loggers that were made from this one.
+// Rename changes the name of the port in this logger and in all loggers derived from it.
 func (p Log) Rename(name string) { p.name.Store(&name) }
 
 func (p Log) named(args []any) []any { return append([]any{"port", *p.name.Load()}, args...) }

@@ -9,11 +9,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Loggers that were made before a port was renamed say what it is called now.
+// Loggers that were derived before a port was renamed log the port's new name.
 func TestLogOfARenamedPort(t *testing.T) {
 	var out bytes.Buffer
 	l := NewLog(hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Trace}), "a")
-	said := 0 // so that each line is of another kind: lines of one kind are limited
+	said := 0 // makes each message different, because lines with the same message are rate-limited
 	for _, log := range []hclog.Logger{l, l.With("ring", 1), l.Named("x"), l.ResetNamed("y")} {
 		for _, name := range []string{"a", "b"} {
 			l.Rename(name)
@@ -23,7 +23,7 @@ func TestLogOfARenamedPort(t *testing.T) {
 				said++
 				say(fmt.Sprint("hello ", said), "n", 7)
 				if got := out.String(); strings.Count(got, "port=") != 1 || !strings.Contains(got, "port="+name) || !strings.Contains(got, "n=7") {
-					t.Errorf("called %s, it logs %s", name, got)
+					t.Errorf("a port named %s logs %s", name, got)
 				}
 			}
 		}

@@ -1,9 +1,10 @@
-// Package port says what a kind of port is to the daemon, which knows no kind: how ports of the
-// kind are checked, opened, changed, shown and closed.
+// Package port defines the interface between the daemon and the kinds of port: how ports of a kind
+// are checked, opened, changed, shown and closed. The daemon depends on this interface only, not on
+// any kind.
 //
-// Each kind is a package below this one, which declares the keys of its tables in the
-// configuration. It is found by the name of these tables; package internal/daemon has the list of
-// all kinds.
+// Each kind is a package below this one and declares the keys of its tables in the configuration. A
+// kind is identified by the name in its declaration; package internal/daemon has the list of all
+// kinds.
 package port
 
 import (
@@ -19,83 +20,86 @@ import (
 
 // A Kind is a kind of port.
 type Kind interface {
-	// Declaration says what the kind's tables are called and which keys they have. It is always the
-	// same.
+	// Declaration returns the names of the kind's tables and their keys. Every call returns the
+	// same value.
 	Declaration() *config.Kind
 
-	// Reasons are the names that ports of the kind count drops and resets under, besides the
-	// switch's.
+	// Reasons returns the names under which ports of the kind count drops and resets, in addition
+	// to the switch's drop reasons.
 	Reasons() control.Reasons
 
-	// CheckMachine returns what keeps a port from being opened on this machine, whatever
-	// other processes do. It opens nothing that another process could notice.
+	// CheckMachine returns the reasons why a port cannot be opened on this machine, independently
+	// of other processes. It opens nothing that is visible to another process.
 	CheckMachine(p *config.Port) config.Errors
 
-	// CheckPlace is the same for what may be different the next moment: Open finds it out by
-	// itself, as an error of the machine.
+	// CheckPlace is like CheckMachine for conditions that can change at any time, such as a missing
+	// directory. Open reports these conditions itself, as errors of the machine.
 	CheckPlace(p *config.Port) config.Errors
 
-	// HostAddresses returns the addresses that the host has at the port's place now, and that a
-	// guest must not have in a VLAN of the port.
+	// HostAddresses returns the addresses that the host currently has on the port's interface. No
+	// guest may have one of them in a VLAN of the port.
 	HostAddresses(p *config.Port) []vswitch.MAC
 
-	// Start makes what the ports of a daemon have in common.
+	// Start creates the state that all ports of the kind in one daemon share.
 	Start(env Env) (Opener, error)
 }
 
-// Env is what a daemon gives to its ports.
+// Env is what a daemon provides to its ports.
 type Env struct {
 	Logger  hclog.Logger
 	Switch  *vswitch.Switch
 	Workers *worker.Pool
 
-	// Over is told by a port that no frame will ever pass again, and why if that is a failure.
-	// It waits until the daemon runs, but not longer than ctx.
+	// Over is called by a port that will never pass a frame again. failure is the cause, nil if the
+	// port ended normally. Over blocks until the daemon's Run receives the report or ctx is done.
 	Over func(ctx context.Context, p Port, failure error)
 }
 
 // An Opener opens ports of a kind for a daemon.
 type Opener interface {
-	// Open opens what a port needs: a socket, an interface. Nothing else changes before Port.Begin.
-	// The port counts in c. Open gives up when ctx is done.
+	// Open opens the socket or interface that a port needs. Nothing else changes before Port.Begin.
+	// The port counts in c. Open returns an error when ctx is done.
 	Open(ctx context.Context, p *config.Port, c *vswitch.Counters) (Port, error)
 
-	// Changed is called when ports have come, gone or changed.
+	// Changed is called after ports were added, removed or changed.
 	Changed()
 
-	// Close is called when all ports are closed.
+	// Close is called after all ports have been closed.
 	Close()
 }
 
-// A Port is one port. Its methods may be called from any goroutine; Begin, Prepare, what
-// Prepare has returned, and Close one after the other.
+// A Port is one port. Its methods may be called from any goroutine. Calls of Begin, Prepare, the
+// functions of the Change that Prepare returned, and Close must not overlap.
 type Port interface {
-	// Transmitter is what the switch sends frames by.
+	// Transmitter returns the port by which the switch transmits frames.
 	Transmitter() vswitch.Port
 
-	// Begin is called once, when the port has its place in the switch.
+	// Begin is called once, after the port has been attached to the switch.
 	Begin(a *vswitch.Attachment)
 
-	// Prepare opens what the port needs to be will instead of was. It changes nothing that anybody
-	// would notice and that Undo does not take back.
+	// Prepare opens what the port needs to change from the configuration was to will. Every
+	// externally visible change that Prepare makes is reverted by Undo.
 	Prepare(ctx context.Context, was, will *config.Port) (Change, error)
 
-	// Describe adds what the kind knows of the port; what is configured for ports of all
-	// kinds, and what the switch knows, is there. DescribeDetail does so for the rest of
-	// a PortDetail.
+	// Describe fills in the fields that only the kind knows. The caller has already filled in the
+	// settings common to all kinds and the switch's state of the port. DescribeDetail does the same
+	// for the fields that PortDetail adds.
 	Describe(info *control.PortInfo)
 	DescribeDetail(detail *control.PortDetail)
 
-	// Close closes a port, also one that has not begun. The switch may have detached it.
+	// Close closes a port, including one for which Begin was not called. The switch may have
+	// detached the port already.
 	Close()
 }
 
-// A Change is a port's step to other settings. Either Apply or Undo is called, once.
+// A Change is a prepared change of a port's settings. Exactly one of Apply and Undo is called,
+// once.
 type Change struct {
-	Transmitter vswitch.Port // that the switch has by the time of Apply; nil: the same as before
+	Transmitter vswitch.Port // the switch uses it from before Apply on; nil: the transmitter is unchanged
 	Apply       func()       // cannot fail
 	Undo        func()       // nil: there is nothing to undo
 }
 
-// What a source delivers in one batch is one batch of the switch.
+// The batch sizes of the workers and of the switch must be equal: a batch that a source delivers is
+// forwarded as one batch. The array index below fails to compile otherwise.
 var _ = [1]struct{}{}[vswitch.MaxBatch-worker.MaxBatch]

@@ -1,6 +1,6 @@
-// Package rundir knows which directory vswitchd makes for its sockets, and which it does not make:
-// a directory that is not there is nearly always a name that was mistyped, and would be left
-// behind.
+// Package rundir creates and checks the directories of vswitchd's sockets. It creates only the
+// default directory: any other missing directory is nearly always a mistyped name, and would be
+// left behind if it were created.
 package rundir
 
 import (
@@ -16,11 +16,11 @@ import (
 	_ "vswitchd/internal/platform/linux"
 )
 
-// Default is where sockets are unless the configuration says otherwise. It is made if it is
-// missing: mode 0755, less the umask.
+// Default is the directory of sockets unless the configuration names another one. Make creates it
+// with mode 0755, less the umask, if it is missing.
 const Default = "/run/vswitchd"
 
-// Make makes the directory of a socket if it is Default and missing. Any other directory has to
+// Make creates the directory of a socket if it is Default and missing. Any other directory must
 // exist.
 func Make(socket string) error {
 	dir := filepath.Dir(socket)
@@ -32,7 +32,8 @@ func Make(socket string) error {
 	return exists(dir)
 }
 
-// Check returns an error if Make would return one, but makes nothing.
+// Check returns an error if Make would return one because of a missing directory. It creates
+// nothing.
 func Check(socket string) error {
 	dir := filepath.Dir(socket)
 	if err := exists(dir); err == nil || filepath.Clean(dir) != Default {
@@ -41,7 +42,8 @@ func Check(socket string) error {
 	return exists(filepath.Dir(Default))
 }
 
-// CheckSocket checks that a socket can be made, unless somebody has it.
+// CheckSocket checks that a socket can be made at path: the directory exists or can be created, and
+// no file other than a socket is at path. It does not check whether the socket is in use.
 func CheckSocket(path string) error {
 	if err := Check(path); err != nil {
 		return err
@@ -52,7 +54,8 @@ func CheckSocket(path string) error {
 	return nil
 }
 
-// exists returns an error that names the directory which is missing.
+// exists returns nil if dir is a directory. Otherwise its error names the topmost missing
+// directory.
 func exists(dir string) error {
 	fi, err := os.Stat(dir)
 	switch {
@@ -75,7 +78,7 @@ func exists(dir string) error {
 	return nil
 }
 
-// hint names a directory that is there and that may have been meant.
+// hint suggests an existing directory with a name similar to that of dir.
 func hint(dir string) string {
 	parent, name := filepath.Split(dir)
 	entries, err := os.ReadDir(filepath.Clean(parent))

@@ -8,7 +8,7 @@ import (
 	"vswitchd/internal/rundir"
 )
 
-// A directory that is missing is named, and not made, nor are those above it.
+// The error names a missing directory, and neither it nor its parents are created.
 func TestMissingDirectory(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"sockets", "file"} {

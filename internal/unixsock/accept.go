@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Accept waits for the next connection, or until ctx is done, whose cause it then returns. It must
-// not be called by two goroutines at once.
+// Accept waits for the next connection. When ctx is done, it returns the cause of ctx. Only one
+// goroutine at a time may call it.
 func (l *Listener) Accept(ctx context.Context) (*net.UnixConn, error) {
 	fd := -1
 	err := l.await(ctx, func(listening int) error {
@@ -34,18 +34,18 @@ func (l *Listener) Accept(ctx context.Context) (*net.UnixConn, error) {
 	return conn.(*net.UnixConn), nil
 }
 
-// Wait waits until a connection waits to be accepted, or until ctx is done, whose cause it then
-// returns. It must not be called at the same time as Accept.
+// Wait waits until a connection is pending, without accepting it. When ctx is done, it returns the
+// cause of ctx. It must not be called at the same time as Accept.
 func (l *Listener) Wait(ctx context.Context) error {
 	return l.await(ctx, func(int) error { return nil })
 }
 
-// await calls do with the listening socket when a connection is waiting, until do returns something
-// else than EAGAIN.
+// await calls do with the listening socket whenever a connection is pending, until do returns
+// neither EAGAIN nor EINTR.
 //
-// The file description of a socket that was passed to this process is shared with whoever passed
-// the socket, and can be made blocking. Then accept would wait where ctx cannot end it. So do is
-// not called before somebody is there to be accepted.
+// A socket that was passed to this process shares its file description with the process that passed
+// it, which can make the socket blocking. accept4 could then block, and ctx could not interrupt it.
+// Therefore do is called only after poll(2) has reported a pending connection.
 func (l *Listener) await(ctx context.Context, do func(fd int) error) (err error) {
 	expired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -61,7 +61,7 @@ func (l *Listener) await(ctx context.Context, do func(fd int) error) (err error)
 		return err != unix.EAGAIN && err != unix.EINTR
 	})
 	if !stop() {
-		// ctx ended. Leave the socket usable for a later call, once the deadline is set.
+		// ctx is done. Clear the deadline, once it has been set, so that later calls work.
 		<-expired
 		_ = l.file.SetReadDeadline(time.Time{})
 		return context.Cause(ctx)

@@ -9,20 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Access says who may connect to a socket: owner and permissions of its file.
+// Access determines who may connect to a socket: owner and permissions of the socket's file.
 type Access struct {
-	UID, GID int         // -1: as the process has it, or as it is
+	UID, GID int         // -1: unchanged; for a new file, the process's
 	Mode     fs.FileMode // permission bits
 }
 
 var (
-	// errReplaced: another file is in the place of the socket.
+	// errReplaced: the file at the socket's path is not the one that Listen made.
 	errReplaced = errors.New("is not the socket that was made here")
 	errAdopted  = errors.New("the socket was passed in")
 )
 
-// SetAccess changes who may connect, and returns what Access was before, for another call. After an
-// error everything is as it was.
+// SetAccess changes who may connect and returns the previous Access, with which the caller can undo
+// the change. After an error the access is unchanged.
 func (l *Listener) SetAccess(a Access) (was Access, err error) {
 	if err := l.isOurs(); err != nil {
 		return Access{}, err
@@ -74,7 +74,7 @@ func stat(path string) (st unix.Stat_t, err error) {
 
 func idOf(st unix.Stat_t) fileID { return fileID{st.Dev, st.Ino} }
 
-// reason returns an error of package os without the path, which the caller adds once.
+// reason strips the path from an error of package os, because callers add the path themselves.
 func reason(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {

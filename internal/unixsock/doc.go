@@ -1,8 +1,8 @@
-// Package unixsock makes listening unix sockets for two purposes: front-ends of vhost-user connect
-// to those of package vhostuser, and clients of the control API to the one of package
-// internal/control. For both the package settles which of several processes gets a path, who may
-// connect, and whose file is removed at the end.
+// Package unixsock makes listening unix sockets: those of package vhostuser, to which vhost-user
+// front-ends connect, and that of package internal/control, to which clients of the control API
+// connect. The package arbitrates between processes that use the same path, sets who may connect,
+// and ensures that Close removes only the file that the same Listener made.
 //
-// It imports nothing else of this module, and knows nothing of what connections are for. The
-// directory of a socket has to exist.
+// The package does not depend on what connections are used for, and from this module it imports
+// only internal/platform/linux. The directory of a socket must exist.
 package unixsock

@@ -22,10 +22,10 @@ var (
 	// ErrPathTooLong: a socket's path has more than MaxPath bytes.
 	ErrPathTooLong = fmt.Errorf("socket path is longer than %d bytes", MaxPath)
 
-	// ErrInUse: another process has the socket.
+	// ErrInUse: another process listens on the socket.
 	ErrInUse = errors.New("socket is in use by another process")
 
-	// ErrNotSocket: a file that is not a socket has the socket's name.
+	// ErrNotSocket: the file at the socket's path is not a socket.
 	ErrNotSocket = errors.New("exists and is not a socket")
 )
 
@@ -33,24 +33,23 @@ var (
 type Listener struct {
 	file *os.File        // the socket, in Go's poller
 	raw  syscall.RawConn // of file
-	path string          // "" if the socket's file belongs to another process
+	path string          // "" if the socket was passed to this process
 	made fileID          // the file that Listen made
-	once sync.Once       // removes the file: the inode's number may be reused afterwards
+	once sync.Once       // the file is removed only once, because its inode number may be reused
 }
 
-// fileID identifies a file, whatever its name.
+// fileID identifies a file independently of its name.
 type fileID struct{ dev, ino uint64 }
 
-// Listen makes a listening socket at path, in a directory that exists. backlog is how many
-// connections can wait to be accepted.
+// Listen makes a listening socket at path, whose directory must exist. backlog is the number of
+// connections that can be pending, as for listen(2).
 //
-// A socket that nobody listens on any more, as a process that was killed leaves it, is replaced. A
-// socket in use (ErrInUse) and a file that is not a socket (ErrNotSocket) are left alone. Of
-// several processes that want the same path at the same time, one gets it and the others get
-// ErrInUse. Listen waits while another process is making a socket at path, until ctx is done at
-// the latest.
+// A stale socket, which a killed process leaves behind, is replaced. A socket in use (ErrInUse) and
+// a file that is not a socket (ErrNotSocket) are not changed. If several processes call Listen for
+// the same path at the same time, one succeeds and the others get ErrInUse. While another process
+// is making a socket at path, Listen waits until ctx is done at the latest.
 //
-// All errors name the path.
+// All errors contain the path.
 func Listen(ctx context.Context, path string, backlog int, a Access) (*Listener, error) {
 	if len(path) > MaxPath {
 		return nil, fmt.Errorf("%s: %w", path, ErrPathTooLong)
@@ -65,7 +64,7 @@ func Listen(ctx context.Context, path string, backlog int, a Access) (*Listener,
 	}
 	l, err := listen(path, backlog, a)
 	if errors.Is(err, unix.EADDRINUSE) {
-		err = ErrInUse // by a process that knows nothing of the lock
+		err = ErrInUse // by a process that does not use the lock
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -73,11 +72,11 @@ func Listen(ctx context.Context, path string, backlog int, a Access) (*Listener,
 	return l, nil
 }
 
-// Adopt returns a Listener of a listening socket that was passed to this process. The descriptor
-// belongs to the Listener from then on; the socket's file does not.
+// Adopt returns a Listener for a listening socket that was passed to this process. The Listener
+// takes ownership of the descriptor, but not of the socket's file.
 func Adopt(fd int) *Listener { return newListener(fd, "", fileID{}) }
 
-// removeStale removes the socket at path if nobody listens on it.
+// removeStale removes the socket at path if no process listens on it.
 func removeStale(path string) error {
 	fi, err := os.Lstat(path)
 	switch {
@@ -93,8 +92,8 @@ func removeStale(path string) error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	defer unix.Close(fd)
-	// Only this one answer says that nobody is there. A full backlog, or a socket that this process
-	// may not connect to, has a process behind it.
+	// Only ECONNREFUSED proves that no process listens. With any other result, such as EAGAIN for a
+	// full backlog or EACCES, a process may still be listening.
 	err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
 	if !errors.Is(err, unix.ECONNREFUSED) {
 		return ErrInUse
@@ -102,8 +101,8 @@ func removeStale(path string) error {
 	return reason(os.Remove(path))
 }
 
-// listen makes the socket in an order in which nobody can connect to it before it has its owner and
-// mode: it is bound without any permissions, and refuses connections until listen(2).
+// listen makes the socket such that no process can connect before owner and mode are set: the file
+// has no permissions when it is bound, and the socket refuses connections until listen(2).
 func listen(path string, backlog int, a Access) (_ *Listener, err error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -140,7 +139,7 @@ func listen(path string, backlog int, a Access) (_ *Listener, err error) {
 }
 
 func newListener(fd int, path string, made fileID) *Listener {
-	_ = unix.SetNonblock(fd, true) // or Go's poller leaves the descriptor alone
+	_ = unix.SetNonblock(fd, true) // otherwise os.NewFile does not register the descriptor with Go's poller
 	f := os.NewFile(uintptr(fd), "listening socket")
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -149,7 +148,7 @@ func newListener(fd int, path string, made fileID) *Listener {
 	return &Listener{file: f, raw: raw, path: path, made: made}
 }
 
-// Close stops listening and removes the socket's file if Listen has made that file.
+// Close stops listening and removes the socket's file if that is still the file that Listen made.
 func (l *Listener) Close() error {
 	l.remove()
 	return l.file.Close()
@@ -163,10 +162,11 @@ func (l *Listener) remove() {
 	})
 }
 
-// NetListener turns l into a net.Listener, for servers that want one, whose Close is that of l. The
-// descriptor of l is closed.
+// NetListener converts l into a net.Listener, for servers such as http.Server. Its Close replaces
+// that of l, and also removes the socket's file. NetListener closes the descriptor of l, so l must
+// not be used afterwards.
 func (l *Listener) NetListener() (net.Listener, error) {
-	nl, err := net.FileListener(l.file) // has a duplicate of the descriptor
+	nl, err := net.FileListener(l.file) // duplicates the descriptor
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func connects(t *testing.T, l *unixsock.Listener, path string) {
 	_ = s.Close()
 }
 
-// makeStale leaves a socket behind that nobody listens on, as a killed process does.
+// makeStale makes a socket file on which no process listens, as a killed process leaves it.
 func makeStale(t *testing.T, path string) {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -78,8 +78,8 @@ func TestListenReplacesAStaleSocket(t *testing.T) {
 	connects(t, listen(t, path, mine), path)
 }
 
-// Several processes start at the same time, where a killed one has left its socket: one gets the
-// socket, and the others are told so.
+// Several callers listen on a stale socket's path at the same time: one succeeds and the others get
+// ErrInUse.
 func TestOneOfManyReplacesAStaleSocket(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "s")
@@ -99,7 +99,7 @@ func TestOneOfManyReplacesAStaleSocket(t *testing.T) {
 		}
 		wg.Wait()
 		if n := len(winners); n != 1 {
-			t.Fatalf("%d have the socket", n)
+			t.Fatalf("%d callers got the socket, want 1", n)
 		}
 		l := <-winners
 		connects(t, l, path)
@@ -141,7 +141,7 @@ func TestListenErrorsNameThePathAndLeaveFilesAlone(t *testing.T) {
 	}
 }
 
-// Closing twice is not closing what came after.
+// Neither the first nor a second Close removes the socket of a successor.
 func TestCloseLeavesTheSocketOfASuccessorAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l := listen(t, path, mine)
@@ -166,8 +166,8 @@ func TestListenSetsTheOwner(t *testing.T) {
 	}
 }
 
-// SetAccess says what Access was, so that a change can be undone, and leaves the files of others
-// alone.
+// SetAccess returns the previous Access, so that the change can be undone, and does not change a
+// file that Listen did not make.
 func TestSetAccess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l := listen(t, path, mine)
@@ -192,7 +192,7 @@ func TestSetAccess(t *testing.T) {
 	}
 }
 
-// Accept and Wait end with the cause of their context, and the socket goes on working.
+// Accept and Wait return the cause of their context, and the socket works afterwards.
 func TestWaitsEndWithTheirContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l := listen(t, path, mine)
@@ -208,8 +208,8 @@ func TestWaitsEndWithTheirContext(t *testing.T) {
 	connects(t, l, path)
 }
 
-// What http.Server gets keeps the promises of a net.Listener: Close ends Accept with net.ErrClosed,
-// and removes the socket.
+// NetListener, which http.Server uses, fulfils the contract of net.Listener: Close makes Accept
+// return net.ErrClosed. Close also removes the socket.
 func TestNetListener(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	nl, err := listen(t, path, mine).NetListener()

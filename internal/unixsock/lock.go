@@ -10,30 +10,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrHeld: another process has held the lock for longer than anybody should.
+// ErrHeld: another process has held the lock for longer than lockTimeout.
 var ErrHeld = errors.New("is locked by another process")
 
-// suffix is what a lock's name has more than that of the socket which it protects.
+// suffix is appended to a socket's path to form the path of its lock file.
 const suffix = ".lock"
 
 const (
-	patience = 5 * time.Second
-	every    = 5 * time.Millisecond
+	lockTimeout   = 5 * time.Second
+	retryInterval = 5 * time.Millisecond
 )
 
-// Lock waits until no other process, and nobody else in this one, has the lock of the socket at
-// path, which need not exist. Listen has the lock while it makes a socket, so that nobody replaces
-// a socket that another process is just making. The lock is a file beside the socket that other
-// users may not open, so that they cannot keep us waiting. The lock ends with the process, however
-// that comes to its end. Lock stops waiting when ctx is done, and returns its cause.
+// Lock acquires the lock of the socket at path, which need not exist. It excludes other processes
+// and other callers in this process. Listen holds the lock while it makes a socket, so that no
+// process replaces a socket that another process is just making. The lock is a flock(2) on a file
+// next to the socket. Other users may not open this file, so that they cannot block vswitchd. The
+// kernel releases the lock when the process ends for any reason. Lock gives up with ErrHeld after
+// lockTimeout, and with the cause of ctx when ctx is done.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	name := path + suffix
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(lockTimeout); ; {
 		fd, err := try(name)
 		switch {
 		case err == nil:
 			return func() {
-				_ = os.Remove(name) // while this process has the lock: see try
+				_ = os.Remove(name) // while the lock is still held: see try
 				_ = unix.Close(fd)
 			}, nil
 		case !errors.Is(err, unix.EWOULDBLOCK):
@@ -44,12 +45,13 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%s: %w", name, context.Cause(ctx))
-		case <-time.After(every):
+		case <-time.After(retryInterval):
 		}
 	}
 }
 
-// try takes the lock if it is free, and returns the lock's file; EWOULDBLOCK if it is not.
+// try acquires the lock if it is free and returns the descriptor of the lock file. It returns
+// EWOULDBLOCK if the lock is held.
 func try(name string) (fd int, err error) {
 	fd, err = unix.Open(name, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -59,8 +61,8 @@ func try(name string) (fd int, err error) {
 		_ = unix.Close(fd)
 		return -1, err
 	}
-	// Who has had it before may have removed the file between our two steps. Then another one may
-	// be there, which somebody else has locked.
+	// The previous holder may have removed the file between our open and our flock. Another process
+	// may then have created and locked a new file at the same path.
 	var have, there unix.Stat_t
 	if unix.Fstat(fd, &have) != nil || unix.Lstat(name, &there) != nil || have.Dev != there.Dev || have.Ino != there.Ino {
 		_ = unix.Close(fd)

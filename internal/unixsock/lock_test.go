@@ -14,7 +14,8 @@ import (
 	"vswitchd/internal/unixsock"
 )
 
-// Of many who want the lock, each gets it, and no two have it at a time. Nothing is left.
+// Every one of several concurrent callers gets the lock, no two hold it at the same time, and no
+// file is left.
 func TestOneAtATime(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sock")
@@ -45,7 +46,7 @@ func TestOneAtATime(t *testing.T) {
 	}
 }
 
-// A lock that a killed process has left is nobody's.
+// The lock file that a killed process has left does not hold the lock.
 func TestLockOfADeadProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sock")
 	if err := os.WriteFile(path+".lock", nil, 0o600); err != nil {
@@ -58,7 +59,8 @@ func TestLockOfADeadProcess(t *testing.T) {
 	unlock()
 }
 
-// A link in the lock's place is not followed: it could have us make any file.
+// A symbolic link at the lock's path is not followed: it could make vswitchd create an arbitrary
+// file.
 func TestLockIsNoLink(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sock")
@@ -73,8 +75,8 @@ func TestLockIsNoLink(t *testing.T) {
 	}
 }
 
-// Who waits for a lock can be called off.
-func TestWaitIsCalledOff(t *testing.T) {
+// Waiting for a lock ends when the context is done.
+func TestLockEndsWithItsContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sock")
 	unlock, err := unixsock.Lock(t.Context(), path)
 	if err != nil {

@@ -9,11 +9,12 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// Prepare implements port.Port: it opens what the port is to take front-ends from.
+// Prepare implements port.Port. If the socket or the mode changes, it opens the new source of
+// front-end connections; otherwise it changes the access to the existing socket.
 func (g *Port) Prepare(ctx context.Context, was, will *config.Port) (port.Change, error) {
 	old, now := of(was), of(will)
 	if now.Place().String() == old.Place().String() && now.Mode == old.Mode {
-		undo, err := g.readmit(old, now)
+		undo, err := g.changeAccess(old, now)
 		return port.Change{Apply: func() { g.adopt(will, nil) }, Undo: undo}, err
 	}
 	conns, err := g.opener.connector(ctx, now)
@@ -26,8 +27,8 @@ func (g *Port) Prepare(ctx context.Context, was, will *config.Port) (port.Change
 	}, nil
 }
 
-// readmit changes owner and mode of a socket that stays.
-func (g *Port) readmit(was, s *Settings) (undo func(), err error) {
+// changeAccess changes the owner and mode of a socket that is kept.
+func (g *Port) changeAccess(was, s *Settings) (undo func(), err error) {
 	l, ok := g.connector().(*vhostuser.Listener)
 	if !ok || s.Access == was.Access {
 		return nil, nil

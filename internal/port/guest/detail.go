@@ -9,7 +9,7 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// This file turns what a guest's port knows into the values of the control API.
+// This file converts the state of a guest's port into the types of the control API.
 
 // DescribeDetail implements port.Port.
 func (g *Port) DescribeDetail(d *control.PortDetail) {
@@ -22,12 +22,12 @@ func (g *Port) DescribeDetail(d *control.PortDetail) {
 		d.Session.PeerPID, d.Session.OtherWaiting = g.peer, g.waiting
 		d.Session.AgeS, d.Session.Number = int64(time.Since(g.since).Seconds()), g.sessions
 	}
-	d.Hint = g.likely
+	d.Hint = g.lastHint
 	if g.lastEnd != "" {
 		d.LastEnd = &control.End{Reason: g.lastEnd, AgoS: int64(time.Since(g.endedAt).Seconds())}
 	}
 	g.mu.Unlock()
-	if hint := suspect(&st); hint != "" {
+	if hint := sessionHint(&st); hint != "" {
 		d.Hint = hint
 	}
 	d.FeatureBits, d.FeaturesNotAcked = featureBits(vhostuser.FeatureBits(st.Offered, netport.FeatureName), st.Features)
@@ -114,7 +114,8 @@ var channelStates = map[vhostuser.ChannelState]string{
 	vhostuser.ChannelClosed: "closed",
 }
 
-// featureBits marks which of the bits that are offered are acknowledged, and names the others.
+// featureBits returns the offered bits, each marked as acknowledged or not, and the names of those
+// not acknowledged.
 func featureBits(offered []vhostuser.Bit, acked uint64) (bits []control.FeatureBit, not []string) {
 	for _, b := range offered {
 		f := control.FeatureBit{Bit: b.Number, Name: b.Name, Acked: acked&(1<<b.Number) != 0}
@@ -162,7 +163,7 @@ func ringInfo(r *netport.Ring) control.Ring {
 	return ring
 }
 
-// place takes a place in a packed ring and its wrap counter apart.
+// place splits a packed-ring position (bits 0-14: offset, bit 15: wrap counter) into its parts.
 func place(p uint16) (idx uint16, wrap *int) {
 	w := int(p >> 15)
 	return p &^ (1 << 15), &w

@@ -1,7 +1,8 @@
-// Package guest is the kind of port that guests have: a socket that front-ends connect to, one
-// after the other, and the network device that they find there (package netport).
+// Package guest implements the port kind for guests: a socket to which front-ends connect, one at a
+// time, and the network device that the port provides to them (package netport).
 //
-// A port outlives its front-ends: what it is set to changes under the one that is connected, or for
-// the next one. What a front-end does wrong costs it the connection, and after a while the port's
-// patience (haste.go, penalty.go); what is likely wrong with it is guessed (hint.go).
+// A port outlives its front-ends. A change of the port's settings takes effect for the connected
+// front-end or for the next one, depending on the setting. A front-end that violates the protocol
+// is disconnected; after repeated failures the port also delays the next connection (backoff.go,
+// penalty.go). hint.go derives a likely cause of failing front-ends for the operator.
 package guest

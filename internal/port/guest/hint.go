@@ -9,35 +9,35 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// This file guesses what an operator has to mend when front-ends come to nothing. A guess is
-// something to look at: what is certain is in the log and in last_error.
+// This file derives what an operator probably has to correct when front-ends fail. A hint is a
+// guess and only a starting point for diagnosis; confirmed errors are in the log and in last_error.
 
 const (
 	hintShared = "is the guest's memory shared? QEMU needs a memory backend with share=on, libvirt <access mode='shared'/>"
 
-	hintEndian = "a legacy driver, whose front-end has stopped half-way through setting its rings up: that of a big-endian guest " +
+	hintEndian = "a legacy driver, whose front-end has stopped before its rings were set up: the front-end of a big-endian guest " +
 		"needs CROSS_ENDIAN, which is not offered; use a device that is not legacy (disable-legacy=on, s390x: max_revision=1 or higher)"
 
-	hintNobody = "it said nothing: is it a vhost-user front-end?"
+	hintNoMessage = "the peer sent no message: is it a vhost-user front-end?"
 )
 
-// hintOf returns the likely reason for the end of a session of a port with this many queue pairs,
-// "": it does not look as if anything had to be mended.
-func hintOf(c vhostuser.Progress, end error, queues int) string {
+// endHint returns the likely cause for the end of a session. queues is the number of queue pairs
+// that the port offers. "" means that the operator probably has nothing to correct.
+func endHint(c vhostuser.Progress, end error, queues int) string {
 	switch {
 	case errors.Is(end, virtqueue.ErrAddress) || errors.Is(c.Refused, virtqueue.ErrAddress):
 		return hintShared
 	case c.SetFeatures || errors.Is(end, errClosing):
 		return ""
 	case errors.Is(end, vhostuser.ErrMalformed), errors.Is(end, vhostuser.ErrUnknownMessage):
-		return "what connects does not speak vhost-user"
+		return "the peer does not speak vhost-user"
 	case c.Messages == 0:
-		return hintNobody
+		return hintNoMessage
 	case c.AskedQueues:
-		return fmt.Sprintf("it left when it had been told that there are %s: does it want more (queues= of QEMU's -netdev, "+
-			"the port's queues)? Or has its guest a feature that the port no longer offers (the port's offloads)?", pairs(queues))
+		return fmt.Sprintf("the front-end disconnected after it had read that the port has %s: does it want more (queues= of QEMU's -netdev, "+
+			"the port's queues)? Or does its guest use a feature that the port no longer offers (the port's offloads)?", pairs(queues))
 	}
-	return "it left when it had seen what the port offers: has its guest a feature that the port no longer offers (the port's offloads)?"
+	return "the front-end disconnected after it had read the port's features: does its guest use a feature that the port no longer offers (the port's offloads)?"
 }
 
 func pairs(n int) string {
@@ -47,20 +47,21 @@ func pairs(n int) string {
 	return fmt.Sprintf("%d queue pairs", n)
 }
 
-// suspect returns what is likely wrong with a session that goes on, "": nothing.
-func suspect(st *netport.Status) string {
+// sessionHint returns the likely cause why a connected front-end passes no frames. "" means that no
+// problem was detected.
+func sessionHint(st *netport.Status) string {
 	switch {
 	case unshared(st):
-		return "the guest kicks, but its rings are empty here: " + hintShared
-	case halfWay(st):
+		return "the guest kicks, but its rings appear empty to vswitchd: " + hintShared
+	case ringsIncomplete(st):
 		return hintEndian
 	}
 	return ""
 }
 
-// unshared tells whether the driver has signalled that it has added something to a ring, and no
-// ring has anything in it, nor had. Memory that is not shared is that of the file that the
-// front-end passed, in which the guest's writes do not show.
+// unshared reports whether the driver has kicked a ring although every ring is and always was
+// empty. If the guest's memory is not shared, vswitchd maps the file that the front-end passed, and
+// the guest's writes do not reach that file.
 func unshared(st *netport.Status) bool {
 	kicked := false
 	for _, r := range st.Rings {
@@ -75,7 +76,7 @@ func unshared(st *netport.Status) bool {
 	return kicked
 }
 
-// used tells whether a ring has, or had, anything in it since a driver set it up.
+// used reports whether a ring contains a buffer, or contained one since the driver set the ring up.
 func used(r *netport.Ring) bool {
 	if r.Waiting > 0 || r.InFlight > 0 {
 		return true
@@ -86,10 +87,10 @@ func used(r *netport.Ring) bool {
 	return r.LastAvail != 0 || r.AvailIdx != 0
 }
 
-// halfWay tells whether the front-end of a legacy driver has begun to set rings up and has
-// finished none. QEMU gives up between SET_VRING_BASE and SET_VRING_ADDR, where it would send
+// ringsIncomplete reports whether the front-end of a legacy driver has begun to set up rings and
+// has completed none. QEMU gives up between SET_VRING_BASE and SET_VRING_ADDR, where it would send
 // SET_VRING_ENDIAN for a big-endian guest.
-func halfWay(st *netport.Status) bool {
+func ringsIncomplete(st *netport.Status) bool {
 	if !st.Connected || st.Features == 0 || st.Features&(1<<virtqueue.FeatureVersion1) != 0 {
 		return false
 	}

@@ -14,13 +14,13 @@ import (
 	"vswitchd/vhostuser/netport"
 )
 
-// Kind is the kind of port that guests have. The zero value is what vswitchd uses.
+// Kind is the port kind for guests. vswitchd uses the zero value.
 type Kind struct {
-	// Connector returns what front-ends come from; nil: Connect.
+	// Connector returns the source of front-end connections; nil: Connect.
 	Connector func(ctx context.Context, s *Settings) (vhostuser.Connector, error)
 
-	// Unhurried has ports take front-ends however fast they come and fail.
-	Unhurried bool
+	// NoBackoff disables the delay after short sessions (see backoff), for tests.
+	NoBackoff bool
 }
 
 // Declaration implements port.Kind.
@@ -39,7 +39,7 @@ func (Kind) CheckMachine(p *config.Port) (errs config.Errors) {
 	return errs
 }
 
-// CheckPlace implements port.Kind: it looks at the place of the socket.
+// CheckPlace implements port.Kind: it checks the path of the socket in server mode.
 func (Kind) CheckPlace(p *config.Port) (errs config.Errors) {
 	if s := of(p); s.FD == 0 && s.Mode == ModeServer {
 		if err := rundir.CheckSocket(s.Socket); err != nil {
@@ -63,8 +63,8 @@ func (k Kind) Start(env port.Env) (port.Opener, error) {
 		env:       env,
 		share:     vhostuser.NewPool(capacity),
 		connector: k.Connector,
-		haste:     haste{first: FirstWait, longest: longestWait},
-		blamed:    make(chan uintptr, 64),
+		backoff:   backoff{first: FirstWait, longest: longestWait},
+		faults:    make(chan uintptr, 64),
 		ports:     make(map[*Port]bool),
 		quit:      make(chan struct{}),
 		done:      make(chan struct{}),
@@ -72,18 +72,19 @@ func (k Kind) Start(env port.Env) (port.Opener, error) {
 	if o.connector == nil {
 		o.connector = Connect
 	}
-	if k.Unhurried {
-		o.haste = haste{}
+	if k.NoBackoff {
+		o.backoff = backoff{}
 	}
-	go o.charge()
+	go o.handleFaults()
 	return o, nil
 }
 
 // of returns the settings of a guest's port.
 func of(p *config.Port) *Settings { return p.Settings.(*Settings) }
 
-// Connect opens what front-ends come from. It waits while another process is making the
-// same socket, but not longer than until ctx is done.
+// Connect opens the source of front-end connections: an inherited descriptor, a dialer in client
+// mode, or a listening socket. It waits while another process is creating the same socket, until
+// ctx is done.
 func Connect(ctx context.Context, s *Settings) (vhostuser.Connector, error) {
 	switch {
 	case s.FD != 0:
@@ -99,8 +100,9 @@ func Connect(ctx context.Context, s *Settings) (vhostuser.Connector, error) {
 		vhostuser.ListenOptions{Mode: a.Mode, Chown: a.UID >= 0 || a.GID >= 0, UID: a.UID, GID: a.GID})
 }
 
-// toldMAC is the address that a guest is told: that which is its own alone.
-func toldMAC(p *config.Port) (mac vswitch.MAC) {
+// guestMAC is the address that the device reports to the guest: the configured one, which no other
+// station may use. It is zero if none is configured.
+func guestMAC(p *config.Port) (mac vswitch.MAC) {
 	if len(p.MACs) > 0 {
 		mac = p.MACs[0]
 	}

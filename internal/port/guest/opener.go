@@ -11,18 +11,18 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// An opener opens the guests' ports of a daemon, and has what they share.
+// An opener opens the guests' ports of a daemon and holds the state that they share.
 type opener struct {
 	env       port.Env
-	share     *vhostuser.Pool // what front-ends may take of what the process has
+	share     *vhostuser.Pool // divides the process's resource limits among front-ends
 	connector func(context.Context, *Settings) (vhostuser.Connector, error)
-	haste     haste        // of new ports
-	blamed    chan uintptr // addresses of faults, on their way to whose memory it was
+	backoff   backoff      // initial state for new ports
+	faults    chan uintptr // addresses of memory faults, to be attributed to a port
 	quit      chan struct{}
-	done      chan struct{} // closed when charge has ended
+	done      chan struct{} // closed when handleFaults has returned
 
 	mu    sync.Mutex
-	ports map[*Port]bool // that are open
+	ports map[*Port]bool // open ports
 }
 
 // Open implements port.Opener.
@@ -42,8 +42,8 @@ func (o *opener) Open(ctx context.Context, p *config.Port, c *vswitch.Counters) 
 	return g, nil
 }
 
-// Changed implements port.Opener: it warns of limits of the process that are too low for the ports
-// that there are.
+// Changed implements port.Opener: it warns about limits of the process that are too low for the
+// current ports.
 func (o *opener) Changed() {
 	for _, line := range o.share.Scarce() {
 		o.env.Logger.Warn("front-ends may be refused", "reason", line)
@@ -56,40 +56,41 @@ func (o *opener) Close() {
 	<-o.done
 }
 
-// forget is called for a port that is closed.
+// forget removes a port that is being closed.
 func (o *opener) forget(g *Port) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.ports, g)
 }
 
-// blame is called by the data plane with the address of a fault in the memory of a
-// port that it does not know.
-func (o *opener) blame(addr uintptr) {
+// reportFault is called by the data plane with the address of a memory fault that does not belong
+// to the port being served. It does not block.
+func (o *opener) reportFault(addr uintptr) {
 	select {
-	case o.blamed <- addr:
-	default: // the same port's, most likely
+	case o.faults <- addr:
+	default: // queue full: the queued faults are most likely of the same port
 	}
 }
 
-// charge charges faults to the ports whose memory it was, until Close.
-func (o *opener) charge() {
+// handleFaults passes each reported fault to the port whose memory contains the address, until
+// Close.
+func (o *opener) handleFaults() {
 	defer close(o.done)
 	for {
 		var addr uintptr
 		select {
 		case <-o.quit:
 			return
-		case addr = <-o.blamed:
+		case addr = <-o.faults:
 		}
 		o.mu.Lock()
-		charged := false
+		handled := false
 		for g := range o.ports {
-			charged = charged || g.dev.HandleFault(addr)
+			handled = handled || g.dev.HandleFault(addr)
 		}
 		o.mu.Unlock()
-		if !charged { // the port has gone meanwhile
-			o.env.Logger.Debug("memory fault in nobody's memory", "address", fmt.Sprintf("%#x", addr))
+		if !handled { // the port has been closed meanwhile
+			o.env.Logger.Debug("memory fault outside the memory of any port", "address", fmt.Sprintf("%#x", addr))
 		}
 	}
 }

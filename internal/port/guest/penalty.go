@@ -2,25 +2,25 @@ package guest
 
 import "time"
 
-// A penalty is how long a port takes no front-end after one that made a data-plane thread wait
-// (vhostuser.ErrJammed).
+// A penalty computes how long a port accepts no front-end after one that blocked a data-plane
+// thread (vhostuser.ErrJammed).
 //
-// Such a front-end is found after it has held up threads for 100 ms on average. The first
-// penalty limits that to a hundredth of the time. No front-end does it by mistake, so a port
-// that does it again waits twice as long each time: many such ports together must not
-// hold up the threads for much of the time either.
+// Such a front-end is detected after it has blocked threads for 100 ms on average. The first
+// penalty limits this to one percent of the time. No front-end blocks threads by mistake, so the
+// penalty doubles with each repetition: many such ports together must not block the threads for a
+// significant part of the time either.
 type penalty struct {
-	times int       // that it was due, until it is forgotten
-	last  time.Time // when it was due
+	times int       // penalties since the count was last reset
+	last  time.Time // when the last penalty began
 }
 
 const (
 	firstPenalty   = 10 * time.Second
 	longestPenalty = 20 * time.Minute
-	forgetPenalty  = 2 * time.Hour // after a penalty, if there was none in between
+	forgetPenalty  = 2 * time.Hour // the count is reset this long after the start of the last penalty
 )
 
-// due returns the penalty for a front-end that ended now.
+// due returns the penalty for a session that ended at now.
 func (p *penalty) due(now time.Time) time.Duration {
 	if now.Sub(p.last) > forgetPenalty {
 		p.times = 0

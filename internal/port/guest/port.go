@@ -21,11 +21,11 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// errClosing is why sessions end when their port is closed.
+// errClosing is the cause of a session's end when its port is closed.
 var errClosing = errors.New("port is being closed")
 
-// A Port is a port for a virtual machine: a network device that is always there, and
-// the front-ends that come and use it, one after the other.
+// A Port is a port for a virtual machine: a network device that exists as long as the port, and the
+// front-ends that connect to the device, one at a time.
 type Port struct {
 	log     port.Log
 	opener  *opener
@@ -34,59 +34,59 @@ type Port struct {
 	pace    vhostuser.Pace
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
-	done    chan struct{} // closed when serve has ended
+	done    chan struct{} // closed when serve has returned
 	begun   bool
-	penalty penalty // used by serve alone
+	penalty penalty // used only by the goroutine of serve
 
-	futile int // front-ends in a row that left before they set features; of the goroutine that serves them
+	abandoned int // consecutive front-ends that left before SET_FEATURES; used only by the goroutine of serve
 
-	mu        sync.Mutex
-	cfg       *config.Port
-	set       *Settings // of cfg
-	conns     vhostuser.Connector
-	wired     context.Context // done when conns is replaced
-	unwire    context.CancelCauseFunc
-	haste     haste
-	connected bool
-	sessions  uint64    // front-ends that came
-	peer      int       // process that is connected, or was; 0: not known
-	waiting   bool      // another front-end is waiting for the port
-	likely    string    // what is likely wrong with the port's front-ends
-	since     time.Time // of the one that is connected
-	lastEnd   string    // how the session before ended, "": there was none
-	endedAt   time.Time
-	resets    control.Tally
-	lastErr   string // why the last one went, unless it just left; why there can be no other
-	gone      bool   // there cannot be another
-	failure   error  // then: why the last one went, unless it just left
+	mu             sync.Mutex
+	cfg            *config.Port
+	set            *Settings // the kind's settings in cfg
+	conns          vhostuser.Connector
+	connecting     context.Context // for waiting on conns; done when conns is replaced
+	stopConnecting context.CancelCauseFunc
+	backoff        backoff
+	connected      bool
+	sessions       uint64    // front-ends that have connected so far
+	peer           int       // PID of the current or last front-end; 0: not known
+	waiting        bool      // another front-end is waiting for the port
+	lastHint       string    // likely cause of the front-ends' problem; "": none
+	since          time.Time // start of the current session
+	lastEnd        string    // how the previous session ended; "": there was none
+	endedAt        time.Time // end of the previous session
+	resets         control.Tally
+	lastErr        string // error that ended the last session, "" if in order; or why no front-end can connect
+	gone           bool   // no further front-end can connect
+	failure        error  // if gone: the error that ended the last session; nil if it ended in order
 }
 
-// newPort makes a guest's port that takes front-ends from conns.
+// newPort makes a guest's port that accepts front-ends from conns.
 func (o *opener) newPort(p *config.Port, c *vswitch.Counters, conns vhostuser.Connector) (*Port, error) {
 	cfg := of(p)
 	g := &Port{
-		log:    port.NewLog(o.env.Logger, p.Name),
-		opener: o,
-		cfg:    p,
-		set:    cfg,
-		conns:  conns,
-		resets: make(control.Tally),
-		haste:  o.haste,
-		done:   make(chan struct{}),
+		log:     port.NewLog(o.env.Logger, p.Name),
+		opener:  o,
+		cfg:     p,
+		set:     cfg,
+		conns:   conns,
+		resets:  make(control.Tally),
+		backoff: o.backoff,
+		done:    make(chan struct{}),
 	}
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
-	g.wired, g.unwire = context.WithCancelCause(g.ctx)
+	g.connecting, g.stopConnecting = context.WithCancelCause(g.ctx)
 	var err error
 	g.dev, err = netport.New(netport.Config{
 		Queues:       cfg.Queues,
 		MTU:          cfg.MTU,
-		MAC:          toldMAC(p),
+		MAC:          guestMAC(p),
 		Port:         vswitch.PortConfig{Name: p.Name, Counters: c},
 		Offloads:     cfg.Offloads,
 		Logger:       g.log,
 		Start:        func(s worker.Source) error { return o.env.Workers.AddTo(g, s) },
 		Stop:         func(s worker.Source) { o.env.Workers.Remove(s) },
-		ForeignFault: o.blame,
+		ForeignFault: o.reportFault,
 	})
 	if err != nil {
 		return nil, err
@@ -109,30 +109,31 @@ func (g *Port) Begin(a *vswitch.Attachment) {
 	go g.serve(g.ctx)
 }
 
-// errRewired is why a port stops waiting on a socket that is not its any more.
-var errRewired = errors.New("the port takes front-ends from elsewhere now")
+// errConnectorReplaced is the cause when a port stops waiting on a socket that was replaced.
+var errConnectorReplaced = errors.New("the port's socket was replaced")
 
-// rewire has the next front-end come from conns. The one that is connected stays.
-func (g *Port) rewire(conns vhostuser.Connector) {
+// setConnector makes conns the source of the next front-end. A connected front-end stays connected.
+func (g *Port) setConnector(conns vhostuser.Connector) {
 	g.mu.Lock()
-	old, unwire := g.conns, g.unwire
+	old, stopConnecting := g.conns, g.stopConnecting
 	g.conns = conns
-	g.wired, g.unwire = context.WithCancelCause(g.ctx)
+	g.connecting, g.stopConnecting = context.WithCancelCause(g.ctx)
 	g.mu.Unlock()
-	unwire(errRewired)
+	stopConnecting(errConnectorReplaced)
 	if err := old.Close(); err != nil {
 		g.log.Warn("closing the socket failed", "error", err)
 	}
 }
 
-// connect waits for the next front-end, from wherever the port takes them meanwhile.
+// connect waits for the next front-end. If the connector is replaced meanwhile, connect continues
+// with the new one.
 func (g *Port) connect(ctx context.Context) (*net.UnixConn, error) {
 	for {
 		g.mu.Lock()
-		conns, wired := g.conns, g.wired
+		conns, connecting := g.conns, g.connecting
 		g.mu.Unlock()
-		conn, err := conns.Connect(wired)
-		if wired.Err() == nil || ctx.Err() != nil {
+		conn, err := conns.Connect(connecting)
+		if connecting.Err() == nil || ctx.Err() != nil {
 			return conn, err
 		}
 		if err == nil {
@@ -147,12 +148,12 @@ func (g *Port) connector() vhostuser.Connector {
 	return g.conns
 }
 
-// retryAfter is how long a port waits when it cannot take a front-end, such as
-// when there are too many files open.
+// retryAfter is how long a port waits after it failed to accept a front-end, for example because
+// too many files are open.
 const retryAfter = time.Second
 
-// serve serves one front-end after the other until the port is closed. If there cannot be
-// another, it tells the daemon.
+// serve serves front-ends, one at a time, until the port is closed. If no further front-end can
+// connect, serve reports this to the daemon and returns.
 func (g *Port) serve(ctx context.Context) {
 	defer close(g.done)
 	for {
@@ -164,13 +165,13 @@ func (g *Port) serve(ctx context.Context) {
 			}
 			return
 		case errors.Is(err, vhostuser.ErrOnlyConnection):
-			g.leaveForGood(err)
+			g.setGone(err)
 			g.log.Info("no front-end can connect any more", "reason", err)
 			g.opener.env.Over(ctx, g, g.failure)
 			return
 		case err != nil:
 			g.log.Error("no front-end can connect for now", "error", err)
-			g.note(func() { g.lastErr = err.Error() })
+			g.update(func() { g.lastErr = err.Error() })
 			pause(ctx, retryAfter)
 		default:
 			g.session(ctx, conn)
@@ -186,13 +187,13 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// session serves one front-end, and waits after it as long as it has deserved.
+// session serves one front-end and then waits for the delay that conclude returns.
 func (g *Port) session(ctx context.Context, conn *net.UnixConn) {
 	began := time.Now()
-	g.note(func() { g.connected, g.since, g.peer, g.waiting = true, began, peerOf(conn), false; g.sessions++ })
+	g.update(func() { g.connected, g.since, g.peer, g.waiting = true, began, peerOf(conn), false; g.sessions++ })
 	level := hclog.Info
-	if g.futile >= often {
-		level = hclog.Debug // it has been said that they come and go
+	if g.abandoned >= abandonedLimit {
+		level = hclog.Debug // the log already has abandonedLimit of these messages
 	}
 	g.log.Log(level, "front-end connected", "pid", g.peer)
 
@@ -212,9 +213,9 @@ func (g *Port) session(ctx context.Context, conn *net.UnixConn) {
 	stop()
 	watched.Wait()
 	g.dev.SessionEnded()
-	g.note(func() {
+	g.update(func() {
 		g.connected, g.waiting, g.lastErr, g.lastEnd, g.endedAt = false, false, "", err.Error(), time.Now()
-		if !left(err) {
+		if !orderly(err) {
 			g.lastErr = err.Error()
 			g.resets[resetReason(err)]++
 		}
@@ -227,45 +228,46 @@ func (g *Port) session(ctx context.Context, conn *net.UnixConn) {
 	if progress != nil {
 		c = progress()
 	}
-	pause(ctx, g.judge(began, c, err))
+	pause(ctx, g.conclude(began, c, err))
 }
 
-// often is how many front-ends in a row come to nothing before that is said, and then no more.
-const often = 3
+// abandonedLimit is the number of consecutive front-ends that leave before SET_FEATURES until a
+// hint is logged. Further ones are logged at level debug only.
+const abandonedLimit = 3
 
-// judge says how a session ended, and returns how long the port takes no front-end after it.
-func (g *Port) judge(began time.Time, c vhostuser.Progress, err error) (wait time.Duration) {
-	g.note(func() { wait = g.haste.wait(began, time.Now(), left(err) && c.SetFeatures) })
-	hint := hintOf(c, err, int(g.dev.QueueNum()))
+// conclude logs how a session ended and returns how long the port accepts no front-end afterwards.
+func (g *Port) conclude(began time.Time, c vhostuser.Progress, err error) (wait time.Duration) {
+	g.update(func() { wait = g.backoff.wait(began, time.Now(), orderly(err) && c.SetFeatures) })
+	hint := endHint(c, err, int(g.dev.QueueNum()))
 	switch {
 	case c.SetFeatures:
-		g.futile = 0
-	case left(err):
-		g.futile++
+		g.abandoned = 0
+	case orderly(err):
+		g.abandoned++
 	}
 	switch {
-	case !left(err):
+	case !orderly(err):
 		g.log.Error("port was reset", "reason", err, "pid", g.peer)
-	case g.futile > often:
+	case g.abandoned > abandonedLimit:
 		g.log.Debug("front-end left")
 	default:
 		g.log.Info("front-end left")
 	}
-	if hint != "" && (!left(err) || errors.Is(c.Refused, virtqueue.ErrAddress) || g.futile >= often) {
-		g.hint(hint)
-	} else if hint == "" && time.Since(began) >= hasty {
-		g.hint("")
+	if hint != "" && (!orderly(err) || errors.Is(c.Refused, virtqueue.ErrAddress) || g.abandoned >= abandonedLimit) {
+		g.setHint(hint)
+	} else if hint == "" && time.Since(began) >= shortSession {
+		g.setHint("")
 	}
 	if errors.Is(err, vhostuser.ErrJammed) {
 		wait = max(wait, g.penalty.due(time.Now()))
-		g.log.Warn("no front-end is taken for some time", "for", wait)
+		g.log.Warn("no front-end is accepted for some time", "for", wait)
 	}
 	return wait
 }
 
-// leaveForGood notes that there cannot be another front-end, for the given reason.
-func (g *Port) leaveForGood(reason error) {
-	g.note(func() {
+// setGone records that no further front-end can connect, and why.
+func (g *Port) setGone(reason error) {
+	g.update(func() {
 		g.gone = true
 		if g.lastErr != "" {
 			g.failure = fmt.Errorf("port %s: %s", g.cfg.Name, g.lastErr)
@@ -275,23 +277,24 @@ func (g *Port) leaveForGood(reason error) {
 	})
 }
 
-func (g *Port) note(change func()) {
+// update calls change with mu held.
+func (g *Port) update(change func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	change()
 }
 
-// adopt has the port be p from now on, and take front-ends from conns, if that is not nil.
+// adopt applies the configuration p. If conns is not nil, it becomes the source of front-ends.
 func (g *Port) adopt(p *config.Port, conns vhostuser.Connector) {
 	s := of(p)
 	g.log.Rename(p.Name)
 	g.dev.SetOffloads(s.Offloads)
 	g.dev.SetOffer(s.Queues, s.MTU)
 	g.account.SetMemory(s.MaxMemory, s.DiskMemory)
-	g.note(func() { g.cfg, g.set = p, s })
-	g.dev.SetMAC(toldMAC(p))
+	g.update(func() { g.cfg, g.set = p, s })
+	g.dev.SetMAC(guestMAC(p))
 	if conns != nil {
-		g.rewire(conns)
+		g.setConnector(conns)
 	}
 }
 

@@ -12,19 +12,20 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// left tells whether a session that ended with err ended in order.
-func left(err error) bool {
+// orderly reports whether err is an orderly end of a session: the front-end closed the connection,
+// or the port is being closed.
+func orderly(err error) bool {
 	return errors.Is(err, vhostuser.ErrDisconnected) && !errors.Is(err, vhostuser.ErrDied) || errors.Is(err, errClosing)
 }
 
-// resetReasons are the names under which resets are counted, by the error that a
-// session ended with. The first that fits counts.
+// resetReasons maps the error that ended a session to the name under which the reset is counted.
+// The first match counts.
 var resetReasons = []struct {
 	is   error
 	name string
 }{
 	{vhostuser.ErrDied, "died"},
-	{unix.EPIPE, "died"}, // it has not waited for a reply
+	{unix.EPIPE, "died"}, // the front-end died before it read a reply
 	{unix.ECONNRESET, "died"},
 	{netport.ErrFault, "memory-fault"},
 	{loop.ErrMemoryGone, "memory-fault"},
@@ -39,7 +40,7 @@ var resetReasons = []struct {
 	{vhostuser.ErrUnknownMessage, "malformed-message"},
 }
 
-// Names under which resets are counted that have none of the errors above.
+// Names under which resets with none of the errors above are counted.
 const (
 	resetRefused = "refused-message"
 	resetOther   = "other"

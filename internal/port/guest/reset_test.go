@@ -38,7 +38,7 @@ func TestResetReasons(t *testing.T) {
 	}
 }
 
-// Every name that resets can be counted under is one of those that the kind says there are.
+// Kind.Reasons lists every name under which a reset can be counted.
 func TestReasonsAreComplete(t *testing.T) {
 	names := Kind{}.Reasons().Resets
 	errs := []error{errors.New("something else"), vhostuser.ErrRefused, &vhostuser.ProtocolError{}}

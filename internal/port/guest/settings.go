@@ -11,7 +11,7 @@ import (
 	"vswitchd/vhostuser/netport"
 )
 
-// Declaration says what the tables of guests' ports are called, and which keys they have.
+// Declaration declares the tables of guests' ports and their keys.
 var Declaration = &config.Kind{
 	Name:    "guest",
 	Table:   "port",
@@ -21,38 +21,40 @@ var Declaration = &config.Kind{
 	New:     func(name string, sw *config.Switch) config.Settings { return newSettings(name, sw) },
 }
 
-// Settings are what a guest's port is set to.
+// Settings are the settings of a guest's port.
 type Settings struct {
 	Mode   Mode
 	Socket string        // path; "" where FD is set
 	FD     int           // an inherited socket, connected or listening, to use instead of Socket; 0: none
 	Access config.Access // of Socket, in server mode
 	Queues int           // most queue pairs offered
-	MTU    int           // the largest that the guest may be told, in bytes; 0: it is told none
+	MTU    int           // MTU offered to the guest (VIRTIO_NET_F_MTU), in bytes; 0: none is offered
 
-	// MaxMemory is how many bytes of address space the front-end's memory may take: guest
-	// memory, the log of dirty pages and the record of descriptors in flight.
+	// MaxMemory limits the address space, in bytes, that the front-end's memory may occupy: guest
+	// memory, the dirty-page log and the record of in-flight descriptors.
 	MaxMemory uint64
 
-	// DiskMemory allows memory that is a file on a disk, which workers may have to wait for.
+	// DiskMemory permits guest memory backed by a file on a disk. Accesses to such memory can make
+	// workers wait for the disk.
 	DiskMemory bool
 
-	// Offloads are offered to the guest, as netport.Port.SetOffloads takes them. A front-end keeps
-	// those that it was offered when it connected.
+	// Offloads are the offloads offered to the guest, as netport.Port.SetOffloads takes them. A
+	// connected front-end keeps those that it was offered when it connected.
 	Offloads uint64
 }
 
-// Mode is which side of a port's socket vswitchd is.
+// Mode is the role of vswitchd on a port's socket.
 type Mode string
 
 // Values of Settings.Mode.
 const (
 	ModeServer Mode = "server" // vswitchd listens
-	ModeClient Mode = "client" // vswitchd connects, and tries again for ever
+	ModeClient Mode = "client" // vswitchd connects, and retries indefinitely
 )
 
-// Limits of Settings.MaxMemory, and its default: more than guests have, and little enough that the
-// address space of a process, 2^47 bytes on x86-64, has room for dozens of them.
+// Limits of Settings.MaxMemory and its default, in bytes. The default is more than guests have, and
+// small enough that the address space of a process, 2^47 bytes on x86-64, has room for dozens of
+// guests.
 const (
 	minMaxMemory     = 1 << 20
 	defaultMaxMemory = 1 << 40
@@ -125,7 +127,7 @@ func offers(what string) func() string {
 	return func() string { return "will offer " + what + " " + toNext }
 }
 
-// moved says where the next front-end comes from.
+// moved describes where the next front-end connects, for the output of a reload.
 func (s *Settings) moved() string {
 	if s.Mode == ModeClient {
 		return fmt.Sprintf("connects to %s for the next front-end", s.Socket)
@@ -133,7 +135,7 @@ func (s *Settings) moved() string {
 	return fmt.Sprintf("takes the next front-end from %s", s.Socket)
 }
 
-// inherited is the file descriptor of a socket that vswitchd was started with.
+// inherited is the key for the file descriptor of a socket that vswitchd inherited at start.
 func inherited(s *Settings) key.Value {
 	return key.Value{
 		Set: func(v any) error {
@@ -144,9 +146,8 @@ func inherited(s *Settings) key.Value {
 	}
 }
 
-// offloadNames are the kinds of work that guests and the switch can leave to each other, in the
-// order in which they are shown. Each stands for the virtio-net features that it takes in both
-// directions.
+// offloadNames are the offloads that guests and the switch can use, in the order in which they are
+// shown. Each name stands for the virtio-net features that the offload needs in both directions.
 var offloadNames = []struct {
 	name     string
 	features uint64
@@ -154,7 +155,7 @@ var offloadNames = []struct {
 	{"csum", netport.OffloadCsum}, // checksums of TCP and UDP
 	{"tso", netport.OffloadTSO},   // segmentation of TCP, over IPv4 and IPv6, with ECN
 	{"ufo", netport.OffloadUFO},   // fragmentation of UDP datagrams
-	{"uso", netport.OffloadUSO},   // segmentation of UDP: many datagrams as one frame
+	{"uso", netport.OffloadUSO},   // segmentation of UDP: several datagrams in one frame
 }
 
 func allOffloads() (features uint64) {
@@ -164,7 +165,7 @@ func allOffloads() (features uint64) {
 	return features
 }
 
-// offloadNamesOf names offloads.
+// offloadNamesOf returns the names of the offloads whose features are all set.
 func offloadNamesOf(features uint64) []string {
 	names := []string{}
 	for _, o := range offloadNames {

@@ -11,130 +11,132 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// This file is about what a port notices while a front-end is connected, besides messages: others
-// that wait for the port, and a session that goes on and comes to nothing.
+// This file monitors a connected front-end beyond its messages. It detects other front-ends that
+// wait for the port, and sessions that continue without passing frames.
 
-// errSilent is why a session ends whose front-end said nothing while another one was waiting.
+// errSilent ends the session of a front-end that was silent while another one was waiting.
 var errSilent = errors.New("front-end was silent while another one waited for the port")
 
 const (
-	// GiveWay is how long a front-end may be silent while another one is waiting. See
-	// vhostuser.Session.Silent for who counts as silent.
-	GiveWay = 5 * time.Second
+	// SilentTimeout is how long a front-end may be silent while another one is waiting. See
+	// vhostuser.Session.Silent for the definition of silent.
+	SilentTimeout = 5 * time.Second
 
-	// settle is how long another front-end has waited when that is worth a line: one that
-	// takes the place of one that is about to leave waits, too.
-	settle = time.Second
+	// waitingDelay is how long another front-end must have waited before a warning is logged. A
+	// front-end that replaces a leaving one also waits for a short time, which needs no warning.
+	waitingDelay = time.Second
 
-	// lookEvery is how often a port looks whether a session is likely to come to nothing.
-	lookEvery = 5 * time.Second
+	// hintInterval is the interval at which a port checks a session for signs of a problem.
+	hintInterval = 5 * time.Second
 )
 
-// A waiter is a Connector that knows of front-ends before it takes them. (vhostuser.Listener is
-// one. In client mode there is only one to connect to.)
+// A waiter is a Connector that can detect a pending connection without accepting it, such as
+// vhostuser.Listener. In client mode there is no pending connection, because vswitchd connects.
 type waiter interface {
 	Wait(ctx context.Context) error
 }
 
-// supervise notices what there is to notice until ctx is done.
+// supervise monitors the session until ctx is done.
 func (g *Port) supervise(ctx context.Context, s *vhostuser.Session) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		g.look(ctx)
+		g.watchForHints(ctx)
 	}()
-	if g.wait(ctx) {
-		g.yield(ctx, s)
+	if g.waitForOther(ctx) {
+		g.preemptIfSilent(ctx, s)
 	}
 	<-done
 }
 
-// wait waits until another front-end is waiting, wherever the port takes front-ends meanwhile. It
-// returns false if that cannot be, or cannot be known, or when ctx is done.
-func (g *Port) wait(ctx context.Context) bool {
+// waitForOther waits until another front-end is waiting, also when the port's connector is replaced
+// meanwhile. It returns true if another front-end is waiting, and false if waiting fails or when
+// ctx is done.
+func (g *Port) waitForOther(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		g.mu.Lock()
-		conns, wired := g.conns, g.wired
+		conns, connecting := g.conns, g.connecting
 		g.mu.Unlock()
 		w, ok := conns.(waiter)
-		if !ok { // until there is another connector
+		if !ok { // wait until the connector is replaced
 			select {
 			case <-ctx.Done():
-			case <-wired.Done():
+			case <-connecting.Done():
 			}
 			continue
 		}
 		here, cancel := context.WithCancel(ctx)
-		stop := context.AfterFunc(wired, cancel)
+		stop := context.AfterFunc(connecting, cancel)
 		err := w.Wait(here)
 		stop()
 		cancel()
 		if err == nil {
 			return true
 		}
-		if ctx.Err() == nil && wired.Err() == nil {
-			return false // the port will say why when it cannot take the next one
+		if ctx.Err() == nil && connecting.Err() == nil {
+			return false // connect reports the error when it accepts the next front-end
 		}
 	}
 	return false
 }
 
-// yield ends a session that is silent, as another front-end is waiting. One that is not silent
-// keeps the port, and the other one waits until it leaves.
-func (g *Port) yield(ctx context.Context, s *vhostuser.Session) {
-	pause(ctx, settle)
+// preemptIfSilent ends the session once it has been silent for SilentTimeout, because another
+// front-end is waiting. A session that is not silent keeps the port, and the other front-end waits
+// until the session ends.
+func (g *Port) preemptIfSilent(ctx context.Context, s *vhostuser.Session) {
+	pause(ctx, waitingDelay)
 	if ctx.Err() != nil {
 		return
 	}
-	g.note(func() { g.waiting = true })
+	g.update(func() { g.waiting = true })
 	g.log.Warn("another front-end is waiting for the port", "pid", g.peer, "silent", s.Silent().Round(time.Second))
 	for ctx.Err() == nil {
 		silent := s.Silent()
-		if silent >= GiveWay {
+		if silent >= SilentTimeout {
 			s.Fail(errSilent)
 			return
 		}
 		if silent > 0 {
-			pause(ctx, GiveWay-silent)
+			pause(ctx, SilentTimeout-silent)
 		} else {
-			pause(ctx, GiveWay)
+			pause(ctx, SilentTimeout)
 		}
 	}
 }
 
-// look looks at the session now and then, until it finds it likely that something is wrong, and
-// says so once for all sessions of a kind.
-func (g *Port) look(ctx context.Context) {
+// watchForHints checks the session every hintInterval until it finds a likely problem, which it
+// records with setHint, or until ctx is done.
+func (g *Port) watchForHints(ctx context.Context) {
 	for {
-		pause(ctx, lookEvery)
+		pause(ctx, hintInterval)
 		if ctx.Err() != nil {
 			return
 		}
 		st := g.dev.Status()
-		hint := suspect(&st)
+		hint := sessionHint(&st)
 		if hint != "" {
-			g.hint(hint)
+			g.setHint(hint)
 			return
 		}
 		if g.dev.Receiving() > 0 {
-			g.hint("") // whatever was wrong with those before, or seemed to be
+			g.setHint("") // the session works, so a hint from an earlier session no longer applies
 		}
 	}
 }
 
-// hint notes what is likely wrong with the port's front-ends, and logs it if it is something
-// new.
-func (g *Port) hint(hint string) {
+// setHint records the likely cause of the front-ends' problem, "" if there is none. It logs a hint
+// that differs from the last one.
+func (g *Port) setHint(hint string) {
 	g.mu.Lock()
-	news := hint != "" && hint != g.likely
-	g.likely = hint
+	changed := hint != "" && hint != g.lastHint
+	g.lastHint = hint
 	g.mu.Unlock()
-	if news {
+	if changed {
 		g.log.Warn("something is likely wrong with the port's front-end", "likely", hint)
 	}
 }
 
-// peerOf returns the process at the other end of a connection; 0: it is not known.
+// peerOf returns the PID of the process at the other end of a connection; 0 if it is not known.
 func peerOf(conn *net.UnixConn) int {
 	raw, err := conn.SyscallConn()
 	if err != nil {

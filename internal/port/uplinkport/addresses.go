@@ -7,27 +7,28 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// addressPause is how long an uplink's addresses are left as they are after a change. The first
-// change of many is not delayed: the answer to a guest's first frame is on its way.
+// addressPause is the minimum time between two updates of an uplink's addresses. The first of
+// several changes is not delayed, because the reply to a new guest's first frame can arrive at any
+// moment.
 const addressPause = 100 * time.Millisecond
 
-// An addressFeed tells an uplink which stations are on the other ports of the switch, as they come,
-// move and go.
+// An addressFeed updates an uplink's list of the stations on the other ports of the switch whenever
+// the FDB changes.
 type addressFeed struct {
 	kick chan struct{}
 	stop chan struct{}
 	done chan struct{}
 }
 
-// startFeed starts a feed. tell tells all that there is to tell, or returns true if it is to be
-// called again for more; it may be called until close returns.
+// startFeed starts a feed. tell updates the uplink's addresses, and returns true if it must be
+// called again to complete the update. tell can be called until close returns.
 func startFeed(sw *vswitch.Switch, tell func() (more bool)) *addressFeed {
 	f := &addressFeed{kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 	go f.run(sw, tell)
 	return f
 }
 
-// again has everything told, since the uplink is another one.
+// again triggers a full update, because the uplink was replaced or its port renamed.
 func (f *addressFeed) again() {
 	select {
 	case f.kick <- struct{}{}:
@@ -63,9 +64,9 @@ func (f *addressFeed) run(sw *vswitch.Switch, tell func() (more bool)) {
 	}
 }
 
-// stationsBeyond returns the addresses of FDB entries that belong to other ports than one, those
-// that matter most first: static ones, then of each port in turn one that was learned from it, so
-// that a guest with many addresses leaves room for those of the others.
+// stationsBeyond returns the addresses of all FDB entries except those on port, the most important
+// first. Static addresses come first. Learned addresses follow, one from each port in turn, so that
+// a guest with many addresses does not displace the addresses of other guests.
 func stationsBeyond(entries []vswitch.FDBEntry, port string) []vswitch.MAC {
 	var macs []vswitch.MAC
 	learned := make(map[string][]vswitch.MAC)

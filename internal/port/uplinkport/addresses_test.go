@@ -11,8 +11,8 @@ import (
 
 func mac(b byte) vswitch.MAC { return vswitch.MAC{2, 0, 0, 0, 0, b} }
 
-// Static addresses come first, then those learned from each port by turns, and none of the
-// uplink's side.
+// Static addresses come first, then those learned from each port in turn, and none that is behind
+// the uplink itself.
 func TestStationsBeyond(t *testing.T) {
 	learned := func(port string, b byte) vswitch.FDBEntry { return vswitch.FDBEntry{MAC: mac(b), Port: port} }
 	static := func(port string, b byte) vswitch.FDBEntry {
@@ -28,14 +28,14 @@ func TestStationsBeyond(t *testing.T) {
 	}
 }
 
-// quietPort is a port that takes everything and says nothing.
+// quietPort is a port that discards every frame and sends none.
 type quietPort struct{}
 
 func (quietPort) Transmit(frames []*vswitch.Frame) int { return len(frames) }
 func (quietPort) Caps() vswitch.Caps                   { return vswitch.Caps{} }
 
-// The uplink hears of each change, of the first one at once, and is asked again while it has work
-// left.
+// The feed passes on every change of the FDB, the first one without delay, and calls tell again
+// while it returns true.
 func TestAddressFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sw := vswitch.New(vswitch.Config{})

@@ -1,4 +1,4 @@
-// Package uplinkport is the kind of port that uplinks are: a network interface of the host (package
-// uplink), which may come later and go away, and which is told what stations there are on the other
-// ports.
+// Package uplinkport implements the port kind for uplinks: a network interface of the host (package
+// uplink), which may appear and disappear at run time. The port keeps the interface's address
+// filter in step with the stations on the other ports.
 package uplinkport

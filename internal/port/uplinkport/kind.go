@@ -10,7 +10,7 @@ import (
 	"vswitchd/uplink"
 )
 
-// Kind is the kind of port that uplinks are.
+// Kind is the port kind for uplinks.
 type Kind struct{}
 
 // Declaration implements port.Kind.
@@ -31,7 +31,8 @@ func (Kind) CheckMachine(p *config.Port) (errs config.Errors) {
 	return errs
 }
 
-// CheckPlace implements port.Kind. An interface that is not there or in use is waited for.
+// CheckPlace implements port.Kind. An uplink waits for an interface that is missing or in use, so
+// there is nothing to check.
 func (Kind) CheckPlace(*config.Port) config.Errors { return nil }
 
 // HostAddresses implements port.Kind: the interface's own address.
@@ -43,7 +44,7 @@ func (Kind) Start(env port.Env) (port.Opener, error) { return &opener{env: env},
 // An opener opens the uplinks of a daemon.
 type opener struct {
 	env  port.Env
-	nics uplink.Interfaces // which uplink has which interface
+	nics uplink.Interfaces // assigns interfaces to uplinks
 }
 
 // Open implements port.Opener.

@@ -29,10 +29,11 @@ type Port struct {
 	mu    sync.Mutex
 	cfg   *config.Port
 	up    *uplink.Uplink
-	drops uint64 // of the kernel, at uplinks that the port had before
+	drops uint64 // frames that the kernel dropped at the port's previous uplinks
 }
 
-// open opens the interface that the port is to have. It does not receive before it is begun.
+// open opens the interface of the given configuration. The uplink does not receive before its
+// Begin.
 func (p *Port) open(cfg *config.Port) (*uplink.Uplink, error) {
 	return uplink.Open(uplink.Config{
 		Name:        cfg.Name,
@@ -64,8 +65,8 @@ func (p *Port) Begin(a *vswitch.Attachment) {
 	p.feed = startFeed(p.opener.env.Switch, p.tellStations)
 }
 
-// tellStations tells the interface which stations are on the other ports. more is true if it is to
-// be called again for the rest.
+// tellStations sets the interface's address filter to the stations on the other ports. more is true
+// if tellStations must be called again to complete the update.
 func (p *Port) tellStations() (more bool) {
 	p.mu.Lock()
 	up, name, promiscuous := p.up, p.cfg.Name, of(p.cfg).Promiscuous
@@ -73,7 +74,7 @@ func (p *Port) tellStations() (more bool) {
 	return !promiscuous && up.SetAddresses(stationsBeyond(p.opener.env.Switch.FDB("", vswitch.AnyVLAN), name))
 }
 
-// Prepare implements port.Port: it opens another interface, or the same one in another way.
+// Prepare implements port.Port: it opens a new uplink if any of the kind's settings changes.
 func (p *Port) Prepare(_ context.Context, was, will *config.Port) (port.Change, error) {
 	if *of(will) == *of(was) {
 		return port.Change{Apply: func() { p.adopt(will, nil) }}, nil
@@ -89,8 +90,7 @@ func (p *Port) Prepare(_ context.Context, was, will *config.Port) (port.Change, 
 	}, nil
 }
 
-// adopt takes over another configuration. If there is an uplink for it, that takes the place of
-// the one that the port has, whose interface has other stations.
+// adopt applies a configuration. If up is not nil, it replaces the port's current uplink.
 func (p *Port) adopt(cfg *config.Port, up *uplink.Uplink) {
 	p.log.Rename(cfg.Name)
 	p.mu.Lock()

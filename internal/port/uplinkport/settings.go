@@ -10,7 +10,7 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Declaration says what the tables of uplinks are called, and which keys they have.
+// Declaration declares the tables of uplinks and their keys.
 var Declaration = &config.Kind{
 	Name:       "uplink",
 	Table:      "uplink",
@@ -21,7 +21,7 @@ var Declaration = &config.Kind{
 	LookAtHost: lookAtHost,
 }
 
-// Settings are what an uplink is set to.
+// Settings are the settings of an uplink.
 type Settings struct {
 	Interface   string
 	Promiscuous bool
@@ -46,8 +46,9 @@ func (s *Settings) Keys(*vswitch.PortConfig) []key.Key {
 	}
 }
 
-// lookAtHost looks for the uplinks' interfaces. Names are looked up in the kernel, since an
-// interface may have several.
+// lookAtHost returns a warning for each uplink whose interface is missing or shared with another
+// uplink. Interfaces are compared by their kernel index, because one interface may have several
+// names.
 func lookAtHost(ports []*config.Port) (warnings config.Errors) {
 	users := map[int]string{} // by index
 	for _, p := range ports {
