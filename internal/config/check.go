@@ -12,16 +12,16 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// crossCheck checks what cannot be seen in one table alone: names, places and addresses that are
-// there twice, and names that nothing has.
+// crossCheck checks the conditions between several tables: duplicate places and addresses, and
+// references to ports that do not exist.
 func (p *parser) crossCheck() {
 	p.checkPlaces()
 	p.checkAddresses()
 }
 
-// addPort adds a port to the configuration if its name is good and new. Its
-// other keys have been checked. A port with errors is added as well: others
-// may refer to it.
+// addPort adds a port to the configuration, and checks that its name is valid and unique and that
+// no required key is missing. The values of its keys have been checked. A port with errors is added
+// as well, because other tables may refer to it.
 func (p *parser) addPort(port *Port) {
 	if err := checkPortName(port.Name); err != nil {
 		p.errs = append(p.errs, port.Errorf("", "%v", err))
@@ -36,7 +36,7 @@ func (p *parser) addPort(port *Port) {
 	}
 }
 
-// portNamed returns the first port of that name, or nil.
+// portNamed returns the first port with the given name, or nil.
 func (p *parser) portNamed(name string) *Port {
 	i := slices.IndexFunc(p.cfg.Ports, func(q *Port) bool { return q.Name == name })
 	if i < 0 {
@@ -61,7 +61,8 @@ func checkPortName(s string) error {
 	return nil
 }
 
-// checkPlaces checks that no two ports lead to one place, nor a port to the control socket.
+// checkPlaces checks that no two ports have the same socket or interface, and that no port has the
+// control socket.
 func (p *parser) checkPlaces() {
 	users := map[string]string{}
 	if s := p.cfg.Control.Socket; s != "" {
@@ -90,11 +91,12 @@ func (p *parser) checkPlaces() {
 
 const socket = "socket"
 
-// SocketPlace is the place of a socket, which the key of that name says.
+// SocketPlace returns the Place of a socket. key is the name of the key that configures the path.
 func SocketPlace(key, path string) Place { return Place{key, socket, path, absolute(path)} }
 
-// absolute makes paths comparable: of several that lead to a socket's place, through links, it
-// returns one. The socket need not exist. What cannot be resolved is compared as it is.
+// absolute canonicalises the path of a socket, so that paths can be compared: it resolves symbolic
+// links in the directory. The socket need not exist. A path that cannot be resolved is returned as
+// an absolute path, with its links.
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
@@ -105,8 +107,8 @@ func absolute(path string) string {
 	return path
 }
 
-// checkAddresses checks that each address is in one place only in each VLAN: pinned ones of ports,
-// and static entries.
+// checkAddresses checks that no address is assigned twice in one VLAN, by the pinned addresses of
+// ports and by static entries.
 func (p *parser) checkAddresses() {
 	p.checkEntries()
 	pins := map[vswitch.MAC][]*Port{}
@@ -171,8 +173,9 @@ func common(a, b *vswitch.PortConfig) (uint16, bool) {
 	return 0, false
 }
 
-// checkEntries looks for what static entries lack, gives those that name no VLAN that of their
-// port, and warns of those that can never match.
+// checkEntries reports missing keys and unknown ports of static entries, sets the VLAN of entries
+// that name none to that of their port's untagged frames, and warns about entries that can never
+// match.
 func (p *parser) checkEntries() {
 	for i := range p.cfg.FDB {
 		e := &p.cfg.FDB[i]
@@ -197,7 +200,7 @@ func (p *parser) checkEntries() {
 		}
 		msg := fmt.Sprintf("the entry never matches: %s is not in VLAN %d", e.Port, e.VLAN)
 		if !named {
-			msg += ", in which it is because it names none"
+			msg += ", the default for entries without a VLAN"
 		}
 		p.cfg.Warnings = append(p.cfg.Warnings, e.Errorf("vlan", "%s", msg))
 	}
@@ -211,7 +214,7 @@ func (p *parser) portNames() (names []string) {
 	return names
 }
 
-// lookAtHost looks for what is not there now and may come later.
+// lookAtHost returns warnings about host resources that are missing now and may appear later.
 func (ks Kinds) lookAtHost(c *Config) (warnings Errors) {
 	for _, k := range ks {
 		if k.LookAtHost == nil {

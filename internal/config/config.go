@@ -8,21 +8,21 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Config is a checked configuration: whoever holds one need not check a value
-// again. It is not changed once it has been returned.
+// Config is a checked configuration: its users need not check a value again. It is not modified
+// after it has been returned.
 type Config struct {
 	Log     Log
 	Control Control
 	Switch  Switch
-	Ports   []*Port    // of the first of Kinds, then of the next; within a kind as in the file, then as in the flags
+	Ports   []*Port    // ordered by Kinds; within a kind, those of the file first, then those of the flags
 	FDB     []FDBEntry // static entries, in the order of the file
 
-	// Warnings are things that the operator should hear of though they are
-	// no errors. Check finds more of them than Load.
+	// Warnings are conditions that the operator should know but that are not errors. Examine finds
+	// more of them than Load.
 	Warnings Errors
 }
 
-// Log is what to log and how.
+// Log configures the log.
 type Log struct {
 	Level  string // one of logLevels
 	Format string // one of logFormats
@@ -33,7 +33,7 @@ type Log struct {
 // JSON reports whether the log is one JSON object per line instead of text.
 func (l *Log) JSON() bool { return l.Format == "json" }
 
-// Control is where the control API is served.
+// Control configures the addresses of the control API and of the metrics.
 type Control struct {
 	Socket  string // path of the unix socket, at most key.MaxSocketPath bytes; "": no control API
 	Access  Access
@@ -42,15 +42,15 @@ type Control struct {
 	where where
 }
 
-// Switch is what holds for the switch as a whole.
+// Switch configures the switch as a whole.
 type Switch struct {
 	MACAging    time.Duration // a dynamic FDB entry not seen for this long is forgotten
 	MACTable    int           // most FDB entries
 	Workers     int           // data-plane threads
 	CPUs        []int         // worker i is pinned to CPUs[i]; empty: none is pinned
 	Poll        Poll
-	SocketDir   string // where ports' sockets are made by default
-	PortSockets Access // of ports' sockets, by default
+	SocketDir   string // default directory of ports' sockets
+	PortSockets Access // default access to ports' sockets
 
 	McastSnooping     bool
 	McastUnregistered vswitch.McastUnregistered
@@ -67,90 +67,95 @@ func (s *Switch) Mcast() vswitch.McastConfig {
 type Port struct {
 	Kind *Kind
 
-	// PortConfig is what the switch is told. Its Counters are nil, its VLANMode is not
+	// PortConfig is the configuration for the switch. Its Counters are nil, and its VLANMode is not
 	// VLANDefault.
 	vswitch.PortConfig
 
-	// Settings are those of the kind.
+	// Settings are the settings that only ports of this kind have.
 	Settings
 
-	Description string // for people
+	Description string // free text for the operator
 
 	where where
 }
 
-// A Kind is a kind of port, such as a guest's: of what its tables in the file are called, and which
-// keys they have.
+// A Kind declares a kind of port, such as that of guests: the name of its tables in the file, and
+// their keys.
 type Kind struct {
 	Name    string // as in the control API
 	Table   string // [Table.NAME]
 	Doc     string // for docs/configuration.md: one sentence
-	Example string // a name of a port, for a sample
-	Says    string // what ports of the kind are, said where one is given a key of another kind: "a port has a socket"
+	Example string // name of the port in the sample
+	Says    string // description of the kind for error messages about keys of other kinds: "a port has a socket"
 
-	// New returns the settings of a port that says nothing.
+	// New returns the default settings of a port.
 	New func(name string, sw *Switch) Settings
 
-	// LookAtHost returns warnings of what is not there now and may come later; nil: there are none.
+	// LookAtHost returns warnings about host resources that are missing now and may appear later.
+	// If it is nil, there is nothing to check.
 	LookAtHost func(ports []*Port) Errors
 }
 
-// Settings are what a port is set to as one of its kind: a pointer to a struct.
+// Settings are the settings of a port that are specific to its kind. The implementation is a
+// pointer to a struct.
 type Settings interface {
 	// Keys returns the keys of the kind, bound to these settings and to the port's.
 	Keys(p *vswitch.PortConfig) []key.Key
 
-	// Place is what the port leads to.
+	// Place returns the socket or interface of the port.
 	Place() Place
 }
 
-// A Place is what a port leads to, and no other port does: a socket, an interface. Two ports at one
-// place, of two configurations, are the same port, whatever their names.
+// A Place identifies the socket or interface of a port. No two ports of a configuration have the
+// same Place. Two ports of successive configurations with the same Place are the same port, even if
+// their names differ.
 type Place struct {
-	Key  string // that says so
-	Is   string // such as "socket"
-	Name string // as it is configured; "": nothing, which has been reported
-	ID   string // of all names of one place the same
+	Key  string // the key that configures the place
+	Is   string // the type of the place, such as "socket"
+	Name string // as configured; "": missing, which has been reported
+	ID   string // canonical form of Name
 }
 
-// String is the same for all names of one place.
+// String returns the same string for all names of one place.
 func (p Place) String() string { return p.Is + " " + p.ID }
 
-// An FDBEntry is a static entry of the FDB. Where the file does not name a VLAN, it is that of the
-// port's untagged frames. Port is the name of a port that exists.
+// An FDBEntry is a static entry of the FDB. If the file does not name a VLAN, VLAN is that of the
+// port's untagged frames. Port is the name of a port of the same configuration.
 type FDBEntry struct {
 	vswitch.StaticEntry
 
 	where where
 }
 
-// DefaultFile is what vswitchd reads when it is not told what to read.
+// DefaultFile is the configuration file that vswitchd reads if --config is not given.
 const DefaultFile = "/etc/vswitchd/vswitchd.toml"
 
-// At returns where a key of [control] was set, or where that table begins; see Port.At.
+// At returns the position of a key of [control], or that of the table if the key was not set; see
+// Port.At.
 func (c *Control) At(key string) Pos { return c.where.at(key) }
 
-// At returns where a key of [switch] was set, or where that table begins; see Port.At.
+// At returns the position of a key of [switch], or that of the table if the key was not set; see
+// Port.At.
 func (s *Switch) At(key string) Pos { return s.where.at(key) }
 
-// At returns where the file or the flags set a key of this port, or where the
-// port itself begins.
+// At returns the position at which the file or the flags set a key of this port, or the position of
+// the port itself if the key was not set.
 func (p *Port) At(key string) Pos { return p.where.at(key) }
 
-// Errorf returns an error about a key of the port; "": about the port itself.
+// Errorf returns an error about a key of the port, or about the port itself if key is empty.
 func (p *Port) Errorf(key, format string, args ...any) Error {
 	return p.where.errorf(key, format, args...)
 }
 
-// Path names the port as the configuration does, such as port.vm1.
+// Path returns the path of the port's table, such as port.vm1.
 func (p *Port) Path() string { return p.where.path }
 
-// Errorf returns an error about a key of this entry; "": about the entry itself.
+// Errorf returns an error about a key of this entry, or about the entry itself if key is empty.
 func (e *FDBEntry) Errorf(key, format string, args ...any) Error {
 	return e.where.errorf(key, format, args...)
 }
 
-// newPort returns a port that says nothing.
+// newPort returns a port with default settings.
 func newPort(kind *Kind, name string, sw *Switch) *Port {
 	return &Port{Kind: kind, PortConfig: vswitch.DefaultPortConfig(name), Settings: kind.New(name, sw)}
 }
@@ -160,19 +165,19 @@ func (p *Port) Keys() []key.Key {
 	return append(p.Settings.Keys(&p.PortConfig), p.portKeys()...)
 }
 
-// portKeys are those of ports of all kinds.
+// portKeys returns the keys that ports of all kinds have.
 func (p *Port) portKeys() []key.Key {
 	keys := []key.Key{{Name: "description", Value: key.Printable(&p.Description, 255), Doc: "what the port is for; `vswitchctl port show` shows it"}}
 	return slices.Concat(keys, vlanKeys(&p.PortConfig), policyKeys(&p.PortConfig))
 }
 
-// Policies returns the keys that say how the switch treats the port, in any VLAN.
+// Policies returns the keys that determine how the switch handles the port in every VLAN.
 func (p *Port) Policies() []key.Key { return policyKeys(&p.PortConfig) }
 
-// Differing returns the keys that have other values than those of a port of the same kind.
+// Differing returns the keys whose values differ from those of was, a port of the same kind.
 func (p *Port) Differing(was *Port) []key.Key { return key.Differing(p.Keys(), was.Keys()) }
 
-// A Setting is a key of a configuration, and where it was set.
+// A Setting is a key of a configuration and the position at which it was set.
 type Setting struct {
 	Pos Pos
 	Key string // such as control.socket
@@ -181,8 +186,8 @@ type Setting struct {
 // String returns "file:line: key".
 func (s Setting) String() string { return s.Pos.String() + ": " + s.Key }
 
-// NeedRestart returns the settings that differ from those of an earlier configuration and that are
-// read at start alone.
+// NeedRestart returns the settings that are read only at start and differ from those of an earlier
+// configuration.
 func (c *Config) NeedRestart(was *Config) (list []Setting) {
 	for i, t := range c.tables() {
 		for _, k := range key.Differing(t.keys, was.tables()[i].keys) {
@@ -194,7 +199,7 @@ func (c *Config) NeedRestart(was *Config) (list []Setting) {
 	return list
 }
 
-// A boundTable is a table that there is once, with its keys.
+// A boundTable is a table that occurs once, with its keys.
 type boundTable struct {
 	name  string
 	doc   string

@@ -1,31 +1,33 @@
 // Package config turns vswitchd's TOML file and command-line flags into one checked [Config].
 //
-// It finds every error of a file in one pass, each with the line it stands on. It does not know how
-// a switch is built from the result, and except for the users and groups that own sockets it looks
-// at nothing on the machine; [Kinds.Examine] has the kinds of port look for interfaces as well.
+// It reports every error of a file in one pass, each with its line. It does not depend on how a
+// switch is built from the result, and it does not inspect the machine, except that it looks up the
+// users and groups that own sockets and resolves symbolic links in socket paths; [Kinds.Examine]
+// also lets the kinds of port look for interfaces.
 //
 // # Where a key is declared
 //
-// A key is declared once (package key): keys.go has those of the tables that there are once, of
-// static entries, and of ports of all kinds; those of one kind are in the kind's package. The
-// declaration is bound to the field in which the value is stored, and for what the switch does with
-// a port that is a field of [vswitch.PortConfig] itself. From the declarations are derived: what a
-// file may say and the hints about it; what a reload compares and says; what the control API shows;
-// docs/configuration.md and the sample, see [Kinds.Reference]. So a new key is a field, a
-// declaration, and the code that uses it.
+// Each key is declared once (package key). keys.go declares the keys of the tables that occur once,
+// of static entries, and of ports of all kinds; the keys of one kind are declared in the kind's
+// package. A declaration is bound to the field that stores the value; for keys that control how the
+// switch handles a port, this is a field of [vswitch.PortConfig] itself. The following is derived
+// from the declarations: the accepted contents of a file and the hints about errors; what a reload
+// compares and reports; what the control API shows; docs/configuration.md and the sample, see
+// [Kinds.Reference]. A new key therefore consists of a field, a declaration, and the code that uses
+// the value.
 //
-// Who calls it: cmd/vswitchd checks a Config at start and for --check, and loads one at each
-// reload; internal/daemon knows the kinds of port, and builds a switch from a Config.
+// Callers: cmd/vswitchd loads a Config at start, for --check and at each reload; internal/daemon
+// provides the kinds of port, and builds a switch from a Config.
 //
 // # How a file is read
 //
-// The TOML library parses the document into plain maps; a walk over those maps then checks each key
+// The TOML library parses the document into maps; a walk over these maps then checks each key
 // against its declaration. Decoding into structs would be shorter, but stops at the first value of
-// a wrong type. The library does not say on which line a key stands; package tomlpos does.
+// a wrong type. The library does not report the line of a key; package tomlpos does.
 //
-// # Keys that are known but not built
+// # Keys that are known but not implemented
 //
-// A key that this version does not implement is accepted with its default and refused with any
-// other value: somebody who writes locked = true counts on it. Their declarations say so;
-// unsupported.go has most of them.
+// A key that this version does not implement is accepted with its default value and refused with
+// any other: an operator who writes locked = true relies on it. The declarations of these keys are
+// marked as unsupported; unsupported.go has most of them.
 package config

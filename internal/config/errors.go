@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Pos is a place in a configuration file, or a flag.
+// Pos is a position in a configuration file, or a flag.
 type Pos struct {
 	File string // a file's name, or a flag as it was given
 	Line int    // from 1; 0 for a flag, and for a file that could not be read
@@ -19,14 +19,14 @@ func (p Pos) String() string {
 	return fmt.Sprintf("%s:%d", p.File, p.Line)
 }
 
-// Error is one thing that is wrong with a configuration.
+// Error is one error of a configuration.
 type Error struct {
 	Pos
 	Key string // such as port.vm1.socket; may be empty
 	Msg string // one line
 }
 
-// Error returns "file:line: key: what is wrong", in one line.
+// Error returns "file:line: key: message", in one line.
 func (e Error) Error() string {
 	if e.Key == "" {
 		return e.Pos.String() + ": " + e.Msg
@@ -34,9 +34,8 @@ func (e Error) Error() string {
 	return e.Pos.String() + ": " + e.Key + ": " + e.Msg
 }
 
-// Errors is all that is wrong with a configuration, in the order of the file.
-// Without elements it means that nothing is: compare its length with 0, not
-// an error interface made of it with nil.
+// Errors are all errors of a configuration, in the order of the file. An empty list means that
+// there are none. Converted to an error interface, an empty list is not nil: use len or Err.
 type Errors []Error
 
 // Error returns all errors, one per line.
@@ -48,8 +47,8 @@ func (es Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// With returns these errors and others, in the order of the file. Others that are about a key of
-// which there is an error already are left out.
+// With returns these errors and others, in the order of the file. It omits those of others whose
+// key already has an error in es.
 func (es Errors) With(others Errors) Errors {
 	all := slices.Clone(es)
 	for _, o := range others {
@@ -68,8 +67,8 @@ func (es Errors) Err() error {
 	return es
 }
 
-// sorted puts errors into the order of the file. Those of flags keep their
-// order behind them.
+// sorted sorts errors, in place, by their line in the file. Errors of flags follow in their
+// original order.
 func (es Errors) sorted() Errors {
 	slices.SortStableFunc(es, func(a, b Error) int {
 		switch {
@@ -85,8 +84,8 @@ func (es Errors) sorted() Errors {
 	return es
 }
 
-// where remembers the place of a table and of its keys, for errors that show
-// only when several tables are compared.
+// where holds the positions of a table and of its keys, for errors that are detected after the
+// walk, when several tables are compared.
 type where struct {
 	path string // such as port.vm1
 	pos  Pos
@@ -106,7 +105,7 @@ func (w *where) has(key string) bool {
 	return ok
 }
 
-// set notes where a key is set.
+// set records the position of a key.
 func (w *where) set(key string, pos Pos) {
 	if w.keys == nil {
 		w.keys = make(map[string]Pos)

@@ -18,7 +18,7 @@ func TestStaticEntriesVLAN(t *testing.T) {
 		{"access", "tag = 10\n", "", 10, ""},
 		{"native", "tag = 10\nvlan_mode = \"native-untagged\"\n", "", 10, ""},
 		{"trunk", "trunks = [5]\n", "", 0,
-			"f:4: fdb[0].vlan: the entry never matches: a is not in VLAN 0, in which it is because it names none"},
+			"f:4: fdb[0].vlan: the entry never matches: a is not in VLAN 0, the default for entries without a VLAN"},
 		{"trunk of 0", "trunks = [0, 5]\n", "", 0, ""},
 		{"named, plain", "", "vlan = 7\n", 7, ""},
 		{"named 0", "", "vlan = 0\n", 0, ""},

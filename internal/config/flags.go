@@ -7,8 +7,8 @@ import (
 	"vswitchd/internal/config/key"
 )
 
-// Flags are the command-line flags that say what the file could say. They
-// add to the file's ports, and override its other values.
+// Flags are the command-line flags that set configuration values. They add ports to those of the
+// file and override the file's other values.
 type Flags struct {
 	Ports      []string // NAME or NAME=SOCKET
 	Uplinks    []string // interfaces; the uplink has the same name
@@ -29,8 +29,7 @@ const (
 	uplinkTable = "uplink"
 )
 
-// flags adds flags to the configuration, and checks them as if they stood in
-// the file.
+// flags applies the flags to the configuration, with the same checks as for the file.
 func (p *parser) flags(f Flags) {
 	p.flag("--control", f.Control, "control", "socket")
 	p.flag("--metrics", f.Metrics, "control", "metrics")
@@ -47,8 +46,8 @@ func (p *parser) flags(f Flags) {
 	for _, name := range f.Uplinks {
 		p.portFlag("--uplink "+name, uplinkTable, name, "interface", name)
 	}
-	// The vhost-user convention for back-end programs, in which QEMU or libvirt starts one program
-	// for each device.
+	// The flags of the vhost-user back-end program conventions, with which QEMU or libvirt starts
+	// one program for each device.
 	switch {
 	case f.FD != 0:
 		p.portFlag(fmt.Sprintf("--fd %d", f.FD), guestTable, SinglePort, "fd", int64(f.FD))
@@ -57,7 +56,7 @@ func (p *parser) flags(f Flags) {
 	}
 }
 
-// flag sets a key of a table that there is once, if the flag is given.
+// flag sets a key of a table that occurs once, if the flag is given.
 func (p *parser) flag(flag, value, table, name string) {
 	if value == "" {
 		return
@@ -93,6 +92,6 @@ func (p *parser) portFlag(flag, table, port, name string, value any) {
 	p.addPort(q)
 }
 
-// single reports whether vswitchd was started for one device. Then nobody
-// expects a control socket, unless the file or Control names one.
+// single reports whether vswitchd was started for one device. There is then no default control
+// socket, only one that the file or Control names.
 func (f Flags) single() bool { return f.SocketPath != "" || f.FD != 0 }

@@ -10,8 +10,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// This file declares the keys of the tables that there are once, of static entries, and those that
-// ports of all kinds have. Those of a kind are declared in the kind's package.
+// This file declares the keys of the tables that occur once, of static entries, and of ports of all
+// kinds. The keys of one kind of port are declared in the kind's package.
 
 var (
 	logLevels  = []string{"trace", "debug", "info", "warn", "error"}
@@ -61,7 +61,8 @@ func (e *FDBEntry) keys() []key.Key {
 	}
 }
 
-// Keys declares who may open a socket, which the documentation calls by the given name.
+// Keys declares the keys for the owner and mode of a socket. socket is the name of that socket in
+// the documentation.
 func (a *Access) Keys(live key.Live, socket string) []key.Key {
 	return []key.Key{
 		{Name: "socket_owner", Value: key.User(&a.UID), Live: live, Doc: "the owner of " + socket + `; "": who runs vswitchd`},
@@ -70,16 +71,16 @@ func (a *Access) Keys(live key.Live, socket string) []key.Key {
 	}
 }
 
-// Access is who may open a socket file.
+// Access determines who may open a socket file.
 type Access struct {
-	UID, GID int         // -1: as the process has it
+	UID, GID int         // -1: that of the process
 	Mode     fs.FileMode // permission bits only
 }
 
 // Poll is how long a worker without work polls before it sleeps.
 type Poll struct {
-	Always bool          // it never sleeps; For is 0
-	For    time.Duration // 0: it sleeps at once
+	Always bool          // the worker never sleeps; For is 0
+	For    time.Duration // 0: the worker sleeps at once
 }
 
 func pollValue(dst *Poll) key.Value {
@@ -119,7 +120,7 @@ func defaults() *Config {
 	}
 }
 
-// vlanKeys say which VLANs a port is in.
+// vlanKeys declares the keys that determine the VLANs of a port.
 func vlanKeys(p *vswitch.PortConfig) []key.Key {
 	return []key.Key{
 		{Name: "tag", Value: key.Int(&p.Tag, 0, 4095), Doc: "the VLAN of the port's untagged frames, of an access port its only one; 0: none"},
@@ -129,7 +130,7 @@ func vlanKeys(p *vswitch.PortConfig) []key.Key {
 	}
 }
 
-// policyKeys say how the switch treats a port in any VLAN.
+// policyKeys declares the keys that determine how the switch handles a port in every VLAN.
 func policyKeys(p *vswitch.PortConfig) []key.Key {
 	keys := []key.Key{
 		{Name: "learning", Value: key.Bool(&p.Learning), Doc: "source addresses are learned"},
@@ -149,7 +150,7 @@ func policyKeys(p *vswitch.PortConfig) []key.Key {
 	return slices.Concat(keys, guardKeys(&p.Guards), unsupportedPolicies())
 }
 
-// guardKeys say what a port may send.
+// guardKeys declares the keys that restrict what a port may send.
 func guardKeys(g *vswitch.Guards) []key.Key {
 	return []key.Key{
 		{Name: "allowed_macs", Value: key.MACs(&g.AllowedMACs), Doc: "source addresses that frames from the port may have; empty: any"},

@@ -6,7 +6,7 @@ import (
 	"vswitchd/internal/config/key"
 )
 
-// Kinds are the kinds of port that a configuration may have.
+// Kinds are the kinds of port that a configuration may contain.
 type Kinds []*Kind
 
 // ofTable returns the kind whose tables are [table.NAME], or nil.
@@ -18,13 +18,13 @@ func (ks Kinds) ofTable(table string) *Kind {
 	return ks[i]
 }
 
-// sort puts ports into the order of their kinds.
+// sort sorts ports by the order of their kinds.
 func (ks Kinds) sort(ports []*Port) {
 	slices.SortStableFunc(ports, func(a, b *Port) int { return slices.Index(ks, a.Kind) - slices.Index(ks, b.Kind) })
 }
 
-// belongs returns what to say of a key that a port of one kind does not have and another one has;
-// "": none has.
+// belongs returns the error text for a key in a table of the given kind that only another kind has.
+// It returns "" if no other kind has the key.
 func (ks Kinds) belongs(name string, kind *Kind) string {
 	for _, other := range ks {
 		if other == kind {

@@ -17,8 +17,8 @@ import (
 	"vswitchd/internal/tomlpos"
 )
 
-// Load reads and checks a configuration file and adds what the flags say.
-// Without a path, only the flags count.
+// Load reads and checks a configuration file and applies the flags to it. If path is empty, only
+// the flags are used.
 func (ks Kinds) Load(path string, flags Flags) (*Config, Errors) {
 	cfg, errs := ks.load(path, flags)
 	if len(errs) > 0 {
@@ -27,10 +27,10 @@ func (ks Kinds) Load(path string, flags Flags) (*Config, Errors) {
 	return cfg, nil
 }
 
-// Examine is Load, and returns what could be read of a file that has errors as well: values that
-// are not good are the defaults there. The configuration is nil if nothing could be read. If there
-// are no errors, it looks also at what may change while vswitchd runs: an uplink whose interface
-// does not exist is in the Warnings.
+// Examine is like Load, but also returns the configuration of a file with errors, in which invalid
+// values are replaced by defaults. The configuration is nil if the file could not be read or
+// parsed. If there are no errors, Examine also checks conditions that can change while vswitchd
+// runs, such as an uplink whose interface does not exist, and adds them to the Warnings.
 func (ks Kinds) Examine(path string, flags Flags) (*Config, Errors) {
 	cfg, errs := ks.load(path, flags)
 	if len(errs) == 0 {
@@ -39,7 +39,8 @@ func (ks Kinds) Examine(path string, flags Flags) (*Config, Errors) {
 	return cfg, errs
 }
 
-// load returns a configuration even where it has errors, if it could be read.
+// load is Load, but returns the configuration even if it has errors, unless the file could not be
+// read or parsed.
 func (ks Kinds) load(path string, flags Flags) (*Config, Errors) {
 	if path == "" {
 		return ks.parse("", nil, flags)
@@ -55,9 +56,8 @@ func (ks Kinds) load(path string, flags Flags) (*Config, Errors) {
 	return ks.parse(path, data, flags)
 }
 
-// Parse checks the text of a configuration file; name stands for the file in
-// errors. It returns either a Config or all errors of the text, each
-// with a line of it.
+// Parse checks the text of a configuration file; name is the file's name in errors. It returns
+// either a Config or all errors of the text, each with its line.
 func (ks Kinds) Parse(name string, data []byte) (*Config, Errors) {
 	cfg, errs := ks.parse(name, data, Flags{})
 	if len(errs) > 0 {
@@ -66,7 +66,7 @@ func (ks Kinds) Parse(name string, data []byte) (*Config, Errors) {
 	return cfg, nil
 }
 
-// parse returns a configuration even where it has errors, unless they are of syntax.
+// parse returns a configuration even if it has errors, unless they are syntax errors.
 func (ks Kinds) parse(name string, data []byte, flags Flags) (*Config, Errors) {
 	p := parser{kinds: ks, file: name, cfg: defaults()}
 	for _, t := range p.cfg.tables() {
@@ -95,13 +95,13 @@ type parser struct {
 	file    string
 	cfg     *Config
 	layout  tomlpos.Layout
-	aliases map[string]tomlpos.Clash // names that stand for second definitions
+	aliases map[string]tomlpos.Clash // generated names of second definitions
 	errs    Errors
 }
 
-// decode parses the document and finds its layout. A second definition of a
-// key, which the TOML library refuses as a syntax error, would hide all
-// other errors: so it is renamed, and reported when the walk gets there.
+// decode parses the document and finds its layout. The TOML library refuses a second definition of
+// a key as a syntax error, which would hide all other errors. Therefore decode renames second
+// definitions, and the walk over the document reports them.
 func (p *parser) decode(data []byte) (doc map[string]any, errs Errors) {
 	_, err := toml.Decode(string(data), &doc)
 	p.layout = tomlpos.Find(data)
@@ -116,8 +116,8 @@ func (p *parser) decode(data []byte) (doc map[string]any, errs Errors) {
 	return nil, Errors{syntaxError(p.file, data, err, p.layout.Clashes)}
 }
 
-// decodeRenamed is decode for a document in which keys are defined twice. It returns nil if that
-// is not all that is wrong.
+// decodeRenamed is decode for a document in which keys are defined twice. It returns nil if the
+// document has other syntax errors.
 func (p *parser) decodeRenamed(data []byte) (doc map[string]any) {
 	renamed := slices.Clone(data)
 	aliases := make(map[string]tomlpos.Clash)
@@ -136,9 +136,9 @@ func (p *parser) decodeRenamed(data []byte) (doc map[string]any) {
 	return doc
 }
 
-// syntaxError puts an error of the TOML library into our form. The library stops at the first
-// error, and has no typed error for a key that clashes with another one: so if there is one
-// before that place, or there, it is what the error is about.
+// syntaxError converts an error of the TOML library. The library stops at the first error and has
+// no typed error for a key that clashes with another one. Therefore, if the first clash is at or
+// before the position of the error, the error is taken to be about the clash.
 func syntaxError(file string, data []byte, err error, clashes []tomlpos.Clash) Error {
 	e := Error{Pos: Pos{File: file, Line: 1}, Msg: err.Error()}
 	var pe toml.ParseError
@@ -159,8 +159,8 @@ func syntaxError(file string, data []byte, err error, clashes []tomlpos.Clash) E
 	return e
 }
 
-// outOfRange reports whether a text is a number that is too large or too small for TOML, as the
-// library says in terms of Go's types.
+// outOfRange reports whether a text is a number that is too large or too small for TOML. The
+// library's message for this case names Go types.
 func outOfRange(text string) bool {
 	text = strings.ReplaceAll(text, "_", "")
 	_, asInt := strconv.ParseInt(text, 0, 64)
@@ -168,7 +168,7 @@ func outOfRange(text string) bool {
 	return errors.Is(asInt, strconv.ErrRange) || errors.Is(asFloat, strconv.ErrRange)
 }
 
-// A table is a TOML table and where it stands.
+// A table is a TOML table and its position.
 type table struct {
 	p    *parser
 	path []string
@@ -176,8 +176,8 @@ type table struct {
 	m    map[string]any
 }
 
-// keyString returns a path of keys as it is written in TOML, but for the
-// indices of arrays, which TOML does not write.
+// keyString returns a path of keys in TOML's notation, with the indices of arrays added, which TOML
+// does not have.
 func keyString(path ...string) string {
 	parts := make([]string, len(path))
 	for i, k := range path {
@@ -204,7 +204,7 @@ func (t *table) at(k, format string, args ...any) Error {
 	}
 }
 
-// where returns where the table and its keys stand.
+// where returns the positions of the table and of its keys.
 func (t *table) where() where {
 	w := where{path: keyString(t.path...), pos: Pos{t.p.file, t.node.Line}, keys: make(map[string]Pos)}
 	for k := range t.m {
@@ -213,8 +213,8 @@ func (t *table) where() where {
 	return w
 }
 
-// names returns the keys of the table in the order of the file. Second
-// definitions are reported, and left out.
+// names returns the keys of the table in the order of the file. Second definitions are reported and
+// omitted.
 func (t *table) names() []string {
 	names := t.allNames()
 	return slices.DeleteFunc(names, func(k string) bool {
@@ -223,8 +223,8 @@ func (t *table) names() []string {
 	})
 }
 
-// allNames returns the keys of the table in the order of the file. Second
-// definitions are reported, and come under their aliases.
+// allNames returns the keys of the table in the order of the file. Second definitions are reported
+// and included under their aliases.
 func (t *table) allNames() []string {
 	names := make([]string, 0, len(t.m))
 	for k := range t.m {
@@ -248,8 +248,8 @@ func (t *table) allNames() []string {
 	return names
 }
 
-// original returns the name that the operator wrote for a key of names, and
-// whether this is the second definition of it.
+// original returns the name in the file of a key that allNames returned, and whether the key is a
+// second definition.
 func (t *table) original(k string) (name string, twice bool) {
 	if d, ok := t.p.aliases[k]; ok {
 		return d.Name(), true
@@ -257,8 +257,9 @@ func (t *table) original(k string) (name string, twice bool) {
 	return k, false
 }
 
-// read checks all keys of the table, and returns whether they are all good. elsewhere, which may be
-// nil, returns what to say of a key that is none of this table, "" if nothing is known of it.
+// read checks and stores all keys of the table, and reports whether all are valid. elsewhere, which
+// may be nil, returns the error text for a key that this table does not have but another one has,
+// and otherwise "".
 func (t *table) read(keys []key.Key, elsewhere func(name string) string) bool {
 	keys = slices.DeleteFunc(keys, func(k key.Key) bool { return k.Flag })
 	before := len(t.p.errs)
@@ -296,7 +297,8 @@ func (t *table) unknown(name string, keys []key.Key, elsewhere func(name string)
 	t.errorf(name, "%s", msg)
 }
 
-// sub returns the table that is the value of a key, or reports that it is none.
+// sub returns the table that is the value of a key, or reports an error if the value is not a
+// table.
 func (t *table) sub(k, want string) (*table, bool) {
 	m, ok := t.m[k].(map[string]any)
 	if !ok {

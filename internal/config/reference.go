@@ -10,15 +10,15 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// This file writes down what the declarations say: for people, and as a file to begin with.
+// This file generates the reference page and the sample file from the declarations.
 
-// A section is a table for the documentation, its keys bound to defaults.
+// A section is a table in the documentation, whose keys are bound to defaults.
 type section struct {
-	header  string // as in a file: [log], [port.NAME]
-	example string // the same for a sample
+	header  string // with a placeholder, for the reference: [log], [port.NAME]
+	example string // the header in the sample: [port.vm1]
 	doc     string
 	keys    []key.Key
-	common  bool // the keys of all ports follow
+	common  bool // the table also has the keys of all ports
 }
 
 func (ks Kinds) sections() (list []section) {
@@ -44,18 +44,18 @@ func commonKeys() []key.Key {
 	return p.portKeys()
 }
 
-// referenceAbout is what the page begins with, in paragraphs.
+// referenceAbout is the introduction of the page, one element per paragraph.
 var referenceAbout = []string{
 	"vswitchd reads `" + DefaultFile + "`, or the file that `--config` names; it is [TOML](https://toml.io). " +
 		"`vswitchd --check --config FILE` lists everything that is wrong with a file. " +
 		"SIGHUP and `vswitchctl reload` apply a changed file: a change of a key takes effect *at once*, " +
 		"for the *next front-end* that connects to the port, or not before a *restart*, " +
 		"in which case the whole file is refused.",
-	"This page and [a sample](../qemu-examples/vswitchd.toml) are made from the declarations of the keys: " +
-		"`go test ./cmd/vswitchd -run Reference -update` writes both anew.",
+	"This page and [a sample](../qemu-examples/vswitchd.toml) are generated from the declarations of the keys: " +
+		"`go test ./cmd/vswitchd -run Reference -update` regenerates both.",
 }
 
-// fold returns a paragraph in lines of at most 100 columns.
+// fold wraps a paragraph into lines of at most 100 columns.
 func fold(text string) string {
 	const columns = 100
 	var b strings.Builder
@@ -131,12 +131,13 @@ func shown(keys []key.Key) []key.Key {
 	return slices.DeleteFunc(slices.Clone(keys), func(k key.Key) bool { return k.Flag || k.Unsupported })
 }
 
-// Sample returns a file to begin with, in which everything is commented out: what is a comment for
-// people begins with "# ", what is TOML with "#". All values are the defaults, if there are any.
+// Sample returns a sample file in which everything is commented out: comments begin with "# ", and
+// commented-out TOML begins with "#" without a space. Every value is the key's default, or an
+// example if the key has no default.
 func (ks Kinds) Sample() string {
 	var b strings.Builder
-	b.WriteString("# A configuration of vswitchd, to be " + DefaultFile + ". Every key is here, with its default.\n" +
-		"# docs/configuration.md says more.\n")
+	b.WriteString("# A sample configuration of vswitchd, for " + DefaultFile + ". It has every key, with its default.\n" +
+		"# docs/configuration.md describes the keys in more detail.\n")
 	for _, s := range ks.sections() {
 		fmt.Fprintf(&b, "\n# %s\n#%s\n", s.doc, s.example)
 		keys := s.keys

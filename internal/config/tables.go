@@ -9,11 +9,11 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// This file walks a decoded document: which tables there are, and what has to hold between the keys
-// of one table.
+// This file walks a decoded document: it reads the tables, and checks the conditions between the
+// keys of one table.
 
-// document reads the whole document. [switch] comes first, because ports get
-// defaults from it, wherever in the file it stands.
+// document reads the whole document. It reads [switch] first, independently of the order in the
+// file, because defaults of ports depend on it.
 func (p *parser) document(doc map[string]any) {
 	top := &table{p, nil, p.layout.Root, doc}
 	top.single("switch")
@@ -35,7 +35,7 @@ func (p *parser) document(doc map[string]any) {
 	p.checkCPUs()
 }
 
-// unknownTable reports a top-level key that there is none of.
+// unknownTable reports an unknown top-level table or key.
 func (t *table) unknownTable(name string) {
 	msg := "unknown table"
 	if _, ok := t.m[name].(map[string]any); !ok {
@@ -51,7 +51,7 @@ func (t *table) unknownTable(name string) {
 	t.errorf(name, "%s%s", msg, nearest.Hint(name, known))
 }
 
-// single reads a table that there is one of.
+// single reads a table that occurs once.
 func (t *table) single(name string) {
 	if _, ok := t.m[name]; !ok {
 		return
@@ -66,9 +66,8 @@ func (t *table) single(name string) {
 	sub.read(b.keys, nil)
 }
 
-// named reads the tables of a kind that have names, in the order of the file.
-// twice tells that the table has the name of one before it, which has been
-// reported.
+// named reads the tables [kind.NAME], in the order of the file. twice is true if an earlier table
+// has the same name, which has already been reported.
 func (t *table) named(kind string, read func(t *table, twice bool)) {
 	all, ok := t.sub(kind, "["+kind+".NAME]")
 	if !ok {
@@ -105,8 +104,9 @@ func (t *table) list(name string, read func(*table)) {
 	}
 }
 
-// checkCPUs checks that there is a CPU for each worker. A number that is wrong has been reported,
-// and is the default here.
+// checkCPUs checks that the number of CPUs equals that of workers, and that no CPU is listed twice.
+// It does nothing if one of the two keys is wrong, which has been reported: the field then has its
+// default.
 func (p *parser) checkCPUs() {
 	s := &p.cfg.Switch
 	if slices.ContainsFunc(p.errs, func(e Error) bool { return e.Key == "switch.cpus" || e.Key == "switch.workers" }) {
@@ -137,8 +137,8 @@ func (p *parser) port(kind *Kind, t *table, twice bool) {
 	}
 }
 
-// resolveVLANs completes the VLAN mode and checks that what it needs is there.
-// Open vSwitch warns of what contradicts the mode, and ignores it.
+// resolveVLANs determines the VLAN mode if it is not configured, and refuses keys that contradict
+// the mode. Open vSwitch ignores such keys with a warning.
 func (p *parser) resolveVLANs(port *Port) {
 	report := func(key, text string) { p.errs = append(p.errs, port.Errorf(key, "%s", text)) }
 	implied := port.VLANMode == vswitch.VLANDefault

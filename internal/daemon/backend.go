@@ -9,7 +9,7 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Backend returns the switch as the control API sees it.
+// Backend returns the daemon's implementation of control.Backend.
 func (d *Daemon) Backend() control.Backend { return backend{d} }
 
 type backend struct{ d *Daemon }

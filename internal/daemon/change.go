@@ -11,25 +11,26 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// A change brings the ports from one configuration to another one. It has two phases.
+// A change replaces one configuration of the ports by another one, in two phases.
 //
-// prepare opens all that is needed and is not there yet: sockets, interfaces. Whatever can be
-// refused is refused here, and then no port has noticed anything.
+// prepare opens the sockets and interfaces that the new configuration needs and the old one does
+// not have. Nearly every error occurs in this phase, in which no existing port is affected.
 //
-// commit has the switch make the change, as a whole or not at all. From then on nothing can fail:
-// what is no longer needed is closed, and what is new begins to work.
+// commit applies the change to the switch, as a whole or not at all. After the switch has accepted
+// the change nothing can fail: commit closes the removed ports and starts the new ones.
 //
-// A port is what is behind a socket or an interface. If the new configuration has the same under
-// another name, the port is renamed. Only where its socket or interface is not in the new
-// configuration is a port known by its name, and moved. Either way it keeps its front-end, its
-// counters and what was learned from it.
+// A port is identified by its socket or interface. If the new configuration has the same socket or
+// interface under another name, the port is renamed. Only if its socket or interface is not in the
+// new configuration is a port matched by name, and moved to the new socket or interface. In both
+// cases the port keeps its front-end and its counters. A renamed port also keeps the addresses
+// learned from it, and so does a guest's port that is moved.
 type change struct {
 	d     *Daemon
 	cfg   *config.Config
 	ports []*step
-	goes  []*member
-	lines []string // what to tell the operator
-	undo  []func() // of what prepare has done so far
+	gone  []*member // removed ports
+	lines []string  // descriptions of the changes for the operator
+	undo  []func()  // revert what prepare has done so far, in reverse order
 }
 
 // A step is one port of the new configuration.
@@ -38,11 +39,11 @@ type step struct {
 	will *config.Port
 
 	counters *vswitch.Counters
-	opened   port.Port   // of a new port: by prepare
-	change   port.Change // of one that is there: likewise
+	opened   port.Port   // for a new port: opened by prepare
+	change   port.Change // for an existing port: prepared by prepare
 }
 
-// compare finds out which port becomes which.
+// compare matches the ports of the new configuration with the existing ones.
 func (d *Daemon) compare(old, now *config.Config) *change {
 	c := &change{d: d, cfg: now}
 	was := d.snapshot()
@@ -72,7 +73,7 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 			c.lines = append(c.lines, differences(st.will, st.was.cfg)...)
 		}
 	}
-	c.goes = was
+	c.gone = was
 	for _, m := range was {
 		c.lines = append(c.lines, "port "+m.cfg.Name+" removed")
 	}
@@ -84,12 +85,12 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 	return c
 }
 
-// prepare opens what the change needs. After an error, which has all reasons, takeBack is to be
-// called.
+// prepare opens the sockets and interfaces that the change needs. Its error joins the errors of all
+// ports; the caller must then call rollBack.
 func (c *change) prepare(ctx context.Context) error {
 	var errs []error
 	for _, st := range c.ports {
-		if err := c.ready(ctx, st); err != nil {
+		if err := c.prepareStep(ctx, st); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", st.key(), err))
 		}
 		if ctx.Err() != nil {
@@ -99,7 +100,7 @@ func (c *change) prepare(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// key names the key of the configuration that a step depends on.
+// key returns the position and name of the configuration key that an error of the step refers to.
 func (st *step) key() string {
 	place := st.will.Place()
 	if place.Key == "" {
@@ -108,8 +109,8 @@ func (st *step) key() string {
 	return st.will.At(place.Key).String() + ": " + st.will.Path() + "." + place.Key
 }
 
-// ready opens what one port needs.
-func (c *change) ready(ctx context.Context, st *step) (err error) {
+// prepareStep opens the socket or interface that one port needs.
+func (c *change) prepareStep(ctx context.Context, st *step) (err error) {
 	if st.was == nil {
 		if st.opened, err = c.d.openers[st.will.Kind.Name].Open(ctx, st.will, st.counters); err == nil {
 			c.undo = append(c.undo, st.opened.Close)
@@ -122,17 +123,18 @@ func (c *change) ready(ctx context.Context, st *step) (err error) {
 	return err
 }
 
-// takeBack closes what has been opened.
-func (c *change) takeBack() {
-	for _, back := range slices.Backward(c.undo) {
-		back()
+// rollBack reverts what prepare has done.
+func (c *change) rollBack() {
+	for _, undo := range slices.Backward(c.undo) {
+		undo()
 	}
 }
 
-// commit makes the change, or returns why the switch refuses it. Then takeBack is to be called.
+// commit applies the change. If the switch refuses it, commit returns the reasons, and the caller
+// must call rollBack.
 func (c *change) commit() error {
 	var x vswitch.Change
-	for _, m := range c.goes {
+	for _, m := range c.gone {
 		x.Detach = append(x.Detach, m.att)
 	}
 	for _, st := range c.ports {
@@ -150,7 +152,7 @@ func (c *change) commit() error {
 	if err != nil {
 		return refusals(c.cfg, err, nil)
 	}
-	closeAll(c.goes)
+	closeAll(c.gone)
 	var ports []*member
 	for _, st := range c.ports {
 		m := &member{cfg: st.will, counters: st.counters}
@@ -178,7 +180,7 @@ func staticEntries(entries []config.FDBEntry) (list []vswitch.StaticEntry) {
 	return list
 }
 
-// entryKey is what an entry of the FDB is found by.
+// entryKey identifies an FDB entry.
 type entryKey struct {
 	mac  vswitch.MAC
 	vlan uint16
@@ -195,7 +197,7 @@ func entryMap(entries []config.FDBEntry) map[entryKey]string {
 	return m
 }
 
-// compareFDB returns a line for each static entry that is to change.
+// compareFDB returns a line for each static entry that is added, moved or removed.
 func compareFDB(old, now []config.FDBEntry) (lines []string) {
 	was, will := entryMap(old), entryMap(now)
 	for k, port := range will {

@@ -8,21 +8,19 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Conflicts of addresses are looked for so often, and told of at most so often for each port and
-// kind of conflict.
 const (
-	conflictCheck = time.Second
-	conflictEvery = time.Minute
+	conflictCheck = time.Second // interval of the checks for address conflicts
+	conflictEvery = time.Minute // minimum interval of warnings for one port and kind of conflict
 )
 
-// manyFlaps is how many flaps at a port between two checks are worth a warning: a single station
-// that wanders between two ports has fewer.
+// manyFlaps is the number of flaps at a port between two checks from which a warning is logged. A
+// single station that moves between two ports causes fewer.
 const manyFlaps = 5
 
-// A conflictLog warns of addresses that show up behind two ports.
+// A conflictLog logs warnings about addresses that are seen on two ports.
 type conflictLog struct {
-	log  hclog.Logger
-	told map[conflictKey]*conflictState
+	log    hclog.Logger
+	warned map[conflictKey]*conflictState
 }
 
 type conflictKey struct {
@@ -31,26 +29,26 @@ type conflictKey struct {
 }
 
 type conflictState struct {
-	at      time.Time // of the last warning
-	pending uint64    // counted since
+	at      time.Time // time of the last warning
+	pending uint64    // conflicts counted since then
 }
 
-// tell takes what happened since the last call.
-func (c *conflictLog) tell(now time.Time, list []vswitch.Conflict) {
-	for key, s := range c.told {
+// report logs the conflicts in list, which have occurred since the last call, at a limited rate.
+func (c *conflictLog) report(now time.Time, list []vswitch.Conflict) {
+	for key, s := range c.warned {
 		if now.Sub(s.at) >= conflictEvery && s.pending == 0 {
-			delete(c.told, key)
+			delete(c.warned, key)
 		}
 	}
 	for _, f := range list {
 		key := conflictKey{f.Port, f.Kind}
-		s := c.told[key]
+		s := c.warned[key]
 		if s == nil {
 			if f.Kind == vswitch.ConflictFlap && f.Count < manyFlaps {
 				continue
 			}
 			s = &conflictState{}
-			c.told[key] = s
+			c.warned[key] = s
 		}
 		s.pending += f.Count
 		if now.Sub(s.at) < conflictEvery {
@@ -64,10 +62,10 @@ func (c *conflictLog) tell(now time.Time, list []vswitch.Conflict) {
 func (c *conflictLog) warn(f vswitch.Conflict, times uint64) {
 	switch f.Kind {
 	case vswitch.ConflictFlap:
-		c.log.Warn("MAC addresses move to and fro between ports: there is a loop, or a station twice",
+		c.log.Warn("MAC addresses move back and forth between ports: there is a loop, or two stations use the same address",
 			"port", f.Port, "other", f.Other, "times", times, "mac", f.MAC, "vlan", f.VLAN)
 	case vswitch.ConflictClaim:
-		c.log.Warn("frames came in by a port with a source address that belongs to another: there is a loop, or somebody else uses the address",
+		c.log.Warn("a port received frames with a source address that belongs to another port: there is a loop, or another station uses the address",
 			"port", f.Port, "owner", f.Other, "frames", times, "mac", f.MAC, "vlan", f.VLAN)
 	}
 }

@@ -14,36 +14,36 @@ import (
 
 func TestConflictsAreToldAtALimitedRate(t *testing.T) {
 	buf := &logBuffer{}
-	c := &conflictLog{log: hclog.New(&hclog.LoggerOptions{Output: buf}), told: make(map[conflictKey]*conflictState)}
+	c := &conflictLog{log: hclog.New(&hclog.LoggerOptions{Output: buf}), warned: make(map[conflictKey]*conflictState)}
 	now := time.Now()
 	flaps := func(port string, n uint64) vswitch.Conflict {
 		return vswitch.Conflict{Port: port, Kind: vswitch.ConflictFlap, Count: n, Other: "b"}
 	}
 	lines := func() int { return strings.Count(buf.String(), "\n") }
 
-	c.tell(now, []vswitch.Conflict{flaps("a", manyFlaps-1)})
+	c.report(now, []vswitch.Conflict{flaps("a", manyFlaps-1)})
 	if lines() != 0 {
 		t.Errorf("a few flaps are told: %s", buf)
 	}
 	for range 59 { // a storm that lasts
-		c.tell(now, []vswitch.Conflict{flaps("a", 1000), {Port: "a", Kind: vswitch.ConflictClaim, Count: 1, Other: "vm"}})
+		c.report(now, []vswitch.Conflict{flaps("a", 1000), {Port: "a", Kind: vswitch.ConflictClaim, Count: 1, Other: "vm"}})
 		now = now.Add(time.Second)
 	}
 	if lines() != 2 {
 		t.Errorf("%d lines, want one for each kind: %s", lines(), buf)
 	}
 	now = now.Add(time.Second)
-	c.tell(now, []vswitch.Conflict{flaps("a", 1)})
+	c.report(now, []vswitch.Conflict{flaps("a", 1)})
 	if lines() != 3 || !strings.Contains(buf.String(), fmt.Sprint("times=", 58*1000+1)) {
 		t.Errorf("the sum is not told after a minute: %s", buf)
 	}
-	c.tell(now, []vswitch.Conflict{flaps("c", 1000)}) // another port's own
+	c.report(now, []vswitch.Conflict{flaps("c", 1000)}) // another port's own
 	if lines() != 4 {
 		t.Errorf("%d lines: %s", lines(), buf)
 	}
-	c.tell(now.Add(time.Hour), nil)
-	c.tell(now.Add(2*time.Hour), nil)
-	for k, s := range c.told {
+	c.report(now.Add(time.Hour), nil)
+	c.report(now.Add(2*time.Hour), nil)
+	for k, s := range c.warned {
 		if s.pending == 0 {
 			t.Errorf("%v is still remembered", k)
 		}
@@ -63,7 +63,7 @@ func TestTwoUplinksOnOneSegment(t *testing.T) {
 		w1.send(frame(dst, src, etypeExperimental, "x"))
 		return flaps("one") > 20 && flaps("two") > 20
 	})
-	l.until("it is told", func() bool { return strings.Contains(l.log.String(), "move to and fro between ports") })
+	l.until("it is told", func() bool { return strings.Contains(l.log.String(), "move back and forth between ports") })
 	if n := l.d.Backend().Switch().FDBEvents["flapped"]; n < 40 {
 		t.Errorf("%d flaps in all", n)
 	}

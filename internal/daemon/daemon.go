@@ -15,7 +15,7 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Daemon is a switch with its ports.
+// Daemon is a running switch with its workers and ports.
 type Daemon struct {
 	log     hclog.Logger
 	start   time.Time
@@ -23,39 +23,40 @@ type Daemon struct {
 	pool    *worker.Pool
 	kinds   kinds
 	openers map[string]port.Opener // by kind
-	over    chan ended             // ports by which no frame will pass any more
+	over    chan ended             // ports that will never pass a frame again
 
 	life context.Context         // done when the daemon stops
 	quit context.CancelCauseFunc // ends life
 
-	reloading  chan struct{} // holds an element while a Reload is under way
+	reloading  chan struct{} // semaphore: holds an element while a Reload runs
 	cfg        *config.Config
 	poll       time.Duration
-	committing sync.Mutex // a change is being made, or the end; ranks before mu
+	committing sync.Mutex // held while a change is committed and while close runs; ranks before mu
 
 	mu    sync.RWMutex
 	ports []*member // in the order of the configuration, uplinks first
 }
 
-// ended is a port by which no frame will pass any more, and why if that is a failure.
+// ended is a port that will never pass a frame again; failure is the cause, nil if the port ended
+// normally.
 type ended struct {
 	port    port.Port
 	failure error
 }
 
-// New sets up everything that can fail: when it returns, sockets are listening
-// and uplinks are attached, and Run must be called. An error that is a
-// config.Errors is the operator's to mend, any other is the machine's.
+// New performs every step of the start that can fail: when it returns without an error, the sockets
+// are listening and the uplinks are attached, and the caller must call Run. An error of type
+// config.Errors is an error of the configuration; any other is an error of the machine.
 func New(cfg *config.Config, log hclog.Logger) (*Daemon, error) {
 	return NewContext(context.Background(), cfg, log)
 }
 
-// NewContext is New, and gives up when ctx is done.
+// NewContext is like New, but returns the cause of ctx when ctx is done.
 func NewContext(ctx context.Context, cfg *config.Config, log hclog.Logger) (*Daemon, error) {
 	return allKinds().newDaemon(ctx, cfg, log)
 }
 
-// newDaemon is NewContext with these kinds of port.
+// newDaemon is NewContext with the kinds of port ks.
 func (ks kinds) newDaemon(ctx context.Context, cfg *config.Config, log hclog.Logger) (*Daemon, error) {
 	if errs := ks.checkMachine(cfg); len(errs) > 0 {
 		return nil, errs
@@ -81,12 +82,12 @@ func (ks kinds) newDaemon(ctx context.Context, cfg *config.Config, log hclog.Log
 		reloading: make(chan struct{}, 1),
 	}
 	d.life, d.quit = context.WithCancelCause(context.Background())
-	goOn := context.AfterFunc(ctx, func() { d.quit(context.Cause(ctx)) })
-	d.openers, err = ks.start(port.Env{Logger: log, Switch: d.sw, Workers: pool, Over: d.tellOver})
+	stop := context.AfterFunc(ctx, func() { d.quit(context.Cause(ctx)) })
+	d.openers, err = ks.start(port.Env{Logger: log, Switch: d.sw, Workers: pool, Over: d.reportOver})
 	if err == nil {
 		err = d.carryOut(d.compare(d.cfg, cfg))
 	}
-	if !goOn() && err == nil {
+	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
@@ -103,27 +104,28 @@ func pollTime(p config.Poll) time.Duration {
 	return p.For
 }
 
-// Run moves frames until ctx is done, then takes everything down, removes the
-// sockets that it made and returns nil.
+// Run forwards frames until ctx is done. Then it closes all ports, removes the sockets that the
+// daemon made and returns nil.
 //
-// It also ends when the only front-end that there can be has left, because vswitchd was
-// started with a connection to it and has no other guest's port; as other back-end
-// programs do. It returns why, unless the front-end just closed the connection.
+// Like other back-end programs, Run also returns when the only possible front-end has left:
+// vswitchd was started with a connection to this front-end and has no other port for guests. Run
+// then returns the error that ended the session, or nil if the front-end closed the connection in
+// order.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.log.Info("switch is running", "ports", len(d.snapshot()), "workers", len(d.pool.Stats()))
 	tick := time.NewTicker(conflictCheck)
 	defer tick.Stop()
-	conflicts := &conflictLog{log: d.log, told: make(map[conflictKey]*conflictState)}
+	conflicts := &conflictLog{log: d.log, warned: make(map[conflictKey]*conflictState)}
 	for {
 		select {
 		case now := <-tick.C:
-			conflicts.tell(now, d.sw.Conflicts())
+			conflicts.report(now, d.sw.Conflicts())
 		case <-ctx.Done():
 			d.close()
 			d.log.Info("switch has stopped")
 			return nil
 		case e := <-d.over:
-			if !d.only(e.port) {
+			if !d.onlyOfKind(e.port) {
 				continue
 			}
 			d.close()
@@ -133,19 +135,19 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 }
 
-// tellOver tells Run that a port is over.
-func (d *Daemon) tellOver(ctx context.Context, p port.Port, failure error) {
+// reportOver implements port.Env.Over: it reports to Run that a port will never pass a frame again.
+func (d *Daemon) reportOver(ctx context.Context, p port.Port, failure error) {
 	select {
 	case d.over <- ended{p, failure}:
 	case <-ctx.Done():
 	}
 }
 
-// only reports whether p is the only port of its kind.
-func (d *Daemon) only(p port.Port) bool {
+// onlyOfKind reports whether p is the only port of its kind.
+func (d *Daemon) onlyOfKind(p port.Port) bool {
 	ports := d.snapshot()
 	i := slices.IndexFunc(ports, func(m *member) bool { return m.port == p })
-	if i < 0 { // it is being closed
+	if i < 0 { // p is being closed
 		return false
 	}
 	for _, m := range ports {
@@ -157,11 +159,11 @@ func (d *Daemon) only(p port.Port) bool {
 }
 
 func (d *Daemon) close() {
-	d.quit(errStopped) // a reload that waits for something gives up
+	d.quit(errStopped) // aborts a running reload that is waiting
 	select {
 	case d.reloading <- struct{}{}:
-	case <-time.After(patience):
-		d.log.Warn("a reload hangs and is left behind")
+	case <-time.After(abortTimeout):
+		d.log.Warn("a reload does not finish; stopping without it")
 	}
 	d.committing.Lock()
 	defer d.committing.Unlock()
@@ -177,7 +179,7 @@ func (d *Daemon) close() {
 	d.sw.Close()
 }
 
-// snapshot returns the ports as they are now.
+// snapshot returns a copy of the current list of ports.
 func (d *Daemon) snapshot() []*member {
 	d.mu.RLock()
 	defer d.mu.RUnlock()

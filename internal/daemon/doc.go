@@ -1,10 +1,10 @@
-// Package daemon assembles a running switch from a configuration: the switch, the workers, and
-// ports. It holds no frame and no message in its hands, and knows no kind of port: what a guest or
-// an uplink is, is in packages below internal/port, of which kinds.go has the list. cmd/vswitchd
-// makes a Daemon and runs it; package control shows it to clients.
+// Package daemon assembles a running switch from a configuration: the switch, the workers and the
+// ports. It handles neither frames nor vhost-user messages, and it does not depend on the kinds of
+// port, which are implemented in packages below internal/port; only kinds.go lists them.
+// cmd/vswitchd creates a Daemon and runs it; package control presents it to clients.
 //
-// A port is opened once and then lives as long as the configuration has it; what comes and goes
-// (front-ends, interfaces) it follows by itself. Opening fails where an operator has to act: a
-// socket in use, an interface that has no Ethernet frames. An interface that is not there is waited
-// for.
+// A port is opened once and exists as long as the configuration contains it. The port itself
+// handles front-ends and interfaces that appear and disappear. Opening a port fails if the operator
+// has to act, for example because a socket is in use or an interface carries no Ethernet frames.
+// For an interface that does not exist, the port waits.
 package daemon

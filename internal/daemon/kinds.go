@@ -24,7 +24,7 @@ func (ks kinds) declarations() (list config.Kinds) {
 	return list
 }
 
-// named returns the kind of that name, nil if there is none.
+// named returns the kind with the given name, or nil.
 func (ks kinds) named(name string) port.Kind {
 	for _, k := range ks {
 		if k.Declaration().Name == name {
@@ -37,15 +37,15 @@ func (ks kinds) named(name string) port.Kind {
 // of returns the kind of a port.
 func (ks kinds) of(p *config.Port) port.Kind { return ks.named(p.Kind.Name) }
 
-// start makes an opener for each kind, by name. After an error, those that are there are to be
-// closed.
+// start makes an opener for each kind; the map's keys are the kinds' names. After an error, the
+// caller must close the openers that start returned.
 func (ks kinds) start(env port.Env) (openers map[string]port.Opener, err error) {
 	openers = make(map[string]port.Opener)
 	for _, k := range ks {
 		name := k.Declaration().Name
 		o, err := k.Start(env)
 		if err != nil {
-			return openers, fmt.Errorf("preparing for ports of the kind %s: %w", name, err)
+			return openers, fmt.Errorf("preparing for ports of kind %s: %w", name, err)
 		}
 		openers[name] = o
 	}

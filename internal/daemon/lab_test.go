@@ -166,8 +166,8 @@ func (l *lab) talk(portA, portB string) (a, b *station.Station) {
 	return a, b
 }
 
-// withoutBackoff are kinds of port that take front-ends however fast they come, for tests of something
-// else.
+// withoutBackoff returns the kinds of port without the delay after short sessions, for tests of
+// other behaviour.
 func withoutBackoff() kinds { return kinds{uplinkport.Kind{}, guest.Kind{NoBackoff: true}} }
 
 func (l *lab) must(err error) {

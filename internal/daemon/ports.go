@@ -10,8 +10,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// A member is a port of the switch, as it is configured now. It does not change: a port that gets
-// other settings becomes another member.
+// A member is a port of the switch with its current configuration. It is immutable: a change of a
+// port's settings creates a new member.
 type member struct {
 	cfg      *config.Port
 	port     port.Port
@@ -19,15 +19,15 @@ type member struct {
 	counters *vswitch.Counters
 }
 
-// portConfig is what the switch is told about a port.
+// portConfig returns the configuration that the switch gets for a port.
 func portConfig(p *config.Port, c *vswitch.Counters) vswitch.PortConfig {
 	pc := p.PortConfig
 	pc.Counters = c
 	return pc
 }
 
-// closeAll closes ports all at the same time: each may have to wait for its guest's
-// last batch.
+// closeAll closes ports concurrently, because each may have to wait for the end of its guest's last
+// batch.
 func closeAll(ports []*member) {
 	var wg sync.WaitGroup
 	for _, m := range ports {
@@ -36,7 +36,7 @@ func closeAll(ports []*member) {
 	wg.Wait()
 }
 
-// info returns the port as the control API lists it.
+// info returns the port's entry in the control API's list of ports.
 func (m *member) info() control.PortInfo {
 	p := m.cfg
 	info := control.PortInfo{
@@ -65,7 +65,7 @@ func (m *member) detail() control.PortDetail {
 	return d
 }
 
-// settings returns the values of keys that a file can have.
+// settings returns the values of the keys that can be set in a file.
 func settings(keys []key.Key) (list control.Settings) {
 	for _, k := range keys {
 		if !k.Flag && !k.Unsupported {
@@ -75,24 +75,24 @@ func settings(keys []key.Key) (list control.Settings) {
 	return list
 }
 
-// differences returns what to tell the operator of a port that was o and is p now.
+// differences describes for the operator how a port changes from o to p, one line per change.
 func differences(p, o *config.Port) (lines []string) {
 	if o.Name != p.Name {
 		lines = append(lines, "port "+o.Name+" renamed to "+p.Name)
 	}
-	told := make(map[string]bool)
+	seen := make(map[string]bool)
 	for _, k := range p.Differing(o) {
-		text := news(&k)
-		if text != "" && !told[text] {
+		text := changeText(&k)
+		if text != "" && !seen[text] {
 			lines = append(lines, "port "+p.Name+" "+text)
 		}
-		told[text] = true
+		seen[text] = true
 	}
 	return lines
 }
 
-// news says what has happened to a port one of whose keys has another value now.
-func news(k *key.Key) string {
+// changeText describes the effect of a changed key on its port.
+func changeText(k *key.Key) string {
 	switch {
 	case k.Changed != nil:
 		return k.Changed()

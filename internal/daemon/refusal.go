@@ -8,8 +8,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// refusals says where in the configuration stands what the switch refuses. hosts are the ports that
-// have addresses of the host, by address.
+// refusals converts the switch's errors about a change into configuration errors with their
+// positions. hosts maps addresses of the host to the ports that have them.
 func refusals(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) (errs config.Errors) {
 	all := []error{err}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
@@ -56,7 +56,7 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 	return p.Errorf(key, "%s", msg)
 }
 
-// pinnedTo names the first port that has one of the addresses as well.
+// pinnedTo returns the path of the first of ports that also has one of the addresses, or "".
 func pinnedTo(ports []*config.Port, macs []vswitch.MAC, hosts map[vswitch.MAC]*config.Port) string {
 	for _, p := range ports {
 		if slices.ContainsFunc(macs, func(m vswitch.MAC) bool { return slices.Contains(p.MACs, m) || hosts[m] == p }) {

@@ -9,20 +9,19 @@ import (
 	"vswitchd/internal/config"
 )
 
-// ErrNeedsRestart is wrapped by Reload's error when a setting has changed that is
-// only read at start.
+// ErrNeedsRestart is wrapped by Reload's error if a setting has changed that is read only at start.
 var ErrNeedsRestart = errors.New("cannot change while vswitchd is running, restart it")
 
-// errStopped is Reload's when it comes too late.
+// errStopped is the error of a Reload during or after the daemon's end.
 var errStopped = errors.New("vswitchd is stopping")
 
-// patience is how long the end waits for a reload that is under way and does not give up. Nothing
-// but the kernel can hold that up, such as a file system that does not answer.
-const patience = 3 * time.Second
+// abortTimeout is how long close waits for an aborted reload to return. Only a blocking system call
+// can delay the reload, such as one on a file system that does not respond.
+const abortTimeout = 3 * time.Second
 
-// Reload changes the running switch to cfg, as a whole or not at all, and returns a line for each
-// thing that changed. If it returns an error, no port has noticed anything, except that another
-// process may have seen a socket that was there for a moment.
+// Reload changes the running switch to cfg, as a whole or not at all, and returns one line for each
+// change. If it returns an error, every port is unchanged; however, other processes may have seen a
+// new socket for a short time.
 func (d *Daemon) Reload(cfg *config.Config) (changed []string, err error) {
 	select {
 	case d.reloading <- struct{}{}:
@@ -30,7 +29,7 @@ func (d *Daemon) Reload(cfg *config.Config) (changed []string, err error) {
 	case <-d.life.Done():
 		return nil, errStopped
 	}
-	if err := fixed(d.cfg, cfg); err != nil {
+	if err := checkFixed(d.cfg, cfg); err != nil {
 		return nil, err
 	}
 	c := d.compare(d.cfg, cfg)
@@ -45,7 +44,7 @@ func (d *Daemon) Reload(cfg *config.Config) (changed []string, err error) {
 	return c.lines, nil
 }
 
-// carryOut makes a change, or leaves everything as it was.
+// carryOut prepares and commits a change. After an error everything is as before.
 func (d *Daemon) carryOut(c *change) error {
 	if errs := d.kinds.checkSwitch(c.cfg); len(errs) > 0 {
 		return errs
@@ -59,13 +58,13 @@ func (d *Daemon) carryOut(c *change) error {
 		}
 	}
 	if err != nil {
-		c.takeBack()
+		c.rollBack()
 	}
 	return err
 }
 
-// fixed refuses changes of what cannot change, all of them.
-func fixed(old, now *config.Config) error {
+// checkFixed returns an error for each changed setting that is read only at start.
+func checkFixed(old, now *config.Config) error {
 	var errs []error
 	for _, s := range now.NeedRestart(old) {
 		errs = append(errs, fmt.Errorf("%s: %w", s, ErrNeedsRestart))
@@ -73,7 +72,7 @@ func fixed(old, now *config.Config) error {
 	return errors.Join(errs...)
 }
 
-// publish makes ports those of the daemon.
+// publish makes cfg and ports the daemon's current configuration and list of ports.
 func (d *Daemon) publish(cfg *config.Config, ports []*member) {
 	d.cfg = cfg
 	d.mu.Lock()
