@@ -109,7 +109,7 @@ func (ps *portSet) get(id portID) *portView {
 // Attach adds a port to the switch. The port is down: no frames are sent to it or accepted from it
 // until SetUp.
 func (s *Switch) Attach(cfg PortConfig, p Port) (*Attachment, error) {
-	attached, err := s.Apply(&Change{Attach: []NewPort{{cfg, p}}, KeepStatic: true})
+	attached, err := s.Apply(&Change{Attach: []NewPort{{Config: cfg, Port: p}}, KeepStatic: true})
 	if err != nil {
 		return nil, err
 	}

@@ -28,10 +28,12 @@ type Reconfiguration struct {
 	Port       Port
 }
 
-// A NewPort is a port to be attached.
+// A NewPort is a port to be attached. Local are addresses that the host has on its interface, as in
+// Attachment.SetLocal, except that the change is refused if one of them is pinned to another port.
 type NewPort struct {
 	Config PortConfig
 	Port   Port
+	Local  []MAC
 }
 
 // A StaticEntry is an FDB entry that an operator has configured. It neither ages nor moves.
@@ -154,7 +156,7 @@ func (x *transaction) check(c *Change) {
 			v.cfg.Counters = new(Counters)
 		}
 		a := &Attachment{sw: x.sw, mcast: &mcastPort{counters: v.cfg.Counters}}
-		v.att, v.port, v.mcast, v.counters = a, n.Port, a.mcast, v.cfg.Counters
+		v.att, v.port, v.mcast, v.counters, v.local = a, n.Port, a.mcast, v.cfg.Counters, n.Local
 		x.ports = append(x.ports, &changedPort{att: a, fresh: true, view: v})
 	}
 	for i, e := range x.static {

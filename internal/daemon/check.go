@@ -3,7 +3,6 @@ package daemon
 import (
 	"fmt"
 	"net"
-	"slices"
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/rundir"
@@ -30,14 +29,14 @@ func (ks kinds) checkSwitch(cfg *config.Config) config.Errors {
 	var x vswitch.Change
 	hosts := make(map[vswitch.MAC]*config.Port) // by an address of the host
 	for _, p := range cfg.Ports {
-		pc := p.PortConfig
+		n := vswitch.NewPort{Config: p.PortConfig}
 		for _, m := range ks.of(p).HostAddresses(p) {
 			if hosts[m] == nil { // otherwise the same interface under another name, for which p will wait
 				hosts[m] = p
-				pc.MACs = append(slices.Clone(pc.MACs), m)
+				n.Local = append(n.Local, m)
 			}
 		}
-		x.Attach = append(x.Attach, vswitch.NewPort{Config: pc})
+		x.Attach = append(x.Attach, n)
 	}
 	x.Static = staticEntries(cfg.FDB)
 	if err := vswitch.Check(switchConfig(cfg), &x); err != nil {

@@ -249,8 +249,10 @@ func TestConfigurationWithTheHostsAddressIsRefused(t *testing.T) {
 		t.Errorf("start: %v", err)
 	}
 	l.reload(cfg+"tag = 6\n", "port lan added", "port vm added")
+	// The host's address is none that the uplink's guards are about.
+	l.reload(lan+"allowed_macs = [\"02:00:00:00:00:01\"]\n", "port lan reconfigured", "port vm removed")
 	// Of two uplinks on one interface, one waits.
-	l.reload(lan+"[uplink.two]\ninterface = \"wan0\"\n", "port two added", "port vm removed")
+	l.reload(lan+"[uplink.two]\ninterface = \"wan0\"\n", "port lan reconfigured", "port two added")
 }
 
 // An uplink that is not promiscuous tells its interface of guests as they come and go, and of no
