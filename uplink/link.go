@@ -19,6 +19,7 @@ type link struct {
 	carrier bool // and can pass frames
 	ether   bool
 	master  int // index of the bridge, bond or the like that it is in; 0: none
+	parent  int // index of the other end of a veth pair; of other interfaces something else
 }
 
 func (l *link) up() bool { return l.admin && l.carrier }
@@ -47,6 +48,7 @@ func findLink(name string, index int) (*link, error) {
 		carrier: a.RawFlags&unix.IFF_RUNNING != 0,
 		ether:   a.EncapType == "ether",
 		master:  a.MasterIndex,
+		parent:  a.ParentIndex,
 	}, nil
 }
 

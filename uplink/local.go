@@ -31,6 +31,9 @@ func (a localAddresses) equal(b localAddresses) bool {
 // not promiscuous has the guests' addresses among them, because the uplink has asked for these, so
 // they are not looked at there.
 func (u *Uplink) addressesOf(l *link) (a localAddresses, err error) {
+	if u.cfg.HostEnd {
+		return otherEnd(l)
+	}
 	own, ok := stationOf(l.mac)
 	if ok {
 		a.own = append(a.own, own)
@@ -51,6 +54,18 @@ func (u *Uplink) addressesOf(l *link) (a localAddresses, err error) {
 		}
 	}
 	slices.SortFunc(a.others, func(a, b vswitch.MAC) int { return slices.Compare(a[:], b[:]) })
+	return a, nil
+}
+
+// otherEnd returns the address of the other end of a veth pair.
+func otherEnd(l *link) (a localAddresses, err error) {
+	end, err := netlink.LinkByIndex(l.parent)
+	if err != nil {
+		return a, err
+	}
+	if m, ok := stationOf(end.Attrs().HardwareAddr); ok {
+		a.own = append(a.own, m)
+	}
 	return a, nil
 }
 

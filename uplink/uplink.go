@@ -28,11 +28,17 @@ var (
 // bytes, which is a millisecond at a million frames per second.
 const DefaultRingSize = 2 << 20
 
+// DropKernelRing is the name of the reason why the kernel dropped frames that came in by an uplink:
+// the ring that the kernel shares with this process was full. The kernel counts these
+// (Status.KernelDrops), so they are no vswitch.DropReason.
+const DropKernelRing = "kernel-ring-full"
+
 // Config says what an uplink is to be. It is not changed after Open.
 type Config struct {
 	Name        string // the port's, for errors and logs
 	Interface   string // the host interface's
 	Promiscuous bool   // receive frames to any address, not only those of SetAddresses and multicast
+	HostEnd     bool   // the interface is one end of a veth pair of which the host uses the other end
 	RingSize    int    // bytes of the receive ring, approximately; 0: DefaultRingSize
 	Counters    *vswitch.Counters
 	Logger      hclog.Logger // which says what port this is; nil: no logging
@@ -48,7 +54,8 @@ type Config struct {
 	SetUp func(up bool)
 
 	// SetLocal is told the addresses that the host has on the interface, each time they change: the
-	// interface's own, and others on top of it. After an error the call is repeated later. Nil: the
+	// interface's own, and others on top of it. With HostEnd, the host's address is that of the
+	// other end, and there are no others. After an error the call is repeated later. Nil: the
 	// addresses are not needed.
 	SetLocal func(own, others []vswitch.MAC) error
 

@@ -21,6 +21,7 @@ func printPort(w io.Writer, p control.PortDetail) {
 		"last error", p.LastError,
 		"hint", p.Hint,
 		"interface", p.Interface,
+		"addresses", strings.Join(p.Addresses, " "),
 		"receives", receptionText(p.Reception),
 		"socket", p.Socket,
 		"mode", p.Mode,
@@ -49,7 +50,7 @@ func printPort(w io.Writer, p control.PortDetail) {
 // covered are the settings that rows of printPort and printSession show, and those that are visible
 // in the socket's file.
 var covered = []string{
-	"interface", "promiscuous", "socket", "socket_owner", "socket_group", "socket_mode", "mode", "queues", "mtu", "mac", "offloads",
+	"interface", "addresses", "promiscuous", "socket", "socket_owner", "socket_group", "socket_mode", "mode", "queues", "mtu", "mac", "offloads",
 	"max_memory", "disk_memory", "tag", "trunks", "vlan_mode",
 }
 

@@ -46,7 +46,7 @@ func TestReferenceSampleIsTheDefaults(t *testing.T) {
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	plain, errs := daemon.Kinds().Parse("plain", []byte("[port.vm1]\n[uplink.lan]\ninterface = \"eth1\"\n"))
+	plain, errs := daemon.Kinds().Parse("plain", []byte("[port.vm1]\n[uplink.lan]\ninterface = \"eth1\"\n[host.br0]\n"))
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}

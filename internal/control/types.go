@@ -41,6 +41,7 @@ type Kind string
 const (
 	KindGuest  Kind = "guest"
 	KindUplink Kind = "uplink"
+	KindHost   Kind = "host"
 )
 
 // State is the state of a port.
@@ -52,7 +53,7 @@ const (
 	StateConnecting State = "connecting" // client mode: tries to connect
 	StateConnected  State = "connected"  // a front-end is connected, its driver is not running
 	StateRunning    State = "running"    // frames can pass
-	StateWaiting    State = "waiting"    // an uplink's interface is down: see PortInfo.LastError
+	StateWaiting    State = "waiting"    // the interface is down: see PortInfo.LastError
 	StateError      State = "error"      // not working: see PortInfo.LastError
 )
 
@@ -63,7 +64,7 @@ type PortInfo struct {
 	State            State        `json:"state"`
 	Socket           string       `json:"socket,omitempty"`    // guest only
 	Mode             string       `json:"mode,omitempty"`      // guest only: "server" or "client"
-	Interface        string       `json:"interface,omitempty"` // uplink only
+	Interface        string       `json:"interface,omitempty"` // uplink and host only
 	Queues           int          `json:"queues"`              // queue pairs in use, or offered
 	Features         List[string] `json:"features"`            // negotiated virtio features
 	ProtocolFeatures List[string] `json:"protocol_features"`   // negotiated vhost-user features
@@ -73,7 +74,7 @@ type PortInfo struct {
 	VLAN             VLAN         `json:"vlan"`
 	Flags            Settings     `json:"flags"`                // for all VLANs, as configured
 	Settings         Settings     `json:"settings"`             // all keys, with defaults
-	HostMACs         List[string] `json:"host_macs"`            // uplink only: pinned, too
+	HostMACs         List[string] `json:"host_macs"`            // uplink and host only: pinned, too
 	FDB              FDBCount     `json:"fdb"`                  // current entries of the port
 	LastError        string       `json:"last_error,omitempty"` // of the last reset, or for State
 	Counters         Counters     `json:"counters"`

@@ -6,11 +6,12 @@ import (
 	"vswitchd/internal/config"
 	"vswitchd/internal/port"
 	"vswitchd/internal/port/guest"
+	"vswitchd/internal/port/hostport"
 	"vswitchd/internal/port/uplinkport"
 )
 
 // allKinds returns the kinds of port that there are, in the order in which their ports are shown.
-func allKinds() kinds { return kinds{uplinkport.Kind{}, guest.Kind{}} }
+func allKinds() kinds { return kinds{uplinkport.Kind{}, guest.Kind{}, hostport.Kind{}} }
 
 // Kinds returns the declarations of all kinds of port, for reading a configuration.
 func Kinds() config.Kinds { return allKinds().declarations() }

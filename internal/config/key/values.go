@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -122,6 +123,49 @@ func MACs[M ~[6]byte](dst *[]M) Value {
 		}
 		return all
 	})
+}
+
+// Prefixes is a list of addresses of stations, each with the length of its network's prefix.
+func Prefixes(dst *[]netip.Prefix) Value {
+	return Make("list of strings, addresses with prefix lengths", dst, func(v any) ([]netip.Prefix, error) {
+		list, err := Array(v)
+		if err != nil {
+			return nil, err
+		}
+		var prefixes []netip.Prefix
+		for i, e := range list {
+			p, err := prefix(e)
+			if err == nil && slices.Contains(prefixes, p) {
+				err = fmt.Errorf("is %s, which is there already", p)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("element %d %w", i, err)
+			}
+			prefixes = append(prefixes, p)
+		}
+		return prefixes, nil
+	}, func(prefixes []netip.Prefix) any {
+		words := make([]string, len(prefixes))
+		for i, p := range prefixes {
+			words[i] = p.String()
+		}
+		return words
+	})
+}
+
+func prefix(v any) (netip.Prefix, error) {
+	s, err := String(v)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	p, err := netip.ParsePrefix(s)
+	switch a := p.Addr(); {
+	case err != nil || a.Is4In6():
+		return p, fmt.Errorf("is %q, must be an address and the length of its network's prefix such as 10.0.0.1/24", s)
+	case a.IsUnspecified() || a.IsMulticast():
+		return p, fmt.Errorf("is %q, must be the address of a station", s)
+	}
+	return p, nil
 }
 
 // Socket is the path of a unix socket.

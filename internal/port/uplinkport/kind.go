@@ -17,7 +17,7 @@ type Kind struct{}
 func (Kind) Declaration() *config.Kind { return Declaration }
 
 // Reasons implements port.Kind.
-func (Kind) Reasons() control.Reasons { return control.Reasons{Drops: []string{dropKernelRing}} }
+func (Kind) Reasons() control.Reasons { return control.Reasons{Drops: []string{uplink.DropKernelRing}} }
 
 // CheckMachine implements port.Kind.
 func (Kind) CheckMachine(p *config.Port) (errs config.Errors) {

@@ -13,10 +13,6 @@ import (
 	"vswitchd/uplink"
 )
 
-// dropKernelRing is why the kernel dropped frames that came in by an uplink: the ring that it
-// shares with us was full. The kernel counts these, so they are no vswitch.DropReason.
-const dropKernelRing = "kernel-ring-full"
-
 // A Port is a port on an interface of the host.
 type Port struct {
 	log      port.Log
@@ -151,7 +147,7 @@ func (p *Port) Describe(info *control.PortInfo) {
 		info.State = control.StateWaiting
 	}
 	if n := p.drops + st.KernelDrops; n > 0 {
-		info.Counters.Drops[dropKernelRing] = n
+		info.Counters.Drops[uplink.DropKernelRing] = n
 	}
 }
 

@@ -1,0 +1,9 @@
+package hostport
+
+import (
+	"testing"
+
+	"vswitchd/test/swtest"
+)
+
+func TestMain(m *testing.M) { swtest.RunInPrivateNetns(m) }

@@ -1,0 +1,168 @@
+package hostport
+
+import (
+	"context"
+	"sync"
+
+	"vswitchd/internal/config"
+	"vswitchd/internal/control"
+	"vswitchd/internal/port"
+	"vswitchd/internal/worker"
+	vswitch "vswitchd/switch"
+	"vswitchd/uplink"
+)
+
+// A Port is a host port.
+type Port struct {
+	log   port.Log
+	env   port.Env
+	lock  *lock
+	up    *uplink.Uplink // on the peer
+	made  progress       // what open has done
+	att   *vswitch.Attachment
+	inlet *vswitch.Inlet
+
+	mu      sync.Mutex
+	cfg     *config.Port
+	lastErr string // of the last change
+}
+
+// open makes a port's interface or takes it over. The port does not receive before it is begun.
+func open(env port.Env, cfg *config.Port, c *vswitch.Counters) (_ *Port, err error) {
+	p := &Port{log: port.NewLog(env.Logger, cfg.Name), env: env, cfg: cfg}
+	if p.lock, err = takeLock(cfg.Name); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			p.made.takeBack(p.log)
+			p.lock.release()
+		}
+	}()
+	if err := p.made.establish(nil, cfg); err != nil {
+		return nil, err
+	}
+	p.up, err = uplink.Open(uplink.Config{
+		Name:        cfg.Name,
+		Interface:   peerName(cfg.Name),
+		Promiscuous: true,
+		HostEnd:     true,
+		Counters:    c,
+		Logger:      p.log,
+		Deliver:     func(frames []vswitch.Frame) { p.inlet.Deliver(frames) },
+		SetUp:       func(up bool) { p.att.SetUp(up) },
+		SetLocal:    func(own, others []vswitch.MAC) error { return p.att.SetLocal(own, others) },
+		Start: func(s worker.Source) {
+			if err := env.Workers.Add(s); err != nil {
+				p.log.Error("host port cannot receive", "error", err)
+			}
+		},
+		Stop: func(s worker.Source) { env.Workers.Remove(s) },
+	})
+	return p, err
+}
+
+// Transmitter implements port.Port.
+func (p *Port) Transmitter() vswitch.Port { return p.up }
+
+// Begin implements port.Port.
+func (p *Port) Begin(a *vswitch.Attachment) {
+	p.att = a
+	p.inlet = a.NewInlet()
+	p.up.Begin()
+}
+
+// Prepare implements port.Port: it changes the interface, or makes it again if it is gone, and
+// leaves it to Apply to remove addresses.
+func (p *Port) Prepare(_ context.Context, was, will *config.Port) (port.Change, error) {
+	step := new(progress)
+	if err := step.establish(was, will); err != nil {
+		step.takeBack(p.log)
+		return port.Change{}, err
+	}
+	return port.Change{
+		Apply: func() { p.adopt(will, step.dropAddresses(was, will)) },
+		Undo:  func() { step.takeBack(p.log) },
+	}, nil
+}
+
+// adopt takes over another configuration. err is why an address could not be removed.
+func (p *Port) adopt(cfg *config.Port, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cfg, p.lastErr = cfg, ""
+	if err != nil {
+		p.lastErr = err.Error()
+		p.log.Error("the interface is not as configured", "error", err)
+	}
+}
+
+// Close implements port.Port.
+func (p *Port) Close() {
+	if err := p.up.Close(); err != nil {
+		p.log.Warn("closing the packet socket failed", "error", err)
+	}
+	if p.att == nil {
+		p.made.takeBack(p.log)
+	} else {
+		p.inlet.Close()
+		p.att.Detach()
+		p.leave()
+	}
+	p.lock.release()
+}
+
+// leave removes the interface unless that is to stay.
+func (p *Port) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if of(p.cfg).Persist {
+		return
+	}
+	v, err := find(p.cfg.Name)
+	if err == nil && v != nil {
+		err = v.remove()
+	}
+	if err != nil {
+		p.log.Warn("removing the interface failed", "error", err)
+	}
+}
+
+// Describe implements port.Port.
+func (p *Port) Describe(info *control.PortInfo) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := p.up.Status()
+	info.Interface = p.cfg.Name
+	info.Queues = 1
+	info.MTU = st.MTU
+	info.LastError = st.Err
+	switch st.State {
+	case uplink.StateUp:
+		info.State = control.StateRunning
+		if info.LastError == "" {
+			info.LastError = p.lastErr
+		}
+	case uplink.StateAbsent:
+		info.State, info.LastError = control.StateError, "somebody has removed the interface: a reload makes it again"
+	case uplink.StateDown:
+		info.State, info.LastError = control.StateWaiting, "the interface's other end, "+st.Interface+", is set down"
+	case uplink.StateNoCarrier:
+		info.State, info.LastError = control.StateWaiting, "the interface is set down"
+	default:
+		info.State = control.StateError
+	}
+	if st.KernelDrops > 0 {
+		info.Counters.Drops[uplink.DropKernelRing] = st.KernelDrops
+	}
+}
+
+// DescribeDetail implements port.Port.
+func (p *Port) DescribeDetail(detail *control.PortDetail) {
+	p.mu.Lock()
+	name := p.cfg.Name
+	p.mu.Unlock()
+	if v, err := find(name); err == nil && v != nil {
+		detail.Addresses = v.addresses()
+	}
+}
