@@ -20,6 +20,9 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 		c.MACs = []vswitch.MAC{vswitchtest.Station(i)}
 		c.Guards = vswitch.Guards{AllowedMACs: c.MACs, Locked: true, BPDU: true}
 	}
+	limited := func(_ int, c *vswitch.PortConfig) {
+		c.IngressPolicingRate, c.IngressPolicingPPS, c.EgressRate, c.StormControlPPS = 1e9, 1e9, 1e6, 1000
+	}
 	station := vswitchtest.Station
 	for _, tt := range []struct {
 		name      string
@@ -30,6 +33,8 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 		{"many ports", nil, func(i int) vswitch.MAC { return station(1 + i%8) }},
 		{"flood", nil, func(int) vswitch.MAC { return vswitchtest.Broadcast }},
 		{"unknown", nil, func(int) vswitch.MAC { return station(9999) }},
+		{"limited", limited, func(i int) vswitch.MAC { return station(1 + i%8) }},
+		{"limited floods", limited, func(int) vswitch.MAC { return vswitchtest.Broadcast }},
 		{"own port", nil, func(int) vswitch.MAC { return station(0) }},
 		{"reserved", nil, func(int) vswitch.MAC { return vswitch.MAC{1, 0x80, 0xc2} }},
 		{"guards", guarded, func(i int) vswitch.MAC {

@@ -38,6 +38,31 @@ type PortConfig struct {
 	McastRouter    McastRouter // "": McastRouterAuto
 	McastFastLeave bool
 
+	// IngressPolicingRate is the most bits per second that the port may send, MinRate to MaxRate;
+	// 0: any number. Frames count as what they are on a wire: a GSO frame as its segments, each
+	// with its headers; Ethernet headers and tags count, preamble and FCS do not. Frames beyond the
+	// rate are dropped. IngressPolicingBurst is how many bytes may come at once after a time with
+	// fewer frames; 0: what the rate gives in 20 ms, and at least 4096.
+	IngressPolicingRate  uint64
+	IngressPolicingBurst uint64
+
+	// IngressPolicingPPS is the most frames per second that the port may send; 0: any number. 20
+	// ms' worth of frames, and at least 16, may come at once.
+	IngressPolicingPPS int
+
+	// EgressRate and EgressBurst are the same for what is sent to the port, with the tags with
+	// which the frames leave. Frames beyond the rate are dropped, not queued.
+	EgressRate  uint64
+	EgressBurst uint64
+
+	// StormControlPPS is the most frames per second from the port that are flooded: broadcast,
+	// multicast and unknown unicast together; 0: any number. The others are limits for one of these
+	// classes. Bursts are those of IngressPolicingPPS.
+	StormControlPPS        int
+	StormControlBcastPPS   int
+	StormControlMcastPPS   int
+	StormControlUnknownPPS int
+
 	Tag      uint16   // VLAN of frames without a tag, 1 to 4094; 0: none
 	Trunks   []uint16 // VLANs of a trunk; empty: all
 	VLANMode VLANMode // how Tag and Trunks are used
@@ -75,9 +100,12 @@ type portView struct {
 	mcast    *mcastPort
 	cfg      PortConfig
 	vlan     vlanRule
-	guard    *guard // nil: the port may send anything
-	passed   uint16 // reserved addresses that classify lets pass, as GroupFwdMask
-	local    []MAC  // the host's own addresses; see SetLocal
+	guard    *guard        // nil: the port may send anything
+	passed   uint16        // reserved addresses that classify lets pass, as GroupFwdMask
+	policing *policing     // nil: the port may send as much as it wants
+	storm    *stormControl // nil: all that is to be flooded is flooded
+	egress   *bucket       // nil: the port is sent everything
+	local    []MAC         // the host's own addresses; see SetLocal
 	spare    []MAC
 }
 
@@ -133,6 +161,9 @@ func checkPort(cfg PortConfig) (*portView, error) {
 	}
 	g, err := makeGuard(&cfg)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkRates(&cfg); err != nil {
 		return nil, err
 	}
 	cfg.MACs, cfg.Trunks = slices.Clone(cfg.MACs), slices.Clone(cfg.Trunks)

@@ -30,6 +30,9 @@ type batch struct {
 	shaped  bool // a tag was pushed or popped: shapes have to be checked
 	out     [MaxBatch]*Frame
 	touched uint64 // keeps the compiler from removing touch
+
+	nanos int64            // see Inlet.nanotime; 0: not read yet
+	sizes [MaxBatch]uint32 // of frames, in the tokens of a bucket
 }
 
 // A run is frames of a batch that are treated alike, because they have the same addresses and are
@@ -64,6 +67,7 @@ func (b *batch) reset() {
 	b.nsets = 0
 	b.unknown, b.mcast, b.bcast, b.snooped = 0, 0, 0, 0
 	b.shaped = false
+	b.nanos = 0
 }
 
 // flooded returns the frames that go to many ports.

@@ -181,6 +181,9 @@ func (x *transaction) commit() error {
 	x.detach = slices.DeleteFunc(x.detach, func(a *Attachment) bool { return a.detached })
 	names := x.names()
 	x.giveIDs()
+	for _, p := range x.ports {
+		p.view.limit(p.att.view)
+	}
 	if err := x.err(); err != nil {
 		return err
 	}

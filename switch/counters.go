@@ -52,62 +52,68 @@ type DropReason uint8
 // Reasons on the way in are counted at the port that the frame came from, reasons on the way out at
 // the port that it was going to.
 const (
-	DropBadChain   DropReason = iota // in: a malformed descriptor chain
-	DropTooShort                     // in: shorter than an Ethernet header
-	DropTooLong                      // in: longer than MaxFrameLen
-	DropBadOffload                   // in: an offload request that contradicts the frame
-	DropReserved                     // in: to 01:80:C2:00:00:00-0F, without GroupFwdMask
-	DropBadSource                    // in: multicast or zero source address
-	DropNoDest                       // in: flooded to no port (flooding is off, or no other port)
-	DropHost                         // in: to the host's own address; the host has the frame
-	DropHairpin                      // in: the destination is behind the source port
-	DropVLAN                         // in: source or destination port not in the frame's VLAN
-	DropPolicy                       // in: a policy of the ports forbids it (isolation)
-	DropDisabled                     // in: the queue that the frame came from is disabled
-	DropSourceDown                   // in: the port that the frame came from is down or detached
-	DropDown                         // out: the port has no running guest, or no carrier
-	DropRingFull                     // out: no receive buffers, or the socket's send buffer is full
-	DropTooBig                       // out: larger than the port's MTU
-	DropNoFit                        // out: larger than the receive buffers for one frame
-	DropFault                        // out: an access to the port's memory failed
-	DropPageAbsent                   // in, out: in a huge page of the port's memory that was absent
-	DropSendError                    // out: the kernel returned an error
-	DropFiltered                     // out: the guest's receive filter excludes the frame
-	DropNoMember                     // in: to a group that no port wants (multicast snooping)
-	DropOtherHost                    // in: from a non-promiscuous uplink, to an unknown address
-	DropMACSpoofed                   // in: from a source address that is not allowed
-	DropBPDUGuard                    // in: a BPDU, which the port's guard forbids
-	DropLocked                       // in: from an address without a static FDB entry, by a locked port
+	DropBadChain     DropReason = iota // in: a malformed descriptor chain
+	DropTooShort                       // in: shorter than an Ethernet header
+	DropTooLong                        // in: longer than MaxFrameLen
+	DropBadOffload                     // in: an offload request that contradicts the frame
+	DropReserved                       // in: to 01:80:C2:00:00:00-0F, without GroupFwdMask
+	DropBadSource                      // in: multicast or zero source address
+	DropNoDest                         // in: flooded to no port (flooding is off, or no other port)
+	DropHost                           // in: to the host's own address; the host has the frame
+	DropHairpin                        // in: the destination is behind the source port
+	DropVLAN                           // in: source or destination port not in the frame's VLAN
+	DropPolicy                         // in: a policy of the ports forbids it (isolation)
+	DropDisabled                       // in: the queue that the frame came from is disabled
+	DropSourceDown                     // in: the port that the frame came from is down or detached
+	DropDown                           // out: the port has no running guest, or no carrier
+	DropRingFull                       // out: no receive buffers, or the socket's send buffer is full
+	DropTooBig                         // out: larger than the port's MTU
+	DropNoFit                          // out: larger than the receive buffers for one frame
+	DropFault                          // out: an access to the port's memory failed
+	DropPageAbsent                     // in, out: in a huge page of the port's memory that was absent
+	DropSendError                      // out: the kernel returned an error
+	DropFiltered                       // out: the guest's receive filter excludes the frame
+	DropNoMember                       // in: to a group that no port wants (multicast snooping)
+	DropOtherHost                      // in: from a non-promiscuous uplink, to an unknown address
+	DropMACSpoofed                     // in: from a source address that is not allowed
+	DropBPDUGuard                      // in: a BPDU, which the port's guard forbids
+	DropLocked                         // in: from an address without a static FDB entry, by a locked port
+	DropRateLimit                      // in: beyond the rate that the port may send
+	DropStormControl                   // in: beyond the frames of the port that may be flooded
+	DropEgressRate                     // out: beyond the rate that may be sent to the port
 	numDropReasons
 )
 
 var dropNames = [numDropReasons]string{
-	DropBadChain:   "bad-chain",
-	DropTooShort:   "too-short",
-	DropTooLong:    "too-long",
-	DropBadOffload: "bad-offload",
-	DropReserved:   "reserved-address",
-	DropBadSource:  "bad-source",
-	DropNoDest:     "no-destination",
-	DropHost:       "to-host",
-	DropHairpin:    "own-port",
-	DropVLAN:       "vlan",
-	DropPolicy:     "policy",
-	DropDisabled:   "queue-disabled",
-	DropSourceDown: "source-down",
-	DropDown:       "port-down",
-	DropRingFull:   "ring-full",
-	DropTooBig:     "too-big",
-	DropNoFit:      "buffers-too-small",
-	DropFault:      "memory-fault",
-	DropPageAbsent: "page-absent",
-	DropSendError:  "send-error",
-	DropFiltered:   "guest-filter",
-	DropNoMember:   "no-member",
-	DropOtherHost:  "other-host",
-	DropMACSpoofed: "mac-spoofed",
-	DropBPDUGuard:  "bpdu-guard",
-	DropLocked:     "locked",
+	DropBadChain:     "bad-chain",
+	DropTooShort:     "too-short",
+	DropTooLong:      "too-long",
+	DropBadOffload:   "bad-offload",
+	DropReserved:     "reserved-address",
+	DropBadSource:    "bad-source",
+	DropNoDest:       "no-destination",
+	DropHost:         "to-host",
+	DropHairpin:      "own-port",
+	DropVLAN:         "vlan",
+	DropPolicy:       "policy",
+	DropDisabled:     "queue-disabled",
+	DropSourceDown:   "source-down",
+	DropDown:         "port-down",
+	DropRingFull:     "ring-full",
+	DropTooBig:       "too-big",
+	DropNoFit:        "buffers-too-small",
+	DropFault:        "memory-fault",
+	DropPageAbsent:   "page-absent",
+	DropSendError:    "send-error",
+	DropFiltered:     "guest-filter",
+	DropNoMember:     "no-member",
+	DropOtherHost:    "other-host",
+	DropMACSpoofed:   "mac-spoofed",
+	DropBPDUGuard:    "bpdu-guard",
+	DropLocked:       "locked",
+	DropRateLimit:    "rate-limit",
+	DropStormControl: "storm-control",
+	DropEgressRate:   "egress-rate",
 }
 
 // String returns the name under which the reason appears in counters, metrics and traces.

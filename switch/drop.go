@@ -9,7 +9,9 @@ const (
 	stageAdmit stage = iota
 	stageClassify
 	stageGuard
+	stagePolice
 	stageLookup
+	stageStorm
 	stageFlood
 	stageSend
 	stageRepair
@@ -21,7 +23,9 @@ var stageNames = [numStages]string{
 	stageAdmit:    "admit",
 	stageClassify: "classify",
 	stageGuard:    "guard",
+	stagePolice:   "police",
 	stageLookup:   "lookup",
+	stageStorm:    "storm",
 	stageFlood:    "flood",
 	stageSend:     "send",
 	stageRepair:   "repair",

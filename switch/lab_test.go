@@ -3,6 +3,7 @@ package vswitch_test
 import (
 	"bytes"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,11 +11,12 @@ import (
 	"vswitchd/switch/vswitchtest"
 )
 
-// A lab is a switch whose clock stands still, with ports that record frames.
+// A lab is a switch whose clocks stand still, with ports that record frames.
 type lab struct {
 	t     testing.TB
 	s     *vswitch.Switch
 	ports map[string]*labPort
+	nanos *atomic.Int64 // the clock of rates
 }
 
 type labPort struct {
@@ -25,7 +27,11 @@ type labPort struct {
 }
 
 func newLab(t testing.TB, cfg vswitch.Config) *lab {
-	return &lab{t: t, s: vswitch.NewStill(cfg), ports: make(map[string]*labPort)}
+	nanos := new(atomic.Int64)
+	if cfg.Nanotime == nil {
+		cfg.Nanotime = nanos.Load
+	}
+	return &lab{t: t, s: vswitch.NewStill(cfg), ports: make(map[string]*labPort), nanos: nanos}
 }
 
 // add attaches a port and sets it up.
@@ -115,7 +121,10 @@ func (l *lab) wantWhere(mac vswitch.MAC, vlan uint16, port string) {
 	}
 }
 
-func (l *lab) advance(d time.Duration) { l.s.Advance(d) }
+func (l *lab) advance(d time.Duration) {
+	l.s.Advance(d)
+	l.nanos.Add(int64(d))
+}
 
 type got = map[string]string
 type drops = map[string]uint64

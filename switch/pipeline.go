@@ -17,10 +17,14 @@ package vswitch
 //	                                                                      vlan
 //	guard     batch.runs, the FDB, the       batch.runs                   mac-spoofed, locked,
 //	          source port's guards                                        bpdu-guard
+//	police    batch.runs, the source port's  batch.runs, buckets          rate-limit
+//	          rates
 //	learn     batch.runs                     the FDB, FDB events          nothing
 //	lookup    batch.runs, the FDB, settings  batch.groups (one known      to-host, own-port, policy,
 //	          of both ports                  destination), or unknown,    vlan
 //	                                         mcast and bcast (flooded)
+//	storm     unknown, mcast and bcast, the  unknown, mcast and bcast,    storm-control
+//	          source port's limits           buckets
 //	snoop     mcast, Head, copies of         the MDB; snooped and sets    nothing
 //	          reports, the MDB               instead of mcast
 //	flood     unknown, mcast, bcast and      nothing                      no-destination, no-member
@@ -28,7 +32,8 @@ package vswitch
 //
 //	stage     once for each destination                                   drops, at the destination
 //	--------  ----------------------------------------------------------  -------------------------
-//	send      gives Head the tags that the destination port wants         port-down
+//	send      gives Head the tags that the destination port wants,        port-down, egress-rate
+//	          keeps to the rate of the destination port
 //	repair    does offloads that the port does not take (repair.go)       too-big, bad-offload
 //	transmit  Port.Transmit                                               whatever the port counts
 //
@@ -36,9 +41,10 @@ package vswitch
 // classify, decisions depend only on Frame.verdict, the runs, the FDB and the ports' settings;
 // those of snoop also on Head and the MDB.
 //
-// No stage reads the time, and none allocates, except snoop for a new membership. The only locks
-// are the FDB's, for new and moved addresses, and the MDB's, for reports and queries; no stage
-// waits for them. The stages read the ports from one immutable portSet, which the inlet's epoch
+// No stage allocates, except snoop for a new membership. No stage reads the time, except once for
+// each batch that a rate of the source or of a destination applies to. The only locks are the
+// FDB's, for new and moved addresses, and the MDB's, for reports and queries; no stage waits for
+// them. The stages read the ports from one immutable portSet, which the inlet's epoch
 // protects. The batch belongs to one Inlet and is used by the goroutine that is inside that Inlet's
 // Deliver.
 //
@@ -77,15 +83,21 @@ func (in *Inlet) deliver(frames []Frame) {
 		return
 	}
 	in.classify(frames)
-	// Ingress filters and rates belong here: frames have a VLAN, and the addresses of frames that
-	// are dropped here are not learned.
+	// Ingress filters belong here: frames have a VLAN, and the addresses of frames that are dropped
+	// here are not learned.
 	if b.src.guard != nil {
 		in.guard()
+	}
+	if b.src.policing != nil {
+		in.police(frames)
 	}
 	if b.src.cfg.Learning {
 		in.learn()
 	}
 	in.lookup(frames)
+	if b.src.storm != nil {
+		in.controlStorm(frames)
+	}
 	if b.mcast != 0 && b.set.mcast.table != nil {
 		in.snoop(frames)
 	}

@@ -91,7 +91,7 @@ func (s *scenario) checkError(err error) {
 	known := []error{
 		vswitch.ErrPortExists, vswitch.ErrNoPort, vswitch.ErrTooManyPorts, vswitch.ErrDetached,
 		vswitch.ErrBadName, vswitch.ErrBadVLAN, vswitch.ErrBadMAC, vswitch.ErrAddressPinned,
-		vswitch.ErrNoEntry, vswitch.ErrTableFull, vswitch.ErrBadGuard,
+		vswitch.ErrNoEntry, vswitch.ErrTableFull, vswitch.ErrBadGuard, vswitch.ErrBadRate,
 	}
 	i := slices.IndexFunc(known, func(k error) bool { return errors.Is(err, k) })
 	if i < 0 || !strings.Contains(err.Error(), known[i].Error()) {
@@ -222,6 +222,24 @@ func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
 			cfg.GroupFwdMask = uint16(must(strconv.ParseUint(v, 0, 16)))
 		case "max_macs":
 			cfg.MaxMACs = must(strconv.Atoi(v))
+		case "ingress_policing_rate":
+			cfg.IngressPolicingRate = scaled(v)
+		case "ingress_policing_burst":
+			cfg.IngressPolicingBurst = scaled(v)
+		case "ingress_policing_pps":
+			cfg.IngressPolicingPPS = must(strconv.Atoi(v))
+		case "egress_rate":
+			cfg.EgressRate = scaled(v)
+		case "egress_burst":
+			cfg.EgressBurst = scaled(v)
+		case "storm_control_pps":
+			cfg.StormControlPPS = must(strconv.Atoi(v))
+		case "storm_control_bcast_pps":
+			cfg.StormControlBcastPPS = must(strconv.Atoi(v))
+		case "storm_control_mcast_pps":
+			cfg.StormControlMcastPPS = must(strconv.Atoi(v))
+		case "storm_control_unknown_pps":
+			cfg.StormControlUnknownPPS = must(strconv.Atoi(v))
 		case "mac":
 			cfg.MACs = s.addresses(v)
 		case "allowed_macs":
@@ -243,6 +261,12 @@ func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
 			s.t.Fatalf("no setting %q of a port", key)
 		}
 	}
+}
+
+// scaled reads a number with a suffix K, M or G.
+func scaled(s string) uint64 {
+	s = strings.NewReplacer("K", "e3", "M", "e6", "G", "e9").Replace(s)
+	return uint64(must(strconv.ParseFloat(s, 64)))
 }
 
 // addresses reads a list of addresses; an empty one is none.

@@ -11,7 +11,7 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 		in.drop(stageSend, DropDown, v, group)
 		return
 	}
-	// Egress filters and rates, and mirrors, belong here. Frames still have the tags of the last
+	// Egress filters, and mirrors, belong here. Frames still have the tags of the last
 	// destination here; their VLAN is in Frame.verdict.
 	n := 0
 	for m := group; m != 0; m &= m - 1 {
@@ -26,6 +26,16 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 			}
 		}
 	}
+	if v.egress != nil {
+		if n = in.affordable(v.egress, out); n < len(out) {
+			kept := pick(group, 1<<n-1)
+			in.drop(stageSend, DropEgressRate, v, group&^kept)
+			if n == 0 {
+				return
+			}
+			group, out = kept, out[:n]
+		}
+	}
 	if b.fits(v) {
 		if v.port.Transmit(out) < n {
 			in.drop(stageTransmit, countedByPort, v, group)
@@ -35,6 +45,16 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 	if lost := in.repair.transmit(v.port, out); lost != (losses{}) {
 		in.dropLosses(v, group, &lost)
 	}
+}
+
+// affordable returns the number of frames for which bucket k has tokens, and takes the tokens.
+// These frames are the first ones.
+func (in *Inlet) affordable(k *bucket, out []*Frame) int {
+	b := &in.batch
+	for i, f := range out {
+		b.sizes[i&(MaxBatch-1)] = wireBits(f)
+	}
+	return k.take(in.nanotime(), b.sizes[:len(out)])
 }
 
 // dropLosses drops the frames of a group that repair has not sent to port v.

@@ -50,6 +50,10 @@ type Config struct {
 	TableSize int
 
 	Mcast McastConfig // the zero value: no snooping
+
+	// Nanotime is the clock of rates, in nanoseconds since any time; it never goes back. Several
+	// goroutines may call it at the same time. nil: the time since New.
+	Nanotime func() int64
 }
 
 // A Switch forwards frames between ports. All methods may be called from any goroutine, but not
@@ -61,6 +65,8 @@ type Switch struct {
 	started time.Time
 	stop    chan struct{}
 	janitor sync.WaitGroup
+
+	nanotime func() int64 // the clock of rates
 
 	mu     sync.Mutex // ranks before fdb.mu
 	names  map[string]*Attachment
@@ -93,6 +99,10 @@ func newSwitch(cfg Config) *Switch {
 		stop:    make(chan struct{}),
 		names:   make(map[string]*Attachment),
 		inlets:  make(map[*Inlet]struct{}),
+	}
+	s.nanotime = cfg.Nanotime
+	if s.nanotime == nil {
+		s.nanotime = func() int64 { return int64(time.Since(s.started)) }
 	}
 	s.ids[0] = true // reserved: 0 means no port
 	s.mdb.configure(cfg.Mcast.Snooping)

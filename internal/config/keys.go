@@ -147,7 +147,7 @@ func policyKeys(p *vswitch.PortConfig) []key.Key {
 		{Name: "group_fwd_mask", Value: key.Int(&p.GroupFwdMask, 0, 0xffff),
 			Doc: "bit N: frames from the port to the reserved address 01:80:C2:00:00:0N are forwarded"},
 	}
-	return slices.Concat(keys, guardKeys(&p.Guards), unsupportedPolicies())
+	return slices.Concat(keys, guardKeys(&p.Guards), rateKeys(p), unsupportedPolicies())
 }
 
 // guardKeys declares the keys that restrict what a port may send.
@@ -156,6 +156,30 @@ func guardKeys(g *vswitch.Guards) []key.Key {
 		{Name: "allowed_macs", Value: key.MACs(&g.AllowedMACs), Doc: "source addresses that frames from the port may have; empty: any"},
 		{Name: "locked", Value: key.Bool(&g.Locked), Doc: "only addresses with a static FDB entry of the port may send"},
 		{Name: "bpdu_guard", Value: key.Bool(&g.BPDU), Doc: "BPDUs from the port are dropped, whatever `group_fwd_mask` says"},
+	}
+}
+
+// rateKeys say how much a port may send, and is sent.
+func rateKeys(p *vswitch.PortConfig) []key.Key {
+	return []key.Key{
+		{Name: "ingress_policing_rate", Value: key.Rate(&p.IngressPolicingRate, vswitch.MinRate, vswitch.MaxRate),
+			Doc: `most bits per second from the port; frames beyond are dropped; "0": no limit`},
+		{Name: "ingress_policing_burst", Value: key.Size(&p.IngressPolicingBurst, 0, vswitch.MaxBurst),
+			Doc: `bytes that may come from the port at once, after a time with less; "0": what the rate gives in 20 ms`},
+		{Name: "ingress_policing_pps", Value: key.Int(&p.IngressPolicingPPS, 0, vswitch.MaxPPS),
+			Doc: "most frames per second from the port; 0: no limit"},
+		{Name: "egress_rate", Value: key.Rate(&p.EgressRate, vswitch.MinRate, vswitch.MaxRate),
+			Doc: `most bits per second to the port; frames beyond are dropped; "0": no limit`},
+		{Name: "egress_burst", Value: key.Size(&p.EgressBurst, 0, vswitch.MaxBurst),
+			Doc: `as ingress_policing_burst, to the port`},
+		{Name: "storm_control_pps", Value: key.Int(&p.StormControlPPS, 0, vswitch.MaxPPS),
+			Doc: "most frames per second from the port that are flooded: broadcast, multicast and unknown unicast together; 0: no limit"},
+		{Name: "storm_control_bcast_pps", Value: key.Int(&p.StormControlBcastPPS, 0, vswitch.MaxPPS),
+			Doc: "the same for broadcast frames alone"},
+		{Name: "storm_control_mcast_pps", Value: key.Int(&p.StormControlMcastPPS, 0, vswitch.MaxPPS),
+			Doc: "the same for multicast frames alone"},
+		{Name: "storm_control_unknown_pps", Value: key.Int(&p.StormControlUnknownPPS, 0, vswitch.MaxPPS),
+			Doc: "the same for unicast frames to unknown addresses alone"},
 	}
 }
 

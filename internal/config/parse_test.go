@@ -66,6 +66,15 @@ hairpin = true
 max_macs = 3
 mcast_router = "never"
 mcast_fast_leave = true
+ingress_policing_rate = "1500K"
+ingress_policing_burst = "64KiB"
+ingress_policing_pps = 1000
+egress_rate = "10G"
+egress_burst = "1MiB"
+storm_control_pps = 2000
+storm_control_bcast_pps = 100
+storm_control_mcast_pps = 200
+storm_control_unknown_pps = 300
 group_fwd_mask = 0x4004
 allowed_macs = ["52:54:00:00:00:03", "52:54:00:00:00:02", "52:54:00:00:00:03"]
 locked = true
@@ -146,6 +155,9 @@ port = "lan"
 						AllowedMACs: []vswitch.MAC{{0x52, 0x54, 0, 0, 0, 2}, {0x52, 0x54, 0, 0, 0, 3}}, Locked: true, BPDU: true,
 					},
 					McastRouter: vswitch.McastRouterNever, McastFastLeave: true,
+					IngressPolicingRate: 1.5e6, IngressPolicingBurst: 64 << 10, IngressPolicingPPS: 1000,
+					EgressRate: 10e9, EgressBurst: 1 << 20, StormControlPPS: 2000,
+					StormControlBcastPPS: 100, StormControlMcastPPS: 200, StormControlUnknownPPS: 300,
 				},
 				Settings: &guest.Settings{
 					Mode: guest.ModeClient, Socket: "/tmp/vm2.sock", Access: config.Access{Mode: 0o600}, Queues: 4,
@@ -172,7 +184,7 @@ port = "lan"
 	if at := got.Ports[1].At("mac").String(); at != "f:7" {
 		t.Errorf("port.vm2.mac is at %s", at)
 	}
-	if at := got.Ports[2].At("mac").String(); at != "f:26" {
+	if at := got.Ports[2].At("mac").String(); at != "f:35" {
 		t.Errorf("port.vm1 begins at %s", at)
 	}
 }

@@ -20,10 +20,6 @@ func unsupportedPolicies() []key.Key {
 	}{
 		{"neigh_suppress", only(false)},
 		{"allowed_ips", onlyEmpty},
-		{"ingress_policing_rate", onlyZero(key.ParseRate)},
-		{"ingress_policing_burst", onlyZero(key.ParseSize)},
-		{"egress_rate", onlyZero(key.ParseRate)},
-		{"storm_control_pps", only(int64(0))},
 	} {
 		keys = append(keys, key.Key{Name: k.name, Value: key.Value{Set: k.set}, Unsupported: true})
 	}
@@ -59,18 +55,4 @@ func onlyEmpty(v any) error {
 		err = fmt.Errorf("%w, must be empty", errUnsupported)
 	}
 	return err
-}
-
-func onlyZero(parse func(string) (uint64, error)) func(any) error {
-	return func(v any) error {
-		s, err := key.String(v)
-		if err != nil {
-			return err
-		}
-		n, err := parse(s)
-		if err == nil && n != 0 {
-			err = fmt.Errorf(`%w, must be "0"`, errUnsupported)
-		}
-		return err
-	}
 }

@@ -51,6 +51,10 @@ trunks = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
 [port.d]
 trunks = [5]
 mac = "52:54:00:00:00:01"
+[port.e]
+ingress_policing_burst = "64KiB"
+[port.f]
+egress_burst = "64KiB"
 [uplink.lan]
 interface = "lo"
 [[fdb]]
@@ -63,8 +67,10 @@ f:10: port.a.colour: unknown key
 f:12: port.b.socket: there is no directory $nowhere
 f:14: port.c.socket: $file exists and is not a socket
 f:19: port.d.mac: 52:54:00:00:00:01 in VLAN 5 is there already, in port.c
-f:21: uplink.lan.interface: lo: not an Ethernet interface
-f:24: fdb[0].port: there is no port or uplink "dd"; did you mean "d"?`
+f:21: port.e.ingress_policing_burst: bad rate: ingress_policing_burst is set without ingress_policing_rate
+f:23: port.f.egress_burst: bad rate: egress_burst is set without egress_rate
+f:25: uplink.lan.interface: lo: not an Ethernet interface
+f:28: fdb[0].port: there is no port or uplink "dd"; did you mean "d"?`
 	if got := strings.ReplaceAll(errs.Error(), l.dir+"/", "$"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -137,6 +143,11 @@ func randomConfig(r *rand.Rand) string {
 		sometimes(5, "max_macs = %v", 0, 1, 1<<20)
 		sometimes(5, "isolated = %v", true)
 		sometimes(9, "allowed_macs = %v", "[]", `["52:54:00:00:00:01"]`, `["52:54:00:00:00:02", "52:54:00:00:00:03"]`)
+		sometimes(5, "ingress_policing_rate = %q", "0", "1K", "10G")
+		sometimes(10, "ingress_policing_burst = %q", "0", "1MiB")
+		sometimes(5, "egress_rate = %q", "0", "1K", "10G")
+		sometimes(10, "egress_burst = %q", "0", "1MiB")
+		sometimes(5, "storm_control_pps = %v", 0, 1, 1000000000)
 	}
 	names := []string{"a", "b", "c", "d"}[:1+r.IntN(4)]
 	for _, name := range names {

@@ -19,7 +19,11 @@ func another(t *testing.T, v reflect.Value) {
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32:
 		v.SetUint(v.Uint() + 1)
 	case reflect.Uint64:
-		v.SetUint(v.Uint() >> 1) // of offloads, every bit is named
+		if v.Uint() == 0 {
+			v.SetUint(1)
+		} else {
+			v.SetUint(v.Uint() >> 1) // of offloads, every bit is named
+		}
 	case reflect.String:
 		v.SetString(v.String() + "x")
 	case reflect.Slice:

@@ -47,6 +47,11 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 		if p.Tag != 0 {
 			key = "tag"
 		}
+	case errors.Is(err, vswitch.ErrBadRate):
+		key = "egress_burst"
+		if p.IngressPolicingBurst != 0 && p.IngressPolicingRate == 0 {
+			key = "ingress_policing_burst"
+		}
 	case errors.Is(err, vswitch.ErrBadMAC), errors.Is(err, vswitch.ErrAddressPinned):
 		key = "mac"
 		if other := pinnedTo(cfg.Ports[:i], p.MACs, hosts); other != "" {

@@ -67,16 +67,23 @@ func show(v any) string {
 
 // ParseRate reads bits per second, with a suffix K, M or G.
 func ParseRate(s string) (uint64, error) {
-	n, err := parseScaled(s, []unit{{"K", 1e3}, {"M", 1e6}, {"G", 1e9}})
+	n, err := parseScaled(s, rateUnits)
 	if err != nil {
 		return 0, fmt.Errorf(`is %q, must be bits per second such as "500M" or "1G"`, s)
 	}
 	return n, nil
 }
 
+var rateUnits = []unit{{"K", 1e3}, {"M", 1e6}, {"G", 1e9}}
+
+// showRate writes a number of bits per second as ParseRate reads it.
+func showRate(n uint64) string { return showScaled(n, rateUnits) }
+
 // showSize writes a number of bytes as ParseSize reads it.
-func showSize(n uint64) string {
-	for _, u := range slices.Backward(sizeUnits) {
+func showSize(n uint64) string { return showScaled(n, sizeUnits) }
+
+func showScaled(n uint64, units []unit) string {
+	for _, u := range slices.Backward(units) {
 		if n >= u.factor && n%u.factor == 0 {
 			return fmt.Sprintf("%d%s", n/u.factor, u.suffix)
 		}

@@ -309,6 +309,24 @@ func Size(dst *uint64, lo, hi uint64) Value {
 	}, func(n uint64) any { return showSize(n) })
 }
 
+// Rate is bits per second, in a string: 0, or from lo to hi.
+func Rate(dst *uint64, lo, hi uint64) Value {
+	return Make(fmt.Sprintf(`string, bits per second, "0" or %s to %s`, showRate(lo), showRate(hi)), dst, func(v any) (uint64, error) {
+		s, err := String(v)
+		if err != nil {
+			return 0, fmt.Errorf(`%w such as "500M" or "1G"`, err)
+		}
+		n, err := ParseRate(s)
+		if err != nil {
+			return 0, err
+		}
+		if n != 0 && (n < lo || n > hi) {
+			return 0, fmt.Errorf(`is %q, must be "0" or from %s to %s`, s, showRate(lo), showRate(hi))
+		}
+		return n, nil
+	}, func(n uint64) any { return showRate(n) })
+}
+
 func asAny(s string) any { return s }
 
 func number[T int | uint16](n T) any { return int64(n) }
