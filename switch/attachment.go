@@ -104,8 +104,9 @@ type portView struct {
 	passed   uint16        // reserved addresses that classify lets pass, as GroupFwdMask
 	policing *policing     // nil: the port may send as much as it wants
 	storm    *stormControl // nil: all that is to be flooded is flooded
-	egress   *bucket       // nil: the port is sent everything
-	local    []MAC         // the host's own addresses; see SetLocal
+	mirror   mirroring
+	egress   *bucket // nil: the port is sent everything
+	local    []MAC   // the host's own addresses; see SetLocal
 	spare    []MAC
 }
 
@@ -123,7 +124,8 @@ type portSet struct {
 	byID []*portView // nil: no such port
 	all  []*portView // sorted so that frames change their shape as rarely as possible on the way
 
-	mcast mcastView
+	mcast   mcastView
+	mirrors mirrorSet // nil: there are none
 }
 
 // get returns a port by id, or nil.

@@ -18,6 +18,12 @@ type Change struct {
 	KeepStatic bool
 
 	Mcast *McastConfig // multicast snooping after the change; nil: as before
+
+	// Mirrors, if SetMirrors is true, are the mirrors after the change; a mirror keeps its counters
+	// as long as it keeps its name. Otherwise, the present mirrors stay; they refer to ports by
+	// their names, and a port that is not there selects nothing.
+	Mirrors    []MirrorConfig
+	SetMirrors bool
 }
 
 // A Reconfiguration is the new configuration of a port that stays attached; the name may change,
@@ -45,12 +51,17 @@ type StaticEntry struct {
 
 // A ChangeError says which part of a Change is refused.
 type ChangeError struct {
-	Port   string // the port, by its name after the change; "": a static entry is refused
+	Port   string // the port, by its name after the change; "": see Mirror
+	Mirror string // the mirror; if this is "", too, a static entry is refused
+	Key    string // of a mirror: the setting, by its key in the configuration file; "": the mirror itself
 	Static int    // the static entry, as an index into Change.Static
 	Err    error
 }
 
 func (e *ChangeError) Error() string {
+	if e.Mirror != "" {
+		return "mirror " + e.Mirror + ": " + e.Err.Error()
+	}
 	if e.Port == "" {
 		return "static entry: " + e.Err.Error()
 	}
@@ -96,6 +107,7 @@ func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
 	for _, a := range x.detach {
 		s.ids[a.id] = false
 	}
+	s.forgetMirrorOutputs()
 	s.mu.Unlock()
 	return attached, nil
 }
@@ -115,6 +127,8 @@ type transaction struct {
 	static     []StaticEntry
 	keepStatic bool
 	mcast      *McastConfig
+	mirrors    []MirrorConfig
+	setMirrors bool
 	errs       []error
 }
 
@@ -137,6 +151,10 @@ func (x *transaction) err() error { return errors.Join(x.errs...) }
 // check checks what does not depend on the state of the switch.
 func (x *transaction) check(c *Change) {
 	x.detach, x.static = slices.Clone(c.Detach), c.Static
+	x.mirrors, x.setMirrors = c.Mirrors, c.SetMirrors
+	for i := range x.mirrors {
+		x.mirrors[i].check(x.refuseMirror(&x.mirrors[i]))
+	}
 	for _, r := range c.Reconfigure {
 		v, err := checkPort(r.Config)
 		if err != nil {
@@ -184,6 +202,10 @@ func (x *transaction) commit() error {
 	for _, p := range x.ports {
 		p.view.limit(p.att.view)
 	}
+	mirrors := s.mirrors
+	if x.setMirrors {
+		mirrors = x.checkMirrors(x.mirrors, s.mirrors, names)
+	}
 	if err := x.err(); err != nil {
 		return err
 	}
@@ -225,7 +247,7 @@ func (x *transaction) commit() error {
 		s.mcast = *x.mcast
 		s.mdb.configure(s.mcast.Snooping)
 	}
-	s.names = names
+	s.names, s.mirrors = names, mirrors
 	s.publish()
 	return nil
 }

@@ -81,6 +81,7 @@ const (
 	DropRateLimit                      // in: beyond the rate that the port may send
 	DropStormControl                   // in: beyond the frames of the port that may be flooded
 	DropEgressRate                     // out: beyond the rate that may be sent to the port
+	DropMirrorOutput                   // in: from or to a port that is the output of a mirror
 	numDropReasons
 )
 
@@ -113,6 +114,7 @@ var dropNames = [numDropReasons]string{
 	DropLocked:       "locked",
 	DropRateLimit:    "rate-limit",
 	DropStormControl: "storm-control",
+	DropMirrorOutput: "mirror-output",
 	DropEgressRate:   "egress-rate",
 }
 

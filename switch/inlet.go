@@ -9,6 +9,7 @@ type Inlet struct {
 	att      *Attachment
 	counters *Counters // for frames that come when the port is detached
 	repair   *repairer
+	mirrorer *mirrorer // nil until a frame is mirrored
 	batch    batch
 	report   [reportLen]byte // scratch memory of stage snoop
 }

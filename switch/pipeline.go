@@ -9,8 +9,8 @@ package vswitch
 //
 //	stage     reads                          writes                       drops, at the source port
 //	--------  -----------------------------  ---------------------------  -------------------------
-//	admit     the port set                   batch.src, RxFrames/RxBytes  source-down
-//	                                         of a port that is down
+//	admit     the port set                   batch.src, RxFrames/RxBytes  source-down,
+//	                                         of a port that is down       mirror-output
 //	classify  Head, Offload, the source      Frame.verdict (the VLAN),    too-short, too-long,
 //	          port's settings                Offload, batch.runs,         reserved-address,
 //	                                         RxFrames/RxBytes             bad-source, bad-offload,
@@ -19,9 +19,10 @@ package vswitch
 //	          source port's guards                                        bpdu-guard
 //	police    batch.runs, the source port's  batch.runs, buckets          rate-limit
 //	          rates
+//	mirror    batch.runs, mirrors            nothing                      counted at the mirror
 //	learn     batch.runs                     the FDB, FDB events          nothing
 //	lookup    batch.runs, the FDB, settings  batch.groups (one known      to-host, own-port, policy,
-//	          of both ports                  destination), or unknown,    vlan
+//	          of both ports                  destination), or unknown,    vlan, mirror-output
 //	                                         mcast and bcast (flooded)
 //	storm     unknown, mcast and bcast, the  unknown, mcast and bcast,    storm-control
 //	          source port's limits           buckets
@@ -36,6 +37,7 @@ package vswitch
 //	          keeps to the rate of the destination port
 //	repair    does offloads that the port does not take (repair.go)       too-big, bad-offload
 //	transmit  Port.Transmit                                               whatever the port counts
+//	mirror    copies of what went to the port, for mirrors                counted at the mirror
 //
 // A frame that a stage drops is in no set that later stages read. No stage writes Body. After
 // classify, decisions depend only on Frame.verdict, the runs, the FDB and the ports' settings;
@@ -90,6 +92,12 @@ func (in *Inlet) deliver(frames []Frame) {
 	}
 	if b.src.policing != nil {
 		in.police(frames)
+	}
+	if b.set.mirrors != nil {
+		in.mirrorer.reset()
+		if m := b.src.mirror.src; m != 0 {
+			in.mirror(m, b.remaining(), frames)
+		}
 	}
 	if b.src.cfg.Learning {
 		in.learn()

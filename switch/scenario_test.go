@@ -71,6 +71,7 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		"from": s.from, "advance": s.advanceClock,
 		"static": s.static, "delete": s.delete, "flush": s.flush,
 		"fdb": s.fdb, "drops": s.dropCounts, "events": s.eventCounts, "mdb": s.mdb, "multicast-events": s.mcastCounts,
+		"mirror": s.setMirrors, "mirrors": s.mirrorCounts,
 	}
 	do := commands[d.Cmd]
 	if do == nil {
@@ -91,7 +92,7 @@ func (s *scenario) checkError(err error) {
 	known := []error{
 		vswitch.ErrPortExists, vswitch.ErrNoPort, vswitch.ErrTooManyPorts, vswitch.ErrDetached,
 		vswitch.ErrBadName, vswitch.ErrBadVLAN, vswitch.ErrBadMAC, vswitch.ErrAddressPinned,
-		vswitch.ErrNoEntry, vswitch.ErrTableFull, vswitch.ErrBadGuard, vswitch.ErrBadRate,
+		vswitch.ErrNoEntry, vswitch.ErrTableFull, vswitch.ErrBadGuard, vswitch.ErrBadRate, vswitch.ErrBadMirror,
 	}
 	i := slices.IndexFunc(known, func(k error) bool { return errors.Is(err, k) })
 	if i < 0 || !strings.Contains(err.Error(), known[i].Error()) {
@@ -364,6 +365,47 @@ func (s *scenario) flush(d *datadriven.TestData) (string, error) {
 	}
 	n, err := s.s.Flush(port, vlanOf(words, vswitch.AnyVLAN))
 	return fmt.Sprintf("%d removed\n", n), err
+}
+
+func (s *scenario) setMirrors(d *datadriven.TestData) (string, error) {
+	c := vswitch.Change{KeepStatic: true, SetMirrors: true}
+	for _, words := range lines(d) {
+		m := vswitch.MirrorConfig{Name: words[0]}
+		for _, w := range words[1:] {
+			switch key, v, _ := strings.Cut(w, "="); key {
+			case "select_all":
+				m.SelectAll = must(strconv.ParseBool(v))
+			case "select_src":
+				m.SelectSrc = strings.Split(v, ",")
+			case "select_dst":
+				m.SelectDst = strings.Split(v, ",")
+			case "select_vlan":
+				for vlan := range strings.SplitSeq(v, ",") {
+					m.SelectVLAN = append(m.SelectVLAN, uint16(must(strconv.ParseUint(vlan, 10, 16))))
+				}
+			case "output":
+				m.Output = v
+			case "output_vlan":
+				m.OutputVLAN = uint16(must(strconv.ParseUint(v, 10, 16)))
+			case "snaplen":
+				m.Snaplen = must(strconv.Atoi(v))
+			default:
+				s.t.Fatalf("no setting %q of a mirror", key)
+			}
+		}
+		c.Mirrors = append(c.Mirrors, m)
+	}
+	_, err := s.s.Apply(&c)
+	return "", err
+}
+
+func (s *scenario) mirrorCounts(*datadriven.TestData) (string, error) {
+	var out strings.Builder
+	for _, m := range s.s.Mirrors() {
+		c := m.Counters
+		fmt.Fprintf(&out, "%s: frames %d, bytes %d, drops %d\n", m.Config.Name, c.Frames.Load(), c.Bytes.Load(), c.Drops.Load())
+	}
+	return out.String(), nil
 }
 
 func (s *scenario) fdb(*datadriven.TestData) (string, error) {

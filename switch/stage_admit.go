@@ -1,6 +1,6 @@
 package vswitch
 
-// Stage admit: frames from a port that is down or detached are dropped.
+// Stage admit: frames from a port that is down or detached, or the output of a mirror, are dropped.
 
 // admit looks up the source port, and reports whether the port may send. If not, admit drops all
 // frames.
@@ -10,15 +10,19 @@ func (in *Inlet) admit(frames []Frame) bool {
 	if b.src != nil && b.src.att != in.att { // the id belongs to another port now
 		b.src = nil
 	}
+	why := DropSourceDown
 	if b.src != nil && b.src.up {
-		return true
+		if !b.src.mirror.output {
+			return true
+		}
+		why = DropMirrorOutput
 	}
 	c := in.counters
 	if b.src != nil {
 		c = b.src.counters
 	}
 	received(c, frames)
-	in.drop(stageAdmit, DropSourceDown, b.src, 1<<len(frames)-1)
+	in.drop(stageAdmit, why, b.src, 1<<len(frames)-1)
 	return false
 }
 

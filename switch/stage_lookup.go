@@ -40,6 +40,8 @@ func (in *Inlet) lookup(frames []Frame) {
 // reaches reports whether a frame from src to address dst, in a VLAN, may go to port to.
 func (src *portView) reaches(to *portView, dst addr, vlan uint16) (why DropReason, ok bool) {
 	switch {
+	case to.mirror.output:
+		return DropMirrorOutput, false
 	case to == src && src.isLocal(dst):
 		return DropHost, false // the host would receive the frame twice
 	case to == src && !src.cfg.Hairpin:

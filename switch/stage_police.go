@@ -33,10 +33,7 @@ func newPolicing(c *PortConfig, was *policing) *policing {
 // is counted there even if the limit of bits drops the frame.
 func (in *Inlet) police(frames []Frame) {
 	b, p := &in.batch, in.batch.src.policing
-	var all uint64
-	for i := range b.runs[:b.nruns] {
-		all |= b.runs[i].frames
-	}
+	all := b.remaining()
 	left := all
 	if p.frames != nil {
 		left = in.within(p.frames, left, frames, wireFrames)
@@ -72,6 +69,14 @@ func (in *Inlet) nanotime() int64 {
 		b.nanos = in.sw.nanotime()
 	}
 	return b.nanos
+}
+
+// remaining returns the frames that have not been dropped before lookup.
+func (b *batch) remaining() (frames uint64) {
+	for i := range b.runs[:b.nruns] {
+		frames |= b.runs[i].frames
+	}
+	return frames
 }
 
 // discard removes frames that a stage after classify has dropped from the runs.

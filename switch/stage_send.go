@@ -11,7 +11,7 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 		in.drop(stageSend, DropDown, v, group)
 		return
 	}
-	// Egress filters, and mirrors, belong here. Frames still have the tags of the last
+	// Egress filters belong here. Frames still have the tags of the last
 	// destination here; their VLAN is in Frame.verdict.
 	n := 0
 	for m := group; m != 0; m &= m - 1 {
@@ -40,10 +40,11 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 		if v.port.Transmit(out) < n {
 			in.drop(stageTransmit, countedByPort, v, group)
 		}
-		return
-	}
-	if lost := in.repair.transmit(v.port, out); lost != (losses{}) {
+	} else if lost := in.repair.transmit(v.port, out); lost != (losses{}) {
 		in.dropLosses(v, group, &lost)
+	}
+	if m := v.mirror.dst; m != 0 {
+		in.mirror(m, group, frames)
 	}
 }
 

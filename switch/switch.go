@@ -68,11 +68,12 @@ type Switch struct {
 
 	nanotime func() int64 // the clock of rates
 
-	mu     sync.Mutex // ranks before fdb.mu
-	names  map[string]*Attachment
-	ids    [maxPorts]bool // in use, or still waited for after a detach
-	inlets map[*Inlet]struct{}
-	mcast  McastConfig
+	mu      sync.Mutex // ranks before fdb.mu
+	names   map[string]*Attachment
+	ids     [maxPorts]bool // in use, or still waited for after a detach
+	inlets  map[*Inlet]struct{}
+	mcast   McastConfig
+	mirrors []MirrorInfo
 }
 
 // New makes a switch without ports and starts its janitor, a goroutine that advances the clock and
@@ -146,6 +147,11 @@ func (s *Switch) publish() {
 	set := &portSet{mcast: mcastView{s.mdb.table, s.mcast.Unregistered == McastFlooded}}
 	last := portID(0)
 	for _, a := range s.names {
+		if m := mirroringOf(s.mirrors, a.view.cfg.Name); m != a.view.mirror {
+			v := *a.view
+			v.mirror = m
+			a.view = &v
+		}
 		set.all = append(set.all, a.view)
 		last = max(last, a.id)
 	}
@@ -156,6 +162,7 @@ func (s *Switch) publish() {
 	for _, v := range set.all {
 		set.byID[v.id] = v
 	}
+	set.mirrors = makeMirrorSet(s.mirrors, set.all)
 	s.set.Store(set)
 }
 

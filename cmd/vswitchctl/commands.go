@@ -45,9 +45,11 @@ func newRoot(out io.Writer) *cobra.Command {
 	fdb.AddCommand(c.fdbShow())
 	mdb := group("mdb", "Multicast database: which port has joined which group")
 	mdb.AddCommand(c.mdbShow())
+	mirror := group("mirror", "Mirrors: copies of frames for another port")
+	mirror.AddCommand(c.mirrorShow())
 	stats := group("stats", "Counters")
 	stats.AddCommand(c.statsShow())
-	root.AddCommand(port, fdb, mdb, stats)
+	root.AddCommand(port, fdb, mdb, mirror, stats)
 	return root
 }
 
@@ -173,6 +175,17 @@ func (c *client) mdbShow() *cobra.Command {
 	}
 	cmd.Flags().Var(&vlan, "vlan", "only this `VLAN`")
 	return cmd
+}
+
+func (c *client) mirrorShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show",
+		Short: "Show all mirrors, with what they have copied",
+		Args:  atMost(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return get(cmd, c, "/v1/mirrors", printMirrors)
+		},
+	}
 }
 
 func (c *client) statsShow() *cobra.Command {

@@ -58,6 +58,7 @@ func TestOutput(t *testing.T) {
 		{"mdb-show", "mdb show"},
 		{"mdb-show-filtered", "mdb show --vlan 7"},
 		{"mdb-show-empty", "mdb show --vlan 8"},
+		{"mirror-show", "mirror show"},
 		{"stats-show", "stats show"},
 		{"stats-show-port", "stats show vm1"},
 		{"reload", "reload"},
@@ -94,8 +95,8 @@ func golden(t *testing.T, file, got string) {
 func TestJSONIsOneValueOfTheRightKind(t *testing.T) {
 	socket := serve(t, reloads)
 	for args, first := range map[string]json.Delim{
-		"show": '{', "port show": '[', "port show vm2": '{', "fdb show": '[', "fdb show --port vm2": '[',
-		"mdb show": '{', "stats show": '[', "stats show vm1": '{', "reload": '{', "version": '{',
+		"show": '{', "port show": '[', "port show vm2": '{', "fdb show": '[', "fdb show --port vm2": '[', "mdb show": '{',
+		"mirror show": '[', "stats show": '[', "stats show vm1": '{', "reload": '{', "version": '{',
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(append([]string{"--control", socket, "-j"}, strings.Fields(args)...), &stdout, &stderr); code != exitOK {

@@ -195,6 +195,29 @@ func printFDB(w io.Writer, entries []control.FDBEntry) {
 	columns(w, []int{1, 4}, rows)
 }
 
+func printMirrors(w io.Writer, mirrors []control.Mirror) {
+	rows := [][]string{{"NAME", "FROM", "TO", "VLANS", "OUTPUT", "SNAPLEN", "FRAMES", "BYTES", "DROPPED"}}
+	for _, m := range mirrors {
+		from, to := strings.Join(m.SelectSrc, ","), strings.Join(m.SelectDst, ",")
+		if m.SelectAll {
+			from, to = "all", "all"
+		}
+		var vlans []string
+		for _, v := range m.SelectVLAN {
+			vlans = append(vlans, strconv.Itoa(int(v)))
+		}
+		snaplen := "-"
+		if m.Snaplen != 0 {
+			snaplen = strconv.Itoa(m.Snaplen)
+		}
+		rows = append(rows, []string{
+			m.Name, cmp.Or(from, "-"), cmp.Or(to, "-"), cmp.Or(strings.Join(vlans, ","), "all"),
+			cmp.Or(m.Output, fmt.Sprintf("VLAN %d", m.OutputVLAN)), snaplen, count(m.Frames), count(m.Bytes), count(m.Drops),
+		})
+	}
+	columns(w, []int{5, 6, 7, 8}, rows)
+}
+
 // printFDBEvents prints the line below the table of entries.
 func printFDBEvents(w io.Writer, s control.SwitchInfo) {
 	fmt.Fprintf(w, "\n%d of %d entries", s.FDBEntries, s.FDBSize)

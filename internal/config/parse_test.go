@@ -24,7 +24,7 @@ var kinds = config.Kinds{uplinkport.Declaration, guest.Declaration}
 
 // onlyValues has values compared, not where they stand.
 var onlyValues = cmp.Options{
-	cmpopts.IgnoreUnexported(config.Log{}, config.Control{}, config.Switch{}, config.Port{}, config.FDBEntry{}),
+	cmpopts.IgnoreUnexported(config.Log{}, config.Control{}, config.Switch{}, config.Port{}, config.FDBEntry{}, config.Mirror{}),
 	cmp.Comparer(func(a, b *config.Kind) bool { return a == b }),
 	cmpopts.EquateEmpty(),
 }
@@ -116,6 +116,15 @@ socket_group = "12"
 socket_mode = "0600"
 metrics = "127.0.0.1:9747"
 
+[mirror.m1]
+select_all = true
+select_src = ["vm1", "lan"]
+select_dst = ["vm1"]
+select_vlan = [7, 5, 7]
+output = "vm2"
+output_vlan = 4094
+snaplen = 128
+
 [[fdb]]
 mac = "52-54-00-00-00-01"
 vlan = 10
@@ -144,6 +153,10 @@ port = "lan"
 			Poll: config.Poll{Always: true}, SocketDir: "/tmp/s", PortSockets: config.Access{Mode: 0o777},
 			McastSnooping: true, McastUnregistered: vswitch.McastFlooded,
 		},
+		Mirrors: []*config.Mirror{{MirrorConfig: vswitch.MirrorConfig{
+			Name: "m1", SelectAll: true, SelectSrc: []string{"vm1", "lan"}, SelectDst: []string{"vm1"},
+			SelectVLAN: []uint16{5, 7}, Output: "vm2", OutputVLAN: 4094, Snaplen: 128,
+		}}},
 		Ports: []*config.Port{
 			{Kind: uplinkport.Declaration, PortConfig: lan, Settings: &uplinkport.Settings{Interface: "eth1"}},
 			{

@@ -35,7 +35,10 @@ func (ks Kinds) sections() (list []section) {
 		})
 	}
 	e := new(FDBEntry)
-	return append(list, section{header: "[[fdb]]", example: "[[fdb]]", doc: "A static FDB entry; there may be any number.", keys: e.keys()})
+	list = append(list, section{header: "[[fdb]]", example: "[[fdb]]", doc: "A static FDB entry; there may be any number.", keys: e.keys()})
+	m := new(Mirror)
+	return append(list, section{header: "[mirror.NAME]", example: "[mirror.m1]", keys: m.Keys(),
+		doc: "A mirror, which copies frames of some ports to another one; there may be up to 32."})
 }
 
 // commonKeys returns the keys of all ports.
@@ -108,7 +111,7 @@ func (ks Kinds) Reference() string {
 	note("ports", commonKeys())
 	b.WriteString("\n## Not supported\n\n")
 	b.WriteString(fold("These keys are known and not implemented. Only their defaults are accepted: " +
-		strings.Join(unsupported, ", ") + ". Tables `[mirror.NAME]` are refused."))
+		strings.Join(unsupported, ", ") + "."))
 	return b.String()
 }
 

@@ -27,7 +27,7 @@ func (p *parser) document(doc map[string]any) {
 		case name == "fdb":
 			top.list(name, p.fdbEntry)
 		case name == "mirror":
-			top.named(name, func(t *table, _ bool) { unsupportedTable(t) })
+			top.named(name, p.mirror)
 		default:
 			top.unknownTable(name)
 		}

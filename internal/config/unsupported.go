@@ -26,13 +26,6 @@ func unsupportedPolicies() []key.Key {
 	return keys
 }
 
-// unsupportedTable refuses a table as a whole.
-func unsupportedTable(t *table) {
-	e := t.at("", "not supported by this version")
-	e.Key = keyString(t.path...)
-	t.p.errs = append(t.p.errs, e)
-}
-
 var errUnsupported = errors.New("not supported by this version")
 
 // only accepts one value, and reports whether another one has the wrong

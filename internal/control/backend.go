@@ -23,6 +23,9 @@ type Backend interface {
 
 	// MDB returns the multicast database in a VLAN (negative: in all VLANs), sorted by VLAN.
 	MDB(vlan int) MDB
+
+	// Mirrors returns all mirrors, in the order of the configuration.
+	Mirrors() []Mirror
 }
 
 // Reasons are the keys of Counters.Drops and Counters.Resets.

@@ -89,6 +89,7 @@ func (s *Server) handler() http.Handler {
 	route("GET", "/v1/ports/{name}", s.getPort)
 	route("GET", "/v1/fdb", s.getFDB)
 	route("GET", "/v1/mdb", s.getMDB)
+	route("GET", "/v1/mirrors", s.getMirrors)
 	route("GET", "/v1/stats", s.getStats)
 	route("GET", "/v1/stats/{name}", s.getPortStats)
 	route("POST", "/v1/reload", s.postReload)
@@ -229,6 +230,13 @@ func vlanOf(q url.Values) (int, error) {
 		return 0, &statusError{http.StatusBadRequest, fmt.Sprintf("vlan is %q, must be from 0 to 4095", v)}
 	}
 	return int(n), nil
+}
+
+func (s *Server) getMirrors(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	return List[Mirror](s.backend.Mirrors()), nil
 }
 
 func (s *Server) getStats(r *http.Request) (any, error) {

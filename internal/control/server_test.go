@@ -119,7 +119,7 @@ func TestListsAreNeverNull(t *testing.T) {
 	empty := &controltest.Backend{Details: []control.PortDetail{{PortInfo: control.PortInfo{Name: "p"}, Session: &control.Session{}}}}
 	socket := serve(t, empty, func() ([]string, error) { return nil, nil })
 	c := control.NewClient(socket)
-	for _, path := range []string{"/v1/switch", "/v1/ports", "/v1/ports/p", "/v1/fdb", "/v1/mdb", "/v1/stats", "/v1/stats/p"} {
+	for _, path := range []string{"/v1/switch", "/v1/ports", "/v1/ports/p", "/v1/fdb", "/v1/mdb", "/v1/mirrors", "/v1/stats", "/v1/stats/p"} {
 		body, err := c.Get(t.Context(), path)
 		if err != nil {
 			t.Errorf("%s: %v", path, err)

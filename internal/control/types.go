@@ -110,6 +110,22 @@ type Counters struct {
 	McastEvents Tally `json:"mcast_events"` // events of multicast snooping; includes zeros
 }
 
+// Mirror is an element of the answer to GET /v1/mirrors. Its settings are those of the
+// configuration.
+type Mirror struct {
+	Name       string       `json:"name"`
+	SelectAll  bool         `json:"select_all"`
+	SelectSrc  List[string] `json:"select_src"`
+	SelectDst  List[string] `json:"select_dst"`
+	SelectVLAN List[uint16] `json:"select_vlan"`
+	Output     string       `json:"output,omitempty"`
+	OutputVLAN uint16       `json:"output_vlan,omitempty"`
+	Snaplen    int          `json:"snaplen"`
+	Frames     uint64       `json:"frames"` // copies
+	Bytes      uint64       `json:"bytes"`  // of the copies
+	Drops      uint64       `json:"drops"`  // copies that the output has not taken
+}
+
 // FDBEntry is an element of the answer to GET /v1/fdb.
 type FDBEntry struct {
 	MAC  string `json:"mac"` // lower case, with colons

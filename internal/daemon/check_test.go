@@ -60,6 +60,10 @@ interface = "lo"
 [[fdb]]
 mac = "52:54:00:00:00:02"
 port = "dd"
+[mirror.m]
+output = "c"
+output_vlan = 5
+[mirror.m]
 `)
 	want := `f:6: switch.cpus: there is no CPU 900, or vswitchd may not use it
 f:9: port.a.tag: bad VLAN setting: tag 4095 is not in 0 to 4094
@@ -70,7 +74,10 @@ f:19: port.d.mac: 52:54:00:00:00:01 in VLAN 5 is there already, in port.c
 f:21: port.e.ingress_policing_burst: bad rate: ingress_policing_burst is set without ingress_policing_rate
 f:23: port.f.egress_burst: bad rate: egress_burst is set without egress_rate
 f:25: uplink.lan.interface: lo: not an Ethernet interface
-f:28: fdb[0].port: there is no port or uplink "dd"; did you mean "d"?`
+f:28: fdb[0].port: there is no port or uplink "dd"; did you mean "d"?
+f:29: mirror.m.select_src: bad mirror: it selects no frames: select_all, select_src and select_dst are missing
+f:31: mirror.m.output_vlan: bad mirror: it has an output as well
+f:32: mirror.m: defined twice, first in line 29`
 	if got := strings.ReplaceAll(errs.Error(), l.dir+"/", "$"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -163,6 +170,13 @@ func randomConfig(r *rand.Rand) string {
 		line("[uplink.lan]")
 		line("interface = %q", []string{"nic0", "nic0", "none", "lo"}[r.IntN(4)])
 		bridging()
+	}
+	if r.IntN(4) == 0 {
+		line("[mirror.m]")
+		sometimes(2, "select_src = [%q]", "a", "b", "lan")
+		sometimes(2, "select_all = true # %v", 1)
+		line("output = %q", []string{"a", "b", "c"}[r.IntN(3)])
+		sometimes(9, "output_vlan = %v", 5)
 	}
 	for range r.IntN(4) {
 		line("[[fdb]]")

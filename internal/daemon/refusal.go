@@ -27,6 +27,9 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 		return config.Error{Pos: cfg.Switch.At("mac_table_size"), Key: "switch.mac_table_size", Msg: err.Error()}
 	}
 	msg := ce.Err.Error()
+	if i := slices.IndexFunc(cfg.Mirrors, func(m *config.Mirror) bool { return ce.Mirror != "" && m.Name == ce.Mirror }); i >= 0 {
+		return cfg.Mirrors[i].Errorf(ce.Key, "%s", msg)
+	}
 	if ce.Port == "" {
 		key := "mac"
 		switch {

@@ -93,6 +93,9 @@ var (
 	mdbEntries = desc("mdb_entries", "Memberships of ports in multicast groups.")
 	mcast      = desc("mcast_events_total", "Events of multicast snooping, of all ports together.", "event")
 	portMcast  = desc("port_mcast_events_total", "Events of multicast snooping at the port.", "port", "event")
+	copied     = desc("mirror_frames_total", "Copies of frames that the mirror has made.", "mirror")
+	copiedLen  = desc("mirror_bytes_total", "Bytes of the copies that the mirror has made.", "mirror")
+	uncopied   = desc("mirror_drops_total", "Copies that the output of the mirror has not taken.", "mirror")
 	buildInfo  = desc("build_info", "1, with the version and the target of the build as labels.", "version", "goversion", "goos", "goarch")
 	busy       = desc("worker_busy_seconds_total", "Time that the worker spent in rounds that found frames.", "worker")
 	wakeups    = desc("worker_wakeups_total", "Number of times that the worker woke from sleep.", "worker")
@@ -106,7 +109,8 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		rxFrames, rxBytes, txFrames, txBytes, drops, up, reconnects, resets,
 		fdbEntries, fdbSize, fdbEvents, portEvents, portFDB,
-		mdbEntries, mcast, portMcast, buildInfo, busy, wakeups, worked, sources, moved,
+		mdbEntries, mcast, portMcast, copied, copiedLen, uncopied,
+		buildInfo, busy, wakeups, worked, sources, moved,
 	} {
 		ch <- d
 	}
@@ -144,6 +148,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(mdbEntries, float64(status.MDBEntries))
 	for event, times := range status.McastEvents {
 		counter(mcast, float64(times), event)
+	}
+	for _, m := range c.backend.Mirrors() {
+		counter(copied, float64(m.Frames), m.Name)
+		counter(copiedLen, float64(m.Bytes), m.Name)
+		counter(uncopied, float64(m.Drops), m.Name)
 	}
 	for i, w := range status.Workers {
 		counter(busy, w.BusyS, strconv.Itoa(i))

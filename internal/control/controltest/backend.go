@@ -16,6 +16,7 @@ type Backend struct {
 	Details []control.PortDetail
 	Entries []control.FDBEntry
 	Groups  control.MDB
+	Copies  []control.Mirror
 }
 
 // Switch implements control.Backend.
@@ -82,6 +83,9 @@ func mcastEvents(joined, queries uint64) control.Tally {
 		"truncated": 0, "limited": 0, "contended": 0,
 	}
 }
+
+// Mirrors implements control.Backend.
+func (b *Backend) Mirrors() []control.Mirror { return b.Copies }
 
 // events returns counts of events in the FDB, with all names.
 func events(learned, moved, flapped uint64) control.Tally {
@@ -200,6 +204,10 @@ func Sample() *Backend {
 				VLAN: control.VLAN{Mode: "trunk"}, Flags: flags, LastError: "ring 1: descriptor 7 lies outside of guest memory",
 				Counters: control.Counters{Reconnects: 3, Resets: control.Tally{"bad-ring": 1, "died": 2}},
 			}},
+		},
+		Copies: []control.Mirror{
+			{Name: "m1", SelectSrc: control.List[string]{"vm1", "lan"}, SelectVLAN: control.List[uint16]{5, 7}, Output: "vm2", Frames: 1234, Bytes: 567890, Drops: 5},
+			{Name: "remote", SelectAll: true, OutputVLAN: 900, Snaplen: 128},
 		},
 		Entries: []control.FDBEntry{
 			{MAC: "52:54:00:00:00:01", VLAN: 7, Port: "vm1", Type: "static"},

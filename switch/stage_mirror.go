@@ -1,0 +1,182 @@
+package vswitch
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// Stage mirror: copies of frames are sent to the outputs of mirrors, as they came from a selected
+// port, before they are learned from and looked up, and as they went to a selected port, after its
+// Transmit.
+//
+// A copy has a Head of its own, in which its tags are changed, and shares the Body. The frames
+// themselves are not touched. A frame is sent to each output once at most, whatever selects it.
+//
+// Locking: none. A mirrorer belongs to one Inlet.
+
+// A mirrorer is the memory that mirroring needs. Only inlets whose frames have been mirrored have
+// one.
+type mirrorer struct {
+	done  [MaxMirrors]uint64 // frames of the batch that have been sent to the output of a mirror
+	used  bool               // done has to be cleared
+	tally tally
+
+	copies [MaxBatch]Frame
+	rooms  [MaxBatch][segmentRoom]byte
+	out    [MaxBatch]*Frame
+	pieces [][]byte // the Bodies of copies that are cut
+}
+
+// A tally is a Port that counts the frames that another port does not take.
+type tally struct {
+	Port
+	lost int
+}
+
+// Transmit implements Port.
+func (t *tally) Transmit(frames []*Frame) int {
+	n := t.Port.Transmit(frames)
+	t.lost += len(frames) - n
+	return n
+}
+
+// mirror sends a set of frames to the outputs of some mirrors: bit i of which stands for the i-th
+// mirror. Frames that have been sent to an output already are left out.
+func (in *Inlet) mirror(which uint32, set uint64, frames []Frame) {
+	if in.mirrorer == nil {
+		in.mirrorer = new(mirrorer)
+	}
+	w := in.mirrorer
+	w.used = true
+	for ; which != 0; which &= which - 1 {
+		m := &in.batch.set.mirrors[bits.TrailingZeros32(which)]
+		todo := set &^ w.done[m.output]
+		if m.vlans != nil || m.vlan != noVLAN {
+			todo = m.selected(todo, frames)
+		}
+		if todo == 0 {
+			continue
+		}
+		w.done[m.output] |= todo
+		if len(m.to) == 0 {
+			m.counters.Drops.Add(uint64(bits.OnesCount64(todo)))
+		}
+		for _, v := range m.to {
+			if m.vlan == noVLAN || v != in.batch.src {
+				in.sendCopies(m, v, todo, frames)
+			}
+		}
+	}
+}
+
+// selected returns the frames that are in the mirror's VLANs. Frames that are in the output VLAN
+// already, and frames to reserved addresses, are not sent into an output VLAN.
+func (m *mirror) selected(set uint64, frames []Frame) (todo uint64) {
+	for ; set != 0; set &= set - 1 {
+		f := &frames[bits.TrailingZeros64(set)]
+		vlan := f.verdict.vlan
+		if m.vlans != nil && !m.vlans.has(vlan) {
+			continue
+		}
+		if m.vlan != noVLAN && (vlan == m.vlan || isReserved(f.Head)) {
+			continue
+		}
+		todo |= set & -set
+	}
+	return todo
+}
+
+// isReserved reports whether the frame that begins with head is for a reserved address.
+func isReserved(head []byte) bool {
+	return addr(binary.BigEndian.Uint64(head)>>16)&addrReservedMask == addrReserved
+}
+
+// sendCopies sends copies of a set of frames to port v.
+func (in *Inlet) sendCopies(m *mirror, v *portView, set uint64, frames []Frame) {
+	w, n, bytes := in.mirrorer, 0, 0
+	for ; set != 0; set &= set - 1 {
+		c := w.copy(n, &frames[bits.TrailingZeros64(set)])
+		if m.vlan != noVLAN {
+			c.moveTo(m.vlan)
+		}
+		v.vlan.shapeCopy(c)
+		if m.snaplen != 0 && c.Len > m.snaplen {
+			w.cut(c, m.snaplen)
+		}
+		bytes += c.Len
+		w.out[n] = c
+		n++
+	}
+	m.counters.Frames.Add(uint64(n))
+	m.counters.Bytes.Add(uint64(bytes))
+	sent := n
+	if v.egress != nil {
+		sent = in.affordable(v.egress, w.out[:n])
+	}
+	w.tally = tally{Port: v.port}
+	lost := in.repair.transmit(&w.tally, w.out[:sent])
+	if drops := n - sent + bits.OnesCount64(lost.tooBig|lost.bad) + w.tally.lost; drops > 0 {
+		m.counters.Drops.Add(uint64(drops))
+	}
+	for i := range n {
+		w.copies[i].Body = nil // points into memory that may be unmapped after Deliver
+	}
+	clear(w.pieces)
+	w.pieces = w.pieces[:0]
+}
+
+// copy makes the i-th copy.
+func (w *mirrorer) copy(i int, f *Frame) *Frame {
+	c, room := &w.copies[i&(MaxBatch-1)], w.rooms[i&(MaxBatch-1)][:]
+	*c = *f
+	begin := int(f.verdict.off)
+	end := begin + copy(room[begin:], f.Head)
+	c.Room, c.Head = room, room[begin:end:end]
+	return c
+}
+
+// shapeCopy gives a copy the shape in which copies leave by a port with rule r. A port with a
+// single VLAN sends copies without the tag of their VLAN, whichever that is, as in Open vSwitch.
+func (r *vlanRule) shapeCopy(c *Frame) {
+	if !r.access && !r.tunnel {
+		r.shape(c)
+	} else if c.verdict.tagged {
+		c.pop()
+	}
+}
+
+// moveTo moves a frame to another VLAN: the tag of its VLAN gets another id.
+func (f *Frame) moveTo(vlan uint16) {
+	v := &f.verdict
+	v.tci = v.tci&^tciVID | vlan
+	v.vlan, v.retag = vlan, v.tagged
+	if !v.tagged {
+		v.tpid = tpidDot1Q
+	}
+}
+
+// cut cuts a copy to a length. What its sender has left to do can no longer be done: a copy
+// that is cut may have a wrong checksum, and stays one frame.
+func (w *mirrorer) cut(c *Frame, length int) {
+	c.Offload = Offload{}
+	c.Len = length
+	if length <= len(c.Head) {
+		c.Head, c.Body = c.Head[:length], nil
+		return
+	}
+	begin := len(w.pieces)
+	for left, k := length-len(c.Head), 0; left > 0; k++ {
+		piece := c.Body[k][:min(left, len(c.Body[k]))]
+		w.pieces = append(w.pieces, piece)
+		left -= len(piece)
+	}
+	c.Body = w.pieces[begin:len(w.pieces):len(w.pieces)]
+}
+
+// reset forgets the frames of the last batch.
+func (w *mirrorer) reset() {
+	if w != nil && w.used {
+		clear(w.done[:])
+		w.used = false
+	}
+}
