@@ -19,7 +19,7 @@ type link struct {
 	carrier bool // and can pass frames
 	ether   bool
 	master  int // index of the bridge, bond or the like that it is in; 0: none
-	parent  int // index of the other end of a veth pair; of other interfaces something else
+	parent  int // index of the other end of a veth pair; 0: there is none in this namespace
 }
 
 func (l *link) up() bool { return l.admin && l.carrier }
@@ -39,6 +39,10 @@ func findLink(name string, index int) (*link, error) {
 		return nil, err
 	}
 	a := l.Attrs()
+	parent := a.ParentIndex
+	if a.NetNsID >= 0 {
+		parent = 0
+	}
 	return &link{
 		index:   a.Index,
 		name:    a.Name,
@@ -48,7 +52,7 @@ func findLink(name string, index int) (*link, error) {
 		carrier: a.RawFlags&unix.IFF_RUNNING != 0,
 		ether:   a.EncapType == "ether",
 		master:  a.MasterIndex,
-		parent:  a.ParentIndex,
+		parent:  parent,
 	}, nil
 }
 

@@ -57,8 +57,12 @@ func (u *Uplink) addressesOf(l *link) (a localAddresses, err error) {
 	return a, nil
 }
 
-// otherEnd returns the address of the other end of a veth pair.
+// otherEnd returns the address of the other end of a veth pair, none if that is in another network
+// namespace.
 func otherEnd(l *link) (a localAddresses, err error) {
+	if l.parent == 0 {
+		return a, nil
+	}
 	end, err := netlink.LinkByIndex(l.parent)
 	if err != nil {
 		return a, err

@@ -44,6 +44,25 @@ func (g *registrar) want(t *testing.T, what string, own, others []net.HardwareAd
 	})
 }
 
+// With HostEnd, the host's address is that of the pair's other end, as it changes, and there is
+// none while that end is in another namespace.
+func TestLocalAddressOfHostEnd(t *testing.T) {
+	l := newLab(t)
+	var g registrar
+	begin(t, func(c *Config) { c.SetLocal, c.HostEnd = g.set, true })
+	g.want(t, "no address", nil, nil)
+	here, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	l.check(err)
+	defer unix.Close(here)
+	l.far(func(k netlink.Link) error { return netlink.LinkSetNsFd(k, here) })
+	end, err := netlink.LinkByName(farName)
+	l.check(err)
+	g.want(t, "the other end's address", []net.HardwareAddr{farMAC}, nil)
+	second := net.HardwareAddr{2, 0, 0, 0, 0, 0x21}
+	l.check(netlink.LinkSetHardwareAddr(end, second))
+	g.want(t, "the changed address", []net.HardwareAddr{second}, nil)
+}
+
 // The host's addresses are told as the interface gets them, and taken back as they go.
 func TestLocalAddresses(t *testing.T) {
 	l := newLab(t)

@@ -151,6 +151,24 @@ func TestReloadOfHostPorts(t *testing.T) {
 	}
 }
 
+// An interface that somebody has renamed goes on, through reloads about other ports too, and is
+// removed with its port.
+func TestRenamedHostPortGoesOn(t *testing.T) {
+	l := newLab(t, "[host.br0]\n")
+	l.state("br0", control.StateRunning)
+	k := l.link("br0")
+	l.must(netlink.LinkSetDown(k)) // kernels before 6.2 rename only what is down
+	l.must(netlink.LinkSetName(k, "lan0"))
+	l.must(netlink.LinkSetUp(k))
+	l.state("br0", control.StateRunning)
+	l.reload("[host.br0]\n[port.a]\n", "port a added")
+	l.refuses("[host.br0]\nmtu = 2000\n[port.a]\n", "there is a network interface vs-br0 already")
+	l.reload("[port.a]\n", "port br0 removed")
+	if exists("lan0") || exists("vs-br0") {
+		t.Error("the interface is left behind")
+	}
+}
+
 // An interface that vswitchd has not made is refused, by a check and at start, and is left alone:
 // of the port's name, of its other end's, and one that has the port's name as another name.
 func TestForeignInterfaceIsNoHostPort(t *testing.T) {

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -148,6 +149,25 @@ func TestHostPort(t *testing.T) {
 			t.Error("br0 is left behind")
 		}
 	})
+}
+
+// TestHostPortServesDHCP has a DHCP server on a host port give a guest its address.
+func TestHostPortServesDHCP(t *testing.T) {
+	ctx := testContext(t)
+	here := swtest.NewNetns(t)
+	s := swtest.Start(t, here, "[port.a]\n[host.br0]\naddresses = [\"10.0.0.100/24\"]\n")
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "leases"), "")
+	start(t, here.Command("busybox", "udhcpd", "-f", writeFile(t, filepath.Join(dir, "udhcpd.conf"),
+		"interface br0\nstart 10.0.0.7\nend 10.0.0.7\noption subnet 255.255.255.0\n"+
+			"pidfile "+filepath.Join(dir, "pid")+"\nlease_file "+filepath.Join(dir, "leases")+"\n")))
+	a := vm.Start(t, vm.Config{Name: "a", QEMU: vm.QEMU10, Socket: s.Socket("a")})
+	s.WaitState(t, "br0", control.StateRunning)
+	a.MustRun(t, "ip link set eth0 up")
+	a.MustRun(t, "printf '#!/bin/sh\\n[ \"$1\" != bound ] || ip addr add $ip/24 dev $interface\\n' >/tmp/bound && chmod +x /tmp/bound")
+	a.MustRun(t, "udhcpc -i eth0 -n -q -f -t 10 -s /tmp/bound")
+	mustPing(t, ctx, a, "10.0.0.100")
+	nsPing(t, here, "10.0.0.7")
 }
 
 // TestHostPortRefusesForeignInterface starts vswitchd where somebody else has an interface of a

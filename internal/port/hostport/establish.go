@@ -31,6 +31,9 @@ func (p *progress) takeBack(log hclog.Logger) {
 // back.
 func (p *progress) establish(was, will *config.Port) error {
 	v, err := find(will.Name)
+	if err != nil && was != nil && alike(was, will) {
+		return nil // renamed or moved by hand, which is no reason to refuse a reload about others
+	}
 	if err != nil {
 		return err
 	}
@@ -60,6 +63,12 @@ func (p *progress) establish(was, will *config.Port) error {
 		}
 	}
 	return p.addAddresses(was, will)
+}
+
+// alike reports whether two configurations of a port want the same interface.
+func alike(was, will *config.Port) bool {
+	a, b := of(was), of(will)
+	return a.MTU == b.MTU && slices.Equal(was.MACs, will.MACs) && slices.Equal(a.Addresses, b.Addresses)
 }
 
 // adjust gives an interface that was there its MTU and its MAC address.

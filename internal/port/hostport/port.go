@@ -112,18 +112,16 @@ func (p *Port) Close() {
 	p.lock.release()
 }
 
-// leave removes the interface unless that is to stay.
+// leave removes the pair unless that is to stay. The peer is found by its index, since the host's
+// end may have been renamed or moved to another network namespace.
 func (p *Port) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if of(p.cfg).Persist {
+	index := p.up.Status().Index
+	if of(p.cfg).Persist || index == 0 {
 		return
 	}
-	v, err := find(p.cfg.Name)
-	if err == nil && v != nil {
-		err = v.remove()
-	}
-	if err != nil {
+	if err := removePeer(index); err != nil {
 		p.log.Warn("removing the interface failed", "error", err)
 	}
 }

@@ -214,6 +214,19 @@ func (v *veth) remove() error {
 	return nil
 }
 
+// removePeer removes the peer with that index, if it is still there, and with it the host's end.
+func removePeer(index int) error {
+	l, err := netlink.LinkByIndex(index)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil
+	}
+	if err == nil {
+		err = netlink.LinkDel(l)
+	}
+	return err
+}
+
 // explain says what failed, and what the process lacks if that is the reason.
 func explain(doing string, err error) error {
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
