@@ -137,8 +137,12 @@ func flagText(flags control.Settings) string {
 				on = append(on, f.Key)
 			}
 		case string:
-			if v != "auto" && v != "0" {
+			if v != "auto" && v != "any" && v != "0" {
 				on = append(on, f.Key+"="+v)
+			}
+		case []any:
+			if len(v) > 0 {
+				on = append(on, f.Key+"="+strings.Trim(strings.Join(strings.Fields(fmt.Sprint(v)), ","), "[]"))
 			}
 		case json.Number:
 			n, err := v.Int64()
