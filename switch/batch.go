@@ -39,7 +39,7 @@ type batch struct {
 // in the same VLAN.
 type run struct {
 	frames  uint64
-	first   int // index of the first frame
+	first   int // index of the first frame, which may have been dropped since
 	dst     addr
 	srcKey  fdbKey
 	srcHash hash

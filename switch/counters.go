@@ -76,7 +76,10 @@ const (
 	DropNoMember                       // in: to a group that no port wants (multicast snooping)
 	DropOtherHost                      // in: from a non-promiscuous uplink, to an unknown address
 	DropMACSpoofed                     // in: from a source address that is not allowed
-	DropBPDUGuard                      // in: a BPDU, which the port's guard forbids
+	DropIPSpoofed                      // in: with an IP address that is not allowed
+	DropDHCPGuard                      // in: from a DHCP server, which the port's guard forbids
+	DropRAGuard                        // in: a router advertisement or redirect, likewise
+	DropBPDUGuard                      // in: a BPDU, likewise
 	DropLocked                         // in: from an address without a static FDB entry, by a locked port
 	DropRateLimit                      // in: beyond the rate that the port may send
 	DropStormControl                   // in: beyond the frames of the port that may be flooded
@@ -110,6 +113,9 @@ var dropNames = [numDropReasons]string{
 	DropNoMember:     "no-member",
 	DropOtherHost:    "other-host",
 	DropMACSpoofed:   "mac-spoofed",
+	DropIPSpoofed:    "ip-spoofed",
+	DropDHCPGuard:    "dhcp-guard",
+	DropRAGuard:      "ra-guard",
 	DropBPDUGuard:    "bpdu-guard",
 	DropLocked:       "locked",
 	DropRateLimit:    "rate-limit",

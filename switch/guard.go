@@ -3,19 +3,47 @@ package vswitch
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
 // What a port may send: PortConfig's guards, compiled for stage guard (stage_guard.go).
 
-// ErrBadGuard is the error of guards that contradict each other or other settings of the port.
-var ErrBadGuard = errors.New("bad guard setting")
+// Errors of guards that contradict each other or other settings of the port.
+var (
+	ErrBadGuard     = errors.New("bad guard setting")
+	ErrBadPrefix    = errors.New("not a prefix of IP addresses")
+	ErrBadLinkLocal = errors.New("bad rule for link-local addresses")
+)
 
 // Guards restrict what the station behind a port may send. Frames that a guard drops are not
 // learned. The zero value restricts nothing.
 type Guards struct {
 	// AllowedMACs are the source addresses that frames may have; empty: any.
 	AllowedMACs []MAC
+
+	// AllowedIPs are the IP addresses that the station may use; empty: any. They hold for the
+	// source addresses of IPv4 and IPv6 packets, the sender's address in ARP and RARP, and the
+	// target of neighbour advertisements. If AllowedMACs is not empty either, it holds for the
+	// hardware addresses in ARP, RARP and neighbour discovery as well. Prefixes have no bits set
+	// behind their length.
+	//
+	// Always allowed is what a station without an address needs: DHCP requests and ARP probes from
+	// 0.0.0.0; duplicate address detection for an address that is allowed, MLD reports and router
+	// solicitations from ::; and link-local IPv6 addresses, see EUI64LinkLocal.
+	AllowedIPs []netip.Prefix
+
+	// EUI64LinkLocal allows only link-local IPv6 addresses that are made of one of AllowedMACs. It
+	// needs AllowedMACs and AllowedIPs.
+	EUI64LinkLocal bool
+
+	// DHCP drops what DHCP servers and relays send: UDP packets from port 67 or to port 68 (IPv4),
+	// from port 547 or to port 546 (IPv6), and first fragments of these.
+	DHCP bool
+
+	// RA drops ICMPv6 router advertisements and redirects, first fragments of these included, and
+	// packets of which it cannot be told whether they are such (RFC 7113).
+	RA bool
 
 	// BPDU drops spanning tree BPDUs: frames to 01:80:C2:00:00:00 (IEEE 802.1Q), 01:80:C2:00:00:08
 	// (IEEE 802.1ad) and 01:00:0C:CC:CC:CD (Cisco's PVST+), whatever GroupFwdMask says.
@@ -29,8 +57,15 @@ type Guards struct {
 // A guard is the compiled form of Guards. It is immutable, and belongs to a portView.
 type guard struct {
 	macs   macSet // allowed source addresses; empty: any
+	ips    *ipSet // nil: any
+	eui64  bool
+	dhcp   bool
+	ra     bool
 	bpdu   bool
 	locked bool
+
+	packets bool       // a guard looks into packets
+	unclear DropReason // of packets that such a guard cannot judge
 }
 
 // Group addresses of BPDUs.
@@ -57,8 +92,28 @@ func makeGuard(c *PortConfig) (*guard, error) {
 			}
 		}
 	}
-	g := &guard{macs: makeMACSet(gs.AllowedMACs), bpdu: gs.BPDU, locked: gs.Locked}
-	if len(g.macs) == 0 && !g.bpdu && !g.locked {
+	for _, p := range gs.AllowedIPs {
+		if !p.IsValid() || p.Addr().Is4In6() || p != p.Masked() {
+			return nil, fmt.Errorf("%w: %s", ErrBadPrefix, p)
+		}
+	}
+	if gs.EUI64LinkLocal && (len(gs.AllowedMACs) == 0 || len(gs.AllowedIPs) == 0) {
+		return nil, fmt.Errorf("%w: it needs allowed MAC and IP addresses", ErrBadLinkLocal)
+	}
+	g := &guard{
+		macs: makeMACSet(gs.AllowedMACs), eui64: gs.EUI64LinkLocal,
+		dhcp: gs.DHCP, ra: gs.RA, bpdu: gs.BPDU, locked: gs.Locked,
+	}
+	switch {
+	case len(gs.AllowedIPs) > 0:
+		g.ips, g.unclear = makeIPSet(gs.AllowedIPs), DropIPSpoofed
+	case g.ra:
+		g.unclear = DropRAGuard
+	case g.dhcp:
+		g.unclear = DropDHCPGuard
+	}
+	g.packets = g.ips != nil || g.ra || g.dhcp
+	if len(g.macs) == 0 && !g.packets && !g.bpdu && !g.locked {
 		return nil, nil
 	}
 	return g, nil
@@ -66,7 +121,7 @@ func makeGuard(c *PortConfig) (*guard, error) {
 
 // clone returns gs with slices that the caller does not share.
 func (gs Guards) clone() Guards {
-	gs.AllowedMACs = slices.Clone(gs.AllowedMACs)
+	gs.AllowedMACs, gs.AllowedIPs = slices.Clone(gs.AllowedMACs), slices.Clone(gs.AllowedIPs)
 	return gs
 }
 
@@ -77,25 +132,4 @@ func (g *guard) passed(c *PortConfig) uint16 {
 		return c.GroupFwdMask | bpduMask
 	}
 	return c.GroupFwdMask
-}
-
-// A macSet is a sorted list of addresses.
-type macSet []addr
-
-func makeMACSet(macs []MAC) macSet {
-	var s macSet
-	for _, m := range macs {
-		s = append(s, m.addr())
-	}
-	slices.Sort(s)
-	return slices.Compact(s)
-}
-
-// has reports whether a is in the set. Most sets have one address.
-func (s macSet) has(a addr) bool {
-	if len(s) == 1 {
-		return s[0] == a
-	}
-	_, found := slices.BinarySearch(s, a)
-	return found
 }

@@ -15,8 +15,9 @@ package vswitch
 //	          port's settings                Offload, batch.runs,         reserved-address,
 //	                                         RxFrames/RxBytes             bad-source, bad-offload,
 //	                                                                      vlan
-//	guard     batch.runs, the FDB, the       batch.runs                   mac-spoofed, locked,
-//	          source port's guards                                        bpdu-guard
+//	guard     batch.runs, Head, the FDB,     batch.runs                   mac-spoofed, ip-spoofed,
+//	          the source port's guards                                    locked, dhcp-guard,
+//	                                                                      ra-guard, bpdu-guard
 //	police    batch.runs, the source port's  batch.runs, buckets          rate-limit
 //	          rates
 //	mirror    batch.runs, mirrors            nothing                      counted at the mirror
@@ -41,7 +42,7 @@ package vswitch
 //
 // A frame that a stage drops is in no set that later stages read. No stage writes Body. After
 // classify, decisions depend only on Frame.verdict, the runs, the FDB and the ports' settings;
-// those of snoop also on Head and the MDB.
+// those of guard also on Head and Offload, those of snoop on Head and the MDB.
 //
 // No stage allocates, except snoop for a new membership. No stage reads the time, except once for
 // each batch that a rate of the source or of a destination applies to. The only locks are the
@@ -88,7 +89,7 @@ func (in *Inlet) deliver(frames []Frame) {
 	// Ingress filters belong here: frames have a VLAN, and the addresses of frames that are dropped
 	// here are not learned.
 	if b.src.guard != nil {
-		in.guard()
+		in.guard(frames)
 	}
 	if b.src.policing != nil {
 		in.police(frames)

@@ -61,10 +61,16 @@ func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 	src, dst := address(words[0]), address(words[2])
 	var tags []*layers.Dot1Q
 	var types []layers.EthernetType // of the tags, then of the payload
+	var packet []string             // options that describe it
 	copies, length, cut, csumAt := 1, 0, -1, 0
 	for i := 3; i < len(words); i += 2 {
 		if i+1 == len(words) {
 			s.t.Fatalf("%q without a number", words[i])
+		}
+		switch words[i] {
+		case "arp-from", "ip-from", "ra-from", "udp-from":
+			packet = append(packet, words[i], words[i+1])
+			continue
 		}
 		v := must(strconv.Atoi(words[i+1]))
 		switch words[i] {
@@ -89,6 +95,10 @@ func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 		}
 	}
 	types = append(types, experimental)
+	var headers []byte
+	if packet != nil {
+		types[len(types)-1], headers = scenarioPacket(src, packet)
+	}
 	for i, t := range tags {
 		t.Type = types[i+1]
 	}
@@ -101,6 +111,9 @@ func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 		if length > 0 {
 			body = body[:length-14-4*len(tags)]
 		}
+		if packet != nil {
+			body = slices.Concat(headers, s.body(n+c, 60))
+		}
 		buf := gopacket.NewSerializeBuffer()
 		if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{}, append(all, gopacket.Payload(body))...); err != nil {
 			s.t.Fatal(err)
@@ -112,6 +125,26 @@ func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 		frames = append(frames, testFrame{bytes: b, csumAt: csumAt})
 	}
 	return frames
+}
+
+// scenarioPacket returns the packet that options describe, without payload, and its type.
+func scenarioPacket(src vswitch.MAC, options []string) (layers.EthernetType, []byte) {
+	from := options[1]
+	is6 := strings.Contains(from, ":")
+	switch options[0] {
+	case "arp-from":
+		return layers.EthernetTypeARP, arp(layers.ARPReply, src, from)
+	case "ra-from":
+		return layers.EthernetTypeIPv6, ip6(from, layers.IPProtocolICMPv6, icmp6(134, make([]byte, 8), lla(1, src)))
+	}
+	payload, proto := []byte(nil), layers.IPProtocolNoNextHeader
+	if len(options) > 2 { // udp-from
+		payload, proto = udp(must(strconv.Atoi(options[3])), 9), layers.IPProtocolUDP
+	}
+	if is6 {
+		return layers.EthernetTypeIPv6, ip6(from, proto, payload)
+	}
+	return layers.EthernetTypeIPv4, ip4(from, "255.255.255.255", proto, 0, 0, payload)
 }
 
 // body returns the payload of the n-th frame of this batch. By default it is longer than a frame's
@@ -214,10 +247,13 @@ func (s *scenario) recognise(b []byte, batch []testFrame) (n int, tags string) {
 		}
 		list, body, etype = append(list, text), t.Payload, t.Type
 	}
-	if etype != experimental || len(body) < 4 {
+	if len(body) < 4 {
 		s.t.Fatalf("not a frame of this scenario: %x", b)
 	}
 	mark := int(binary.BigEndian.Uint32(body))
+	if etype != experimental {
+		mark = int(binary.BigEndian.Uint32(body[len(body)-4:]))
+	}
 	n = mark & 0xffff
 	if mark>>16 != s.sent || n >= len(batch) {
 		s.t.Fatalf("not a frame of this batch: %x", b)

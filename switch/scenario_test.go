@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,6 +94,7 @@ func (s *scenario) checkError(err error) {
 		vswitch.ErrPortExists, vswitch.ErrNoPort, vswitch.ErrTooManyPorts, vswitch.ErrDetached,
 		vswitch.ErrBadName, vswitch.ErrBadVLAN, vswitch.ErrBadMAC, vswitch.ErrAddressPinned,
 		vswitch.ErrNoEntry, vswitch.ErrTableFull, vswitch.ErrBadGuard, vswitch.ErrBadRate, vswitch.ErrBadMirror,
+		vswitch.ErrBadPrefix, vswitch.ErrBadLinkLocal,
 	}
 	i := slices.IndexFunc(known, func(k error) bool { return errors.Is(err, k) })
 	if i < 0 || !strings.Contains(err.Error(), known[i].Error()) {
@@ -245,6 +247,14 @@ func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
 			cfg.MACs = s.addresses(v)
 		case "allowed_macs":
 			cfg.Guards.AllowedMACs = s.addresses(v)
+		case "allowed_ips":
+			cfg.Guards.AllowedIPs = s.prefixes(v)
+		case "allowed_link_local":
+			cfg.Guards.EUI64LinkLocal = v == "eui64"
+		case "dhcp_guard":
+			cfg.Guards.DHCP = must(strconv.ParseBool(v))
+		case "ra_guard":
+			cfg.Guards.RA = must(strconv.ParseBool(v))
 		case "locked":
 			cfg.Guards.Locked = must(strconv.ParseBool(v))
 		case "bpdu_guard":
@@ -278,6 +288,21 @@ func (s *scenario) addresses(list string) (macs []vswitch.MAC) {
 		}
 	}
 	return macs
+}
+
+// prefixes reads a list of IP addresses and prefixes; an empty one is none.
+func (s *scenario) prefixes(list string) (ps []netip.Prefix) {
+	for p := range strings.SplitSeq(list, ",") {
+		switch {
+		case p == "":
+		case strings.Contains(p, "/"):
+			ps = append(ps, must(netip.ParsePrefix(p)))
+		default:
+			a := must(netip.ParseAddr(p))
+			ps = append(ps, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	return ps
 }
 
 func (s *scenario) detach(d *datadriven.TestData) (string, error) {

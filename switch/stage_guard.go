@@ -1,11 +1,13 @@
 package vswitch
 
+import "math/bits"
+
 // Stage guard: drops frames that the source port's guards do not allow. It runs only for ports that
 // have guards.
 
 // guard checks the frames of a batch. A run without frames is removed, so that its addresses are
 // neither learned nor looked up.
-func (in *Inlet) guard() {
+func (in *Inlet) guard(frames []Frame) {
 	b := &in.batch
 	kept := 0
 	for i := range b.runs[:b.nruns] {
@@ -14,12 +16,30 @@ func (in *Inlet) guard() {
 			in.drop(stageGuard, why, b.src, r.frames)
 			continue
 		}
+		if b.src.guard.packets {
+			in.guardPackets(r, frames)
+			if r.frames == 0 {
+				continue
+			}
+		}
 		if kept != i {
 			b.runs[kept] = *r
 		}
 		kept++
 	}
 	b.nruns = kept
+}
+
+// guardPackets removes the frames from a run whose packets are not allowed.
+func (in *Inlet) guardPackets(r *run, frames []Frame) {
+	b := &in.batch
+	for m := r.frames; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros64(m)
+		if why, ok := b.src.guard.allowsPacket(&frames[i]); !ok {
+			in.drop(stageGuard, why, b.src, 1<<i)
+			r.frames &^= 1 << i
+		}
+	}
 }
 
 // allows reports whether the addresses of a run are allowed.

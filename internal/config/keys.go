@@ -154,7 +154,12 @@ func policyKeys(p *vswitch.PortConfig) []key.Key {
 func guardKeys(g *vswitch.Guards) []key.Key {
 	return []key.Key{
 		{Name: "allowed_macs", Value: key.MACs(&g.AllowedMACs), Doc: "source addresses that frames from the port may have; empty: any"},
+		{Name: "allowed_ips", Value: key.Networks(&g.AllowedIPs), Doc: "IP addresses and prefixes that the station may use; empty: any"},
+		{Name: "allowed_link_local", Value: linkLocal(&g.EUI64LinkLocal), Default: `"any"`,
+			Doc: "IPv6 link-local addresses allowed besides `allowed_ips`: `eui64`: those made of `allowed_macs`"},
 		{Name: "locked", Value: key.Bool(&g.Locked), Doc: "only addresses with a static FDB entry of the port may send"},
+		{Name: "dhcp_guard", Value: key.Bool(&g.DHCP), Doc: "what DHCP servers send is dropped if it comes from the port"},
+		{Name: "ra_guard", Value: key.Bool(&g.RA), Doc: "IPv6 router advertisements and redirects from the port are dropped"},
 		{Name: "bpdu_guard", Value: key.Bool(&g.BPDU), Doc: "BPDUs from the port are dropped, whatever `group_fwd_mask` says"},
 	}
 }
@@ -181,6 +186,20 @@ func rateKeys(p *vswitch.PortConfig) []key.Key {
 		{Name: "storm_control_unknown_pps", Value: key.Int(&p.StormControlUnknownPPS, 0, vswitch.MaxPPS),
 			Doc: "the same for unicast frames to unknown addresses alone"},
 	}
+}
+
+// linkLocal is whether link-local addresses have to be made of MAC addresses.
+func linkLocal(eui64 *bool) key.Value {
+	words := []string{"any", "eui64"}
+	return key.Make(key.Words(words), eui64, func(v any) (bool, error) {
+		s, err := key.Word(v, words...)
+		return s == "eui64", err
+	}, func(on bool) any {
+		if on {
+			return "eui64"
+		}
+		return "any"
+	})
 }
 
 func vlanMode(dst *vswitch.VLANMode) key.Value {

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,7 +44,7 @@ func TestParseEmptyFileIsDefaults(t *testing.T) {
 			SocketDir: "/run/vswitchd", PortSockets: access, McastUnregistered: vswitch.McastToRouters,
 		},
 	}
-	if diff := cmp.Diff(want, got, onlyValues); diff != "" {
+	if diff := cmp.Diff(want, got, onlyValues, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -77,7 +78,11 @@ storm_control_mcast_pps = 200
 storm_control_unknown_pps = 300
 group_fwd_mask = 0x4004
 allowed_macs = ["52:54:00:00:00:03", "52:54:00:00:00:02", "52:54:00:00:00:03"]
+allowed_ips = ["fd00::/64", "10.0.0.2", "10.0.0.2/32"]
+allowed_link_local = "eui64"
 locked = true
+dhcp_guard = true
+ra_guard = true
 bpdu_guard = true
 offloads = ["tso", "csum", "tso"]
 max_memory = "24GiB"
@@ -166,6 +171,8 @@ port = "lan"
 					VLANMode: vswitch.VLANAccess, Tag: 7, Isolated: true, Hairpin: true, GroupFwdMask: 0x4004, MaxMACs: 3,
 					Guards: vswitch.Guards{
 						AllowedMACs: []vswitch.MAC{{0x52, 0x54, 0, 0, 0, 2}, {0x52, 0x54, 0, 0, 0, 3}}, Locked: true, BPDU: true,
+						AllowedIPs:     []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32"), netip.MustParsePrefix("fd00::/64")},
+						EUI64LinkLocal: true, DHCP: true, RA: true,
 					},
 					McastRouter: vswitch.McastRouterNever, McastFastLeave: true,
 					IngressPolicingRate: 1.5e6, IngressPolicingBurst: 64 << 10, IngressPolicingPPS: 1000,
@@ -191,13 +198,13 @@ port = "lan"
 			{StaticEntry: vswitch.StaticEntry{MAC: mac, VLAN: 2, Port: "lan"}},
 		},
 	}
-	if diff := cmp.Diff(want, got, onlyValues); diff != "" {
+	if diff := cmp.Diff(want, got, onlyValues, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Error(diff)
 	}
 	if at := got.Ports[1].At("mac").String(); at != "f:7" {
 		t.Errorf("port.vm2.mac is at %s", at)
 	}
-	if at := got.Ports[2].At("mac").String(); at != "f:35" {
+	if at := got.Ports[2].At("mac").String(); at != "f:39" {
 		t.Errorf("port.vm1 begins at %s", at)
 	}
 }

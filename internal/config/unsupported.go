@@ -19,7 +19,6 @@ func unsupportedPolicies() []key.Key {
 		set  func(any) error
 	}{
 		{"neigh_suppress", only(false)},
-		{"allowed_ips", onlyEmpty},
 	} {
 		keys = append(keys, key.Key{Name: k.name, Value: key.Value{Set: k.set}, Unsupported: true})
 	}
@@ -40,12 +39,4 @@ func only[T comparable](want T) func(any) error {
 		}
 		return nil
 	}
-}
-
-func onlyEmpty(v any) error {
-	list, err := key.Array(v)
-	if err == nil && len(list) > 0 {
-		err = fmt.Errorf("%w, must be empty", errUnsupported)
-	}
-	return err
 }

@@ -85,6 +85,10 @@ f:32: mirror.m: defined twice, first in line 29`
 	if len(errs) != 1 || errs[0].Key != "port.a.allowed_macs" || errs[0].Line != 6 {
 		t.Errorf("the port's own address is not allowed: %v", errs)
 	}
+	_, errs = l.examine("[port.a]\nallowed_ips = [\"::/0\"]\nallowed_link_local = \"eui64\"\n")
+	if len(errs) != 1 || errs[0].Key != "port.a.allowed_link_local" || errs[0].Line != 7 {
+		t.Errorf("link-local addresses without anything that they could be made of: %v", errs)
+	}
 	_, errs = l.examine("mac_table_size = 10\n[port.c]\nmac = \"52:54:00:00:00:01\"\ntrunks = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]\n")
 	if len(errs) != 1 || errs[0].Key != "switch.mac_table_size" || errs[0].Line != 5 {
 		t.Errorf("more pins than entries: %v", errs)

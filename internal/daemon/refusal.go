@@ -45,6 +45,10 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 	switch {
 	case errors.Is(err, vswitch.ErrBadGuard):
 		key = "allowed_macs"
+	case errors.Is(err, vswitch.ErrBadLinkLocal):
+		key = "allowed_link_local"
+	case errors.Is(err, vswitch.ErrBadPrefix):
+		key = "allowed_ips"
 	case errors.Is(err, vswitch.ErrBadVLAN):
 		key = "trunks"
 		if p.Tag != 0 {

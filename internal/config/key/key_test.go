@@ -1,6 +1,7 @@
 package key
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -41,8 +42,8 @@ func TestPrintable(t *testing.T) {
 
 // What is refused is not stored, whatever the type.
 func TestWhatIsRefusedIsNotStored(t *testing.T) {
-	ints, mac, macs, n := []int{1}, [][6]byte{{2}}, [][6]byte{{2}}, 3
-	for _, v := range []Value{Ints(&ints, 0, 9), IntSet(&ints, 0, 9), OptionalMAC(&mac), MACs(&macs), Int(&n, 0, 9), IntOrZero(&n, 2, 9)} {
+	ints, mac, macs, ips, n := []int{1}, [][6]byte{{2}}, [][6]byte{{2}}, []netip.Prefix{}, 3
+	for _, v := range []Value{Ints(&ints, 0, 9), IntSet(&ints, 0, 9), OptionalMAC(&mac), MACs(&macs), Networks(&ips), Int(&n, 0, 9), IntOrZero(&n, 2, 9)} {
 		was := TOML(v.Get())
 		for _, bad := range []any{int64(10), int64(-1), "01:00:00:00:00:00", []any{int64(2), "x"}, true, 1.5, map[string]any{}} {
 			if err := v.Set(bad); err == nil || TOML(v.Get()) != was {

@@ -1,6 +1,7 @@
 package key
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -180,6 +181,47 @@ func prefix(v any) (netip.Prefix, error) {
 		return p, fmt.Errorf("is %q, must be an address and the length of its network's prefix such as 10.0.0.1/24", s)
 	case a.IsUnspecified() || a.IsMulticast():
 		return p, fmt.Errorf("is %q, must be the address of a station", s)
+	}
+	return p, nil
+}
+
+// Networks is a list of IP addresses and prefixes, kept in order and without repetitions.
+func Networks(dst *[]netip.Prefix) Value {
+	return Make("list of strings, IP addresses or prefixes", dst, func(v any) ([]netip.Prefix, error) {
+		ps, err := elements(v, network)
+		slices.SortFunc(ps, func(a, b netip.Prefix) int {
+			return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+		})
+		return slices.Compact(ps), err
+	}, func(ps []netip.Prefix) any {
+		all := make([]string, len(ps))
+		for i, p := range ps {
+			if all[i] = p.String(); p.IsSingleIP() {
+				all[i] = p.Addr().String()
+			}
+		}
+		return all
+	})
+}
+
+func network(v any) (p netip.Prefix, err error) {
+	s, err := String(v)
+	if err != nil {
+		return p, err
+	}
+	if strings.Contains(s, "/") {
+		p, err = netip.ParsePrefix(s)
+	} else {
+		var a netip.Addr
+		if a, err = netip.ParseAddr(s); err == nil && a.Zone() == "" {
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+	}
+	switch {
+	case err != nil || !p.IsValid() || p.Addr().Is4In6():
+		return p, fmt.Errorf("is %q, must be an IP address or a prefix such as 10.0.0.0/24", s)
+	case p != p.Masked():
+		return p, fmt.Errorf("is %q, must be %s or %s", s, p.Masked(), p.Addr())
 	}
 	return p, nil
 }
