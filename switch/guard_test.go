@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -353,4 +354,106 @@ func TestGuardWithinARun(t *testing.T) {
 		t.Errorf("frames %v arrived", got)
 	}
 	l.drops("a", drops{"ip-spoofed": 4})
+
+	// An entry is not kept alive by frames that are dropped, and their destination is not called.
+	l.advance(10 * time.Second)
+	calls := l.ports["b"].Batches()
+	l.ports["a"].in.Deliver([]vswitch.Frame{packet("10.0.0.2", 1)})
+	if e := l.s.FDB("a", vswitch.AnyVLAN); len(e) != 1 || e[0].Age != 10*time.Second || l.ports["b"].Batches() != calls {
+		t.Errorf("%d calls of Transmit for a frame that was dropped, FDB %+v", l.ports["b"].Batches()-calls, e)
+	}
+}
+
+// TestGuardsDoNotAllocate sends batches of all frames of TestGuards.
+func TestGuardsDoNotAllocate(t *testing.T) {
+	s := vswitch.NewStill(vswitch.Config{})
+	cfg := vswitch.DefaultPortConfig("a")
+	cfg.Guards = allGuards()
+	in := attachSinks(t, s, cfg)
+	var pristine []vswitch.Frame
+	for _, tt := range guardTests() {
+		pristine = append(pristine, vswitchtest.Frame(tt.frame))
+	}
+	frames := make([]vswitch.Frame, len(pristine))
+	if n := testing.AllocsPerRun(100, func() {
+		copy(frames, pristine)
+		in.Deliver(frames)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// attachSinks attaches a port with a configuration and another one, both of which discard frames,
+// and returns an inlet of the first.
+func attachSinks(tb testing.TB, s *vswitch.Switch, cfg vswitch.PortConfig) *vswitch.Inlet {
+	cfg.Counters = new(vswitch.Counters)
+	other := vswitch.DefaultPortConfig("other")
+	other.Counters = new(vswitch.Counters)
+	var ins []*vswitch.Inlet
+	for _, c := range []vswitch.PortConfig{cfg, other} {
+		a, err := s.Attach(c, &vswitchtest.Sink{Counters: c.Counters})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		a.SetUp(true)
+		ins = append(ins, a.NewInlet())
+	}
+	ins[1].Deliver([]vswitch.Frame{vswitchtest.Frame(vswitchtest.Ether(broadcast, macB, nil))})
+	return ins[0]
+}
+
+// BenchmarkGuards measures batches of 64 frames of 64 bytes or more from one guest to another, of
+// which none is dropped.
+func BenchmarkGuards(b *testing.B) {
+	many := func(n int) (ps []netip.Prefix) {
+		for i := range n {
+			ps = append(ps, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}), 32))
+			ps = append(ps, netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfd, 6: byte(i >> 8), 7: byte(i), 15: 1}), 128))
+		}
+		return ps
+	}
+	macs := []vswitch.MAC{macA}
+	ipv4 := inEther(v4, ip4("10.0.0.1", "10.0.0.2", 17, 0, 0, udp(1000, 2000)))
+	ipv6 := inEther(v6, ip6("fd00::1", 17, udp(1000, 2000)))
+	na := inEther(v6, ip6("fd00::1", icmp, icmp6(136, target("fd00::1"), lla(2, macA))))
+	all := vswitch.Guards{AllowedMACs: macs, AllowedIPs: many(1), DHCP: true, RA: true, BPDU: true}
+	locked := all
+	locked.Locked = true
+	for _, bm := range []struct {
+		name  string
+		frame []byte
+		g     vswitch.Guards
+	}{
+		{"none", ipv4, vswitch.Guards{}},
+		{"allowed_macs", ipv4, vswitch.Guards{AllowedMACs: macs}},
+		{"allowed_ips/1", ipv4, vswitch.Guards{AllowedIPs: many(1)}},
+		{"allowed_ips/16", ipv4, vswitch.Guards{AllowedIPs: many(16)}},
+		{"allowed_ips/1000", ipv4, vswitch.Guards{AllowedIPs: many(1000)}},
+		{"allowed_ips/IPv6/1000", ipv6, vswitch.Guards{AllowedIPs: many(1000)}},
+		{"dhcp_guard and ra_guard", ipv4, vswitch.Guards{DHCP: true, RA: true}},
+		{"all/IPv4", ipv4, all},
+		{"all/IPv6", ipv6, all},
+		{"all/neighbour advertisement", na, all},
+		{"all and locked/IPv4", ipv4, locked},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			cfg := vswitch.DefaultPortConfig("a")
+			cfg.Guards = bm.g
+			if bm.g.Locked {
+				cfg.MACs = macs
+			}
+			in := attachSinks(b, vswitch.NewStill(vswitch.Config{}), cfg)
+			pristine := make([]vswitch.Frame, vswitch.MaxBatch)
+			for i := range pristine {
+				pristine[i] = vswitchtest.Frame(bm.frame)
+				copy(pristine[i].Head, macB[:])
+			}
+			frames := make([]vswitch.Frame, vswitch.MaxBatch)
+			for b.Loop() {
+				copy(frames, pristine)
+				in.Deliver(frames)
+			}
+			perFrame(b, len(frames))
+		})
+	}
 }
