@@ -44,7 +44,12 @@ func joinByBridge(t *testing.T, names ...string) (part func()) {
 // until the returned function is called.
 func joinBySwitch(t *testing.T, names ...string) (guest *vswitchtest.Recorder, drops func() string, part func()) {
 	t.Helper()
-	sw := vswitch.New(vswitch.Config{})
+	return joinTo(t, vswitch.New(vswitch.Config{}), names...)
+}
+
+// joinTo is joinBySwitch with a switch that is there; the returned function closes it.
+func joinTo(t *testing.T, sw *vswitch.Switch, names ...string) (guest *vswitchtest.Recorder, drops func() string, part func()) {
+	t.Helper()
 	guest = new(vswitchtest.Recorder)
 	a, err := sw.Attach(vswitch.DefaultPortConfig("guest"), guest)
 	if err != nil {
