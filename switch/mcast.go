@@ -33,8 +33,8 @@ import (
 // not depend on another goroutine. Like the FDB, the MDB does not make a worker wait: if the lock
 // is taken, the message is forwarded and its contents are not learned (McastContended). Hosts
 // repeat reports of changes (RFC 3376, section 8.1; RFC 3810, section 9.1). The lock is held for
-// the handling of one message, for a chunk of the sweep of old memberships, or for a change of a
-// port.
+// the handling of one message, for a chunk of the sweep of old memberships, for a change of a
+// port, or for a list of the MDB.
 //
 // A new or removed membership allocates; a renewed one does not, and neither does the forwarding of
 // a frame.
@@ -254,6 +254,7 @@ type mdb struct {
 	groups map[mdbKey]*mdbGroup
 	list   []*mdbGroup // the same
 	nets   map[netKey][]member
+	total  int // memberships
 	sweep  int // where in list the next sweep goes on
 
 	stats [numMcastEvents]atomic.Uint64 // of all ports together

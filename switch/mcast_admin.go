@@ -57,13 +57,10 @@ func (s *Switch) MDB(vlan int) (entries []MDBEntry, nets []MDBNet) {
 func (s *Switch) Snooping() bool { return s.set.Load().mcast.table != nil }
 
 // MDBEntries returns the number of memberships.
-func (s *Switch) MDBEntries() (n int) {
+func (s *Switch) MDBEntries() int {
 	s.mdb.mu.Lock()
 	defer s.mdb.mu.Unlock()
-	for _, g := range s.mdb.list {
-		n += len(g.members)
-	}
-	return n
+	return s.mdb.total
 }
 
 func (m *mdb) dump(set *portSet, vlan int, now uint32) (entries []MDBEntry) {

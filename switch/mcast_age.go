@@ -73,7 +73,7 @@ func (m *mdb) pruneRouters(gone func(netKey, member) bool) {
 
 // forget removes the entries of a port in the VLANs for which cond returns true. Needs mu.
 func (m *mdb) forget(p *mcastPort, cond func(vlan uint16) bool) {
-	for i := len(m.list) - 1; i >= 0; i-- {
+	for i := len(m.list) - 1; i >= 0 && p.groups > 0; i-- {
 		if g := m.list[i]; cond(g.key.vlan) {
 			m.prune(g, func(e member) bool { return e.port == p })
 		}
@@ -118,7 +118,7 @@ func (m *mdb) configure(on bool) {
 		}
 	}
 	m.groups, m.nets = make(map[mdbKey]*mdbGroup), make(map[netKey][]member)
-	m.list, m.sweep, m.table = nil, 0, nil
+	m.list, m.sweep, m.total, m.table = nil, 0, 0, nil
 	if on {
 		m.table = newMcastTable()
 	}

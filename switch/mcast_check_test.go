@@ -36,10 +36,15 @@ func (m *mdb) check(t *testing.T) {
 			}
 		}
 	}
+	total := 0
 	for p, n := range count {
+		total += n
 		if p.groups != n {
 			t.Errorf("port %d has %d memberships, says %d", p.id, n, p.groups)
 		}
+	}
+	if total != m.total {
+		t.Errorf("%d memberships, %d counted", total, m.total)
 	}
 	for k, list := range m.nets {
 		for _, e := range list {

@@ -82,6 +82,7 @@ func (m *mdb) join(k mdbKey, p *mcastPort, now uint32) {
 	}
 	g.members = append(g.members, member{p, now + membershipInterval})
 	p.groups++
+	m.total++
 	m.count(p.counters, McastJoined)
 	m.publish(g)
 }
@@ -184,6 +185,7 @@ func (e *member) endBy(t uint32) {
 // remove removes the i-th member of a group, and the group if that was the last one.
 func (m *mdb) remove(g *mdbGroup, i int) {
 	g.members[i].port.groups--
+	m.total--
 	g.members = slices.Delete(g.members, i, i+1)
 	m.publish(g)
 	if len(g.members) > 0 {
