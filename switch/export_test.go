@@ -41,6 +41,7 @@ func (s *Switch) WithLockedMDB(f func()) {
 const (
 	MaxGroups        = maxGroups
 	MaxGroupsPerPort = maxGroupsPerPort
+	MaxLateMessages  = maxLateMessages
 	ReportLen        = reportLen
 )
 

@@ -31,13 +31,14 @@ import (
 // Reports and queries are handled inside Deliver, before the frames that follow them in the batch:
 // what a station sends to a group that it has just joined itself, or receives because of that, does
 // not depend on another goroutine. Like the FDB, the MDB does not make a worker wait: if the lock
-// is taken, the message is forwarded and its contents are not learned (McastContended). Hosts
-// repeat reports of changes (RFC 3376, section 8.1; RFC 3810, section 9.1). The lock is held for
-// the handling of one message, for a chunk of the sweep of old memberships, for a change of a
-// port, or for a list of the MDB.
+// is taken, the message is forwarded, and a copy is left to the janitor. If too many are left
+// already, the message is lost (McastContended); hosts repeat reports of changes (RFC 3376, section
+// 8.1; RFC 3810, section 9.1), and queriers their queries. The lock is held for the handling of one
+// message and of a few that were left, for a chunk of the sweep of old memberships, for a change of
+// a port, or for a list of the MDB.
 //
-// A new or removed membership allocates; a renewed one does not, and neither does the forwarding of
-// a frame.
+// A new or removed membership allocates, and so does a message that is left; a renewed membership
+// does not, and neither does the forwarding of a frame.
 //
 // # Threats
 //
@@ -93,6 +94,9 @@ const (
 	mcastChangesPerSecond = 1024
 
 	mcastBuckets = 8192
+
+	// maxLateMessages is the most messages that are left at a time.
+	maxLateMessages = 256
 )
 
 // A groupAddr is the address of an IP multicast group; an IPv4 address is mapped to IPv6 (RFC 4291,
@@ -256,6 +260,8 @@ type mdb struct {
 	nets   map[netKey][]member
 	total  int // memberships
 	sweep  int // where in list the next sweep goes on
+
+	late chan lateMessage // messages that arrived while mu was held by another goroutine
 
 	stats [numMcastEvents]atomic.Uint64 // of all ports together
 }

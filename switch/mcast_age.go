@@ -9,10 +9,23 @@ const mcastChunk = 256
 
 // tick removes entries that nothing has renewed. The janitor calls tick about once a second.
 func (m *mdb) tick(now uint32) {
+	for len(m.late) > 0 {
+		m.learnLate()
+	}
 	m.ageRouters(now)
 	for more := true; more; {
 		more = m.ageChunk(now)
 	}
+}
+
+// learnLate learns from first and from some of the messages that learn has left.
+func (m *mdb) learnLate(first ...lateMessage) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range first {
+		m.apply(l.table, &l.msg, l.from, l.net, l.now)
+	}
+	m.catchUp(lateAtOnce)
 }
 
 // ageChunk looks at the next groups, and reports whether there are more.

@@ -14,7 +14,7 @@ const (
 	McastMalformed                   // malformed messages, which teach nothing
 	McastTruncated                   // reports that are too long to be read to their end
 	McastLimited                     // changes not made: a limit of groups, or of changes a second
-	McastContended                   // messages not learned from: the MDB was locked
+	McastContended                   // messages not learned from: the MDB was locked for too long
 	numMcastEvents
 )
 

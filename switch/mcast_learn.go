@@ -4,16 +4,51 @@ import "slices"
 
 // What the MDB learns from messages. All functions here need mdb.mu, except for learn.
 
-// learn learns from a message that has arrived in VLAN vlan from port v. It does not wait for the
-// lock, and counts what happens.
+// A lateMessage is a message that could not be learned from when it arrived.
+type lateMessage struct {
+	msg   mcastMessage
+	table *mcastTable
+	from  *portView
+	net   netKey
+	now   uint32
+}
+
+// learn learns from a message that has arrived from port v. It does not wait for the lock: if that
+// is taken, the message is left to the janitor, or to the next message.
 func (m *mdb) learn(t *mcastTable, msg *mcastMessage, v *portView, net netKey, now uint32) {
-	if !m.mu.TryLock() {
-		m.count(v.counters, McastContended)
+	if m.mu.TryLock() {
+		defer m.mu.Unlock()
+		m.catchUp(lateAtOnce)
+		m.apply(t, msg, v, net, now)
 		return
 	}
-	defer m.mu.Unlock()
-	p := v.mcast
-	if m.table != t || !p.open {
+	late := lateMessage{*msg, t, v, net, now}
+	late.msg.records.b = slices.Clone(msg.records.b)
+	select {
+	case m.late <- late:
+	default:
+		m.count(v.counters, McastContended)
+	}
+}
+
+// lateAtOnce is the most messages that were left and that a worker learns from before its own.
+const lateAtOnce = 4
+
+// catchUp learns from up to n messages that have been left.
+func (m *mdb) catchUp(n int) {
+	for range n {
+		select {
+		case l := <-m.late:
+			m.apply(l.table, &l.msg, l.from, l.net, l.now)
+		default:
+			return
+		}
+	}
+}
+
+// apply learns from a message and counts what happens.
+func (m *mdb) apply(t *mcastTable, msg *mcastMessage, v *portView, net netKey, now uint32) {
+	if m.table != t || !v.mcast.open {
 		return // a Deliver that still uses an old port set learns nothing more
 	}
 	switch msg.kind {
@@ -24,7 +59,7 @@ func (m *mdb) learn(t *mcastTable, msg *mcastMessage, v *portView, net netKey, n
 		m.router(v, net, now)
 	case msgReport:
 		m.count(v.counters, McastReports)
-		m.join(mdbKey{msg.group, net.vlan}, p, now)
+		m.join(mdbKey{msg.group, net.vlan}, v.mcast, now)
 	case msgLeave:
 		m.count(v.counters, McastReports)
 		m.leave(mdbKey{msg.group, net.vlan}, v, net, now)

@@ -94,7 +94,7 @@ func newSwitch(cfg Config) *Switch {
 	}
 	s := &Switch{
 		fdb:     newFDB(min(cfg.TableSize, MaxTableSize), ceilSeconds(cfg.AgingTime)),
-		mdb:     new(mdb),
+		mdb:     &mdb{late: make(chan lateMessage, maxLateMessages)},
 		mcast:   cfg.Mcast,
 		started: time.Now(),
 		stop:    make(chan struct{}),
@@ -123,6 +123,8 @@ func (s *Switch) tidy() {
 		select {
 		case <-s.stop:
 			return
+		case l := <-s.mdb.late:
+			s.mdb.learnLate(l)
 		case <-t.C:
 			s.tick(1 + uint32(time.Since(s.started)/time.Second))
 		}
