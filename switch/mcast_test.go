@@ -280,6 +280,52 @@ func TestForgedMLDIsMalformed(t *testing.T) {
 	}
 }
 
+// Messages that are well-formed and say nothing about who wants a group.
+func TestMessagesThatChangeNothing(t *testing.T) {
+	g, router := nthGroup(false, 1), netip.MustParseAddr("10.0.0.1")
+	suppressed := igmp(macC, router, g, 1, slices.Concat([]byte{0x11, 10, 0, 0}, g.AsSlice(), []byte{8, 125, 0, 0})...)
+	ofSources := igmp(macC, router, g, 1, slices.Concat([]byte{0x11, 10, 0, 0}, g.AsSlice(), []byte{0, 125, 0, 1, 10, 0, 0, 7})...)
+	for name, tt := range map[string]struct {
+		from  string
+		frame []byte
+		want  int // memberships, of one that was there before
+	}{
+		"a record that blocks a source":                     {"b", reportOf(macB, false, 0, record(6, g, router)), 1},
+		"a query that has been answered already (S flag)":   {"router", suppressed, 1},
+		"a query about a source":                            {"router", ofSources, 1},
+		"a query about another group":                       {"router", queryFor(macC, router, nthGroup(false, 2), 1), 1},
+		"for comparison: a query about the group":           {"router", queryFor(macC, router, g, 1), 0},
+		"for comparison: a record that allows a source":     {"b", reportOf(macB, false, 0, record(5, g, router)), 2},
+		"for comparison: a record that includes one source": {"b", reportOf(macB, false, 0, record(1, g, router)), 2},
+	} {
+		l := newSnoopingLab(t, "a", "b")
+		l.send("a", joinMany(false, 1, 1))
+		l.send(tt.from, tt.frame)
+		l.advance(4 * time.Second)
+		if n := l.s.MDBEntries(); n != tt.want {
+			t.Errorf("%s: %d memberships, want %d", name, n, tt.want)
+		}
+	}
+}
+
+// A fragment, and a general query to a group, are malformed.
+func TestMisdirectedMessagesAreMalformed(t *testing.T) {
+	router := netip.MustParseAddr("10.0.0.1")
+	fragment := oldReport(macA, nthGroup(false, 1), 1)
+	fragment[14+6] = 0x20 // more fragments
+	fragment[14+11] = 0
+	fragment[14+10] = 0
+	binary.BigEndian.PutUint16(fragment[14+10:], onesSum(fragment[14:14+24]...))
+	for name, frame := range map[string][]byte{
+		"a fragment":               fragment,
+		"general query to a group": igmp(macA, router, nthGroup(false, 1), 1, 0x11, 10, 0, 0, 0, 0, 0, 0),
+	} {
+		if vswitch.ParseMulticast(frame, frame[14:], false) >= 0 {
+			t.Errorf("%s passes", name)
+		}
+	}
+}
+
 // FuzzSnooping sends frames through a switch that snoops. It also parses them in slices without
 // spare capacity, in which a read behind the end panics.
 func FuzzSnooping(f *testing.F) {
