@@ -11,7 +11,7 @@ import (
 	"vswitchd/internal/usage"
 )
 
-// options are what the command line says.
+// options are the parsed command line.
 type options struct {
 	file    string // configuration file; "": none
 	check   bool
@@ -19,11 +19,11 @@ type options struct {
 	flags   config.Flags
 }
 
-// newFlagSet returns a set of all flags, which are parsed into o.
+// newFlagSet returns a set of all flags that stores their values in o.
 func newFlagSet(o *options) *pflag.FlagSet {
 	fs := pflag.NewFlagSet("vswitchd", pflag.ContinueOnError)
 	fs.SortFlags = false
-	fs.Usage = func() {} // run prints it, if asked
+	fs.Usage = func() {} // run prints the help if --help is given
 	fs.StringVar(&o.file, "config", "", "read this `file`; default: "+config.DefaultFile+", if there is one")
 	fs.BoolVar(&o.check, "check", false, "print all errors of the configuration, and exit")
 	fs.StringArrayVar(&o.flags.Ports, "port", nil, "add a port for a guest, as `NAME[=SOCKET]`; may be repeated")
@@ -33,7 +33,7 @@ func newFlagSet(o *options) *pflag.FlagSet {
 	fs.StringVar(&o.flags.LogLevel, "log-level", "", "`level`: trace, debug, info, warn or error")
 	fs.StringVar(&o.flags.LogFormat, "log-format", "", "`format`: text or json")
 	fs.BoolVar(&o.version, "version", false, "print the version, and exit")
-	fs.Bool("print-capabilities", false, "print what this back-end is in JSON, and exit")
+	fs.Bool("print-capabilities", false, "print the capabilities of this back-end in JSON, and exit")
 	fs.StringVar(&o.flags.SocketPath, "socket-path", "", "serve one port on this `socket`")
 	fs.IntVar(&o.flags.FD, "fd", 0, "serve one port on this inherited socket, a file descriptor `number`; if it is\nconnected, end when the front-end leaves")
 	return fs
@@ -58,8 +58,8 @@ func parseFlags(args []string) (*options, error) {
 			return nil, fmt.Errorf("--%s: the value is empty", name)
 		}
 	}
-	// A program that serves one device, started by whoever starts the guest,
-	// does not touch what belongs to the system's switch.
+	// A vswitchd that serves one device is started together with a guest. It must not read the
+	// configuration of the system's switch.
 	one := fs.Changed("fd") || fs.Changed("socket-path")
 	if o.file == "" && !one {
 		if _, err := os.Stat(config.DefaultFile); err == nil || !errors.Is(err, os.ErrNotExist) {

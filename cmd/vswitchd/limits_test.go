@@ -21,7 +21,7 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// A confined process is the program, running with limits of its own.
+// A confined process is the program running with its own resource limits.
 type confined struct {
 	*testing.T
 	dir string
@@ -32,7 +32,7 @@ type confined struct {
 	log bytes.Buffer
 }
 
-// Write is for the program's log.
+// Write receives the program's log.
 func (p *confined) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,7 +77,7 @@ func launch(t *testing.T, ulimits, ports string) *confined {
 	return p
 }
 
-// withoutRefusals leaves out the lines about refused messages, of which there are hundreds.
+// withoutRefusals omits the lines about refused messages, because there are hundreds of them.
 func withoutRefusals(log string) string {
 	var s strings.Builder
 	for line := range strings.Lines(log) {
@@ -94,7 +94,7 @@ func (p *confined) configure(ports string) (file string) {
 	return write(p.T, p.dir, fmt.Sprintf("[control]\nsocket = %q\n[switch]\nsocket_dir = %q\n%s", p.dir+"/control", p.dir, ports))
 }
 
-// reload has the program go on with other ports.
+// reload makes the program load a configuration with other ports.
 func (p *confined) reload(ports string) {
 	p.Helper()
 	p.configure(ports)
@@ -107,7 +107,7 @@ func (p *confined) until(what string, condition func() bool) {
 	p.Helper()
 	for end := time.Now().Add(time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			p.Fatalf("after a minute, it is still not so that %s", what)
+			p.Fatalf("timed out after a minute, waiting until %s", what)
 		}
 	}
 }
@@ -128,7 +128,7 @@ func (p *confined) get(path string) (json.RawMessage, error) {
 	return control.NewClient(p.dir+"/control").Get(ctx, path)
 }
 
-// port returns what the program tells of a port.
+// port returns the details of a port from the program's control API.
 func (p *confined) port(name string) (d control.PortDetail) {
 	p.Helper()
 	raw, err := p.get("/v1/ports/" + name)
@@ -141,7 +141,7 @@ func (p *confined) port(name string) (d control.PortDetail) {
 	return d
 }
 
-// dial connects to a port and negotiates all that a front-end can take resources by.
+// dial connects to a port and negotiates all features by which a front-end can consume resources.
 func (p *confined) dial(port string) *vhostusertest.FrontEnd {
 	p.Helper()
 	f, err := vhostusertest.Dial(filepath.Join(p.dir, port+".sock"))
@@ -160,7 +160,8 @@ func (p *confined) dial(port string) *vhostusertest.FrontEnd {
 	return f
 }
 
-// rob takes as much as a port gives: address space by sparse files, slots, and descriptors.
+// rob consumes as many resources as a port grants: address space by sparse files, memory slots, and
+// file descriptors.
 func (p *confined) rob(port string) {
 	p.Helper()
 	f := p.dial(port)
@@ -205,7 +206,8 @@ func (p *confined) rob(port string) {
 	p.Logf("%s took %d regions, %d bytes of address space", port, slots, p.port(port).Memory.Mapped)
 }
 
-// guest comes to a port as a guest does that has memory, in bytes, and queue pairs.
+// guest connects a front-end to a port, with the given size of memory, in bytes, and number of
+// queue pairs.
 func (p *confined) guest(port string, memory, queues int) {
 	p.Helper()
 	f := p.dial(port)
@@ -228,7 +230,8 @@ func (p *confined) guest(port string, memory, queues int) {
 	}
 }
 
-// Front-ends that take all that they are given leave enough for others, and for vswitchd.
+// Front-ends that consume all resources that they are granted leave enough for others and for
+// vswitchd.
 func TestGreedyFrontEnds(t *testing.T) {
 	for _, c := range []struct{ name, ulimits string }{
 		{"as it is", ""},
@@ -251,8 +254,8 @@ func TestGreedyFrontEnds(t *testing.T) {
 	}
 }
 
-// The soft limit of open files is no limit to vswitchd, the hard one is. What runs into the
-// hard one is told its name.
+// vswitchd is bound by the hard limit of open files, not by the soft one. Errors caused by the hard
+// limit name it.
 func TestFileLimit(t *testing.T) {
 	p := launch(t, "ulimit -Sn 100; ulimit -Hn 300;", "[port.a]\n[port.b]\nqueues = 128\n")
 	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", p.cmd.Process.Pid))
@@ -264,7 +267,7 @@ func TestFileLimit(t *testing.T) {
 			t.Errorf("%s", line)
 		}
 	}
-	p.until("it is said that the limit is too low for 128 queues", func() bool { return strings.Contains(p.logged(), "RLIMIT_NOFILE") })
+	p.until("the log warns that the limit is too low for 128 queues", func() bool { return strings.Contains(p.logged(), "RLIMIT_NOFILE") })
 	p.guest("a", 1<<20, 1)
 	f, err := vhostusertest.Dial(filepath.Join(p.dir, "b.sock"))
 	if err != nil {
@@ -274,7 +277,7 @@ func TestFileLimit(t *testing.T) {
 	if err := f.WaitClosed(); err != nil {
 		t.Fatal(err)
 	}
-	p.until("port b tells why it refuses front-ends", func() bool { return strings.Contains(p.port("b").LastError, "RLIMIT_NOFILE") })
+	p.until("port b shows why it refuses front-ends", func() bool { return strings.Contains(p.port("b").LastError, "RLIMIT_NOFILE") })
 	if n := p.port("b").Counters.Resets["over-limit"]; n == 0 {
 		t.Errorf("resets: %v", p.port("b").Counters.Resets)
 	}

@@ -1,13 +1,14 @@
-// Vswitchd is an Ethernet switch for QEMU guests: each guest is a vhost-user
-// port, an uplink joins them to a network interface of the host.
+// Vswitchd is an Ethernet switch for QEMU guests: each guest is connected to a vhost-user port, and
+// an uplink connects the guests to a network interface of the host.
 //
-// It runs in the foreground and says what it does on standard error. SIGTERM
-// and SIGINT stop it, SIGHUP makes it read its configuration again.
+// It runs in the foreground and logs to standard error. SIGTERM and SIGINT stop it; SIGHUP makes it
+// reload its configuration.
 //
-// Started with one connection (--fd), it ends when the front-end leaves.
+// If it is started with a connected socket (--fd), it ends when the front-end disconnects.
 //
-// Exit codes: 0 stopped as asked, or left by the front-end of --fd; 1 failed while running, or
-// --check found errors; 2 wrong usage or configuration.
+// Exit codes: 0 after a stop on request, or after the front-end of --fd has disconnected in order;
+// 1 after a failure at run time, or if --check found errors; 2 for wrong usage or a wrong
+// configuration.
 package main
 
 import (
@@ -35,8 +36,7 @@ const (
 )
 
 func run(args []string, stdout, stderr io.Writer) int {
-	// QEMU's convention for back-end programs: other arguments are ignored,
-	// even wrong ones.
+	// QEMU's convention for back-end programs: all other arguments are ignored, even invalid ones.
 	if slices.Contains(args, "--print-capabilities") {
 		fmt.Fprintln(stdout, capabilities)
 		return exitOK
@@ -68,7 +68,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 // QEMU's docs/interop/vhost-user.json.
 const capabilities = `{"type":"net"}`
 
-// check prints what is wrong with the configuration.
+// check prints the errors and warnings of the configuration, and returns the exit code.
 func check(opts *options, stdout, stderr io.Writer) int {
 	cfg, errs := daemon.Kinds().Examine(opts.file, opts.flags)
 	if cfg != nil {

@@ -11,9 +11,9 @@ import (
 	"vswitchd/internal/daemon"
 )
 
-var update = flag.Bool("update", false, "write the reference of the configuration and the sample anew")
+var update = flag.Bool("update", false, "regenerate the configuration reference and the sample")
 
-// docs/configuration.md and the sample say what the declarations of the keys say.
+// docs/configuration.md and the sample are the ones generated from the declarations of the keys.
 func TestReferenceIsUpToDate(t *testing.T) {
 	for file, want := range map[string]string{
 		"../../docs/configuration.md":       daemon.Kinds().Reference(),
@@ -29,13 +29,12 @@ func TestReferenceIsUpToDate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, string(got)); diff != "" {
-			t.Errorf("%s is not what the declarations say; go test ./cmd/vswitchd -run Reference -update writes it anew\n%s", file, diff)
+			t.Errorf("%s differs from the declarations; regenerate it with go test ./cmd/vswitchd -run Reference -update\n%s", file, diff)
 		}
 	}
 }
 
-// The sample is good as it is and with all of its comments taken away, and what it says is the
-// default.
+// The sample is valid both as it is and with its keys uncommented, and its values are the defaults.
 func TestReferenceSampleIsTheDefaults(t *testing.T) {
 	sample := daemon.Kinds().Sample()
 	if _, errs := daemon.Kinds().Parse("sample", []byte(sample)); len(errs) > 0 {

@@ -21,19 +21,19 @@ import (
 	"vswitchd/internal/version"
 )
 
-// serve runs the switch until a signal ends it, and returns the exit code. Each value from reloads
-// makes it read its configuration again.
+// serve runs the switch until a signal stops it or it ends by itself, and returns the exit code.
+// Each value from reloads triggers a reload of the configuration.
 func serve(opts *options, cfg *config.Config, reloads <-chan os.Signal, stderr io.Writer) int {
 	log := newLogger(cfg.Log, stderr)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	// From here on, a signal stops what has been started.
+	// From here on, a signal stops everything that has been started.
 	go awaitEnd(catchEnds(), stop, log)
 
 	log.Debug("starting", "version", version.String(), "config", opts.file)
 	err := start(ctx, opts, cfg, log, reloads)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = nil // stopped before it was up
+		err = nil // a signal stopped the start
 	}
 	if err != nil {
 		var errs config.Errors
@@ -48,8 +48,8 @@ func serve(opts *options, cfg *config.Config, reloads <-chan os.Signal, stderr i
 	return exitOK
 }
 
-// start sets up everything, runs it until ctx is done or the switch comes to an end by itself, and
-// returns when all is taken down again.
+// start sets up the switch and its servers and runs them until ctx is done or the switch ends by
+// itself. It returns after everything has been stopped.
 func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Logger, reloads <-chan os.Signal) error {
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
@@ -57,8 +57,8 @@ func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Log
 	if len(cfg.Ports) == 0 {
 		log.Warn("no ports are configured")
 	}
-	// The control socket comes first: if another vswitchd has it, nothing
-	// else must be touched.
+	// Open the control socket first: if another vswitchd listens on it, nothing else may be
+	// changed.
 	var l net.Listener
 	if cfg.Control.Socket != "" {
 		var err error
@@ -90,7 +90,7 @@ func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Log
 	notify(log, sd.SdNotifyReady)
 	return together(ctx, stop,
 		func(ctx context.Context) error {
-			defer stop() // it may have come to an end by itself
+			defer stop() // also stops the servers if the switch ends by itself
 			return d.Run(ctx)
 		},
 		func(ctx context.Context) error {
@@ -112,8 +112,7 @@ func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Log
 		})
 }
 
-// together runs functions until all have returned. The first that fails stops
-// the others.
+// together runs functions concurrently until all have returned. The first failure stops the others.
 func together(ctx context.Context, stop context.CancelFunc, fs ...func(context.Context) error) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(fs))
@@ -128,7 +127,7 @@ func together(ctx context.Context, stop context.CancelFunc, fs ...func(context.C
 	return errors.Join(errs...)
 }
 
-// reloader reads the configuration again and changes the switch accordingly.
+// reloader reloads the configuration and applies it to the switch.
 type reloader struct {
 	opts *options
 	d    *daemon.Daemon
@@ -138,8 +137,8 @@ type reloader struct {
 	cfg *config.Config
 }
 
-// reload changes everything or nothing, logs either, and returns a line for
-// each change.
+// reload applies all changes of the configuration or none. It logs the changes or the errors, and
+// returns a line for each change.
 func (r *reloader) reload() (changed []string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,7 +175,7 @@ func (r *reloader) reload() (changed []string, err error) {
 	return changed, nil
 }
 
-// notify tells systemd, if that started us.
+// notify sends a state to systemd if vswitchd was started by systemd.
 func notify(log hclog.Logger, state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
 		log.Warn("cannot notify systemd", "error", err)

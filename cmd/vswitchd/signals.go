@@ -9,23 +9,23 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Signals that end vswitchd and those that make it reload have a channel and a goroutine each:
-// however many reloads are asked for, and however long one takes, the end is not held up.
+// The signals that stop vswitchd and those that trigger a reload have separate channels and
+// goroutines, so that neither many reload requests nor a slow reload can delay the stop.
 //
-// No signal is let go again before the process has ended: in its last moments, the default
-// action of SIGHUP would be the end with another exit code.
+// signal.Stop is never called: while vswitchd is stopping, the default action of SIGHUP would
+// terminate the process with another exit code.
 
-// catchReloads returns a channel that tells of SIGHUP. Several that come while one reload is
-// under way are one: the next reload reads the file as it is then.
+// catchReloads returns a channel that receives SIGHUP. Several signals that arrive during a reload
+// are merged into one, because the next reload reads the current contents of the file.
 func catchReloads() <-chan os.Signal {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGHUP)
 	return c
 }
 
-// catchEnds returns a channel that tells of the signals which ask for the end.
+// catchEnds returns a channel that receives the signals that stop vswitchd.
 func catchEnds() <-chan os.Signal {
-	c := make(chan os.Signal, 2) // as many as are acted upon
+	c := make(chan os.Signal, 2) // awaitEnd handles two signals
 	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
 	return c
 }
@@ -37,12 +37,12 @@ func awaitReloads(ctx context.Context, reloads <-chan os.Signal, r *reloader) {
 		case <-ctx.Done():
 			return
 		case <-reloads:
-			_, _ = r.reload() // it logs what it did
+			_, _ = r.reload() // logs its changes or errors itself
 		}
 	}
 }
 
-// awaitEnd stops everything in order at the first signal, and at once at the second.
+// awaitEnd starts an orderly stop at the first signal, and exits immediately at the second.
 func awaitEnd(ends <-chan os.Signal, stop context.CancelFunc, log hclog.Logger) {
 	log.Info("stopping", "signal", <-ends)
 	stop()

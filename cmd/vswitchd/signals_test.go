@@ -26,7 +26,7 @@ func (p *process) signal(signals ...os.Signal) {
 	}
 }
 
-// rest returns what is still logged, and the exit code when the process has ended.
+// rest reads the log until the process ends, and returns it with the exit code.
 func (p *process) rest() (log string, code int) {
 	var b strings.Builder
 	for p.log.Scan() {
@@ -36,7 +36,8 @@ func (p *process) rest() (log string, code int) {
 	return b.String(), p.cmd.ProcessState.ExitCode()
 }
 
-// hold has this process make a socket of that name, as far as others can tell.
+// hold takes the lock of a socket's path, so that other processes wait as if this process were
+// making the socket.
 func hold(t *testing.T, path string) {
 	t.Helper()
 	unlock, err := unixsock.Lock(t.Context(), path)
@@ -46,8 +47,8 @@ func hold(t *testing.T, path string) {
 	t.Cleanup(unlock)
 }
 
-// A reload waits for a socket that another process is just making, and more reloads are asked for
-// than anybody could remember. The end comes at once all the same.
+// SIGTERM stops vswitchd without delay, although a reload is waiting for a socket that another
+// process is making and many more reloads are pending.
 func TestReloadsDoNotHoldUpTheEnd(t *testing.T) {
 	dir := t.TempDir()
 	head := "[control]\nsocket = \"" + filepath.Join(dir, "c") + "\"\n[switch]\nsocket_dir = \"" + dir + "\"\n[port.a]\n"
@@ -69,8 +70,8 @@ func TestReloadsDoNotHoldUpTheEnd(t *testing.T) {
 	}
 }
 
-// A reload that never comes back (the file is a pipe into which nobody writes) holds up neither
-// the end nor what the control API tells.
+// A reload that never returns (the file is a pipe without a writer) blocks neither the stop nor the
+// control API.
 func TestReloadThatHangs(t *testing.T) {
 	dir := t.TempDir()
 	ctl := filepath.Join(dir, "c")
@@ -91,20 +92,20 @@ func TestReloadThatHangs(t *testing.T) {
 	}
 }
 
-// endWith sends signals and returns what is logged until the end, and the exit code.
+// endWith sends signals and returns the rest of the log and the exit code.
 func (p *process) endWith(signals ...os.Signal) (log string, code int) {
 	p.t.Helper()
 	p.signal(signals...)
 	return p.rest()
 }
 
-// Who asks a second time does not want to wait.
+// A second signal ends vswitchd without waiting for an orderly stop.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	ctl := filepath.Join(dir, "c")
 	file := write(t, dir, "[control]\nsocket = \""+ctl+"\"\n[switch]\nsocket_dir = \""+dir+"\"\n")
 	p := begin(t, "--config", file)
-	// A request that is not answered keeps the control API for a while.
+	// A request that is not answered delays the stop of the control API.
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +117,8 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		_, err := control.NewClient(ctl).Post(t.Context(), "/v1/reload")
 		asked <- err
 	}()
-	// The pipe can be opened for writing when it has been opened for reading: the request is there.
+	// Opening the pipe for writing succeeds only after the reload has opened it for reading. The
+	// request has then arrived.
 	pipe, err := os.OpenFile(file, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +133,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
-// SIGHUP that comes when there is nothing left to reload does not change how vswitchd ends.
+// SIGHUP during the stop does not change the exit code.
 func TestHangUpWhileStopping(t *testing.T) {
 	for range 5 {
 		dir := t.TempDir()
@@ -153,14 +155,14 @@ func TestHangUpWhileStopping(t *testing.T) {
 	}
 }
 
-// zombie reports whether a child has ended, and leaves its end to be waited for.
+// zombie reports whether a child process has ended, without reaping it.
 func zombie(pid int) bool {
 	var info unix.Siginfo
 	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 	return err == nil && info.Signo != 0
 }
 
-// A signal that comes while vswitchd is still starting ends it as well.
+// A signal during the start stops vswitchd as well.
 func TestEndWhileStarting(t *testing.T) {
 	for _, held := range []string{"c", "a.sock"} {
 		dir := t.TempDir()

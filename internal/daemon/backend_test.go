@@ -8,8 +8,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Every name that drops can be counted under is one of those that the backend says there are, once,
-// whatever the kind of port.
+// The backend lists every name under which drops or resets can be counted exactly once, for every
+// kind of port.
 func TestDropReasonsAreComplete(t *testing.T) {
 	var c vswitch.Counters
 	for r := vswitch.DropReason(0); r.String() != "unknown"; r++ {

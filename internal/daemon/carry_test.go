@@ -12,12 +12,12 @@ import (
 	"vswitchd/internal/control"
 )
 
-// What a port is called, where it listens and what it offers may all change under its guest.
+// A reload can change a port's name, socket and offers while its guest stays connected.
 func TestReloadKeepsGuests(t *testing.T) {
 	const ab = "[port.a]\n[port.b]\n"
 	for _, c := range []struct {
 		name, to string
-		a, b     string // what the ports of the two guests are called then
+		a, b     string // names of the two guests' ports after the reload
 		changed  string
 	}{
 		{"renamed", "[port.x]\nsocket = \"$a.sock\"\n[port.b]\n", "x", "b", "port a renamed to x"},
@@ -67,7 +67,7 @@ func TestReloadKeepsGuests(t *testing.T) {
 			if learned[a.MAC().String()] != c.a || learned[b.MAC().String()] != c.b {
 				t.Errorf("learned: %v", learned)
 			}
-			// And back again.
+			// Reload the original configuration.
 			if _, err := l.d.Reload(l.load(ab)); err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +79,7 @@ func TestReloadKeepsGuests(t *testing.T) {
 	}
 }
 
-// The next front-end gets what is configured.
+// The next front-end is offered the new configuration; a connected one keeps what it was offered.
 func TestNextFrontEndGetsTheNewOffer(t *testing.T) {
 	l := newLab(t, "[port.a]\n")
 	s := l.connect("a", 1)
@@ -97,7 +97,7 @@ func TestNextFrontEndGetsTheNewOffer(t *testing.T) {
 		return false
 	}
 	if offers("MQ") || offers("MTU") {
-		t.Error("the front-end that is there is offered something new")
+		t.Error("the connected front-end is offered new features")
 	}
 	if _, err := os.Lstat(l.socket("a")); !os.IsNotExist(err) {
 		t.Errorf("the old socket: %v", err)
@@ -115,7 +115,8 @@ func TestNextFrontEndGetsTheNewOffer(t *testing.T) {
 	l.must(s.Leave())
 }
 
-// A reload that the kernel holds up holds up the end for a while only, and does nothing any more.
+// A reload that is blocked in the kernel delays the stop only for a limited time, and changes
+// nothing afterwards.
 func TestEndDuringAReloadThatHangs(t *testing.T) {
 	l := newLab(t, "[port.a]\n")
 	other, err := New(l.load("[port.b]\n"), l.d.log)
@@ -131,25 +132,25 @@ func TestEndDuringAReloadThatHangs(t *testing.T) {
 	case err := <-ended:
 		l.must(err)
 	case <-time.After(time.Minute):
-		t.Fatal("the end does not come")
+		t.Fatal("Run does not return")
 	}
 	if err := other.carryOut(other.compare(other.cfg, l.load("[port.b]\n[port.c]\n"))); err == nil {
-		t.Error("a reload after the end")
+		t.Error("a reload succeeded after the stop")
 	}
 	if _, err := os.Lstat(l.socket("c")); !os.IsNotExist(err) {
 		t.Errorf("c's socket: %v", err)
 	}
 }
 
-// An uplink keeps its counters when it is renamed or moved, and when a reload is refused; and what
-// it has learned for as long as it is on the same interface.
+// An uplink keeps its counters when it is renamed or moved and when a reload is refused. It keeps
+// its learned addresses as long as it has the same interface.
 func TestReloadKeepsUplinks(t *testing.T) {
 	const lan, a = "[uplink.lan]\ninterface = \"nic0\"\n", "[port.a]\n"
 	l := newLab(t, a+lan)
 	l.addVeth("nic0", "far0")
 	l.addVeth("nic1", "far1")
 	l.state("lan", control.StateRunning)
-	// The kernel sends frames of its own to an interface that comes up: IPv6's.
+	// The kernel itself sends IPv6 frames on an interface that comes up.
 	l.until("frames come in", func() bool { return l.port("lan").Counters.RxFrames > 0 })
 	learned := func(port string) int { return len(l.d.sw.FDB(port, -1)) }
 	l.until("addresses are learned", func() bool { return learned("lan") > 0 })

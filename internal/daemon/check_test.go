@@ -11,7 +11,7 @@ import (
 	"vswitchd/internal/config"
 )
 
-// examine returns what a check finds in a configuration, as load makes it.
+// examine returns the configuration and the errors that --check would report. text is as for load.
 func (l *lab) examine(text string) (*config.Config, config.Errors) {
 	l.Helper()
 	file := filepath.Join(l.dir, "vswitchd.toml")
@@ -32,8 +32,8 @@ func (l *lab) examine(text string) (*config.Config, config.Errors) {
 	return cfg, errs
 }
 
-// Everything that keeps a configuration from starting is told, with its line and key.
-func TestCheckTellsEverything(t *testing.T) {
+// A check reports every error that prevents a start, with its line and key.
+func TestCheckReportsEverything(t *testing.T) {
 	l := newLab(t, "")
 	l.must(os.WriteFile(l.dir+"/file", nil, 0o600))
 	_, errs := l.examine(`workers = 2
@@ -95,7 +95,7 @@ f:32: mirror.m: defined twice, first in line 29`
 	}
 }
 
-// What passes the check starts, and what does not pass does not start.
+// A configuration starts if and only if it passes the check.
 func TestWhatPassesTheCheckStarts(t *testing.T) {
 	l := newLab(t, "")
 	l.addVeth("nic0", "far0")
@@ -130,11 +130,12 @@ func TestWhatPassesTheCheckStarts(t *testing.T) {
 	}
 	t.Logf("%d start, %d do not", passed, refused)
 	if passed < 50 || refused < 50 {
-		t.Errorf("%d start, %d do not: this proves little", passed, refused)
+		t.Errorf("%d start, %d do not: too few for a meaningful test", passed, refused)
 	}
 }
 
-// randomConfig makes a configuration which may be good and may be not, for any reason.
+// randomConfig makes a random configuration, which may be valid, or invalid for any of several
+// reasons.
 func randomConfig(r *rand.Rand) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }

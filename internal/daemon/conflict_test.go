@@ -12,7 +12,7 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-func TestConflictsAreToldAtALimitedRate(t *testing.T) {
+func TestConflictsAreLoggedAtALimitedRate(t *testing.T) {
 	buf := &logBuffer{}
 	c := &conflictLog{log: hclog.New(&hclog.LoggerOptions{Output: buf}), warned: make(map[conflictKey]*conflictState)}
 	now := time.Now()
@@ -23,7 +23,7 @@ func TestConflictsAreToldAtALimitedRate(t *testing.T) {
 
 	c.report(now, []vswitch.Conflict{flaps("a", manyFlaps-1)})
 	if lines() != 0 {
-		t.Errorf("a few flaps are told: %s", buf)
+		t.Errorf("a few flaps are logged: %s", buf)
 	}
 	for range 59 { // a storm that lasts
 		c.report(now, []vswitch.Conflict{flaps("a", 1000), {Port: "a", Kind: vswitch.ConflictClaim, Count: 1, Other: "vm"}})
@@ -35,9 +35,9 @@ func TestConflictsAreToldAtALimitedRate(t *testing.T) {
 	now = now.Add(time.Second)
 	c.report(now, []vswitch.Conflict{flaps("a", 1)})
 	if lines() != 3 || !strings.Contains(buf.String(), fmt.Sprint("times=", 58*1000+1)) {
-		t.Errorf("the sum is not told after a minute: %s", buf)
+		t.Errorf("the sum is not logged after a minute: %s", buf)
 	}
-	c.report(now, []vswitch.Conflict{flaps("c", 1000)}) // another port's own
+	c.report(now, []vswitch.Conflict{flaps("c", 1000)}) // counted separately for each port
 	if lines() != 4 {
 		t.Errorf("%d lines: %s", lines(), buf)
 	}
@@ -45,12 +45,13 @@ func TestConflictsAreToldAtALimitedRate(t *testing.T) {
 	c.report(now.Add(2*time.Hour), nil)
 	for k, s := range c.warned {
 		if s.pending == 0 {
-			t.Errorf("%v is still remembered", k)
+			t.Errorf("the state of %v was not deleted", k)
 		}
 	}
 }
 
-// Two uplinks on one segment: the same stations are heard by both. That is counted, shown and told.
+// Two uplinks on one segment receive frames from the same stations. This is counted, shown and
+// logged.
 func TestTwoUplinksOnOneSegment(t *testing.T) {
 	l := newLab(t, "[uplink.one]\ninterface = \"nic0\"\n[uplink.two]\ninterface = \"nic1\"\n")
 	w0, w1 := l.addWire("nic0", "far0"), l.addWire("nic1", "far1")
@@ -63,7 +64,7 @@ func TestTwoUplinksOnOneSegment(t *testing.T) {
 		w1.send(frame(dst, src, etypeExperimental, "x"))
 		return flaps("one") > 20 && flaps("two") > 20
 	})
-	l.until("it is told", func() bool { return strings.Contains(l.log.String(), "move back and forth between ports") })
+	l.until("the conflict is logged", func() bool { return strings.Contains(l.log.String(), "move back and forth between ports") })
 	if n := l.d.Backend().Switch().FDBEvents["flapped"]; n < 40 {
 		t.Errorf("%d flaps in all", n)
 	}

@@ -22,7 +22,7 @@ import (
 	"vswitchd/virtqueue"
 )
 
-// Each way in which a front-end can go is told from the others.
+// The port distinguishes an orderly end of a session from the front-end's death.
 func TestSessionEnds(t *testing.T) {
 	l := newLab(t, "[port.a]\n")
 	for i, c := range []struct {
@@ -54,8 +54,8 @@ func TestSessionEnds(t *testing.T) {
 	}
 }
 
-// A front-end that comes and goes without a driver has done nothing wrong.
-func TestLookIn(t *testing.T) {
+// A front-end that connects and disconnects without starting a driver causes no error and no reset.
+func TestFrontEndWithoutDriverIsNoError(t *testing.T) {
 	l := newLab(t, "[port.a]\n")
 	fe, err := vhostusertest.Dial(l.socket("a"))
 	if err != nil {
@@ -85,8 +85,8 @@ func (f *failing) Connect(ctx context.Context) (*net.UnixConn, error) {
 	return f.Connector.Connect(ctx)
 }
 
-// When there are too many open files, a front-end cannot be accepted. That must not be
-// the end of the port.
+// If accepting a front-end fails, for example because too many files are open, the port shows the
+// error and continues to accept.
 func TestConnectFailsForAWhile(t *testing.T) {
 	kind := guest.Kind{Connector: func(ctx context.Context, s *guest.Settings) (vhostuser.Connector, error) {
 		conns, err := guest.Connect(ctx, s)
@@ -99,7 +99,7 @@ func TestConnectFailsForAWhile(t *testing.T) {
 	l.must(s.Leave())
 }
 
-// The sockets belong to whom the configuration says.
+// Sockets have the owner, group and mode of the configuration.
 func TestSocketOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("needs root, to give files away")
@@ -114,8 +114,8 @@ func TestSocketOwner(t *testing.T) {
 	}
 }
 
-// A port offers what it is configured for. A change is for front-ends that connect
-// after it: the one that is there goes on with what it was offered.
+// A port offers the configured offloads. A change applies to front-ends that connect later; a
+// connected front-end keeps the offloads that it was offered.
 func TestOffloads(t *testing.T) {
 	l := newLab(t, "[port.a]\n")
 	dial := func() *vhostusertest.FrontEnd {
@@ -157,7 +157,7 @@ func TestOffloads(t *testing.T) {
 	l.reload("[port.a]\noffloads = []\n", "port a reconfigured")
 }
 
-// A guest that asks its device for its address hears when the configuration has another.
+// A guest that reads its address from the device is notified when a reload changes the address.
 func TestReloadTellsGuestItsAddress(t *testing.T) {
 	l := newLab(t, "[port.a]\nmac = \"52:54:00:00:00:01\"\n")
 	fe, err := vhostusertest.Dial(l.socket("a"))
@@ -193,9 +193,8 @@ func TestReloadTellsGuestItsAddress(t *testing.T) {
 	mac("52:54:00:00:00:02")
 }
 
-// A port tells of its front-end how long it has been there, and of the one before how
-// it went.
-func TestSessionsAreTold(t *testing.T) {
+// A port's details show the current session and how the previous one ended.
+func TestDetailShowsSessions(t *testing.T) {
 	l := newLab(t, "[port.a]\n")
 	if p := l.port("a"); p.Session != nil || p.LastEnd != nil || len(p.FeatureBits) != 0 {
 		t.Errorf("before the first front-end: %+v", p)

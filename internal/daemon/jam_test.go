@@ -16,7 +16,7 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// jamming is a front-end at a port that holds up the worker in a signal.
+// jamming connects a front-end that blocks the worker in the write to a call eventfd.
 func (l *lab) jamming(port string) (f *vhostusertest.FrontEnd, call int) {
 	l.Helper()
 	f, err := vhostusertest.Dial(l.socket(port))
@@ -40,9 +40,9 @@ func (l *lab) jamming(port string) (f *vhostusertest.FrontEnd, call int) {
 	return f, r.CallFD
 }
 
-// A front-end that holds up the worker for a moment and hangs up at once, or after it has
-// let go, does not get to do so again and again, however short each time is.
-func TestJamIsPunished(t *testing.T) {
+// A front-end that blocks the worker for a short time and disconnects, with or without unblocking
+// it first, cannot repeat this indefinitely, however short each time is.
+func TestRepeatedJamsAreDetected(t *testing.T) {
 	for name, attack := range map[string]func(f *vhostusertest.FrontEnd, call int){
 		"hangs up": func(f *vhostusertest.FrontEnd, call int) {},
 		"lets go and hangs up": func(f *vhostusertest.FrontEnd, call int) {
@@ -67,11 +67,11 @@ func TestJamIsPunished(t *testing.T) {
 				f.Close()
 				l.state("bad", control.StateListening)
 				if attacks++; attacks > 1000 {
-					t.Fatalf("the front-end is not found out in %d attacks", attacks)
+					t.Fatalf("the front-end is not detected in %d attacks", attacks)
 				}
 			}
-			t.Logf("found out after %d attacks", attacks)
-			// The next one is not even heard, while others go on.
+			t.Logf("detected after %d attacks", attacks)
+			// The next front-end is not served, while the other ports forward frames.
 			f, err := vhostusertest.Dial(l.socket("bad"))
 			l.must(err)
 			defer f.Close()

@@ -12,8 +12,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// A wireKind is a kind of port that only this test knows: [wire.NAME] with the key end. What the
-// daemon does with its ports is noted.
+// A wireKind is a kind of port that exists only in this test: [wire.NAME] with the key end. It
+// records the calls of the daemon.
 type wireKind struct {
 	declaration *config.Kind
 	did         *[]string
@@ -38,7 +38,7 @@ func newWireKind() wireKind {
 
 func (k wireKind) note(words ...string) { *k.did = append(*k.did, strings.Join(words, " ")) }
 
-// takes returns what has been noted since the last call.
+// takes returns the calls recorded since the last takes.
 func (k wireKind) takes() string {
 	s := strings.Join(*k.did, ", ")
 	*k.did = nil
@@ -74,8 +74,8 @@ func (w *wirePort) Prepare(_ context.Context, was, will *config.Port) (port.Chan
 	return port.Change{Apply: func() { w.k.note("apply") }, Undo: func() { w.k.note("undo") }}, nil
 }
 
-// A kind of port is known by its registration alone: its tables are read, its ports opened,
-// changed, shown and closed, and a reload that is refused is taken back.
+// Adding a kind to the list of kinds is sufficient: its tables are read, its ports are opened,
+// changed, shown and closed, and a refused reload is rolled back.
 func TestAnotherKindOfPort(t *testing.T) {
 	k := newWireKind()
 	l := newLabOf(t, append(allKinds(), k), "[wire.w]\nend = \"x\"\n[port.a]\n")

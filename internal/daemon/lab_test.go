@@ -35,10 +35,10 @@ func newLab(t *testing.T, cfg string) *lab {
 	return newLabOf(t, allKinds(), cfg)
 }
 
-// newLabOf is newLab with these kinds of port.
+// newLabOf is newLab with the kinds of port ks.
 func newLabOf(t *testing.T, ks kinds, cfg string) *lab {
 	t.Helper()
-	// Sockets' paths are short: t.TempDir may be too long for them.
+	// The path of t.TempDir can be too long for a unix socket.
 	dir, err := os.MkdirTemp("", "vswitchd-")
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func newLabOf(t *testing.T, ks kinds, cfg string) *lab {
 			t.Error(err)
 		}
 		if left, _ := filepath.Glob(l.socket("*")); left != nil {
-			t.Errorf("sockets are left: %v", left)
+			t.Errorf("sockets were not removed: %v", left)
 		}
 		if t.Failed() {
 			t.Logf("log:\n%s", l.log)
@@ -67,8 +67,8 @@ func newLabOf(t *testing.T, ks kinds, cfg string) *lab {
 	return l
 }
 
-// load makes a configuration of [port.*], [uplink.*] and [[fdb]] sections. Words that
-// begin with $ stand for sockets of the test.
+// load makes a configuration from text, which continues the table [switch]. A $ in the text is
+// replaced by the test's directory.
 func (l *lab) load(text string) *config.Config {
 	l.Helper()
 	file := filepath.Join(l.dir, "vswitchd.toml")
@@ -86,7 +86,7 @@ func (l *lab) load(text string) *config.Config {
 
 func (l *lab) socket(port string) string { return filepath.Join(l.dir, port+".sock") }
 
-// reload changes the configuration and checks what is said to have changed.
+// reload loads another configuration and checks the reported changes.
 func (l *lab) reload(cfg string, want ...string) {
 	l.Helper()
 	changed, err := l.d.Reload(l.load(cfg))
@@ -98,7 +98,7 @@ func (l *lab) reload(cfg string, want ...string) {
 	}
 }
 
-// refuses wants a reload to fail with an error that has text in it.
+// refuses checks that a reload fails with an error that contains text.
 func (l *lab) refuses(cfg, text string) {
 	l.Helper()
 	changed, err := l.d.Reload(l.load(cfg))
@@ -116,7 +116,7 @@ func (l *lab) port(name string) control.PortDetail {
 	return p
 }
 
-// names returns the ports in order.
+// names returns the names of the ports in order.
 func (l *lab) names() string {
 	var names []string
 	for _, p := range l.d.Backend().Ports() {
@@ -146,7 +146,7 @@ func (l *lab) connect(port string, n byte) *station.Station {
 	return s
 }
 
-// talk has two stations talk, until the test ends. It fails if they lose a frame.
+// talk makes two stations exchange frames until the test ends. The test fails if a frame is lost.
 func (l *lab) talk(portA, portB string) (a, b *station.Station) {
 	l.Helper()
 	a, b = l.connect(portA, 1), l.connect(portB, 2)
@@ -177,13 +177,13 @@ func (l *lab) must(err error) {
 	}
 }
 
-// until waits for a condition. It fails the test when that has not come true after a
-// time in which it should have, however slow the machine.
+// until waits for a condition. The test fails if the condition does not become true within a
+// minute, which is long enough for a slow machine.
 func (l *lab) until(what string, condition func() bool) {
 	l.Helper()
 	for end := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			l.Fatalf("after a minute, it is still not so that %s", what)
+			l.Fatalf("timed out after a minute, waiting until %s", what)
 		}
 	}
 }
@@ -193,7 +193,7 @@ func (l *lab) state(port string, state control.State) {
 	l.until(port+" is "+string(state), func() bool { return l.port(port).State == state })
 }
 
-// A logBuffer keeps what is logged.
+// A logBuffer stores the log.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

@@ -11,8 +11,7 @@ import (
 	"vswitchd/vhostuser"
 )
 
-// However a front-end comes and goes, nothing of it stays: no file descriptor, no
-// mapping, no goroutine.
+// A session leaves no file descriptor, mapping or goroutine behind, however it ends.
 func TestReconnectsLeakNothing(t *testing.T) {
 	l := newLabOf(t, withoutBackoff(), "[port.a]\nmac = \"52:54:00:00:00:01\"\n[port.b]\n")
 	peer := l.connect("b", 2)
@@ -42,7 +41,8 @@ func TestReconnectsLeakNothing(t *testing.T) {
 	for i := range leave {
 		round(i)
 	}
-	// The last of these may not be gone altogether: it may be fewer in the end, not more.
+	// The last session may not be cleaned up completely yet, so the final numbers may be lower, but
+	// not higher.
 	fds, maps, goroutines := openFiles(t), mappings(t), runtime.NumGoroutine()
 	for i := range 200 {
 		round(i)
@@ -67,7 +67,7 @@ func openFiles(t *testing.T) int {
 	return len(files)
 }
 
-// mappings returns how often guests' memory is mapped, on either side.
+// mappings returns the number of mappings of guests' memory, by the stations and by the daemon.
 func mappings(t *testing.T) int {
 	b, err := os.ReadFile("/proc/self/maps")
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"vswitchd/vhostuser/vhostusertest"
 )
 
-// A front-end can map what its port's max_memory says. A reload changes that for what is
-// mapped from then on, and resets nobody.
+// A front-end can map as much memory as its port's max_memory permits. A reload changes the limit
+// for later mappings and does not reset a session.
 func TestMaxMemory(t *testing.T) {
 	l := newLab(t, "[port.a]\nmax_memory = \"24MiB\"\n")
 	fe, err := vhostusertest.Dial(l.socket("a"))
@@ -27,7 +27,7 @@ func TestMaxMemory(t *testing.T) {
 	more, err := fe.NewMemory(16 << 20)
 	l.must(err)
 	if err := fe.AddMemory(more); err == nil {
-		t.Error("32 MiB were taken")
+		t.Error("32 MiB were accepted")
 	}
 	l.until("the refusal is logged", func() bool { return strings.Contains(l.log.String(), "max_memory is 24 MiB") })
 	shows := func(mapped, limit uint64) {
@@ -46,7 +46,7 @@ func TestMaxMemory(t *testing.T) {
 	l.state("a", control.StateConnected)
 	l.must(fe.RemoveMemory(more))
 	if err := fe.AddMemory(more); err == nil {
-		t.Error("32 MiB were taken")
+		t.Error("32 MiB were accepted")
 	}
 	fe.Close()
 	l.state("a", control.StateListening)
@@ -56,7 +56,7 @@ func TestMaxMemory(t *testing.T) {
 	}
 }
 
-// What ports had is there for others when they are gone.
+// The resources of removed ports are available to other ports.
 func TestPortsComeAndGo(t *testing.T) {
 	l := newLab(t, "[port.a]\n")
 	ports := "[port.a]\n"

@@ -8,7 +8,7 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// another changes a value of any type into another one.
+// another changes v to a different value.
 func another(t *testing.T, v reflect.Value) {
 	t.Helper()
 	switch v.Kind() {
@@ -22,7 +22,7 @@ func another(t *testing.T, v reflect.Value) {
 		if v.Uint() == 0 {
 			v.SetUint(1)
 		} else {
-			v.SetUint(v.Uint() >> 1) // of offloads, every bit is named
+			v.SetUint(v.Uint() >> 1) // an added bit would not be one of the offloads
 		}
 	case reflect.String:
 		v.SetString(v.String() + "x")
@@ -31,7 +31,7 @@ func another(t *testing.T, v reflect.Value) {
 	case reflect.Array:
 		another(t, v.Index(0))
 	default:
-		t.Fatalf("how is a %s changed?", v.Type())
+		t.Fatalf("another cannot change a %s", v.Type())
 	}
 }
 
@@ -49,7 +49,7 @@ func leaves(v reflect.Value, name string, visit func(name string, field reflect.
 	}
 }
 
-// onePort returns a port of a kind that says no more than it must.
+// onePort returns a port of a kind with only its required keys set.
 func onePort(t *testing.T, kind *config.Kind) *config.Port {
 	t.Helper()
 	doc := "[" + kind.Table + ".a]\n"
@@ -65,13 +65,14 @@ func onePort(t *testing.T, kind *config.Kind) *config.Port {
 	return cfg.Ports[0]
 }
 
-// A reload sees a change of each field of a port's settings, if nothing else changes: one that it
-// did not see, it would ignore.
-func TestReloadSeesEveryField(t *testing.T) {
+// A reload detects a change of every single field of a port's settings. It would silently ignore a
+// change that it did not detect.
+func TestReloadDetectsEveryField(t *testing.T) {
 	for _, kind := range Kinds() {
 		fields := 0
 		visit := func(pick func(p *config.Port) reflect.Value) {
-			// Fields are visited twice: of one port to know them, of another one to change them.
+			// The outer walk enumerates the fields; the inner one finds the same field in another
+			// port to change it.
 			leaves(pick(onePort(t, kind)), "", func(name string, _ reflect.Value) {
 				switch {
 				case name == "Kind", name == "Settings", name == "PortConfig.Counters": // no key sets these
@@ -87,7 +88,7 @@ func TestReloadSeesEveryField(t *testing.T) {
 					}
 				})
 				if lines := differences(now, was); len(lines) == 0 {
-					t.Errorf("%s: a change of %s goes unseen", kind.Name, name)
+					t.Errorf("%s: a change of %s is not detected", kind.Name, name)
 				}
 			})
 		}
@@ -100,14 +101,14 @@ func TestReloadSeesEveryField(t *testing.T) {
 }
 
 // The same for static entries.
-func TestReloadSeesEveryFieldOfStaticEntries(t *testing.T) {
+func TestReloadDetectsEveryFieldOfStaticEntries(t *testing.T) {
 	base := config.FDBEntry{StaticEntry: vswitch.StaticEntry{MAC: vswitch.MAC{2}, VLAN: 1, Port: "a"}}
 	changed := base
 	leaves(reflect.ValueOf(&changed).Elem(), "", func(name string, f reflect.Value) {
 		changed = base
 		another(t, f)
 		if lines := compareFDB([]config.FDBEntry{base}, []config.FDBEntry{changed}); len(lines) == 0 {
-			t.Errorf("a change of %s goes unseen", name)
+			t.Errorf("a change of %s is not detected", name)
 		}
 	})
 }

@@ -17,7 +17,7 @@ import (
 	"vswitchd/test/station"
 )
 
-// What comes, goes and changes does not concern the guests that stay.
+// Ports that are added, removed or changed by a reload do not affect the guests on other ports.
 func TestReloadWhileGuestsTalk(t *testing.T) {
 	const ab = "[port.a]\nmac = \"52:54:00:00:00:01\"\n[port.b]\nmac = \"52:54:00:00:00:02\"\n"
 	l := newLab(t, ab)
@@ -41,7 +41,7 @@ func TestReloadWhileGuestsTalk(t *testing.T) {
 		{"[switch]\nmcast_snooping = false\n" + ab + "[[fdb]]\nmac = \"52:54:00:00:00:09\"\nport = \"a\"\n", []string{"multicast snooping reconfigured"}},
 		{"[switch]\npoll = \"0s\"\n" + ab, []string{"static entry 52:54:00:00:00:09 in VLAN 0 removed", "switch.poll changed"}},
 	} {
-		text := strings.TrimPrefix(step.cfg, "[switch]\n") // which load begins
+		text := strings.TrimPrefix(step.cfg, "[switch]\n") // load writes this header
 		l.reload(text, step.want...)
 		l.must(a.Await(200))
 		l.must(b.Await(200))
@@ -53,7 +53,7 @@ func TestReloadWhileGuestsTalk(t *testing.T) {
 	}
 }
 
-// The ports are in the order of the new configuration, and as it says.
+// After a reload, the ports have the order and the settings of the new configuration.
 func TestReloadAppliesAll(t *testing.T) {
 	l := newLab(t, "[port.a]\n[port.b]\ntag = 5\n[port.c]\n")
 	l.reload("[port.c]\n[port.d]\n[port.b]\ntag = 6\nisolated = true\nmac = \"52:54:00:00:00:02\"\n",
@@ -75,7 +75,7 @@ func TestReloadAppliesAll(t *testing.T) {
 	l.must(s.Leave())
 }
 
-// Addresses may go from port to port, whichever is changed first.
+// A reload can move addresses between ports, independently of the order of the ports.
 func TestReloadMovesAddresses(t *testing.T) {
 	const m1, m2 = "mac = \"52:54:00:00:00:01\"\n", "mac = \"52:54:00:00:00:02\"\n"
 	for _, c := range []struct{ name, from, to, fdb string }{
@@ -103,8 +103,8 @@ func TestReloadMovesAddresses(t *testing.T) {
 	}
 }
 
-// A reload that is refused, for whatever reason, is felt by nobody: ports, sessions, counters,
-// sockets, addresses and traffic are what they were.
+// A refused reload has no effect, whatever the reason for the refusal: ports, sessions, counters,
+// sockets, addresses and traffic are as before.
 func TestRefusedReload(t *testing.T) {
 	const (
 		m1   = "mac = \"52:54:00:00:00:01\"\n"
@@ -148,7 +148,7 @@ func TestRefusedReload(t *testing.T) {
 				t.Fatal(err)
 			}
 			a, _ := l.talk("a", "b")
-			before := l.nobodyFeels()
+			before := l.expectUnchanged()
 			text := c.cfg
 			if !strings.HasPrefix(text, "workers") && !strings.HasPrefix(text, "mac_table") {
 				text = "mac_table_size = 20\n" + text
@@ -160,7 +160,7 @@ func TestRefusedReload(t *testing.T) {
 			l.state("c", control.StateRunning)
 			l.must(s.Leave())
 
-			// And the next one works.
+			// The next reload succeeds.
 			const size = "mac_table_size = 20\n"
 			l.reload(size+ab+rest+"[port.d]\n", "port d added")
 			l.reload(size+ab+rest, "port d removed")
@@ -168,8 +168,9 @@ func TestRefusedReload(t *testing.T) {
 	}
 }
 
-// nobodyFeels returns a function that checks that nothing is different from now.
-func (l *lab) nobodyFeels() func() {
+// expectUnchanged records the current state of the ports and files, and returns a function that
+// checks that nothing has changed since.
+func (l *lab) expectUnchanged() func() {
 	l.Helper()
 	type snapshot struct {
 		name, socket, mac, fdb string
@@ -200,10 +201,10 @@ func (l *lab) nobodyFeels() func() {
 	return func() {
 		l.Helper()
 		if diff := cmp.Diff(before, look(), cmp.AllowUnexported(snapshot{})); diff != "" {
-			l.Errorf("something is different:\n%s", diff)
+			l.Errorf("the ports have changed:\n%s", diff)
 		}
 		if n := l.port("a").Counters.RxFrames; n < received {
-			l.Errorf("%d frames received, it were %d before", n, received)
+			l.Errorf("%d frames received, fewer than the %d before", n, received)
 		}
 		if now := files(); now != there {
 			l.Errorf("files %s\nbefore %s", now, there)
@@ -211,11 +212,11 @@ func (l *lab) nobodyFeels() func() {
 	}
 }
 
-// When there are no file descriptors left, a reload that needs some is refused.
+// A reload that needs more file descriptors than are available is refused.
 func TestRefusedReloadWithoutDescriptors(t *testing.T) {
 	l := newLab(t, "[port.a]\n[port.b]\n")
 	a, _ := l.talk("a", "b")
-	check := l.nobodyFeels()
+	check := l.expectUnchanged()
 	var limit unix.Rlimit
 	l.must(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 	few := limit
@@ -235,7 +236,7 @@ func TestRefusedReloadWithoutDescriptors(t *testing.T) {
 	l.must(a.Await(200))
 }
 
-// A new daemon that cannot have all of its ports leaves none.
+// A daemon that cannot open all of its ports closes those that it has opened.
 func TestStartIsUndone(t *testing.T) {
 	l := newLab(t, "[port.a]\n")
 	taken, err := net.Listen("unix", l.dir+"/busy")
@@ -258,7 +259,7 @@ func TestStartIsUndone(t *testing.T) {
 	}
 }
 
-// A reload that comes while the daemon stops opens nothing any more.
+// A reload after the daemon has stopped is refused.
 func TestReloadAfterTheEnd(t *testing.T) {
 	l := newLab(t, "[port.a]\n")
 	other, err := New(l.load("[port.b]\n"), l.d.log)

@@ -17,7 +17,7 @@ import (
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
-// dial connects to a port and says nothing.
+// dial connects to a port and sends nothing.
 func (l *lab) dial(port string) *vhostusertest.FrontEnd {
 	l.Helper()
 	f, err := vhostusertest.Dial(l.socket(port))
@@ -28,7 +28,7 @@ func (l *lab) dial(port string) *vhostusertest.FrontEnd {
 	return f
 }
 
-// A front-end that keeps a port from another one without using it gives way.
+// A front-end that occupies a port without using it is disconnected when another one waits.
 func TestSilentFrontEndGivesWay(t *testing.T) {
 	header := func(r vhostuser.Request, size byte) []byte {
 		return []byte{byte(r), 0, 0, 0, 1, 0, 0, 0, size, 0, 0, 0}
@@ -92,9 +92,9 @@ func stateOf(name string) control.State {
 	return control.StateConnected
 }
 
-// A front-end that has claimed its device keeps it, whether or not its driver runs, however
-// long it says nothing. Another one is served when the first has left, and until then its
-// waiting shows.
+// A front-end that has completed the handshake keeps the port however long it is silent, whether or
+// not its driver runs. Another front-end is shown as waiting, and is served when the first one has
+// left.
 func TestLiveFrontEndKeepsItsPort(t *testing.T) {
 	for name, begin := range map[string]func(l *lab) (leave func()){
 		"driver runs": func(l *lab) func() {
@@ -114,8 +114,8 @@ func TestLiveFrontEndKeepsItsPort(t *testing.T) {
 			second := l.dial("a")
 			l.must(second.Send(vhostuser.GetFeatures, 0, nil))
 			l.until("waiting shows", func() bool { s := l.port("a").Session; return s != nil && s.OtherWaiting })
-			// Longer than a silent one would have: work to do for the one that looks.
-			l.until("it has been looked at", func() bool { return l.port("a").Session.AgeS > int64(2*guest.SilentTimeout.Seconds()) })
+			// Wait longer than a silent front-end would be tolerated.
+			l.until("the time of a silent front-end has passed", func() bool { return l.port("a").Session.AgeS > int64(2*guest.SilentTimeout.Seconds()) })
 			if p := l.port("a"); p.Session.Number != 1 || p.Session.PeerPID != unix.Getpid() || len(p.Counters.Resets) != 0 && p.Counters.Resets["silent"] != 0 {
 				t.Errorf("session %+v, resets %v", p.Session, p.Counters.Resets)
 			}
@@ -124,15 +124,15 @@ func TestLiveFrontEndKeepsItsPort(t *testing.T) {
 			}
 			leave()
 			if m, err := second.Recv(); err != nil || m.Request != vhostuser.GetFeatures {
-				t.Errorf("the second one gets %v, %v", m, err)
+				t.Errorf("the second front-end receives %v, %v", m, err)
 			}
 		})
 	}
 }
 
-// A front-end that connects and fails as fast as it can is taken at a pace, and neither that nor
-// what it does makes a log grow without end.
-func TestHastyFrontEnds(t *testing.T) {
+// Front-ends that connect and fail as fast as possible are accepted at a limited rate, and neither
+// the connections nor the failures make the log grow without bound.
+func TestReconnectsAreDelayed(t *testing.T) {
 	for name, fail := range map[string]struct {
 		do    func(f *vhostusertest.FrontEnd)
 		hint  string
@@ -172,13 +172,13 @@ func TestHastyFrontEnds(t *testing.T) {
 					return l.port("a").Counters.Reconnects >= uint64(i) && l.port("a").State == control.StateListening
 				})
 			}
-			// All but the last are known to have been waited for.
-			l.until("another one is taken", func() bool {
+			// Only the delay after the last session may not have ended yet.
+			l.until("another front-end is accepted", func() bool {
 				f, err := vhostusertest.Dial(l.socket("a"))
 				if err != nil {
 					return false
 				}
-				l.Cleanup(f.Close) // not before: that it left would be judged, too
+				l.Cleanup(f.Close) // not earlier, because its end would count as well
 				_, err = f.GetU64(vhostuser.GetFeatures)
 				return err == nil
 			})
@@ -187,7 +187,7 @@ func TestHastyFrontEnds(t *testing.T) {
 				least = (1<<attempts - 1) * guest.FirstWait
 			}
 			if took := time.Since(began); took < least {
-				t.Errorf("%d front-ends came within %v, at least %v are to pass", attempts+1, took, least)
+				t.Errorf("%d front-ends were accepted within %v, want at least %v", attempts+1, took, least)
 			}
 			log := l.log.String()
 			if n := strings.Count(log, "something is likely wrong"); n != fail.times {
@@ -203,7 +203,7 @@ func TestHastyFrontEnds(t *testing.T) {
 	}
 }
 
-// Lines that a peer can have written are limited for each port.
+// The log lines that a peer can cause are limited for each port.
 func TestPeersCannotFloodTheLog(t *testing.T) {
 	l := newLabOf(t, withoutBackoff(), "[port.a]\n")
 	const many = 100
@@ -219,19 +219,20 @@ func TestPeersCannotFloodTheLog(t *testing.T) {
 			return p.Counters.Reconnects >= uint64(i) && p.State == control.StateListening
 		})
 	}
-	// As if the test had taken an hour.
+	// The bound for a test that takes an hour.
 	const most = loglimit.Burst + 360
 	for _, line := range []string{"refused: ", "front-end connected", "front-end left"} {
 		if n := strings.Count(l.log.String(), line); n == 0 || n > most || line == "refused: " && n > many*many/10 {
 			t.Errorf("%q is logged %d times", line, n)
 		}
 	}
-	l.until("it is said how many were suppressed", func() bool {
+	l.until("the number of suppressed lines is logged", func() bool {
 		return strings.Contains(l.log.String(), `each=refused`) && strings.Contains(l.log.String(), `each="front-end connected"`)
 	})
 }
 
-// Memory that the front-end has not shared is what a guest's empty rings look like.
+// If the rings of a guest that kicks stay empty, the port gives the hint that the memory may not be
+// shared.
 func TestMemoryThatIsNotShared(t *testing.T) {
 	start := func(l *lab, fill bool) *vhostusertest.FrontEnd {
 		f := l.dial("a")
@@ -286,14 +287,15 @@ func TestMemoryThatIsNotShared(t *testing.T) {
 				f.Close()
 				l.until("port show has the hint", func() bool { return strings.Contains(l.port("a").Hint, "share=on") })
 				if !strings.Contains(l.log.String(), "share=on") {
-					t.Error("it is not in the log")
+					t.Error("the hint is not in the log")
 				}
 			})
 		}
 	})
 }
 
-// A big-endian legacy guest's front-end gives up where it would say so.
+// The port gives a hint about a big-endian legacy guest, whose front-end gives up where it would
+// send SET_VRING_ENDIAN.
 func TestBigEndianLegacyGuest(t *testing.T) {
 	for name, c := range map[string]struct {
 		features uint64

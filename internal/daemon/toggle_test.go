@@ -10,7 +10,8 @@ import (
 	"vswitchd/vhostuser/vhostusertest"
 )
 
-// A toggler is a guest that repeats what costs others something, as fast as it can.
+// togglers are operations that a guest can repeat as fast as possible and that cost other ports
+// throughput.
 var togglers = map[string]func(f *vhostusertest.FrontEnd, i int) error{
 	"ring enable":  func(f *vhostusertest.FrontEnd, i int) error { return f.EnableRing(f.Rings[0], i%2 == 0) },
 	"memory table": func(f *vhostusertest.FrontEnd, _ int) error { return f.SetMemTable(f.Memory...) },
@@ -29,9 +30,9 @@ var togglers = map[string]func(f *vhostusertest.FrontEnd, i int) error{
 	},
 }
 
-// A guest that toggles a thousand times a second, or as often as it can, has that done at the
-// pace of its port and no faster, while two others go on. The test prints how much of their
-// throughput these have left; what it checks is how much was done for the one.
+// The operations of a toggling guest are limited to the rate of its port, while two other guests
+// exchange frames. The test checks the number of operations. It also logs the remaining throughput
+// of the others, which it does not check.
 func TestTogglingGuestAndItsNeighbours(t *testing.T) {
 	for name, toggle := range togglers {
 		t.Run(name, func(t *testing.T) {
@@ -69,8 +70,8 @@ func TestTogglingGuestAndItsNeighbours(t *testing.T) {
 				}
 				ended <- nil
 			}()
-			// What was saved up is spent first.
-			l.until("it has to wait", func() bool { return l.port("bad").SlowedMessages > 50 })
+			// The guest first uses up the burst that its port allows.
+			l.until("the guest is slowed", func() bool { return l.port("bad").SlowedMessages > 50 })
 			var loud, quiet, toggles float64
 			const windows = 6
 			for range windows {

@@ -59,15 +59,15 @@ func (l *lab) delLink(name string) {
 	}
 }
 
-// waits checks that a port waits, for a reason in which text is.
+// waits waits until a port is in state waiting with an error that contains text.
 func (l *lab) waits(port, text string) {
 	l.Helper()
 	l.state(port, control.StateWaiting)
-	l.until(port+" says "+text, func() bool { return strings.Contains(l.port(port).LastError, text) })
+	l.until(port+" shows "+text, func() bool { return strings.Contains(l.port(port).LastError, text) })
 }
 
-// A switch starts without an uplink's interface, and its guests talk. The uplink works when the
-// interface is there.
+// A switch starts without an uplink's interface, and its guests exchange frames. The uplink starts
+// to work when the interface appears.
 func TestStartsWithoutInterface(t *testing.T) {
 	l := newLab(t, "[port.a]\n[port.b]\n[uplink.lan]\ninterface = \"nic0\"\n")
 	l.waits("lan", `there is no network interface "nic0"`)
@@ -75,7 +75,7 @@ func TestStartsWithoutInterface(t *testing.T) {
 	l.addQuietVeth("nic0", "far0")
 	l.state("lan", control.StateRunning)
 	if p := l.port("lan"); p.LastError != "" {
-		t.Errorf("a running uplink says %q", p.LastError)
+		t.Errorf("a running uplink shows the error %q", p.LastError)
 	}
 	l.must(netlink.LinkSetDown(l.link("far0")))
 	l.waits("lan", "no carrier")
@@ -85,11 +85,11 @@ func TestStartsWithoutInterface(t *testing.T) {
 	l.waits("lan", `there is no network interface "nic0"`)
 	l.must(a.Await(100))
 	if n := strings.Count(l.log.String(), "there is no interface of this name"); n != 1 {
-		t.Errorf("the log says %d times that there is no interface", n)
+		t.Errorf("the missing interface is logged %d times, want 1", n)
 	}
 }
 
-// A reload may bring an uplink whose interface is not there, and change one that waits.
+// A reload can add an uplink whose interface does not exist, and change an uplink that is waiting.
 func TestReloadWithoutInterface(t *testing.T) {
 	l := newLab(t, "[port.a]\n")
 	const lan = "[port.a]\n[uplink.lan]\ninterface = \"nic0\"\n"
@@ -120,7 +120,8 @@ func TestCheckWarnsOfOneInterfaceWithTwoNames(t *testing.T) {
 	}
 }
 
-// Two uplinks whose interfaces turn out to be the same are not both on it.
+// If an interface is renamed to that of another uplink, this second uplink waits until the first is
+// removed.
 func TestTwoUplinksOneInterface(t *testing.T) {
 	l := newLab(t, "[uplink.one]\ninterface = \"nic0\"\n[uplink.two]\ninterface = \"nic1\"\n")
 	l.addVeth("nic0", "far0")
@@ -136,8 +137,8 @@ func TestTwoUplinksOneInterface(t *testing.T) {
 	l.delLink("nic1")
 }
 
-// LACP, EAPOL and LLDP pass from uplink to uplink where group_fwd_mask names their addresses. A
-// reload changes what passes, and breaks nothing off.
+// LACP, EAPOL and LLDP frames are forwarded from uplink to uplink if group_fwd_mask includes their
+// addresses. A reload changes the mask without interrupting the uplinks.
 func TestReservedAddressesThroughUplinks(t *testing.T) {
 	const one, two = "[uplink.one]\ninterface = \"nic0\"\n", "[uplink.two]\ninterface = \"nic1\"\n"
 	l := newLab(t, one+two)
@@ -167,7 +168,7 @@ func TestReservedAddressesThroughUplinks(t *testing.T) {
 	check("without a mask")
 	l.reload(one+"group_fwd_mask = 0x4004\n"+two, "port one reconfigured")
 	if got := l.port("one").Flags.Get("group_fwd_mask"); got != "16388" {
-		t.Errorf("port show tells of mask %s", got)
+		t.Errorf("the control API shows mask %s", got)
 	}
 	check("0x4004", 0x2, 0xe)
 	l.reload(one+two+"group_fwd_mask = 0xffff\n", "port one reconfigured", "port two reconfigured")
@@ -179,8 +180,8 @@ func TestReservedAddressesThroughUplinks(t *testing.T) {
 	}
 }
 
-// What a far machine and the host send each other goes to no guest: not before and not after the
-// interface's address changes, and a guest that sends from the address does not get it either.
+// Frames between a remote machine and the host go to no guest, neither before nor after the
+// interface's address changes, and not to a guest that sends from that address either.
 func TestHostsTrafficStaysWithTheHost(t *testing.T) {
 	l := newLab(t, "[uplink.lan]\ninterface = \"nic0\"\n[uplink.guest]\ninterface = \"nic1\"\n")
 	far, guest := l.addWire("nic0", "far0"), l.addWire("nic1", "far1")
@@ -200,12 +201,12 @@ func TestHostsTrafficStaysWithTheHost(t *testing.T) {
 			t.Errorf("%s: the guest got %x", what, got)
 		}
 		toHost := frame(host, vswitch.MAC{2, 0, 0, 0, 0, 8}, etypeExperimental, "to the host")
-		guest.send(toHost) // out by the wire, as it would be from another machine
+		guest.send(toHost) // transmitted on the wire, like a frame from another machine
 		far.gets(toHost)
 	}
 	check("at first")
 	if n := l.port("lan").Counters.Drops["to-host"]; n != 1 {
-		t.Errorf("%d frames count as the host's", n)
+		t.Errorf("%d frames are counted as to-host, want 1", n)
 	}
 	l.must(netlink.LinkSetHardwareAddr(l.link("nic0"), net.HardwareAddr{2, 0, 0, 0, 0, 0x77}))
 	check("with another address")
@@ -224,10 +225,10 @@ func TestGuestWithTheHostsAddress(t *testing.T) {
 	l.until("the address is held", func() bool { return slices.Contains(l.port("lan").HostMACs, mac) })
 	l.refuses(lan+"[port.vm]\nmac = \""+mac+"\"\n", "address is pinned to another port: "+mac)
 
-	// One that has it before the interface does keeps it, and that is told.
+	// A guest that had the address before the interface keeps it, and the conflict is reported.
 	l.reload(lan+"[port.vm]\nmac = \"02:00:00:00:00:78\"\n", "port vm added")
 	l.must(netlink.LinkSetHardwareAddr(l.link("nic0"), net.HardwareAddr{2, 0, 0, 0, 0, 0x78}))
-	l.until("it is told", func() bool {
+	l.until("the conflict is reported", func() bool {
 		return strings.Contains(l.port("lan").LastError, "02:00:00:00:00:78") && strings.Contains(l.log.String(), "cannot keep the host's traffic from guests")
 	})
 	if s := l.port("lan").State; s != control.StateRunning {
@@ -237,9 +238,9 @@ func TestGuestWithTheHostsAddress(t *testing.T) {
 	l.until("the address is held", func() bool { return l.port("lan").LastError == "" })
 }
 
-// A configuration that gives a guest the address of an interface that is there is refused by a
-// check, at start and by a reload, even if the interface is as new to the switch as the guest. In
-// another VLAN the guest may have the address.
+// A configuration that gives a guest the address of an existing interface is refused by a check, at
+// start and by a reload, even if uplink and guest are added at the same time. In another VLAN the
+// guest may have the address.
 func TestConfigurationWithTheHostsAddressIsRefused(t *testing.T) {
 	l := newLab(t, "")
 	l.addVeth("nic0", "far0")
@@ -265,8 +266,8 @@ func TestConfigurationWithTheHostsAddressIsRefused(t *testing.T) {
 	l.reload(lan+"[uplink.two]\ninterface = \"wan0\"\n", "port lan reconfigured", "port two added")
 }
 
-// An uplink that is not promiscuous tells its interface of guests as they come and go, and of no
-// stations on its own side.
+// An uplink that is not promiscuous adds the guests' addresses to its interface's filter and
+// removes them again, and adds no station on its own side.
 func TestUplinkNotPromiscuous(t *testing.T) {
 	l := newLab(t, "[port.a]\n[port.b]\n[uplink.lan]\ninterface = \"nic0\"\npromiscuous = false\n")
 	l.addWire("nic0", "far0")
@@ -281,7 +282,7 @@ func TestUplinkNotPromiscuous(t *testing.T) {
 	l.must(a.Drain())
 	l.must(a.Leave())
 	l.until("the interface knows one guest", func() bool { return told() == 1 })
-	// A new interface is told again.
+	// The addresses are set again on a new interface.
 	l.delLink("nic0")
 	l.waits("lan", "nic0")
 	l.addWire("nic0", "far0")

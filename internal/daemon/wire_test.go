@@ -19,8 +19,8 @@ type wire struct {
 	conn *packet.Conn
 }
 
-// addWire makes a pair of interfaces, of which near is for an uplink. Nobody but the test sends
-// anything on it.
+// addWire makes a pair of interfaces; near is for an uplink. Only the test sends frames on the
+// pair, because IPv6 is disabled.
 func (l *lab) addWire(near, far string) *wire {
 	l.Helper()
 	l.makeVeth(near, far)
@@ -55,7 +55,7 @@ func (w *wire) send(frame []byte) {
 	}
 }
 
-// gets waits for a frame. Others that come before it are passed over, and returned.
+// gets waits for a frame and returns the other frames that arrive before it.
 func (w *wire) gets(frame []byte) (others [][]byte) {
 	w.Helper()
 	buf := make([]byte, 1<<16)
@@ -72,7 +72,7 @@ func (w *wire) gets(frame []byte) (others [][]byte) {
 	}
 }
 
-// frame makes one of 60 bytes, which is recognised by its payload.
+// frame makes a frame of 60 bytes. Tests identify a frame by its payload.
 func frame(dst, src vswitch.MAC, etype uint16, payload string) []byte {
 	f := append(append([]byte{}, dst[:]...), src[:]...)
 	f = append(append(f, byte(etype>>8), byte(etype)), payload...)

@@ -1,10 +1,10 @@
-// Package tomlpos finds where the keys and tables of a TOML document stand, which package toml, the
-// decoder of the configuration, does not tell: its MetaData has keys without positions, and one
-// entry for all tables of an array.
+// Package tomlpos finds the positions of the keys and tables of a TOML document. Package toml,
+// which decodes the configuration, does not provide them: its MetaData has keys without positions,
+// and one entry for all tables of an array.
 //
-// The document is parsed by package unstable of go-toml, which knows where each key stands and does
-// not mind keys that are defined twice. What the document means, and whether it is valid, is for
-// the decoder to say.
+// The document is parsed by package unstable of go-toml, which provides the position of each key
+// and accepts keys that are defined twice. The values, and the decision whether the document is
+// valid, are left to the decoder.
 package tomlpos
 
 import (
@@ -13,9 +13,9 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// Layout is where things stand in a document. Of a document that is not valid, it has what comes
-// before the first line that cannot be parsed. An array within an array stands where the outer one
-// does.
+// Layout has the positions of the keys and tables of a document. For an invalid document, it covers
+// the part before the first expression that cannot be parsed. An array within an array has the
+// position of the outer one.
 type Layout struct {
 	Root    *Node
 	Clashes []Clash // in the order of the document
@@ -26,28 +26,29 @@ type Node struct {
 	Line   int // from 1; 0 for the root
 	Offset int // of the key's last part, in bytes
 
-	defined bool // by a header or an assignment, not merely on the way to one
-	value   bool // of an assignment, and no table
+	defined bool // defined by a header or an assignment, not only as a parent of another key
+	value   bool // assigned a value that is not an inline table
 	kids    map[string]*Node
-	elems   []*Node // of an array
+	elems   []*Node // elements, if the node is an array
 }
 
-// A Clash is a key that no valid document has in that place.
+// A Clash is a key that conflicts with an earlier definition, which makes the document invalid.
 type Clash struct {
-	Path       []string // of the key that is there already
-	First      int      // the line in which that is
-	Line       int      // of the clash
-	Start, End int      // where in the document the last part of the key stands
+	Path       []string // path of the earlier definition
+	First      int      // line of the earlier definition
+	Line       int      // line of the conflicting key
+	Start, End int      // byte range of the conflicting part of the key in the document
 
-	// Twice is whether the key or table is defined a second time. Otherwise a part of the key would
-	// have to be a table, and is a value.
+	// Twice is true if the key or table is defined a second time. It is false if a part of the key
+	// would have to be a table, but was defined as a value.
 	Twice bool
 }
 
-// Name returns the last part of the key that is there already.
+// Name returns the last part of the earlier definition's path.
 func (c *Clash) Name() string { return c.Path[len(c.Path)-1] }
 
-// Kid returns the node of a key, or n itself where it is not known: the nearest place that is.
+// Kid returns the node of a key. If the key is unknown, it returns n itself, as the nearest known
+// position.
 func (n *Node) Kid(key string) *Node {
 	if k := n.kids[key]; k != nil {
 		return k
@@ -55,7 +56,7 @@ func (n *Node) Kid(key string) *Node {
 	return n
 }
 
-// Elem returns the node of an array's element, or n itself.
+// Elem returns the node of an array's element, or n itself if the element is unknown.
 func (n *Node) Elem(i int) *Node {
 	if i < len(n.elems) {
 		return n.elems[i]
@@ -87,9 +88,9 @@ type finder struct {
 	parser  unstable.Parser
 	layout  Layout
 	doc     []byte
-	skipped int // bytes of doc that the parser is not given
+	skipped int // bytes at the start of doc that are not passed to the parser
 
-	line, counted int // the line of the byte that far into doc
+	line, counted int // line number of the byte at offset counted in doc
 }
 
 // A part is one part of a dotted key.
@@ -99,8 +100,8 @@ type part struct {
 	start, end int
 }
 
-// place returns where a range begins. Ranges are asked for from the beginning of the document to
-// its end.
+// place returns the line and the offset at which a range begins. Calls must be in the order of the
+// document, because lines are counted incrementally.
 func (f *finder) place(r unstable.Range) (line, start int) {
 	start = f.skipped + int(r.Offset)
 	if start > f.counted {
@@ -119,7 +120,8 @@ func (f *finder) parts(it unstable.Iterator) (parts []part) {
 	return parts
 }
 
-// header takes [a.b] or [[a.b]] and returns the table that begins.
+// header processes [a.b] or [[a.b]] and returns the node and the path of the table that begins
+// there.
 func (f *finder) header(e *unstable.Node, array bool) (*Node, []string) {
 	n, path, last := f.enter(f.layout.Root, nil, f.parts(e.Key()))
 	if !array {
@@ -134,7 +136,7 @@ func (f *finder) header(e *unstable.Node, array bool) (*Node, []string) {
 	return elem, append(path, last.name)
 }
 
-// assignment takes key = value below a table.
+// assignment processes an assignment key = value within a table.
 func (f *finder) assignment(table *Node, path []string, e *unstable.Node) {
 	n, path, last := f.enter(table, path, f.parts(e.Key()))
 	k := f.define(n, path, last)
@@ -142,7 +144,7 @@ func (f *finder) assignment(table *Node, path []string, e *unstable.Node) {
 	f.value(k, append(path, last.name), e.Value())
 }
 
-// value takes what is within an array or an inline table.
+// value processes the contents of an array or an inline table.
 func (f *finder) value(n *Node, path []string, v *unstable.Node) {
 	it := v.Children()
 	switch v.Kind {
@@ -162,8 +164,8 @@ func (f *finder) value(n *Node, path []string, v *unstable.Node) {
 	}
 }
 
-// enter goes from a table to that of all parts of a key but the last, through the last element of
-// each array.
+// enter descends from a table along all parts of a key except the last one. At an array of tables
+// it descends into the last element. It returns the node reached, its path, and the last part.
 func (f *finder) enter(n *Node, path []string, key []part) (*Node, []string, part) {
 	path = path[:len(path):len(path)]
 	for _, p := range key[:len(key)-1] {
@@ -183,7 +185,7 @@ func (f *finder) enter(n *Node, path []string, key []part) (*Node, []string, par
 	return n, path, key[len(key)-1]
 }
 
-// define returns the kid for a header or an assignment that defines it.
+// define returns the child node that a header or an assignment defines.
 func (f *finder) define(n *Node, path []string, p part) *Node {
 	k := n.kids[p.name]
 	switch {

@@ -1,9 +1,10 @@
-// Package key declares keys of the configuration: each with its name, how its value is read,
-// checked and shown, one line of documentation, and when a change of it takes effect.
+// Package key provides the declarations of configuration keys. A declaration consists of the key's
+// name, how its value is read, checked and shown, one line of documentation, and when a change
+// takes effect.
 //
-// A declaration is bound to the field that the value is stored in. All that is to be known of a key
-// is derived from its declaration: what the file may say (package config), what a reload compares,
-// what the control API shows, and docs/configuration.md.
+// A declaration is bound to the field that stores the value. Everything else about a key is derived
+// from its declaration: the values that the file may contain (package config), what a reload
+// compares, what the control API shows, and docs/configuration.md.
 package key
 
 import (
@@ -22,55 +23,57 @@ type Key struct {
 	Value
 
 	Required bool   // a table without the key is an error
-	Default  string // for the documentation, where the value that a new table has does not say it
-	Example  string // for a sample, as TOML, where there is no default
+	Default  string // the default in the documentation, if the value of a new table does not express it
+	Example  string // value in the sample, as TOML, if there is no default
 
-	// Changed returns what a reload says of a port whose key has another value now, such as
-	// "moved to interface eth0"; "": nothing. Nil: a sentence that is made from Live.
+	// Changed returns what a reload reports about a port if the key's value has changed, such as
+	// "moved to interface eth0"; "": nothing. If Changed is nil, the text is derived from Live.
 	Changed func() string
 
-	// Same is what a reload compares instead of the value; nil: the value.
+	// Same returns what a reload compares instead of the value. If Same is nil, the value is
+	// compared.
 	Same func() any
 
-	// Elsewhere is what to say of the key in the table of another kind of port, behind "belongs to
-	// [TABLE.NAME]". "": what the other kind says of itself.
+	// Elsewhere is appended to "belongs to [TABLE.NAME]" in the error about this key in the table
+	// of another kind of port. If it is empty, the other kind's Kind.Says is used.
 	Elsewhere string
 
-	Flag        bool // only flags of the command line can set it: it is no key of the file
+	Flag        bool // the key can be set only by a command-line flag, not in the file
 	Unsupported bool // only the default is accepted
 }
 
-// Live says when a change of a key takes effect, if the configuration is loaded again.
+// Live specifies when a change of a key takes effect after the configuration is reloaded.
 type Live int
 
 // Values of Live.
 const (
 	Now     Live = iota // at once
 	Next                // for the next front-end that connects
-	Restart             // not before vswitchd is started again: a reload with another value is refused
+	Restart             // only after a restart of vswitchd: a reload with another value is refused
 )
 
-// String returns what docs/configuration.md says.
+// String returns the text for docs/configuration.md.
 func (l Live) String() string {
 	return [...]string{"at once", "next front-end", "restart"}[l]
 }
 
-// A Value is the place of a setting, and how it is written in a file.
+// A Value binds a setting to its field and converts between the field and TOML.
 type Value struct {
-	// Type says what can be written, such as "integer, 1 to 128".
+	// Type describes the accepted values, such as "integer, 1 to 128".
 	Type string
 
-	// Set checks what stands in the file (a string, int64, float64, bool, time.Time, []any,
-	// map[string]any or []map[string]any, as the TOML library makes them), and stores it. Its error
-	// says what is wrong, without naming the key; nothing is stored then.
+	// Set checks the value in the file and stores it. v has the type that the TOML library decodes:
+	// a string, int64, float64, bool, time.Time, []any, map[string]any or []map[string]any. The
+	// error describes the problem without the name of the key; nothing is stored then.
 	Set func(v any) error
 
-	// Get returns what Set would have to be given for the value that is stored: a string, bool,
-	// int64, []string or []int64.
+	// Get returns the stored value in the form of the file: a string, bool, int64, []string or
+	// []int64.
 	Get func() any
 }
 
-// Make returns a Value that is stored in dst. What read refuses is not stored.
+// Make returns a Value that is stored in dst. read converts a TOML value and show converts back. A
+// value for which read returns an error is not stored.
 func Make[T any](typ string, dst *T, read func(v any) (T, error), show func(T) any) Value {
 	return Value{
 		Type: typ,
@@ -85,7 +88,7 @@ func Make[T any](typ string, dst *T, read func(v any) (T, error), show func(T) a
 	}
 }
 
-// compared is what a reload compares.
+// compared returns the value that a reload compares.
 func (k *Key) compared() any {
 	if k.Same != nil {
 		return k.Same()
@@ -93,8 +96,8 @@ func (k *Key) compared() any {
 	return k.Get()
 }
 
-// Differing returns those of keys whose values differ from those of the same keys in was: two lists
-// of one declaration, bound to different places.
+// Differing returns the elements of keys whose values differ from those in was. Both lists must
+// come from the same declaration, bound to different structs.
 func Differing(keys, was []Key) (differ []Key) {
 	for i := range keys {
 		if !keys[i].Unsupported && !reflect.DeepEqual(keys[i].compared(), was[i].compared()) {
@@ -104,7 +107,7 @@ func Differing(keys, was []Key) (differ []Key) {
 	return differ
 }
 
-// Find returns the key of that name, or nil.
+// Find returns the key with the given name, or nil.
 func Find(keys []Key, name string) *Key {
 	i := slices.IndexFunc(keys, func(k Key) bool { return k.Name == name })
 	if i < 0 {
@@ -113,7 +116,7 @@ func Find(keys []Key, name string) *Key {
 	return &keys[i]
 }
 
-// TOML returns a value, as Get returns it, as it is written in a file.
+// TOML returns a value that Get returned in TOML's notation.
 func TOML(v any) string {
 	switch v := v.(type) {
 	case string:

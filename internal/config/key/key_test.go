@@ -40,7 +40,7 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// What is refused is not stored, whatever the type.
+// A value that is refused is not stored, for every type.
 func TestWhatIsRefusedIsNotStored(t *testing.T) {
 	ints, mac, macs, ips, n := []int{1}, [][6]byte{{2}}, [][6]byte{{2}}, []netip.Prefix{}, 3
 	for _, v := range []Value{Ints(&ints, 0, 9), IntSet(&ints, 0, 9), OptionalMAC(&mac), MACs(&macs), Networks(&ips), Int(&n, 0, 9), IntOrZero(&n, 2, 9)} {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// String returns a value that is a string.
+// String returns a value as a string, or an error if the value has another type.
 func String(v any) (string, error) {
 	s, ok := v.(string)
 	if !ok {
@@ -18,7 +18,7 @@ func String(v any) (string, error) {
 	return s, nil
 }
 
-// Boolean returns a value that is true or false.
+// Boolean returns a value as a bool, or an error if the value has another type.
 func Boolean(v any) (bool, error) {
 	b, ok := v.(bool)
 	if !ok {
@@ -27,7 +27,7 @@ func Boolean(v any) (bool, error) {
 	return b, nil
 }
 
-// Array returns a value that is an array.
+// Array returns a value as an array, or an error if the value has another type.
 func Array(v any) ([]any, error) {
 	switch list := v.(type) {
 	case []any:
@@ -57,7 +57,7 @@ func KindOf(v any) string {
 	return "a table"
 }
 
-// show returns a string in quotes, and of anything else what it is.
+// show returns a string in quotes, and the type of any other value.
 func show(v any) string {
 	if s, ok := v.(string); ok {
 		return strconv.Quote(s)
@@ -65,7 +65,7 @@ func show(v any) string {
 	return KindOf(v)
 }
 
-// ParseRate reads bits per second, with a suffix K, M or G.
+// ParseRate parses a rate in bits per second, with an optional decimal suffix K, M or G.
 func ParseRate(s string) (uint64, error) {
 	n, err := parseScaled(s, rateUnits)
 	if err != nil {
@@ -76,10 +76,10 @@ func ParseRate(s string) (uint64, error) {
 
 var rateUnits = []unit{{"K", 1e3}, {"M", 1e6}, {"G", 1e9}}
 
-// showRate writes a number of bits per second as ParseRate reads it.
+// showRate formats a number of bits per second for ParseRate.
 func showRate(n uint64) string { return showScaled(n, rateUnits) }
 
-// showSize writes a number of bytes as ParseSize reads it.
+// showSize formats a number of bytes for ParseSize.
 func showSize(n uint64) string { return showScaled(n, sizeUnits) }
 
 func showScaled(n uint64, units []unit) string {
@@ -93,7 +93,7 @@ func showScaled(n uint64, units []unit) string {
 
 var sizeUnits = []unit{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}}
 
-// ParseSize reads bytes, with a suffix KiB, MiB, GiB or TiB.
+// ParseSize parses a size in bytes, with an optional suffix KiB, MiB, GiB or TiB.
 func ParseSize(s string) (uint64, error) {
 	n, err := parseScaled(s, sizeUnits)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"vswitchd/internal/nearest"
 )
 
-// The functions here make the Values of keys; each is given the place of the value.
+// The functions in this file make the Values of keys. dst is the field that stores the value.
 
 // Text is any text.
 func Text(dst *string) Value { return Make("string", dst, String, asAny) }
@@ -40,7 +40,7 @@ func Texts(dst *[]string) Value {
 	}, func(texts []string) any { return append([]string{}, texts...) })
 }
 
-// Printable is a text of at most that many printable characters.
+// Printable is a text of at most longest printable characters.
 func Printable(dst *string, longest int) Value {
 	return Make(fmt.Sprintf("string, at most %d printable characters", longest), dst, func(v any) (string, error) {
 		s, err := String(v)
@@ -84,7 +84,7 @@ func Ints[T int | uint16](dst *[]T, lo, hi int64) Value {
 	return Make(fmt.Sprintf("list of integers, %d to %d", lo, hi), dst, integers[T](lo, hi), numbers)
 }
 
-// IntSet is a list of integers from lo to hi, kept in order and without repetitions.
+// IntSet is a list of integers from lo to hi, stored sorted and without duplicates.
 func IntSet[T int | uint16](dst *[]T, lo, hi int64) Value {
 	read := integers[T](lo, hi)
 	return Make(fmt.Sprintf("list of integers, %d to %d", lo, hi), dst, func(v any) ([]T, error) {
@@ -99,7 +99,7 @@ func OneOf[T ~string](dst *T, words ...T) Value {
 	return Make(Words(words), dst, func(v any) (T, error) { return Word(v, words...) }, func(t T) any { return string(t) })
 }
 
-// Duration is from lo to hi.
+// Duration is a duration from lo to hi.
 func Duration(dst *time.Duration, lo, hi time.Duration) Value {
 	return Make(fmt.Sprintf("string, a duration from %s to %s", ShowDuration(lo), ShowDuration(hi)), dst,
 		func(v any) (time.Duration, error) { return ReadDuration(v, lo, hi) },
@@ -111,7 +111,7 @@ func MAC[M ~[6]byte](dst *M) Value {
 	return Make("string, a MAC address", dst, station[M], func(m M) any { return hardware(m) })
 }
 
-// OptionalMAC is a list of one address as MAC, or of none, written as "".
+// OptionalMAC is a list of at most one address as MAC. The empty list is written as "".
 func OptionalMAC[M ~[6]byte](dst *[]M) Value {
 	return Make(`string, a MAC address or ""`, dst, func(v any) ([]M, error) {
 		if v == "" {
@@ -127,7 +127,7 @@ func OptionalMAC[M ~[6]byte](dst *[]M) Value {
 	})
 }
 
-// MACs is a list of addresses as MAC, kept in order and without repetitions.
+// MACs is a list of addresses as MAC, stored sorted and without duplicates.
 func MACs[M ~[6]byte](dst *[]M) Value {
 	return Make("list of strings, MAC addresses", dst, func(v any) ([]M, error) {
 		ms, err := elements(v, station[M])
@@ -267,8 +267,8 @@ func Interface(dst *string) Value {
 	}, asAny)
 }
 
-// OptionalHostPort is an address and a port to listen on, or "". Without a host, it is all of this
-// machine's.
+// OptionalHostPort is an address and a port to listen on, or "". An address without a host means
+// all addresses of this machine.
 func OptionalHostPort(dst *string) Value {
 	return Make(`string, "HOST:PORT" or ""`, dst, orEmpty(func(v any) (string, error) {
 		s, err := String(v)
@@ -286,8 +286,8 @@ func OptionalHostPort(dst *string) Value {
 	}), asAny)
 }
 
-// FileMode is octal digits in a string. An integer would be ambiguous: people write 660 and mean
-// 0o660.
+// FileMode is a string of octal digits. An integer would be error-prone: operators write 660 and
+// mean 0o660.
 func FileMode(dst *fs.FileMode) Value {
 	return Make("string, octal digits", dst, func(v any) (fs.FileMode, error) {
 		s, ok := v.(string)
@@ -299,7 +299,7 @@ func FileMode(dst *fs.FileMode) Value {
 	}, func(m fs.FileMode) any { return fmt.Sprintf("%04o", m) })
 }
 
-// User is the name or number of a user; "", stored as -1, means that of the process.
+// User is the name or number of a user; "", stored as -1, means the process's user.
 func User(dst *int) Value {
 	return account(dst, "user", func(name string) (string, error) {
 		u, err := user.Lookup(name)
@@ -310,7 +310,7 @@ func User(dst *int) Value {
 	})
 }
 
-// Group is the name or number of a group; "", stored as -1, means that of the process.
+// Group is the name or number of a group; "", stored as -1, means the process's group.
 func Group(dst *int) Value {
 	return account(dst, "group", func(name string) (string, error) {
 		g, err := user.LookupGroup(name)
@@ -349,7 +349,7 @@ func account(dst *int, what string, lookup func(string) (string, error)) Value {
 	})
 }
 
-// Size is bytes, in a string, from lo to hi.
+// Size is a number of bytes from lo to hi, written as a string.
 func Size(dst *uint64, lo, hi uint64) Value {
 	return Make(fmt.Sprintf("string, a size from %s to %s", showSize(lo), showSize(hi)), dst, func(v any) (uint64, error) {
 		s, err := String(v)
@@ -397,7 +397,7 @@ func numbers[T int | uint16](ns []T) any {
 	return all
 }
 
-// orEmpty lets "" through, and leaves all else to read.
+// orEmpty accepts "" and passes any other value to read.
 func orEmpty(read func(any) (string, error)) func(any) (string, error) {
 	return func(v any) (string, error) {
 		if v == "" {
@@ -425,7 +425,7 @@ func integers[T int | uint16](lo, hi int64) func(any) ([]T, error) {
 	return func(v any) ([]T, error) { return elements(v, read) }
 }
 
-// elements reads a list.
+// elements converts each element of an array with read.
 func elements[T any](v any, read func(any) (T, error)) (ts []T, err error) {
 	list, err := Array(v)
 	if err != nil {
@@ -472,7 +472,7 @@ func socketPath(v any) (string, error) {
 	return filepath.Clean(s), CheckSocketPath(s)
 }
 
-// CheckSocketPath returns why there cannot be a socket of that path, or nil.
+// CheckSocketPath returns an error if s cannot be the path of a socket.
 func CheckSocketPath(s string) error {
 	switch {
 	case s == "":
@@ -487,7 +487,7 @@ func CheckSocketPath(s string) error {
 	return nil
 }
 
-// ReadDuration reads a string such as "5m", from lo to hi.
+// ReadDuration parses a string such as "5m" as a duration from lo to hi.
 func ReadDuration(v any, lo, hi time.Duration) (time.Duration, error) {
 	s, err := String(v)
 	if err != nil {
@@ -503,7 +503,7 @@ func ReadDuration(v any, lo, hi time.Duration) (time.Duration, error) {
 	return d, nil
 }
 
-// ShowDuration writes a duration as people would, without parts that are zero.
+// ShowDuration formats a duration without trailing parts that are zero: 5m instead of 5m0s.
 func ShowDuration(d time.Duration) string {
 	s := d.String()
 	if rest, ok := strings.CutSuffix(s, "m0s"); ok {
@@ -515,7 +515,8 @@ func ShowDuration(d time.Duration) string {
 	return strings.Replace(s, "µ", "u", 1)
 }
 
-// Word reads one of several words, each of which is itself no empty string but may be "".
+// Word returns a value that is one of words. An empty word is accepted, but not listed in the
+// error.
 func Word[T ~string](v any, words ...T) (T, error) {
 	s, err := String(v)
 	if err != nil {
@@ -533,7 +534,7 @@ func Word[T ~string](v any, words ...T) (T, error) {
 	return "", fmt.Errorf("is %q, must be one of %s%s", s, quoted(bare), nearest.Hint(s, bare))
 }
 
-// Words names several words, for Value.Type.
+// Words lists words for Value.Type.
 func Words[T ~string](words []T) string {
 	all := make([]string, len(words))
 	for i, w := range words {
