@@ -1,6 +1,6 @@
 #!/bin/bash
-# Gets what make e2e-long needs besides what install-lab.sh has: other architectures, and what boots
-# from the network. Quick when everything is there already.
+# Installs the software that make e2e-long needs in addition to that of install-lab.sh: guests of
+# other architectures, and network boot. Does nothing for software that is already present.
 #
 #   build/lab/qemu-aarch64, build/lab/qemu-s390x    run QEMU 10 or newer for those CPUs
 #   build/kernel-arm64, build/kernel-s390x          a Debian kernel for each, unpacked
@@ -10,8 +10,8 @@
 
 . "$(dirname "$0")/lib.sh"
 
-# unpack_guest ARCHITECTURE KERNEL: what test/guest/build-image makes a guest of, from Debian's
-# newest packages for that architecture.
+# unpack_guest ARCHITECTURE KERNEL: unpacks the files from which test/guest/build-image makes a
+# guest, from Debian's newest packages for the architecture.
 unpack_guest() {
 	local architecture=$1 kernel=$2 package
 	compgen -G "$BUILD/kernel-$architecture/boot/vmlinuz-*" >/dev/null && [ -e "$LAB/tree/busybox-$architecture" ] && return
@@ -20,14 +20,14 @@ unpack_guest() {
 	package=$(private_depends "$NEWEST" "$kernel" '^linux-image-[0-9]')
 	[ -n "$package" ] || die "Debian has no $kernel here"
 	unpack_only "$LAB/tree/busybox-$architecture" busybox-static
-	# Newer ones have the image and the modules in packages of their own.
+	# Newer versions have the image and the modules in separate packages.
 	unpack_only "$BUILD/kernel-$architecture" "$package" $(private_depends "$NEWEST" "$package" '^linux-(binary|modules)-[0-9]')
 	[ -e "$BUILD/kernel-$architecture/lib/modules" ] || ln -s usr/lib "$BUILD/kernel-$architecture/lib"
 	private_apt
 }
 
-# unpack_netboot: UEFI, iPXE as a program for UEFI, and a server for them. QEMU has iPXE for a BIOS
-# itself.
+# unpack_netboot: unpacks UEFI firmware, iPXE as a UEFI program, and a DHCP and TFTP server. QEMU
+# itself contains iPXE for BIOS.
 unpack_netboot() {
 	if [ ! -e "$LAB/tree/netboot" ]; then
 		lock

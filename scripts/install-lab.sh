@@ -1,5 +1,5 @@
 #!/bin/bash
-# Gets what the end-to-end tests and the demo need. Quick when it is there.
+# Installs the software for the end-to-end tests and the demo, unless it is already present.
 #
 #   build/lab/qemu-10       runs QEMU 10 or newer
 #   build/lab/qemu-7.2      runs QEMU 7.2, on Debian 12
@@ -9,7 +9,7 @@
 
 . "$(dirname "$0")/lib.sh"
 
-# Each command and the package that has it.
+# Each command and the package that contains it.
 needed='
 	qemu-system-x86_64 qemu-system-x86
 	ip                 iproute2
@@ -31,7 +31,7 @@ install_commands() {
 	while read -r command package; do
 		[ -z "$command" ] || have "$command" || absent+=("$package")
 	done <<<"$needed"
-	# libvirt's driver for QEMU is no command, and not every release has it in the daemon's package.
+	# libvirt's driver for QEMU is not a command, and some releases have it in a separate package.
 	compgen -G '/usr/lib/*-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so' >/dev/null || absent+=(libvirt-daemon-driver-qemu)
 	[ ${#absent[@]} = 0 ] || apt_install "${absent[@]}"
 }
@@ -73,7 +73,7 @@ wrap_testpmd() { wrap_dpdk "$LAB/dpdk-testpmd" tree/dpdk-testpmd usr/bin/dpdk-te
 
 testpmd_runs() { [[ $("$1" --help 2>&1) == *"EAL common options"* ]]; }
 
-# link_uml: Debian's User Mode Linux needs nothing but the C library.
+# link_uml: Debian's User Mode Linux depends only on the C library.
 link_uml() {
 	local run=$LAB/linux.uml tree=$LAB/tree/linux.uml
 	uml_runs "$run" && return
@@ -98,7 +98,7 @@ unpack_kernel() {
 		[ -n "$package" ] || die "Debian has no linux-image-cloud-amd64 here"
 		! printf 'linux-image-6.12\n%s\n' "$package" | sort -CV || break
 	done
-	# Newer ones have the image and the modules in packages of their own.
+	# Newer versions have the image and the modules in separate packages.
 	packages=$(private_depends "$suite" "$package" '^linux-(binary|modules)-[0-9]')
 	unpack_only "$BUILD/kernel" "$package" $packages
 	[ -e "$BUILD/kernel/lib/modules" ] || ln -s usr/lib "$BUILD/kernel/lib" # where Debian 13 has them
@@ -107,7 +107,7 @@ unpack_kernel() {
 mkdir -p "$LAB/tree"
 install_commands
 link_qemu qemu-10 x86_64 qemu-system-x86 '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer, neither installed nor in Debian's sources"
-# Only Debian 12 has QEMU 7.2; elsewhere tests run with the newer one alone.
+# Only Debian 12 has QEMU 7.2; on other releases tests run only with the newer version.
 [ "$(. /etc/os-release && echo "${VERSION_ID:-}")" != 12 ] || link_qemu qemu-7.2 x86_64 qemu-system-x86 '7\.2' || die "no QEMU 7.2 in Debian's sources"
 unpack_kernel
 link_testpmd

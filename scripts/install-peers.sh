@@ -1,6 +1,6 @@
 #!/bin/bash
-# Gets the switches that vswitchd is measured against, besides what install-lab.sh has (DPDK's
-# testpmd). Quick when everything is there already.
+# Installs the switches to which vswitchd is compared in measurements, in addition to DPDK's
+# testpmd, which install-lab.sh installs. Does nothing for software that is already present.
 #
 #   build/lab/ovs/COMMAND   Open vSwitch with DPDK: ovs-vswitchd, ovsdb-server, ovsdb-tool, ovs-vsctl, ovs-appctl, ovs-ofctl
 #   build/lab/ovs/vswitch.ovsschema
@@ -19,7 +19,7 @@ ovs_runs() {
 }
 
 # link_ovs makes build/lab/ovs run the machine's own Open vSwitch if that has DPDK, else one from
-# the private apt. Nothing is installed: a package that is would start a switch.
+# the private apt. Open vSwitch is not installed, because the package would start a switch.
 link_ovs() {
 	[ -L "$OVS/ovs-vswitchd" ] || [ ! -d "$LAB/tree/ovs" ] || wrap_ovs
 	ovs_runs && return

@@ -1,13 +1,13 @@
 #!/bin/bash
-# Gets what building vswitchd needs: Go. Quick when everything is there already. With the argument
-# race, also what go test -race needs: gcc.
+# Installs the tools for building vswitchd: Go. With the argument race, it also installs gcc, which
+# go test -race needs. Does nothing for tools that are already present.
 #
-# The Go that is on this machine need only be new enough to fetch the version that go.mod asks for
-# by itself. Where there is none, Debian's newest is unpacked in build/go.
+# The machine's Go only has to be new enough to download the version that go.mod requires. If there
+# is none, Debian's newest Go is unpacked in build/go.
 
 . "$(dirname "$0")/lib.sh"
 
-# Go 1.21 was the first that fetches other versions.
+# Go 1.21 was the first version that can download other versions.
 go_ok() {
 	have go && [[ $(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 21))
 }

@@ -1,8 +1,8 @@
-# Functions shared by the scripts in this folder. To be sourced by bash.
+# Functions shared by the scripts in this folder. Bash scripts source this file.
 # shellcheck shell=bash
 #
-# What these scripts promise: a tool that is present is used as it is; a Debian package that is
-# absent is installed from the machine's own package sources; whatever must be newer than the
+# All scripts follow these rules: a tool that is present is used as it is; a missing Debian package
+# is installed from the machine's own package sources; software that must be newer than the
 # machine's release is downloaded with a private apt (see private_apt below) and unpacked in build/,
 # never installed.
 
@@ -19,19 +19,19 @@ say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 die() { say "$@"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# For Go, a folder with a go.mod belongs to another module: ./... leaves out what is unpacked in
+# Go treats a folder with a go.mod as another module, so that ./... excludes the files unpacked in
 # build/.
 mkdir -p "$BUILD"
 [ -e "$BUILD/go.mod" ] || echo 'module build' >"$BUILD/go.mod"
 
-# lock keeps two runs in one checkout from unpacking over each other.
+# lock prevents two runs in one checkout from unpacking into the same folders at the same time.
 lock() {
 	exec 9>"$BUILD/.lock"
 	flock 9
 }
 
-# apt_install PACKAGE...: from the machine's own sources, as root. The lists are fetched only when
-# the packages cannot be had without.
+# apt_install PACKAGE...: installs packages from the machine's own sources, as root. The package
+# lists are updated only if the packages cannot be installed without an update.
 apt_install() {
 	[ "$(id -u)" = 0 ] || die "must be root to install: $*"
 	have apt-get || die "not a Debian machine; please install the equivalent of: $*"
@@ -123,23 +123,23 @@ private_sources() {
 	esac
 }
 
-# private_packages REGEXP: the names of the packages that the private apt knows and that match.
+# private_packages REGEXP: prints the names of the private apt's packages that match.
 private_packages() { apt-cache -c "$APT/apt.conf" pkgnames | grep -E "$1"; }
 
-# private_version PACKAGE REGEXP: the newest version of the package that matches, if there is one.
+# private_version PACKAGE REGEXP: prints the newest version of the package that matches, if any.
 private_version() {
 	apt-cache -c "$APT/apt.conf" madison "$1" | awk -F ' *[|] *' -v want="$2" '$2 ~ want && !seen++ { print $2 }'
 }
 
-# private_depends SUITE PACKAGE REGEXP: the names that match among what the suite's version of the
-# package depends on.
+# private_depends SUITE PACKAGE REGEXP: prints the matching names among the dependencies of the
+# suite's version of the package.
 private_depends() {
 	apt-cache -c "$APT/apt.conf" -o "APT::Default-Release=$1" depends "$2" |
 		awk -v want="$3" '$1 == "Depends:" && $2 ~ want { print $2 }'
 }
 
-# unpack_only DIR PACKAGE...: downloads and unpacks the packages into DIR, without what they depend
-# on.
+# unpack_only DIR PACKAGE...: downloads and unpacks the packages into DIR, without their
+# dependencies.
 unpack_only() {
 	local dir=$1 tmp=$1.tmp
 	shift
@@ -178,10 +178,10 @@ unpack() {
 # wrap_dpdk FILE TREE PROGRAM DRIVER...: makes FILE run a DPDK program of an unpacked tree with that
 # tree's libraries and drivers. TREE is relative to FILE's folder, PROGRAM to the tree.
 #
-# The drivers are preloaded: as plugins (-d) DPDK refuses them where everybody may write to a
-# directory on the way, /tmp for one. A DPDK that is installed on the machine has a folder of
-# plugins, and every DPDK of that version loads all of them; a driver that is loaded twice aborts
-# the program. So the program runs where that folder is empty, in a mount namespace.
+# The drivers are preloaded, because DPDK refuses plugins (-d) if any directory in their path is
+# world-writable, such as /tmp. A DPDK that is installed on the machine has a folder of plugins, and
+# every DPDK of that version loads all of them; a driver that is loaded twice aborts the program.
+# Therefore the program runs in a mount namespace in which that folder is empty.
 wrap_dpdk() {
 	local file=$1 tree=$2 program=$3
 	shift 3

@@ -50,7 +50,7 @@ func write(t *testing.T, dir, text string) string {
 	return file
 }
 
-// finish runs the program to its end, which has to come without a signal.
+// finish runs the program until it ends by itself.
 func finish(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)
@@ -121,8 +121,8 @@ func TestEndsThatNeedNoSwitch(t *testing.T) {
 	}
 }
 
-// The file that tells management software of the program, as docs/interop/vhost-user.json of
-// QEMU specifies, agrees with what the program says of itself.
+// The file that describes the program to management software, as QEMU's
+// docs/interop/vhost-user.json specifies, agrees with the output of --print-capabilities.
 func TestDescription(t *testing.T) {
 	b, err := os.ReadFile("../../qemu-examples/50-vswitchd.json")
 	if err != nil {
@@ -159,14 +159,13 @@ type process struct {
 	log *bufio.Scanner // its standard error
 }
 
-// begin starts the program and waits until it has told systemd that it is
-// ready.
+// begin starts the program and waits for its readiness notification to systemd.
 func begin(t *testing.T, args ...string) *process {
 	t.Helper()
 	return beginWith(t, nil, args...)
 }
 
-// beginWith is begin with a file, if it is not nil, that is descriptor 3 of the program.
+// beginWith is begin with a file, which may be nil, as descriptor 3 of the program.
 func beginWith(t *testing.T, file *os.File, args ...string) *process {
 	t.Helper()
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "n"), Net: "unixgram"})
@@ -207,7 +206,7 @@ func spawn(t *testing.T, cmd *exec.Cmd) *process {
 	return p
 }
 
-// waitFor reads the log up to a line with text in it.
+// waitFor reads the log up to a line that contains text.
 func (p *process) waitFor(text string) {
 	p.t.Helper()
 	var lines []string
@@ -229,7 +228,7 @@ func (p *process) end(s os.Signal) int {
 	return p.wait()
 }
 
-// wait returns the exit code when it has come to an end.
+// wait waits for the end of the program and returns its exit code.
 func (p *process) wait() int {
 	for p.log.Scan() {
 	}
@@ -237,7 +236,7 @@ func (p *process) wait() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// passed returns a front-end, and a file that is the other end of its connection.
+// passed returns a front-end and the other end of its connection as a file.
 func passed(t *testing.T) (*vhostusertest.FrontEnd, *os.File) {
 	t.Helper()
 	front, conn, err := vhostusertest.Pair()
@@ -253,7 +252,7 @@ func passed(t *testing.T) (*vhostusertest.FrontEnd, *os.File) {
 	return front, file
 }
 
-// Who was started with a connection has nothing more to do when it is over.
+// If vswitchd is started with a connected socket, it ends with the connection.
 func TestEndsWithTheConnectionThatItWasGiven(t *testing.T) {
 	front, file := passed(t)
 	p := beginWith(t, file, "--fd", "3")
@@ -276,7 +275,7 @@ func TestEndsWithTheConnectionThatItWasGiven(t *testing.T) {
 	}
 }
 
-// With another guest's port it goes on.
+// If there is another port for guests, it continues.
 func TestOtherGuestsOutliveTheConnectionThatItWasGiven(t *testing.T) {
 	front, file := passed(t)
 	dir := t.TempDir()

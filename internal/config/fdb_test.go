@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A static entry without a VLAN is in that of its port's untagged frames. One that can never match
-// is warned of.
+// A static entry without a VLAN is in the VLAN of its port's untagged frames. An entry that can
+// never match causes a warning.
 func TestStaticEntriesVLAN(t *testing.T) {
 	const entry = "[[fdb]]\nmac = \"52:54:00:00:00:01\"\nport = \"a\"\n"
 	for _, tt := range []struct {
@@ -50,7 +50,7 @@ func TestStaticEntriesVLAN(t *testing.T) {
 	}
 }
 
-// An address is in one place only in each VLAN that a port carries.
+// An address cannot be assigned twice in one VLAN.
 func TestAddressesTwice(t *testing.T) {
 	const m = "mac = \"52:54:00:00:00:01\"\n"
 	for _, tt := range []struct{ name, a, b, err string }{

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzParse: no text makes Parse panic, every error stands on a line that the
-// file has, and there is either a configuration or an error.
+// FuzzParse checks that Parse does not panic, that every error has a line of the file, and that
+// Parse returns either a configuration or errors.
 func FuzzParse(f *testing.F) {
 	files, err := filepath.Glob("testdata/*/*.toml")
 	if err != nil || len(files) == 0 {

@@ -23,7 +23,7 @@ import (
 
 var kinds = config.Kinds{uplinkport.Declaration, guest.Declaration}
 
-// onlyValues has values compared, not where they stand.
+// onlyValues makes cmp ignore the positions of values.
 var onlyValues = cmp.Options{
 	cmpopts.IgnoreUnexported(config.Log{}, config.Control{}, config.Switch{}, config.Port{}, config.FDBEntry{}, config.Mirror{}),
 	cmp.Comparer(func(a, b *config.Kind) bool { return a == b }),
@@ -209,8 +209,8 @@ port = "lan"
 	}
 }
 
-// Errors are written into the files themselves, behind "#!" on the line that
-// they are about; several are divided by "|".
+// The files contain the expected errors themselves, after "#!" on the line of the error; "|"
+// separates several errors.
 func TestParseReportsEveryErrorWithItsLine(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad/*.toml")
 	if err != nil || len(files) == 0 {
@@ -337,7 +337,7 @@ func TestSinglePortHasNoControlSocketUnasked(t *testing.T) {
 	}
 }
 
-// The file descriptor of --fd is no key of the file.
+// The file descriptor of --fd cannot be set in the file.
 func TestFlagOnlyKeysAreNotInTheFile(t *testing.T) {
 	_, errs := kinds.Parse("f", []byte("[port.a]\nfd = 5\n"))
 	if got := errs.Error(); got != "f:2: port.a.fd: unknown key" {
@@ -345,7 +345,8 @@ func TestFlagOnlyKeysAreNotInTheFile(t *testing.T) {
 	}
 }
 
-// An interface that is not there is a warning, since it may come; errors of the file come first.
+// A missing interface causes a warning, because the interface may appear later. There are no
+// warnings about interfaces if the file has errors.
 func TestCheckWarnsOfMissingInterfaces(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "f")
 	check := func(doc, errors, warnings string, flags config.Flags) {
@@ -393,18 +394,18 @@ func TestDifferencesAreNotOfTheLine(t *testing.T) {
 	b := parse("\n[uplink.b]\ninterface = \"x\"\n[port.a]\ntag = 3\nvlan_mode = \"access\"\nsocket = \"/run/./vswitchd//a.sock\"\n")
 	for i := range a.Ports {
 		if d := a.Ports[i].Differing(b.Ports[i]); len(d) > 0 {
-			t.Errorf("%s: alike, but %s differs", a.Ports[i].Name, d[0].Name)
+			t.Errorf("%s: the ports are equal, but %s is reported as different", a.Ports[i].Name, d[0].Name)
 		}
 	}
 	c := parse("[port.a]\ntag = 4\n[uplink.b]\ninterface = \"y\"\n")
 	for i := range a.Ports {
 		if len(a.Ports[i].Differing(c.Ports[i])) != 1 {
-			t.Errorf("%s: different, but equal", a.Ports[i].Name)
+			t.Errorf("%s: the ports differ, but no difference is reported", a.Ports[i].Name)
 		}
 	}
 }
 
-// Every key of a port can be set to what it is, as the file would say it.
+// Every key of a port can be set to its current value in TOML's notation.
 func TestPortKeysTakeWhatTheyShow(t *testing.T) {
 	cfg, errs := kinds.Parse("f", []byte("[port.a]\nmac = \"52:54:00:00:00:01\"\ntrunks = [3, 4]\n[uplink.b]\ninterface = \"x\"\ntag = 4\n"))
 	if errs != nil {
@@ -418,7 +419,7 @@ func TestPortKeysTakeWhatTheyShow(t *testing.T) {
 			was := key.TOML(k.Get())
 			var doc map[string]any
 			if _, err := toml.Decode("v = "+was, &doc); err != nil {
-				t.Errorf("%s: %s is no TOML: %v", k.Name, was, err)
+				t.Errorf("%s: %s is not valid TOML: %v", k.Name, was, err)
 				continue
 			}
 			if err := k.Set(doc["v"]); err != nil || key.TOML(k.Get()) != was {

@@ -11,8 +11,8 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// A reload sees a change of each field of the tables that there are once, if nothing else changes.
-func TestReloadSeesEveryFieldOfTables(t *testing.T) {
+// A reload detects a change of every single field of the tables that occur once.
+func TestReloadDetectsEveryFieldOfTables(t *testing.T) {
 	change := func(f reflect.Value) {
 		switch v := f.Addr().Interface().(type) {
 		case *string:
@@ -32,7 +32,7 @@ func TestReloadSeesEveryFieldOfTables(t *testing.T) {
 		case *Poll:
 			v.For++
 		default:
-			t.Fatalf("how is a %T changed?", v)
+			t.Fatalf("the test cannot change a %T", v)
 		}
 	}
 	fields := 0
@@ -51,7 +51,7 @@ func TestReloadSeesEveryFieldOfTables(t *testing.T) {
 				seen += len(key.Differing(table.keys, was.tables()[j].keys))
 			}
 			if seen != 1 {
-				t.Errorf("a change of %s.%s is seen %d times", part, field.Type.Field(i).Name, seen)
+				t.Errorf("a change of %s.%s is detected %d times, want once", part, field.Type.Field(i).Name, seen)
 			}
 		}
 	}
@@ -60,7 +60,7 @@ func TestReloadSeesEveryFieldOfTables(t *testing.T) {
 	}
 }
 
-// Every key can be set to what it is, as the file would say it.
+// Every key can be set to its current value in TOML's notation.
 func TestKeysTakeWhatTheyShow(t *testing.T) {
 	for _, table := range defaults().tables() {
 		for _, k := range table.keys {
@@ -70,7 +70,7 @@ func TestKeysTakeWhatTheyShow(t *testing.T) {
 			was := key.TOML(k.Get())
 			var doc map[string]any
 			if _, err := toml.Decode("v = "+was, &doc); err != nil {
-				t.Errorf("%s.%s: %s is no TOML: %v", table.name, k.Name, was, err)
+				t.Errorf("%s.%s: %s is not valid TOML: %v", table.name, k.Name, was, err)
 				continue
 			}
 			if err := k.Set(doc["v"]); err != nil || key.TOML(k.Get()) != was {

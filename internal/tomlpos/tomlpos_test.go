@@ -71,7 +71,7 @@ func TestFindSecondDefinitions(t *testing.T) {
 	}
 }
 
-// What would have to be a table, and is a value.
+// A part of a key that would have to be a table, but is a value.
 func TestFindValuesThatAreTables(t *testing.T) {
 	doc := "a = 1\n[b]\nc.d = 1\nc.d.e = 2\n[a.b]\n"
 	var got []string

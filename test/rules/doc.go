@@ -1,6 +1,6 @@
-// Package rules has tests of rules for this repository that no compiler knows: which package may
-// import which, that documents name what is there, and how wide lines of comments and prose are.
+// Package rules tests rules of this repository that no compiler checks: which package may import
+// which, that documents refer only to existing files, and the maximum width of comments and prose.
 //
-// They read the sources instead of asking the go command, so that go test knows which files a
-// result hangs on and runs them again when one of these changes.
+// The tests read the sources directly instead of running the go command, so that go test records
+// the files that a result depends on and invalidates the cached result when one of them changes.
 package rules

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// tableRow finds what a row of docs/architecture.md's table of packages is about.
+// tableRow matches the package in a row of docs/architecture.md's table of packages.
 var tableRow = regexp.MustCompile("(?m)^\\| (`[^|]*) \\|")
 
-// The table of packages in docs/architecture.md names every package, or the folder that it is in,
-// and nothing that is not there.
+// The table of packages in docs/architecture.md names every package, or the folder that contains
+// it, and nothing that does not exist.
 func TestArchitectureNamesEveryPackage(t *testing.T) {
 	doc := read(t, "docs/architecture.md")
 	_, doc, _ = strings.Cut(doc, "\n## Packages\n")
@@ -21,14 +21,14 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 	named := map[string]bool{}
 	for _, cell := range tableRow.FindAllStringSubmatch(doc, -1) {
 		for _, name := range quoted.FindAllStringSubmatch(cell[1], -1) {
-			if name[1] != "vswitch" { // what package switch/ is called
+			if name[1] != "vswitch" { // the name of the package in switch/
 				named[path.Clean(name[1])] = true
 			}
 		}
 	}
 	for name := range named {
 		if _, err := os.Stat(path.Join(root, name)); err != nil {
-			t.Errorf("the table of packages names %s, which is not there", name)
+			t.Errorf("the table of packages names %s, which does not exist", name)
 		}
 	}
 	for dir := range found {
@@ -39,16 +39,15 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 	}
 }
 
-// quoted finds words in the type of code, and inRepository those among all words that are paths
-// within the repository.
+// quoted matches words in code font, and inRepository matches words that are paths within the
+// repository.
 var (
 	quoted       = regexp.MustCompile("`([^`\\s]+)`")
 	inRepository = regexp.MustCompile(`(?m)(?:^|[\s` + "`" + `(\[|])((?:\.ci|bench|cmd|docs|examples|internal|qemu-examples|scripts|switch|test|uplink|vhostuser|virtqueue)/[\w.*/-]*)`)
 	link         = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 )
 
-// Documents name only files and folders that are there, in their text, their drawings and their
-// links.
+// The text, the drawings and the links of documents refer only to files and folders that exist.
 func TestDocumentsNameWhatIsThere(t *testing.T) {
 	walk(t, func(name string) {
 		if path.Ext(name) != ".md" {
@@ -57,7 +56,7 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 		text := read(t, name)
 		for _, m := range inRepository.FindAllStringSubmatch(text, -1) {
 			if !isThere(t, strings.TrimRight(m[1], ".,:")) {
-				t.Errorf("%s names %s, which is not there", name, m[1])
+				t.Errorf("%s names %s, which does not exist", name, m[1])
 			}
 		}
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
@@ -70,7 +69,7 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 				file = name
 			}
 			if !isThere(t, file) {
-				t.Errorf("%s links to %s, which is not there", name, m[1])
+				t.Errorf("%s links to %s, which does not exist", name, m[1])
 			} else if anchor != "" && !hasHeading(read(t, file), anchor) {
 				t.Errorf("%s links to %s, which has no such heading", name, m[1])
 			}
@@ -78,8 +77,8 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 	})
 }
 
-// isThere reports whether there is a file or folder of that name. A * in the name stands for
-// anything.
+// isThere reports whether a file or folder with the given name exists. A * in the name matches any
+// text.
 func isThere(t *testing.T, name string) bool {
 	t.Helper()
 	dir, base := path.Split(path.Clean(name))
@@ -97,7 +96,7 @@ func isThere(t *testing.T, name string) bool {
 	return false
 }
 
-// hasHeading reports whether one of a document's headings has that anchor.
+// hasHeading reports whether one of a document's headings has the given anchor.
 func hasHeading(text, anchor string) bool {
 	for line := range strings.Lines(text) {
 		if title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && line[0] == '#' {
@@ -109,10 +108,10 @@ func hasHeading(text, anchor string) bool {
 	return false
 }
 
-// notInAnchors is what GitHub leaves out of headings for their anchors.
+// notInAnchors matches the characters that GitHub removes from a heading to form its anchor.
 var notInAnchors = regexp.MustCompile(`[^\w-]`)
 
-// The index of documents has a line for each, and README.md leads there.
+// The index of documents has a line for each document, and README.md links to the index.
 func TestDocumentsHaveAnIndex(t *testing.T) {
 	index := read(t, "docs/README.md")
 	walk(t, func(name string) {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A layer is packages of one kind, and what each of them imports of this module, tests left out.
+// A layer is a group of packages of one kind, with the imports of each from this module, except
+// those of tests.
 type layer struct {
 	name     string
 	packages []row
@@ -17,14 +18,13 @@ type row struct {
 	imports string // separated by spaces
 }
 
-// layers is the table of all imports that there may be between packages of this module, the lowest
-// layer first. A package imports only packages that stand above it in the table, so that imports
-// run downwards, and whoever reads the packages in this order has read whatever a package is built
-// on.
+// layers is the table of all permitted imports between packages of this module, the lowest layer
+// first. A package imports only packages above it in the table, so that imports run downwards, and
+// a reader who follows this order has read every dependency of a package before the package itself.
 //
-// The packages of the lowest layer have no code, and leaves import nothing else. The libraries
-// import leaves and each other, so that devices other than this switch can be built on them.
-// docs/architecture.md says what the packages are for.
+// The packages of the lowest layer have no code, and leaves import only these. The libraries import
+// leaves and each other, so that devices other than this switch can be built on them.
+// docs/architecture.md describes the purpose of each package.
 var layers = []layer{
 	{"platform", []row{
 		{"internal/platform/linux", ""},
@@ -100,8 +100,8 @@ var layers = []layer{
 	}},
 }
 
-// Imports between packages are those of the table, no more and no fewer. A test may import what it
-// likes: nothing is built on tests.
+// The imports between packages are exactly those of the table. Tests may import any package,
+// because no package depends on tests.
 func TestImportsAreThoseOfTheTable(t *testing.T) {
 	found := packages(t)
 	listed := map[string]bool{}
@@ -110,7 +110,7 @@ func TestImportsAreThoseOfTheTable(t *testing.T) {
 			listed[p.folder] = true
 			imports, ok := found[p.folder]
 			if !ok {
-				t.Errorf("%s is in the table, and there is no such package", p.folder)
+				t.Errorf("%s is in the table, but does not exist", p.folder)
 				continue
 			}
 			allowed := strings.Fields(p.imports)
@@ -121,7 +121,7 @@ func TestImportsAreThoseOfTheTable(t *testing.T) {
 			}
 			for _, to := range allowed {
 				if !slices.Contains(imports, to) {
-					t.Errorf("%s does not import %s, which the table of imports says (test/rules/imports_test.go)", p.folder, to)
+					t.Errorf("%s does not import %s, which is in the table of imports (test/rules/imports_test.go)", p.folder, to)
 				}
 			}
 		}
@@ -133,7 +133,7 @@ func TestImportsAreThoseOfTheTable(t *testing.T) {
 	}
 }
 
-// The table allows only imports that run downwards.
+// The table permits only imports of packages above the importing package.
 func TestImportsRunDownwards(t *testing.T) {
 	above, platform := map[string]bool{}, map[string]bool{}
 	for _, p := range layers[0].packages {
@@ -143,7 +143,7 @@ func TestImportsRunDownwards(t *testing.T) {
 		for _, p := range l.packages {
 			for _, to := range strings.Fields(p.imports) {
 				if !above[to] {
-					t.Errorf("%s imports %s, which does not stand above it", p.folder, to)
+					t.Errorf("%s imports %s, which is not above it in the table", p.folder, to)
 				}
 				if l.name == "leaves" && !platform[to] {
 					t.Errorf("leaf %s imports %s", p.folder, to)

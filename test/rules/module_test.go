@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// module is the name of this module, and root is where it is.
+// module is the name of this module, and root is its directory.
 const (
 	module = "vswitchd"
 	root   = "../.."
@@ -46,8 +46,8 @@ func read(t *testing.T, name string) string {
 	return string(b)
 }
 
-// packages returns the packages of the module, by their folders, with what each imports of the
-// module: files of tests left out, and whatever they are built for.
+// packages returns the packages of the module, by their folders, with the imports of each from the
+// module. Test files are omitted; build constraints are ignored.
 func packages(t *testing.T) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}

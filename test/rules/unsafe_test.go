@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Package unsafe is imported by files named *_unsafe.go only, so that whoever reviews memory safety
-// knows which files to read. Tests are free to use the package.
+// Only files named *_unsafe.go import package unsafe, so that a reviewer of memory safety knows
+// which files to read. Tests may use the package.
 func TestUnsafeIsInFilesOfThatName(t *testing.T) {
 	walk(t, func(name string) {
 		if path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") || strings.HasSuffix(name, "_unsafe.go") {
@@ -21,7 +21,7 @@ func TestUnsafeIsInFilesOfThatName(t *testing.T) {
 		}
 		for _, spec := range file.Imports {
 			if spec.Path.Value == `"unsafe"` {
-				t.Errorf("%s imports unsafe, and is not named so", name)
+				t.Errorf("%s imports unsafe, but is not named *_unsafe.go", name)
 			}
 		}
 	})

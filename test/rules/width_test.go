@@ -8,22 +8,23 @@ import (
 	"unicode/utf8"
 )
 
-// Comments and prose have lines of at most columns columns, where a tab is as wide as tab says.
+// Lines of comments and prose are at most columns wide; a tab counts as the spaces in tab.
 const (
 	columns = 100
 	tab     = "    "
 )
 
-// unbreakable finds what may make a line longer: what a link leads to, and an address.
+// unbreakable matches text that does not count towards the width: the targets of links, and URLs.
 var unbreakable = regexp.MustCompile(`\]\([^)\s]+\)|https?://\S+`)
 
-// tooLong reports whether a line has too many columns.
+// tooLong reports whether a line is wider than columns.
 func tooLong(line string) bool {
 	line = strings.TrimRight(strings.ReplaceAll(line, "\t", tab), "\n")
 	return utf8.RuneCountInString(unbreakable.ReplaceAllString(line, "")) > columns
 }
 
-// In a comment, what is indented by a tab is code or a drawing, and may be wider.
+// Comment lines are not wider than columns, except those indented by a tab, which are code or
+// drawings.
 func TestCommentsAreNotTooWide(t *testing.T) {
 	walk(t, func(name string) {
 		if path.Ext(name) != ".go" {
@@ -40,7 +41,7 @@ func TestCommentsAreNotTooWide(t *testing.T) {
 	})
 }
 
-// In Markdown, tables and blocks of code may be wider.
+// Lines of Markdown are not wider than columns, except in tables and code blocks.
 func TestProseIsNotTooWide(t *testing.T) {
 	walk(t, func(name string) {
 		if path.Ext(name) != ".md" {
