@@ -37,7 +37,7 @@ func TestMaxMemory(t *testing.T) {
 		}
 	}
 	shows(16, 24)
-	const changed = "port a has another max_memory, for what is mapped from now on"
+	const changed = "port a has another max_memory, for memory mapped from now on"
 	l.reload("[port.a]\nmax_memory = \"40MiB\"\n", changed)
 	l.must(fe.AddMemory(more))
 	shows(32, 40)

@@ -42,7 +42,7 @@ func (s *Settings) Keys(*vswitch.PortConfig) []key.Key {
 			Changed: func() string { return "moved to interface " + s.Interface }, Doc: "the network interface"},
 		{Name: "promiscuous", Value: key.Bool(&s.Promiscuous),
 			Changed: func() string { return "opened again, as promiscuous has changed" },
-			Doc:     "`false`: the interface is told the guests' addresses, 256 at most, and receives no others"},
+			Doc:     "`false`: the guests' addresses, at most 256, are added to the interface's filter, instead of receiving all frames"},
 	}
 }
 
@@ -62,7 +62,7 @@ func lookAtHost(ports []*config.Port) (warnings config.Errors) {
 			warnings = append(warnings, p.Errorf("interface", "cannot look at network interface %q: %v", name, err))
 		case users[l.Attrs().Index] != "":
 			warnings = append(warnings, p.Errorf("interface",
-				"%s is the interface of %s already, under another name; the uplink will wait until that lets go of it",
+				"%s is the interface of %s already, under another name; the uplink will wait until that port no longer uses it",
 				name, users[l.Attrs().Index]))
 		default:
 			users[l.Attrs().Index] = p.Path()
