@@ -59,7 +59,7 @@ type Switch struct {
 	where where
 }
 
-// Mcast returns what the switch is told about multicast.
+// Mcast returns the switch's configuration for multicast.
 func (s *Switch) Mcast() vswitch.McastConfig {
 	return vswitch.McastConfig{Snooping: s.McastSnooping, Unregistered: s.McastUnregistered}
 }

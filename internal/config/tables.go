@@ -154,7 +154,7 @@ func (p *parser) resolveVLANs(port *Port) {
 	case port.VLANMode == vswitch.VLANAccess && len(port.Trunks) > 0:
 		report("trunks", "an access port carries the VLAN of its tag alone")
 	case port.VLANMode == vswitch.VLANTrunk && port.Tag != 0:
-		report("tag", `a trunk has no VLAN of its own; use vlan_mode "native-tagged" or "native-untagged"`)
+		report("tag", `a trunk has no VLAN for untagged frames; use vlan_mode "native-tagged" or "native-untagged"`)
 	}
 }
 

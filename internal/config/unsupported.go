@@ -7,11 +7,11 @@ import (
 	"vswitchd/internal/config/key"
 )
 
-// This file is about keys that this version knows and does not implement: their default is
-// accepted, anything else is refused. Whoever builds one of these moves its line to keys.go, where
-// the VLAN mode dot1q-tunnel is, too.
+// This file declares the keys that this version knows but does not implement: only their default is
+// accepted. The commit that implements a key moves its declaration to keys.go. The VLAN mode
+// dot1q-tunnel, which is not implemented either, is declared there.
 
-// unsupportedPolicies are those of ports of all kinds.
+// unsupportedPolicies declares the unsupported keys of ports of all kinds.
 func unsupportedPolicies() []key.Key {
 	var keys []key.Key
 	for _, k := range []struct {
@@ -27,8 +27,8 @@ func unsupportedPolicies() []key.Key {
 
 var errUnsupported = errors.New("not supported by this version")
 
-// only accepts one value, and reports whether another one has the wrong
-// type or is merely unsupported.
+// only accepts the value want. Its error tells whether another value has the wrong type or is not
+// supported.
 func only[T comparable](want T) func(any) error {
 	return func(v any) error {
 		switch got, ok := v.(T); {

@@ -182,7 +182,7 @@ func TestReloadTellsGuestItsAddress(t *testing.T) {
 		t.Helper()
 		b, err := fe.GetConfig(0, 6)
 		if got := net.HardwareAddr(b).String(); err != nil || got != want {
-			t.Fatalf("guest is told %s, %v; want %s", got, err, want)
+			t.Fatalf("the guest reads address %s, %v; want %s", got, err, want)
 		}
 	}
 	mac("52:54:00:00:00:01")

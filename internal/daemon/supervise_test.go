@@ -144,7 +144,7 @@ func TestReconnectsAreDelayed(t *testing.T) {
 			_, _ = f.GetU64(vhostuser.GetQueueNum)
 			_ = f.Do(vhostuser.SetOwner, nil)
 		}, "does it want more (queues=", 1},
-		"nothing said": {func(f *vhostusertest.FrontEnd) {}, "is it a vhost-user front-end?", 1},
+		"no message": {func(f *vhostusertest.FrontEnd) {}, "is it a vhost-user front-end?", 1},
 		"no vhost-user": {func(f *vhostusertest.FrontEnd) {
 			_ = f.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
 			_ = f.WaitClosed()

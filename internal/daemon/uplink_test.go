@@ -272,22 +272,22 @@ func TestUplinkNotPromiscuous(t *testing.T) {
 	l := newLab(t, "[port.a]\n[port.b]\n[uplink.lan]\ninterface = \"nic0\"\npromiscuous = false\n")
 	l.addWire("nic0", "far0")
 	l.state("lan", control.StateRunning)
-	told := func() int { return l.port("lan").Reception.Addresses }
+	addresses := func() int { return l.port("lan").Reception.Addresses }
 	a, b := l.connect("a", 1), l.connect("b", 2)
 	a.Talk(b.MAC(), 16)
 	a.Start()
 	b.Start()
 	l.must(a.Await(100))
-	l.until("the interface knows both guests", func() bool { return told() == 2 })
+	l.until("the filter of the interface has both guests", func() bool { return addresses() == 2 })
 	l.must(a.Drain())
 	l.must(a.Leave())
-	l.until("the interface knows one guest", func() bool { return told() == 1 })
+	l.until("the filter of the interface has one guest", func() bool { return addresses() == 1 })
 	// The addresses are set again on a new interface.
 	l.delLink("nic0")
 	l.waits("lan", "nic0")
 	l.addWire("nic0", "far0")
-	l.until("the new interface knows one guest", func() bool { return told() == 1 })
+	l.until("the filter of the new interface has one guest", func() bool { return addresses() == 1 })
 	l.must(b.Leave())
-	l.until("the interface knows no guest", func() bool { return told() == 0 })
+	l.until("the filter of the interface has no guest", func() bool { return addresses() == 0 })
 	l.reload("[port.a]\n[port.b]\n", "port lan removed")
 }

@@ -20,11 +20,11 @@ type addressFeed struct {
 	done chan struct{}
 }
 
-// startFeed starts a feed. tell updates the uplink's addresses, and returns true if it must be
-// called again to complete the update. tell can be called until close returns.
-func startFeed(sw *vswitch.Switch, tell func() (more bool)) *addressFeed {
+// startFeed starts a feed. update sets the uplink's addresses, and returns true if it must be
+// called again to complete the update. update can be called until close returns.
+func startFeed(sw *vswitch.Switch, update func() (more bool)) *addressFeed {
 	f := &addressFeed{kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
-	go f.run(sw, tell)
+	go f.run(sw, update)
 	return f
 }
 
@@ -41,12 +41,12 @@ func (f *addressFeed) close() {
 	<-f.done
 }
 
-func (f *addressFeed) run(sw *vswitch.Switch, tell func() (more bool)) {
+func (f *addressFeed) run(sw *vswitch.Switch, update func() (more bool)) {
 	defer close(f.done)
 	changes, unwatch := sw.WatchFDB()
 	defer unwatch()
 	for {
-		more := tell()
+		more := update()
 		select {
 		case <-time.After(addressPause):
 		case <-f.stop:

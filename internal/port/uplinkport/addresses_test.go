@@ -34,7 +34,7 @@ type quietPort struct{}
 func (quietPort) Transmit(frames []*vswitch.Frame) int { return len(frames) }
 func (quietPort) Caps() vswitch.Caps                   { return vswitch.Caps{} }
 
-// The feed passes on every change of the FDB, the first one without delay, and calls tell again
+// The feed passes on every change of the FDB, the first one without delay, and calls update again
 // while it returns true.
 func TestAddressFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -43,20 +43,20 @@ func TestAddressFeed(t *testing.T) {
 		if _, err := sw.Attach(vswitch.DefaultPortConfig("vm"), quietPort{}); err != nil {
 			t.Fatal(err)
 		}
-		var told [][]vswitch.MAC
+		var updates [][]vswitch.MAC
 		left := 0
 		f := startFeed(sw, func() bool {
-			told = append(told, stationsBeyond(sw.FDB("", vswitch.AnyVLAN), "up"))
+			updates = append(updates, stationsBeyond(sw.FDB("", vswitch.AnyVLAN), "up"))
 			left--
 			return left > 0
 		})
 		check := func(when string, calls int, want ...vswitch.MAC) {
 			t.Helper()
 			synctest.Wait()
-			if len(told) != calls || !slices.Equal(told[len(told)-1], want) {
-				t.Errorf("%s: told %v", when, told)
+			if len(updates) != calls || !slices.Equal(updates[len(updates)-1], want) {
+				t.Errorf("%s: addresses set: %v", when, updates)
 			}
-			told = nil
+			updates = nil
 		}
 		check("at start", 1)
 		sleep := func() { time.Sleep(2 * addressPause) }
@@ -83,8 +83,8 @@ func TestAddressFeed(t *testing.T) {
 		f.close()
 		must(sw.AddStatic(mac(4), 0, "vm"))
 		synctest.Wait()
-		if len(told) != 0 {
-			t.Errorf("told %v after close", told)
+		if len(updates) != 0 {
+			t.Errorf("addresses set after close: %v", updates)
 		}
 	})
 }

@@ -58,12 +58,12 @@ func (p *Port) Begin(a *vswitch.Attachment) {
 	p.att = a
 	p.inlet = a.NewInlet()
 	p.up.Begin()
-	p.feed = startFeed(p.opener.env.Switch, p.tellStations)
+	p.feed = startFeed(p.opener.env.Switch, p.setStations)
 }
 
-// tellStations sets the interface's address filter to the stations on the other ports. more is true
-// if tellStations must be called again to complete the update.
-func (p *Port) tellStations() (more bool) {
+// setStations sets the interface's address filter to the stations on the other ports. more is true
+// if setStations must be called again to complete the update.
+func (p *Port) setStations() (more bool) {
 	p.mu.Lock()
 	up, name, promiscuous := p.up, p.cfg.Name, of(p.cfg).Promiscuous
 	p.mu.Unlock()
