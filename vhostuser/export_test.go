@@ -16,8 +16,9 @@ func (s *Session) Take(ctx context.Context, r Request) error {
 	return s.pace(ctx, &Message{Header: Header{Request: r}})
 }
 
-// Mapped returns a region of guest memory as it is mapped here. The session must be idle.
-func (s *Session) Mapped(region int) []byte { return s.maps[region].mem }
+// Mapped returns a region of guest memory as it is mapped here; regions are in the order of their
+// guest addresses.
+func (s *Session) Mapped(region int) []byte { return s.memory.Load().Regions()[region].Mem }
 
 // Address returns where mem is.
 func Address(mem []byte) uintptr { return address(mem) }

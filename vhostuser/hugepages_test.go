@@ -58,6 +58,8 @@ func serveHuge(t *testing.T, n int, reserve bool) (h *harness, mem *vhostusertes
 	mem, err := h.fe.NewHugeMemory(n, reserve)
 	h.must(err)
 	h.must(h.fe.ShareMemory())
+	_, err = h.fe.GetU64(vhostuser.GetFeatures) // answered once the memory is mapped
+	h.must(err)
 	return h, mem, h.dev.session.Load().Mapped(0)
 }
 
@@ -156,6 +158,8 @@ func TestHugePagesAreNotWatchedUnlessAskedFor(t *testing.T) {
 	mem, err := h.fe.NewHugeMemory(4, false)
 	h.must(err)
 	h.must(h.fe.ShareMemory())
+	_, err = h.fe.GetU64(vhostuser.GetFeatures) // answered once the memory is mapped
+	h.must(err)
 	s := h.dev.session.Load()
 	if addr, faulted := touch(s.Mapped(0)); faulted || s.Absent(addr) {
 		t.Errorf("fault: %v", faulted)
