@@ -107,7 +107,7 @@ func (m *mdb) setOpen(p *mcastPort, open bool) {
 	}
 }
 
-// reconfigured tells the MDB of a port's new settings.
+// reconfigured applies a port's new settings to the MDB.
 func (m *mdb) reconfigured(v *portView) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 // port, before they are learned from and looked up, and as they went to a selected port, after its
 // Transmit.
 //
-// A copy has a Head of its own, in which its tags are changed, and shares the Body. The frames
+// A copy has a private Head, in which its tags are changed, and shares the Body. The frames
 // themselves are not touched. A frame is sent to each output once at most, whatever selects it.
 //
 // Locking: none. A mirrorer belongs to one Inlet.

@@ -10,14 +10,14 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// Reception without promiscuous mode: the interface is told which addresses to receive frames for
+// Reception without promiscuous mode: the interface is given the addresses to receive frames for
 // (PACKET_MR_UNICAST), besides its own and all multicast (PACKET_MR_ALLMULTI; the groups that
 // guests join are not known). A NIC that can filter by address drops the rest in hardware. A NIC
 // that cannot, or that has too few filters, is made promiscuous by the kernel. In that case, and
 // where frames to other addresses arrive all the same (a veth, or an interface that another program
 // made promiscuous), the receiver drops them.
 
-// MaxAddresses is how many addresses of stations an interface is told at most. Each takes a filter
+// MaxAddresses is how many addresses of stations an interface is given at most. Each takes a filter
 // in the NIC, of which there are a few dozen to a few hundred. Without a limit, a guest could take
 // any number of filters by sending from that number of addresses.
 const MaxAddresses = 256
@@ -91,12 +91,12 @@ func (u *Uplink) SetAddresses(addresses []vswitch.MAC) (more bool) {
 	return u.program()
 }
 
-// leaveOut notes how many addresses the interface is not told, if n is more than 0, and logs when
+// leaveOut records how many addresses the interface is not given, if n is more than 0; it logs when
 // that begins. ctlMu is held.
 func (u *Uplink) leaveOut(n int) {
 	n = max(n, 0)
 	if n > 0 && u.leftOut == 0 {
-		u.log.Warn("more stations than the interface is told addresses of: frames to the others are not received "+
+		u.log.Warn("more stations than the interface is given addresses of: frames to the others are not received "+
 			"unless promiscuous = true", "addresses", MaxAddresses, "left-out", n)
 	}
 	u.leftOut = n

@@ -25,7 +25,7 @@ func (r *rig) setAll(addresses ...vswitch.MAC) {
 }
 
 // Without promiscuous mode, frames come in to the interface itself, to the stations that it has
-// been told, and to groups; others that come by are dropped.
+// been given, and to groups; others that come by are dropped.
 func TestNotPromiscuousReceives(t *testing.T) {
 	l := newLab(t)
 	r := begin(t, func(c *Config) { c.Promiscuous = false })
@@ -66,11 +66,11 @@ func TestNotPromiscuousReceives(t *testing.T) {
 			t.Errorf("%s: received %v, want %v", when, got, want)
 		}
 	}
-	check("told nothing", broadcast, multicast, own)
+	check("no address", broadcast, multicast, own)
 	r.setAll(vswitch.MAC(guestMAC))
-	check("told one", guest, broadcast, multicast, own)
+	check("one address", guest, broadcast, multicast, own)
 	r.setAll(vswitch.MAC(guestMAC), stationMAC(1), stationMAC(1))
-	check("told two", guest, other, broadcast, multicast, own)
+	check("two addresses", guest, other, broadcast, multicast, own)
 	r.setAll(stationMAC(1))
 	check("the first is gone", other, broadcast, multicast, own)
 
@@ -81,10 +81,10 @@ func TestNotPromiscuousReceives(t *testing.T) {
 	far = l.station(false)
 	check("another interface", other, broadcast, multicast, own)
 	r.setAll()
-	check("told none", broadcast, multicast, own)
+	check("none left", broadcast, multicast, own)
 }
 
-// newFilteringLink makes an interface for the uplink that can tell addresses apart: a macvlan upon
+// newFilteringLink makes an interface for the uplink that filters addresses: a macvlan upon
 // a veth.
 func newFilteringLink(t *testing.T) {
 	t.Helper()
@@ -147,7 +147,8 @@ func filters(t *testing.T) (unicast []string, promiscuity int, allMulti bool) {
 	return unicast, link.Attrs().Promisc, allGroups(t, link.Attrs().Index)
 }
 
-// allGroups tells whether an interface receives all multicast, which package netlink does not read.
+// allGroups reports whether an interface receives all multicast. Package netlink does not read
+// that.
 func allGroups(t *testing.T, index int) bool {
 	t.Helper()
 	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_ACK)
@@ -171,7 +172,7 @@ func allGroups(t *testing.T, index int) bool {
 	return false
 }
 
-// An interface that can filter is told what to let pass, follows, and is as before after Close.
+// An interface that can filter is given its filter, follows changes, and is as before after Close.
 func TestInterfaceIsToldAddresses(t *testing.T) {
 	newFilteringLink(t)
 	r := begin(t, func(c *Config) { c.Promiscuous = false })
@@ -199,7 +200,7 @@ func TestInterfaceIsToldAddresses(t *testing.T) {
 	check("after Close", false)
 }
 
-// There is a limit, the first addresses come first, and whoever calls is told to come again rather
+// There is a limit, the first addresses come first, and the caller is asked to call again rather
 // than kept.
 func TestInterfaceIsToldSoManyAddresses(t *testing.T) {
 	newFilteringLink(t)
@@ -217,7 +218,7 @@ func TestInterfaceIsToldSoManyAddresses(t *testing.T) {
 	}
 	unicast, _, _ := filters(t)
 	if len(unicast) != MaxAddresses || unicast[0] != all[0].String() || unicast[MaxAddresses-1] != all[MaxAddresses-1].String() {
-		t.Errorf("the interface has been told %d addresses", len(unicast))
+		t.Errorf("the interface has been given %d addresses", len(unicast))
 	}
 	const warning = "more stations than"
 	if st := r.u.Status(); st.Addresses != MaxAddresses || st.LeftOut != 10 || r.log.count(warning) != 1 {
@@ -233,7 +234,7 @@ func TestInterfaceIsToldSoManyAddresses(t *testing.T) {
 	}
 }
 
-// A promiscuous uplink tells its interface nothing.
+// A promiscuous uplink sets no filter on its interface.
 func TestPromiscuousIsToldNoAddresses(t *testing.T) {
 	newFilteringLink(t)
 	r := begin(t, nil)

@@ -10,7 +10,7 @@
 // The host's own stack does not talk through an uplink: what a guest sends to the interface's own
 // address goes out by the wire, as it would from another machine. A host that wants to talk to its
 // guests uses a veth pair, one end of which is the uplink (Config.HostEnd). What comes in for the
-// host's own addresses has reached the host; the switch is told these addresses, so that no other
+// host's own addresses has reached the host; the switch holds these addresses, so that no other
 // port gets these frames (local.go).
 //
 // # One frame's way

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernelTakesUSO tells whether the kernel takes VIRTIO_NET_HDR_GSO_UDP_L4 from packet sockets:
+// kernelTakesUSO reports whether the kernel takes VIRTIO_NET_HDR_GSO_UDP_L4 from packet sockets:
 // since Linux 6.2 ("linux/virtio_net.h: Support USO offload in vnet header"). The kernel cannot be
 // asked: an older kernel refuses a frame of that type and a newer one sends it, and an uplink does
 // not send test frames on the operator's network to find out.

@@ -20,7 +20,7 @@ import (
 	vswitch "vswitchd/switch"
 )
 
-// A lab is a veth pair: up0 here, for the uplink, and far0 in a network namespace of its own.
+// A lab is a veth pair: up0 here, for the uplink, and far0 in another network namespace.
 type lab struct {
 	t     testing.TB
 	farNS int // fd

@@ -61,7 +61,7 @@ func notFound(err error) bool {
 	return errors.As(err, &nf)
 }
 
-// A linkWatch tells when any link's state may have changed. A linkWatch is only a hint: findLink
+// A linkWatch reports when any link's state may have changed. The report is only a hint: findLink
 // reads the state, so that a lost or a duplicated message makes no difference.
 type linkWatch struct {
 	updates chan netlink.LinkUpdate

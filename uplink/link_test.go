@@ -38,18 +38,18 @@ func (r *rig) waitState(want string) {
 	waitFor(r.t, "state "+want, func() bool { return r.u.Status().State == want })
 }
 
-// wantSetUps checks what SetUp was told, from the beginning.
+// wantSetUps checks all arguments that SetUp was called with.
 func (r *rig) wantSetUps(want ...bool) {
 	r.t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.ups) != len(want) {
-		r.t.Errorf("SetUp was told %v, want %v", r.ups, want)
+		r.t.Errorf("SetUp was called with %v, want %v", r.ups, want)
 		return
 	}
 	for i := range want {
 		if r.ups[i] != want[i] {
-			r.t.Errorf("SetUp was told %v, want %v", r.ups, want)
+			r.t.Errorf("SetUp was called with %v, want %v", r.ups, want)
 			return
 		}
 	}
@@ -198,7 +198,7 @@ func TestReceivesOnlyOnceThePortIsUp(t *testing.T) {
 	}
 }
 
-// TestInterfaceReplacedUnseen: name and index are the same as before, and no message told of the
+// TestInterfaceReplacedUnseen: name and index are the same as before, and no message reported the
 // time between; only the socket knows that it is another interface.
 func TestInterfaceReplacedUnseen(t *testing.T) {
 	l := newLab(t)

@@ -73,7 +73,7 @@ func otherEnd(l *link) (a localAddresses, err error) {
 	return a, nil
 }
 
-// Own returns the own addresses that an uplink on the interface of that name would tell
+// Own returns the own addresses that an uplink on the interface of that name would pass
 // Config.SetLocal now: at most one. It returns none if there is no such interface, or none that an
 // uplink can be on.
 func Own(name string) []vswitch.MAC {

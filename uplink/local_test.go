@@ -63,7 +63,7 @@ func TestLocalAddressOfHostEnd(t *testing.T) {
 	g.want(t, "the changed address", []net.HardwareAddr{second}, nil)
 }
 
-// The host's addresses are told as the interface gets them, and taken back as they go.
+// The host's addresses are reported as the interface gets them, and withdrawn as they go.
 func TestLocalAddresses(t *testing.T) {
 	l := newLab(t)
 	var g registrar
@@ -82,7 +82,7 @@ func TestLocalAddresses(t *testing.T) {
 		}
 	}
 	l.near(func(k netlink.Link) error { return netlink.NeighAppend(entry(k)) })
-	r.u.follow() // the kernel does not tell of this; the uplink looks now and then
+	r.u.follow() // the kernel sends no message for this; the uplink checks now and then
 	g.want(t, "a secondary address", []net.HardwareAddr{second}, []net.HardwareAddr{more})
 	g.mu.Lock()
 	calls := g.calls
@@ -91,7 +91,7 @@ func TestLocalAddresses(t *testing.T) {
 		r.u.follow()
 	}
 	if g.calls != calls {
-		t.Errorf("told %d times what it knows", g.calls-calls)
+		t.Errorf("reported %d times without a change", g.calls-calls)
 	}
 	l.near(func(k netlink.Link) error { return netlink.NeighDel(entry(k)) })
 	r.u.follow()
@@ -154,7 +154,7 @@ func TestAddressOfBridge(t *testing.T) {
 	g.want(t, "the bridge's address", []net.HardwareAddr{nearMAC}, []net.HardwareAddr{mac})
 }
 
-// What cannot be held is told once, shown, and tried again.
+// An address that cannot be held is reported once, shown, and tried again.
 func TestLocalAddressRefused(t *testing.T) {
 	newLab(t)
 	g := registrar{err: errors.New("it is vm1's")}

@@ -50,10 +50,10 @@ type Config struct {
 	// vswitch.MaxBatch frames that are valid until it returns.
 	Deliver func([]vswitch.Frame)
 
-	// SetUp is told whether the interface can carry frames: once by Begin, then on each change.
+	// SetUp is called with whether the interface can carry frames: by Begin, then on each change.
 	SetUp func(up bool)
 
-	// SetLocal is told the addresses that the host has on the interface, each time they change: the
+	// SetLocal is called with the host's addresses on the interface, each time they change: the
 	// interface's own, and others on top of it. With HostEnd, the host's address is that of the
 	// other end, and there are no others. After an error the call is repeated later. Nil: the
 	// addresses are not needed.
@@ -86,7 +86,7 @@ type Uplink struct {
 	closed    bool
 	receiving bool  // cfg.Start has been called for sock
 	link      *link // as last seen; nil: gone
-	told      bool  // SetUp's last argument
+	portUp    bool  // SetUp's last argument
 	lastErr   string
 
 	held     localAddresses // SetLocal's last arguments
@@ -168,8 +168,8 @@ func (u *Uplink) Begin() {
 	}
 	u.begun = true
 	u.holdAddresses()
-	u.told = u.sock != nil && u.link.up()
-	u.cfg.SetUp(u.told)
+	u.portUp = u.sock != nil && u.link.up()
+	u.cfg.SetUp(u.portUp)
 	u.receive()
 	u.logState()
 	go u.watch()
@@ -237,7 +237,7 @@ func (u *Uplink) attach(l *link) (err error) {
 // receive hands a new socket to the data plane once the port is up, and not before: the switch
 // drops what it gets from a port that is down. Frames wait in the ring meanwhile. ctlMu is held.
 func (u *Uplink) receive() {
-	if u.told && !u.receiving {
+	if u.portUp && !u.receiving {
 		u.receiving = true
 		u.cfg.Start(u.sock.rx)
 	}
@@ -286,7 +286,7 @@ func (u *Uplink) follow() {
 	fits := u.sock != nil && l != nil && index == l.index && u.sock.ring.slotSize == slotSizeFor(l.mtu)
 	if !fits {
 		if l == nil || index != l.index {
-			u.tell(false) // another interface: forget what was learned on the old one
+			u.setUp(false) // another interface: forget what was learned on the old one
 		}
 		if err := u.detach(); err != nil {
 			u.log.Warn("closing the packet socket failed", "error", err)
@@ -300,7 +300,7 @@ func (u *Uplink) follow() {
 	}
 	u.holdAddresses()
 	u.noLRO()
-	u.tell(u.sock != nil && l.up())
+	u.setUp(u.sock != nil && l.up())
 	u.receive()
 	u.logState()
 	if u.sock != nil && !l.up() {
@@ -308,10 +308,10 @@ func (u *Uplink) follow() {
 	}
 }
 
-// tell calls SetUp if its argument has changed. ctlMu is held.
-func (u *Uplink) tell(up bool) {
-	if up != u.told {
-		u.told = up
+// setUp calls SetUp if its argument has changed. ctlMu is held.
+func (u *Uplink) setUp(up bool) {
+	if up != u.portUp {
+		u.portUp = up
 		u.cfg.SetUp(up)
 	}
 }
@@ -401,7 +401,7 @@ type Status struct {
 	MTU       int              // bytes behind the Ethernet header
 
 	Promiscuous     bool
-	Addresses       int  // of stations, that the interface has been told; 0 if Promiscuous
+	Addresses       int  // of stations, that the interface receives frames for; 0 if Promiscuous
 	LeftOut         int  // of stations, over MaxAddresses
 	LRO             bool // the interface merges what it receives, and cannot be kept from that
 	IgnoresOutgoing bool // the kernel does it; else the uplink sorts its own frames out

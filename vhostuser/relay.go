@@ -70,8 +70,8 @@ func isStreamSocket(fd int) bool {
 // that the driver has not read yet.
 //
 // With MSG_DONTWAIT the call does not wait for the peer, whatever the mode of the shared file
-// description: a sender takes none of the locks that the peer can hold while it reads (and waits
-// for a page fault of its own, for example).
+// description: a sender takes none of the locks that the peer can hold while it reads (and
+// waits in a page fault, for example).
 func sendSignals(socket int) func() {
 	one := AppendU64(nil, 1)
 	return func() { _ = unix.Sendto(socket, one, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil) }

@@ -27,7 +27,7 @@ func unsupportedPolicies() []key.Key {
 
 var errUnsupported = errors.New("not supported by this version")
 
-// only accepts the value want. Its error tells whether another value has the wrong type or is not
+// only accepts the value want. Its error says whether another value has the wrong type or is not
 // supported.
 func only[T comparable](want T) func(any) error {
 	return func(v any) error {

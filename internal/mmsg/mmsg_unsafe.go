@@ -17,7 +17,7 @@ type Header struct {
 }
 
 // Send sends msgs without waiting and returns how many went. 0 < n <
-// len(msgs): the n-th was refused, and sending it again tells why. n == 0: the
+// len(msgs): the n-th was refused, and sending it again returns the reason. n == 0: the
 // errno is that of the first.
 //
 // In bounds: the kernel reads and writes len(msgs) structures at msgs, which is

@@ -345,9 +345,9 @@ func (q *rxQueue) skip(i int) {
 }
 
 // pop pops more chains. has is the number of chains that the current frame already has. It pops one
-// for each remaining frame, and some more for a long frame; but for one group of frames no more
-// than there are descriptors, since a driver that gets none back has no others. A driver that makes
-// more available anyway would keep the worker here forever.
+// for each remaining frame, and some more for a long frame. In all, it pops no more for one group
+// of frames than there are descriptors, since a driver that gets none back has no others. A driver
+// that makes more available anyway would keep the worker here forever.
 func (q *rxQueue) pop(has int) outcome {
 	n := q.frames - q.next
 	if has > 0 {
