@@ -29,7 +29,7 @@ func TestMultiqueue(t *testing.T) {
 		defer stop()
 		done := make(chan vm.PingReport)
 		go func() {
-			r, err := b.Ping(ctx, "10.0.0.1", "-c", "400", "-i", "0.01")
+			r, err := b.PingAll(ctx, "10.0.0.1", "-c", "400", "-i", "0.01")
 			if err != nil {
 				t.Error(err)
 			}

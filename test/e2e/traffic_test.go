@@ -35,7 +35,7 @@ func forEachQEMU(t *testing.T, test func(t *testing.T, q vm.QEMU)) {
 // mustPing pings from a guest, and wants every reply.
 func mustPing(t *testing.T, ctx context.Context, from *vm.VM, addr string, args ...string) {
 	t.Helper()
-	report, err := from.Ping(ctx, addr, args...)
+	report, err := from.PingAll(ctx, addr, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

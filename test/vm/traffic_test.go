@@ -4,9 +4,9 @@ import "testing"
 
 func TestParsePing(t *testing.T) {
 	for output, want := range map[string]PingReport{
-		"3 packets transmitted, 3 received, 0% packet loss, time 44ms":             {3, 3},
-		"5 packets transmitted, 1 received, +4 errors, 80% packet loss, time 78ms": {5, 1},
-		"2 packets transmitted, 2 received, +1 duplicates, 0% packet loss":         {2, 2},
+		"3 packets transmitted, 3 received, 0% packet loss, time 44ms":             {3, 3, 0},
+		"5 packets transmitted, 1 received, +4 errors, 80% packet loss, time 78ms": {5, 1, 0},
+		"2 packets transmitted, 2 received, +1 duplicates, 0% packet loss":         {2, 2, 1},
 	} {
 		if got, err := parsePing("ping", "PING 10.0.0.1\n"+output+"\n"); err != nil || got != want {
 			t.Errorf("%s: got %+v, %v", output, got, err)
@@ -14,6 +14,19 @@ func TestParsePing(t *testing.T) {
 	}
 	if _, err := parsePing("ping", "ping: connect: Network is unreachable"); err == nil {
 		t.Error("no counts, and no error")
+	}
+}
+
+func TestParseEchoReplies(t *testing.T) {
+	const v4 = "Ip: Forwarding DefaultTTL\nIp: 2 64\nIcmp: InMsgs InErrors InEchoReps OutMsgs\nIcmp: 9 0 7 12\nIcmpMsg: InType0\nIcmpMsg: 7\n"
+	const v6 = "Ip6InReceives                   \t5\nIcmp6InEchoReplies              \t4\n"
+	if n, err := parseEchoReplies(v4 + v6); n != 11 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	for _, counters := range []string{"", v4, v6, "Icmp: InMsgs\nIcmp: 1\n" + v6} {
+		if n, err := parseEchoReplies(counters); err == nil {
+			t.Errorf("%q: %d and no error", counters, n)
+		}
 	}
 }
 

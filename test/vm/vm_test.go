@@ -43,7 +43,7 @@ func forEachQEMU(t *testing.T, test func(t *testing.T, a, b *VM)) {
 
 func mustPing(t *testing.T, ctx context.Context, from *VM, addr string, args ...string) {
 	t.Helper()
-	report, err := from.Ping(ctx, addr, args...)
+	report, err := from.PingAll(ctx, addr, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
