@@ -83,3 +83,36 @@ func TestLearningDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations in each round", n)
 	}
 }
+
+// A fullPort refuses every other frame.
+type fullPort struct{ takes vswitch.Caps }
+
+func (p *fullPort) Caps() vswitch.Caps { return p.takes }
+
+func (p *fullPort) Transmit(frames []*vswitch.Frame) int {
+	for i := 0; i < len(frames); i += 2 {
+		frames[i].Refuse(vswitch.DropRingFull)
+	}
+	return len(frames) / 2
+}
+
+// TestRefusalsDoNotAllocate: frames that ports refuse cost no allocation, repaired or not.
+func TestRefusalsDoNotAllocate(t *testing.T) {
+	s, ins := benchSwitch(t, 2, nil)
+	for i, takes := range []vswitch.Caps{{}, {Csum: true}, {MTU: 40}} {
+		a, err := s.Attach(vswitch.DefaultPortConfig([]string{"none", "csum", "short"}[i]), &fullPort{takes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.SetUp(true)
+	}
+	frames := batchOf(vswitch.MaxBatch, 0, func(int) vswitch.MAC { return vswitchtest.Broadcast })
+	for _, flags := range []uint8{0, vswitch.HdrDataValid} {
+		for i := range frames {
+			frames[i].Offload.Flags = flags
+		}
+		if n := testing.AllocsPerRun(100, func() { ins[0].Deliver(frames) }); n != 0 {
+			t.Errorf("flags %d: %v allocations in each Deliver", flags, n)
+		}
+	}
+}

@@ -16,6 +16,7 @@ const (
 	stageSend
 	stageRepair
 	stageTransmit
+	stageMirror
 	numStages
 )
 
@@ -30,6 +31,7 @@ var stageNames = [numStages]string{
 	stageSend:     "send",
 	stageRepair:   "repair",
 	stageTransmit: "transmit",
+	stageMirror:   "mirror",
 }
 
 func (s stage) String() string { return stageNames[s] }
@@ -41,12 +43,8 @@ type drop struct {
 	why    DropReason
 	port   *portView // where the drop is counted; nil: at the source port, which is detached
 	frames uint64    // bit i: the i-th frame of the batch
+	n      int       // the number that is counted: of the frames, or of their segments
 }
-
-// countedByPort is the reason of frames that a Transmit did not accept. The port has counted them
-// with its own reasons. Transmit returns only their number, so drop.frames is all frames of that
-// Transmit, some of which the port may have accepted.
-const countedByPort = numDropReasons
 
 // maxDrops is the most drops that a batch stores. MaxBatch is enough for the drops at the source
 // port, which drops each frame at most once. If many destinations drop frames, the stored drops are
@@ -55,11 +53,17 @@ const maxDrops = MaxBatch
 
 // drop records that a stage drops frames for a reason, to be counted at port v.
 func (in *Inlet) drop(at stage, why DropReason, v *portView, frames uint64) {
+	in.record(drop{at, why, v, frames, bits.OnesCount64(frames)})
+}
+
+// record records a drop, together with an earlier one that differs in its frames only.
+func (in *Inlet) record(d drop) {
 	b := &in.batch
 	for i := range b.drops[:b.ndrops] {
-		d := &b.drops[i]
-		if d.at == at && d.why == why && d.port == v {
-			d.frames |= frames
+		e := &b.drops[i]
+		if e.at == d.at && e.why == d.why && e.port == d.port {
+			e.frames |= d.frames
+			e.n += d.n
 			return
 		}
 	}
@@ -67,7 +71,7 @@ func (in *Inlet) drop(at stage, why DropReason, v *portView, frames uint64) {
 		in.settle()
 		b.ndrops = 0
 	}
-	b.drops[b.ndrops] = drop{at, why, v, frames}
+	b.drops[b.ndrops] = d
 	b.ndrops++
 }
 
@@ -78,13 +82,10 @@ func (in *Inlet) settle() {
 	b := &in.batch
 	for i := range b.drops[:b.ndrops] {
 		d := &b.drops[i]
-		if d.why == countedByPort {
-			continue
-		}
 		c := in.counters
 		if d.port != nil {
 			c = d.port.counters
 		}
-		c.Drop(d.why, bits.OnesCount64(d.frames))
+		c.Drop(d.why, d.n)
 	}
 }

@@ -2,27 +2,16 @@ package vswitch_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 
 	vswitch "vswitchd/switch"
 	"vswitchd/switch/vswitchtest"
 )
-
-// A narrowPort accepts only the first frames of each Transmit, like a port whose ring is nearly
-// full.
-type narrowPort struct {
-	vswitchtest.Recorder
-	room int
-}
-
-func (p *narrowPort) Transmit(frames []*vswitch.Frame) int {
-	n := min(p.room, len(frames))
-	p.Recorder.Transmit(frames[:n])
-	p.Counters.Drop(vswitch.DropRingFull, len(frames)-n)
-	return n
-}
 
 // attach attaches a port that the caller has made, and sets it up.
 func (l *lab) attach(name string, p vswitch.Port, c *vswitch.Counters) {
@@ -128,45 +117,149 @@ func TestRepairNamesTheFramesThatItLoses(t *testing.T) {
 	}
 }
 
-// The port counts the frames that its Transmit does not accept. The switch records that some or all
-// frames of the group were dropped, and does not count them again.
-func TestUntakenFramesAreNoted(t *testing.T) {
+// attachRefusing attaches a port that refuses frames at these places in each Transmit, from 1, and
+// those for which it has no room.
+func (l *lab) attachRefusing(name string, room int, refuses map[int]vswitch.DropReason) *refusingPort {
+	l.t.Helper()
+	c := new(vswitch.Counters)
+	p := &refusingPort{room: room, refuses: refuses}
+	p.Counters = c
+	l.attach(name, p, c)
+	return p
+}
+
+// Frames that a port refuses in Transmit are named with the port's reasons, and the switch counts
+// them at that port. Other destinations of the same frames are not affected, and neither is what
+// becomes of the frames when their source delivers them again.
+func TestRefusedFramesAreNamed(t *testing.T) {
+	type refuses = map[int]vswitch.DropReason
+	full, absent, fault := vswitch.DropRingFull, vswitch.DropPageAbsent, vswitch.DropFault
+	at := func(reason string, frames ...int) vswitch.Dropped {
+		return vswitch.Dropped{Stage: "transmit", Reason: reason, Port: "b", Frames: frames}
+	}
 	for _, tt := range []struct {
-		name  string
-		flags uint8 // of the frames' Offload
-		room  int
-		lost  bool
+		name    string
+		room    int
+		refuses refuses
+		want    []vswitch.Dropped
+		count   drops
 	}{
-		{"all taken", 0, 3, false},
-		{"some taken", 0, 2, true},
-		{"none taken", 0, 0, true},
-		{"some of what was repaired", vswitch.HdrDataValid, 2, true},
+		{"none", -1, nil, nil, nil},
+		{"the last", 3, nil, []vswitch.Dropped{at("ring-full", 4)}, drops{"ring-full": 1}},
+		{"all", 0, nil, []vswitch.Dropped{at("ring-full", 0, 2, 3, 4)}, drops{"ring-full": 4}},
+		{"the first", -1, refuses{1: full}, []vswitch.Dropped{at("ring-full", 0)}, drops{"ring-full": 1}},
+		{"in the middle", -1, refuses{2: absent, 3: absent}, []vswitch.Dropped{at("page-absent", 2, 3)}, drops{"page-absent": 2}},
+		{"for several reasons", 1, refuses{1: absent, 2: fault, 3: absent},
+			[]vswitch.Dropped{at("page-absent", 0, 3), at("memory-fault", 2)}, drops{"page-absent": 2, "memory-fault": 1}},
+		{"one reason, with a gap", 2, refuses{1: full}, []vswitch.Dropped{at("ring-full", 0, 4)}, drops{"ring-full": 2}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			l := newLab(t, vswitch.Config{})
-			l.add("a")
-			c := new(vswitch.Counters)
-			p := &narrowPort{room: tt.room}
-			p.Counters = c
-			l.attach("b", p, c)
-			var batch []vswitch.Frame
-			for _, dst := range []vswitch.MAC{broadcast, macA, broadcast, broadcast} {
-				f := vswitchtest.Frame(ether(dst, macA, ""))
-				f.Offload.Flags = tt.flags
-				batch = append(batch, f)
+		for _, flags := range []uint8{0, vswitch.HdrDataValid} { // which repair removes
+			t.Run(fmt.Sprintf("%s, flags %d", tt.name, flags), func(t *testing.T) {
+				l := newLab(t, vswitch.Config{})
+				l.addAll("a", "before")
+				b := l.attachRefusing("b", tt.room, tt.refuses)
+				l.add("behind")
+				var batch []vswitch.Frame
+				for i, dst := range []vswitch.MAC{broadcast, macA, broadcast, broadcast, broadcast} {
+					f := vswitchtest.Frame(ether(dst, macA, fmt.Sprint(i)))
+					f.Offload.Flags = flags
+					batch = append(batch, f)
+				}
+				in := l.ports["a"].in
+				in.Deliver(batch)
+				want := []vswitch.Dropped{{Stage: "lookup", Reason: "own-port", Port: "a", Frames: []int{1}}}
+				if d := cmp.Diff(append(want, tt.want...), in.Dropped()); d != "" {
+					t.Errorf("(-want +got):\n%s", d)
+				}
+				l.drops("b", tt.count)
+				l.drops("a", drops{"own-port": 1})
+				l.want("others", got{"before": "0 2 3 4", "behind": "0 2 3 4"})
+
+				b.room, b.refuses = -1, nil
+				in.Deliver(batch)
+				if d := cmp.Diff(want, in.Dropped()); d != "" {
+					t.Errorf("once the port accepts all (-want +got):\n%s", d)
+				}
+				l.drops("b", tt.count)
+			})
+		}
+	}
+}
+
+// A frame whose segments a port refuses is named once, and counted as the number of those segments,
+// whichever Transmit they are in.
+func TestRefusedSegmentsNameTheirFrame(t *testing.T) {
+	l := newLab(t, vswitch.Config{})
+	l.add("a")
+	l.attachRefusing("b", -1, map[int]vswitch.DropReason{
+		1: vswitch.DropNoFit, 5: vswitch.DropRingFull, 6: vswitch.DropRingFull, 18: vswitch.DropFault,
+	})
+	long := inEther(0x0800, ip4("10.0.0.1", "10.0.0.2", layers.IPProtocolUDP, 0, 0,
+		serialize(&layers.UDP{SrcPort: 1, DstPort: 2}, gopacket.Payload(make([]byte, 40*100)))))
+	var batch []vswitch.Frame
+	for i, b := range [][]byte{ether(broadcast, macA, ""), long, long, ether(broadcast, macA, "")} {
+		batch = append(batch, vswitchtest.Frame(b))
+		if i == 1 || i == 2 {
+			batch[i].Offload = vswitch.Offload{
+				Flags: vswitch.HdrNeedsCsum, GSOType: vswitch.GSOUDPL4, GSOSize: 100, CsumStart: 34, CsumOffset: 6,
 			}
-			l.ports["a"].in.Deliver(batch)
-			want := []vswitch.Dropped{{Stage: "lookup", Reason: "own-port", Port: "a", Frames: []int{1}}}
-			if tt.lost {
-				want = append(want, vswitch.Dropped{Stage: "transmit", Port: "b", Frames: []int{0, 2, 3}})
-			}
-			if d := cmp.Diff(want, l.ports["a"].in.Dropped()); d != "" {
-				t.Errorf("(-want +got):\n%s", d)
-			}
-			if n := c.Drops(vswitch.DropRingFull); n != uint64(3-tt.room) || len(c.DropsByName()) > 1 {
-				t.Errorf("drops %v", c.DropsByName())
-			}
-		})
+		}
+	}
+	in := l.ports["a"].in
+	in.Deliver(batch)
+	// Frame 0, 40 segments of frame 1 and 23 of frame 2 are in one Transmit; 17 segments of frame 2
+	// and frame 3 are in the next.
+	want := []vswitch.Dropped{
+		{Stage: "transmit", Reason: "buffers-too-small", Port: "b", Frames: []int{0, 2}},
+		{Stage: "transmit", Reason: "ring-full", Port: "b", Frames: []int{1, 2}},
+		{Stage: "transmit", Reason: "memory-fault", Port: "b", Frames: []int{1, 3}},
+	}
+	if d := cmp.Diff(want, in.Dropped()); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	l.drops("b", drops{"buffers-too-small": 2, "ring-full": 4, "memory-fault": 2})
+}
+
+// Copies for a mirror that the output refuses are named by stage mirror, and counted at the output
+// and at the mirror; a copy that is too long for the output is counted at the mirror only. The
+// frames themselves arrive.
+func TestRefusedCopiesAreNamed(t *testing.T) {
+	l := newLab(t, vswitch.Config{})
+	l.addAll("a", "b")
+	probe := l.attachRefusing("probe", -1, map[int]vswitch.DropReason{2: vswitch.DropNoFit})
+	probe.SetCaps(vswitch.Caps{MTU: 100})
+	l.mirror(vswitch.MirrorConfig{Name: "m", SelectDst: []string{"b"}, Output: "probe"})
+	in := l.ports["a"].in
+	long := strings.Repeat("0", 101)
+	l.send("a", ether(broadcast, macA, "1"), ether(broadcast, broadcast, ""), ether(broadcast, macA, long),
+		ether(broadcast, macA, "2"), ether(broadcast, macA, "3"))
+	want := []vswitch.Dropped{
+		{Stage: "classify", Reason: "bad-source", Port: "a", Frames: []int{1}},
+		{Stage: "mirror", Reason: "buffers-too-small", Port: "probe", Frames: []int{3}},
+	}
+	if d := cmp.Diff(want, in.Dropped()); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	l.want("the frames", got{"b": "1 " + long + " 2 3"})
+	l.drops("probe", drops{"buffers-too-small": 1})
+	if c := l.s.Mirrors()[0].Counters; c.Frames.Load() != 4 || c.Drops.Load() != 2 {
+		t.Errorf("the mirror has counted %d copies, %d drops", c.Frames.Load(), c.Drops.Load())
+	}
+}
+
+// A frame keeps the first reason for which it was refused, until that is asked for.
+func TestRefusals(t *testing.T) {
+	var f, g vswitch.Frame
+	f.Refuse(vswitch.DropBadChain) // the first of all reasons
+	vswitch.RefuseAll([]*vswitch.Frame{&f, &g}, vswitch.DropFault)
+	if why, ok := f.Refusal(); !ok || why != vswitch.DropBadChain {
+		t.Errorf("%v, %v", why, ok)
+	}
+	if why, ok := g.Refusal(); !ok || why != vswitch.DropFault {
+		t.Errorf("%v, %v", why, ok)
+	}
+	if why, ok := f.Refusal(); ok {
+		t.Errorf("refused for %v once more", why)
 	}
 }
 

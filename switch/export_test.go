@@ -71,7 +71,7 @@ func (s *Switch) WithLockedFDB(f func()) {
 // Dropped is a drop of the last batch.
 type Dropped struct {
 	Stage  string
-	Reason string // "" if Transmit did not take some or all of the frames
+	Reason string
 	Port   string // the port at which the drop is counted; "" if that is detached
 	Frames []int  // places in the batch
 }
@@ -80,10 +80,7 @@ type Dropped struct {
 func (in *Inlet) Dropped() (list []Dropped) {
 	b := &in.batch
 	for _, d := range b.drops[:b.ndrops] {
-		e := Dropped{Stage: d.at.String()}
-		if d.why != countedByPort {
-			e.Reason = d.why.String()
-		}
+		e := Dropped{Stage: d.at.String(), Reason: d.why.String()}
 		if d.port != nil {
 			e.Port = d.port.cfg.Name
 		}

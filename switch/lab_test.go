@@ -26,6 +26,27 @@ type labPort struct {
 	counters *vswitch.Counters
 }
 
+// A refusingPort is a port that refuses some frames of each Transmit.
+type refusingPort struct {
+	vswitchtest.Recorder
+	room    int                        // this many frames are accepted; -1: no limit
+	refuses map[int]vswitch.DropReason // by place in the Transmit, from 1
+}
+
+func (p *refusingPort) Transmit(frames []*vswitch.Frame) int {
+	var accepted []*vswitch.Frame
+	for i, f := range frames {
+		if why, ok := p.refuses[i+1]; ok {
+			f.Refuse(why)
+		} else if len(accepted) == p.room {
+			f.Refuse(vswitch.DropRingFull)
+		} else {
+			accepted = append(accepted, f)
+		}
+	}
+	return p.Recorder.Transmit(accepted)
+}
+
 func newLab(t testing.TB, cfg vswitch.Config) *lab {
 	nanos := new(atomic.Int64)
 	if cfg.Nanotime == nil {

@@ -37,8 +37,10 @@ package vswitch
 //	send      gives Head the tags that the destination port wants,        port-down, egress-rate
 //	          keeps to the rate of the destination port
 //	repair    does offloads that the port does not take (repair.go)       too-big, bad-offload
-//	transmit  Port.Transmit                                               whatever the port counts
+//	transmit  Port.Transmit                                               what the port refuses
 //	mirror    copies of what went to the port, for mirrors                counted at the mirror
+//
+// Copies that the output of a mirror refuses are counted as its drops, besides.
 //
 // A frame that a stage drops is in no set that later stages read. No stage writes Body. After
 // classify, decisions depend only on Frame.verdict, the runs, the FDB and the ports' settings;

@@ -5,9 +5,9 @@ package vswitch
 type Port interface {
 	// Transmit sends frames, in order, and returns how many it has accepted. It copies what it
 	// needs, and keeps neither the slice nor a frame. It never waits: a frame for which there is no
-	// room is dropped. The port counts both in the Counters that it shares with the switch:
-	// TxFrames and TxBytes for the frames that it has accepted, and a drop with its reason for each
-	// of the others.
+	// room is refused. The port calls Frame.Refuse for each frame that it has not accepted, and
+	// counts those that it has accepted as TxFrames and TxBytes, in the Counters that it shares
+	// with the switch. The switch counts the others as dropped, after Transmit has returned.
 	Transmit(frames []*Frame) (sent int)
 
 	// Caps returns what the port accepts now. It is called before each Transmit, and the result may

@@ -16,35 +16,58 @@ import "encoding/binary"
 // A repairer passes frames to ports and does in software what a port does not accept.
 type repairer struct {
 	work *workbench // nil until a frame needs repair: for most inlets, no frame ever does
+	lost losses
 }
 
 func newRepairer() *repairer { return &repairer{} }
 
-// losses are the frames that transmit did not send. Bit i stands for the i-th frame that transmit
-// was given; there are at most MaxBatch.
-type losses struct {
-	tooBig  uint64 // DropTooBig
-	bad     uint64 // DropBadOffload
-	untaken uint64 // countedByPort: the port did not accept some or all of these
+// losses are the frames that transmit did not send, or not wholly, by stage and reason.
+type losses []loss
+
+// A loss is frames that transmit did not send for one reason.
+type loss struct {
+	at   stage // stageTransmit: the port has refused them
+	why  DropReason
+	nths uint64 // bit i: the i-th frame that transmit was given; there are at most MaxBatch
+	n    int    // the number of frames and of segments
+}
+
+// add adds a frame, or a segment of it.
+func (l *losses) add(at stage, why DropReason, nth uint64) {
+	for i := range *l {
+		if e := &(*l)[i]; e.at == at && e.why == why {
+			e.nths |= nth
+			e.n++
+			return
+		}
+	}
+	*l = append(*l, loss{at, why, nth, 1})
 }
 
 // transmit passes frames to p, in order, each in a form that p accepts, in batches of at most
 // MaxBatch. The frames' offloads have passed checkOffload. A frame is dropped if it, or a segment
-// of it, would be longer than p's MTU. When transmit returns, the frames are as they were.
-func (r *repairer) transmit(p Port, frames []*Frame) (lost losses) {
+// of it, would be longer than p's MTU. When transmit returns, the frames are as they were. The
+// result is valid until the next call.
+func (r *repairer) transmit(p Port, frames []*Frame) losses {
+	r.lost = r.lost[:0]
 	caps := p.Caps()
 	for i, f := range frames {
 		if !asIs(f, &caps) {
 			if r.work == nil {
 				r.work = new(workbench)
 			}
-			return r.work.transmit(p, &caps, frames, i)
+			r.work.transmit(p, &caps, frames, i, &r.lost)
+			return r.lost
 		}
 	}
 	if len(frames) > 0 && p.Transmit(frames) < len(frames) {
-		lost.untaken = 1<<len(frames) - 1
+		for i, f := range frames {
+			if why, ok := f.Refusal(); ok {
+				r.lost.add(stageTransmit, why, 1<<i)
+			}
+		}
 	}
-	return lost
+	return r.lost
 }
 
 // asIs reports whether f certainly needs no work for a port with these caps. For some frames that
@@ -100,9 +123,8 @@ const segmentRoom = Headroom + HeadMax + 2*tagLen + fragmentLen
 type workbench struct {
 	port  Port
 	batch []*Frame // the frames of the next Transmit; at most MaxBatch
-	from  uint64   // the frames from which those in batch were made; see losses
-	now   uint64   // the frame from which emit's frames are made
-	lost  losses
+	now   uint8    // which frame emit's frames are made from; see loss.nths
+	lost  *losses
 
 	edits    [MaxBatch]edit // changes to be undone in frames of the batch
 	numEdits int
@@ -114,6 +136,7 @@ type workbench struct {
 
 	headers [segmentRoom]byte // of the frame being cut
 	batches [MaxBatch]*Frame
+	origins [MaxBatch]uint8 // which frame each frame of the batch was made from
 }
 
 // An edit is the state of a frame before it was changed for one destination.
@@ -125,27 +148,25 @@ type edit struct {
 }
 
 // transmit is repairer.transmit; the first n frames are known to need no work.
-func (w *workbench) transmit(p Port, caps *Caps, frames []*Frame, n int) losses {
-	w.port = p
+func (w *workbench) transmit(p Port, caps *Caps, frames []*Frame, n int, lost *losses) {
+	w.port, w.lost = p, lost
 	w.batch = w.batches[:0]
 	w.numEdits, w.numSegments = 0, 0 // a Transmit that panicked may have left some
-	w.from, w.lost = 0, losses{}
 	for i, f := range frames {
-		w.now = 1 << i
+		w.now = uint8(i)
 		if i < n || asIs(f, caps) {
 			w.emit(f)
 			continue
 		}
 		switch w.put(f, caps) {
 		case putTooBig:
-			w.lost.tooBig |= w.now
+			w.lost.add(stageRepair, DropTooBig, 1<<i)
 		case putBad:
-			w.lost.bad |= w.now
+			w.lost.add(stageRepair, DropBadOffload, 1<<i)
 		}
 	}
 	w.flush()
 	w.port = nil
-	return w.lost
 }
 
 type putResult uint8
@@ -221,8 +242,8 @@ func (w *workbench) strip(f *Frame, csum []byte) {
 
 // emit appends f to the batch.
 func (w *workbench) emit(f *Frame) {
+	w.origins[len(w.batch)] = w.now
 	w.batch = append(w.batch, f)
-	w.from |= w.now
 	if len(w.batch) == MaxBatch {
 		w.flush()
 	}
@@ -231,9 +252,12 @@ func (w *workbench) emit(f *Frame) {
 // flush transmits the batch, undoes the changes to its frames, and empties the workbench.
 func (w *workbench) flush() {
 	if len(w.batch) > 0 && w.port.Transmit(w.batch) < len(w.batch) {
-		w.lost.untaken |= w.from
+		for i, f := range w.batch {
+			if why, ok := f.Refusal(); ok {
+				w.lost.add(stageTransmit, why, 1<<w.origins[i])
+			}
+		}
 	}
-	w.from = 0
 	for i := w.numEdits - 1; i >= 0; i-- {
 		e := &w.edits[i]
 		e.frame.Offload = e.offload

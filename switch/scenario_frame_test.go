@@ -175,29 +175,23 @@ func (s *scenario) from(d *datadriven.TestData) (string, error) {
 	in.Deliver(frames)
 
 	fates := make([][]string, len(batch))
-	arrived := s.noteArrivals(batch, fates)
+	s.noteArrivals(batch, fates)
 	for _, drop := range in.Dropped() {
 		note := "dropped by " + drop.Stage
 		if drop.Port != args(d)[0] && drop.Port != "" {
 			note += " to " + drop.Port
 		}
-		if drop.Reason != "" {
-			note += ": " + drop.Reason
-		}
+		note += ": " + drop.Reason
 		for _, i := range drop.Frames {
-			// Transmit does not say which of these frames the port has not taken.
-			if drop.Reason != "" || !arrived[drop.Port][i] {
-				fates[i] = append(fates[i], note)
-			}
+			fates[i] = append(fates[i], note)
 		}
 	}
 	return merged(fates), nil
 }
 
 // noteArrivals adds to the fate of each frame the ports that were sent the frame, in order of their
-// names, and the tags with which the frame was sent. It returns which port was sent which frames.
-func (s *scenario) noteArrivals(batch []testFrame, fates [][]string) map[string]map[int]bool {
-	arrived := make(map[string]map[int]bool)
+// names, and the tags with which the frame was sent.
+func (s *scenario) noteArrivals(batch []testFrame, fates [][]string) {
 	names := make([]string, 0, len(s.ports))
 	for name := range s.ports {
 		names = append(names, name)
@@ -205,18 +199,15 @@ func (s *scenario) noteArrivals(batch []testFrame, fates [][]string) map[string]
 	slices.Sort(names)
 	for _, name := range names {
 		last := -1
-		arrived[name] = make(map[int]bool)
 		for _, sent := range s.ports[name].Take() {
 			n, tags := s.recognise(sent.Bytes, batch)
 			if n <= last {
 				s.t.Errorf("%s got frame %d after frame %d", name, n+1, last+1)
 			}
 			last = n
-			arrived[name][n] = true
 			fates[n] = append(fates[n], name+tags)
 		}
 	}
-	return arrived
 }
 
 // recognise returns the place in the batch of a frame that was sent to a port, and the frame's

@@ -16,7 +16,6 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	vswitch "vswitchd/switch"
-	"vswitchd/switch/vswitchtest"
 )
 
 // TestScenarios runs the files in testdata/scenarios, and compares what the switch does with what
@@ -36,7 +35,7 @@ func TestScenarios(t *testing.T) {
 			if !strings.HasPrefix(string(text), "# ") {
 				t.Errorf("%s does not begin with what it shows", file)
 			}
-			s := &scenario{lab: newLab(t, vswitch.Config{}), room: make(map[string]*scenarioPort)}
+			s := &scenario{lab: newLab(t, vswitch.Config{}), doubles: make(map[string]*refusingPort)}
 			datadriven.RunTest(t, file, s.run)
 		})
 	}
@@ -45,23 +44,8 @@ func TestScenarios(t *testing.T) {
 // A scenario is a file that is being run.
 type scenario struct {
 	*lab
-	room map[string]*scenarioPort
-	sent int // batches so far
-}
-
-// A scenarioPort is a port with room for a limited number of frames in each Transmit.
-type scenarioPort struct {
-	vswitchtest.Recorder
-	room int // -1: no limit
-}
-
-func (p *scenarioPort) Transmit(frames []*vswitch.Frame) int {
-	n := len(frames)
-	if p.room >= 0 {
-		n = min(n, p.room)
-	}
-	p.Counters.Drop(vswitch.DropRingFull, len(frames)-n)
-	return p.Recorder.Transmit(frames[:n])
+	doubles map[string]*refusingPort
+	sent    int // batches so far
 }
 
 // run executes one command, and returns the output that is compared with the file.
@@ -159,7 +143,7 @@ func (s *scenario) configure(d *datadriven.TestData) (string, error) {
 		}
 	}
 	s.lab = newLab(s.t, cfg)
-	s.room = make(map[string]*scenarioPort)
+	s.doubles = make(map[string]*refusingPort)
 	return "", nil
 }
 
@@ -168,14 +152,14 @@ func (s *scenario) attachPorts(d *datadriven.TestData) (string, error) {
 		cfg := vswitch.DefaultPortConfig(words[0])
 		s.change(&cfg, words[1:])
 		cfg.Counters = new(vswitch.Counters)
-		p := &scenarioPort{room: -1}
+		p := &refusingPort{room: -1}
 		p.Counters = cfg.Counters
 		a, err := s.s.Attach(cfg, p)
 		if err != nil {
 			return "", err
 		}
 		a.SetUp(true)
-		s.room[cfg.Name] = p
+		s.doubles[cfg.Name] = p
 		s.ports[cfg.Name] = &labPort{Attachment: a, Recorder: &p.Recorder, in: a.NewInlet(), counters: cfg.Counters}
 	}
 	return "", nil
@@ -190,9 +174,9 @@ func (s *scenario) set(d *datadriven.TestData) (string, error) {
 			return "", err
 		}
 		if cfg.Name != words[0] {
-			s.ports[cfg.Name], s.room[cfg.Name] = p, s.room[words[0]]
+			s.ports[cfg.Name], s.doubles[cfg.Name] = p, s.doubles[words[0]]
 			delete(s.ports, words[0])
-			delete(s.room, words[0])
+			delete(s.doubles, words[0])
 		}
 	}
 	return "", nil
@@ -322,7 +306,8 @@ func (s *scenario) setUp(d *datadriven.TestData) (string, error) {
 func (s *scenario) takes(d *datadriven.TestData) (string, error) {
 	for _, words := range lines(d) {
 		p, caps := s.port(words[0]), vswitch.Caps{}
-		s.room[words[0]].room = -1
+		double := s.doubles[words[0]]
+		double.room, double.refuses = -1, make(map[int]vswitch.DropReason)
 		for _, w := range words[1:] {
 			switch key, v, _ := strings.Cut(w, "="); key {
 			case "csum":
@@ -330,7 +315,9 @@ func (s *scenario) takes(d *datadriven.TestData) (string, error) {
 			case "mtu":
 				caps.MTU = must(strconv.Atoi(v))
 			case "room":
-				s.room[words[0]].room = must(strconv.Atoi(v))
+				double.room = must(strconv.Atoi(v))
+			case "refuses":
+				s.refuses(double, v)
 			default:
 				s.t.Fatalf("nothing that a port takes is called %q", key)
 			}
@@ -338,6 +325,18 @@ func (s *scenario) takes(d *datadriven.TestData) (string, error) {
 		p.SetCaps(caps)
 	}
 	return "", nil
+}
+
+// refuses reads places in each Transmit, and the reasons for which a port refuses the frames there.
+func (s *scenario) refuses(p *refusingPort, list string) {
+	for item := range strings.SplitSeq(list, ",") {
+		place, reason, _ := strings.Cut(item, ":")
+		why := slices.Index(vswitch.DropReasons(), reason)
+		if why < 0 {
+			s.t.Fatalf("no reason %q", reason)
+		}
+		p.refuses[must(strconv.Atoi(place))] = vswitch.DropReason(why)
+	}
 }
 
 func (s *scenario) local(d *datadriven.TestData) (string, error) {

@@ -17,27 +17,13 @@ import (
 // A mirrorer is the memory that mirroring needs. Only inlets whose frames have been mirrored have
 // one.
 type mirrorer struct {
-	done  [MaxMirrors]uint64 // frames of the batch that have been sent to the output of a mirror
-	used  bool               // done has to be cleared
-	tally tally
+	done [MaxMirrors]uint64 // frames of the batch that have been sent to the output of a mirror
+	used bool               // done has to be cleared
 
 	copies [MaxBatch]Frame
 	rooms  [MaxBatch][segmentRoom]byte
 	out    [MaxBatch]*Frame
 	pieces [][]byte // the Bodies of copies that are cut
-}
-
-// A tally is a Port that counts the frames that another port does not take.
-type tally struct {
-	Port
-	lost int
-}
-
-// Transmit implements Port.
-func (t *tally) Transmit(frames []*Frame) int {
-	n := t.Port.Transmit(frames)
-	t.lost += len(frames) - n
-	return n
 }
 
 // mirror sends a set of frames to the outputs of some mirrors: bit i of which stands for the i-th
@@ -91,11 +77,12 @@ func isReserved(head []byte) bool {
 	return addr(binary.BigEndian.Uint64(head)>>16)&addrReservedMask == addrReserved
 }
 
-// sendCopies sends copies of a set of frames to port v.
+// sendCopies sends copies of a set of frames to port v. The mirror counts all copies that the port
+// does not get, and the port those that it refuses.
 func (in *Inlet) sendCopies(m *mirror, v *portView, set uint64, frames []Frame) {
 	w, n, bytes := in.mirrorer, 0, 0
-	for ; set != 0; set &= set - 1 {
-		c := w.copy(n, &frames[bits.TrailingZeros64(set)])
+	for s := set; s != 0; s &= s - 1 {
+		c := w.copy(n, &frames[bits.TrailingZeros64(s)])
 		if m.vlan != noVLAN {
 			c.moveTo(m.vlan)
 		}
@@ -113,9 +100,14 @@ func (in *Inlet) sendCopies(m *mirror, v *portView, set uint64, frames []Frame) 
 	if v.egress != nil {
 		sent = in.affordable(v.egress, w.out[:n])
 	}
-	w.tally = tally{Port: v.port}
-	lost := in.repair.transmit(&w.tally, w.out[:sent])
-	if drops := n - sent + bits.OnesCount64(lost.tooBig|lost.bad) + w.tally.lost; drops > 0 {
+	drops := n - sent
+	for _, l := range in.repair.transmit(v.port, w.out[:sent]) {
+		drops += l.n
+		if l.at == stageTransmit {
+			in.record(drop{stageMirror, l.why, v, pick(set, l.nths), l.n})
+		}
+	}
+	if drops > 0 {
 		m.counters.Drops.Add(uint64(drops))
 	}
 	for i := range n {

@@ -38,10 +38,12 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 	}
 	if b.fits(v) {
 		if v.port.Transmit(out) < n {
-			in.drop(stageTransmit, countedByPort, v, group)
+			in.dropRefused(v, group, out)
 		}
-	} else if lost := in.repair.transmit(v.port, out); lost != (losses{}) {
-		in.dropLosses(v, group, &lost)
+	} else {
+		for _, l := range in.repair.transmit(v.port, out) {
+			in.record(drop{l.at, l.why, v, pick(group, l.nths), l.n})
+		}
 	}
 	if m := v.mirror.dst; m != 0 {
 		in.mirror(m, group, frames)
@@ -56,23 +58,6 @@ func (in *Inlet) affordable(k *bucket, out []*Frame) int {
 		b.sizes[i&(MaxBatch-1)] = wireBits(f)
 	}
 	return k.take(in.nanotime(), b.sizes[:len(out)])
-}
-
-// dropLosses drops the frames of a group that repair has not sent to port v.
-func (in *Inlet) dropLosses(v *portView, group uint64, lost *losses) {
-	for _, l := range []struct {
-		at   stage
-		why  DropReason
-		nths uint64
-	}{
-		{stageRepair, DropTooBig, lost.tooBig},
-		{stageRepair, DropBadOffload, lost.bad},
-		{stageTransmit, countedByPort, lost.untaken},
-	} {
-		if l.nths != 0 {
-			in.drop(l.at, l.why, v, pick(group, l.nths))
-		}
-	}
 }
 
 // pick returns the n-th members of a set for all n in nths; the lowest bit is member 0.

@@ -19,6 +19,8 @@ type verdict struct {
 	came   bool   // the frame came in the tagged shape
 	retag  bool   // the frame came with a tag that has another VLAN id
 	inner  bool   // the bare shape has a tag, too
+
+	refusal uint8 // 1 + the reason for which a port has refused the frame; 0: none, see Refuse
 }
 
 func isTag(etype uint16) bool { return etype == tpidDot1Q || etype == tpidDot1AD }

@@ -18,7 +18,7 @@ func TestOpenedWithoutInterface(t *testing.T) {
 	r.u.Begin()
 	r.waitUp(false)
 	f := frameOf(ethernet(farMAC, guestMAC, ethExperimental, 100, 0), vswitch.Offload{}, 1)
-	if n := r.u.Transmit([]*vswitch.Frame{f}); n != 0 {
+	if n := r.transmit(f); n != 0 {
 		t.Errorf("Transmit took %d frames without an interface", n)
 	}
 	for range 5 {

@@ -69,11 +69,11 @@ func TestNoAllocations(t *testing.T) {
 		mixed = append(mixed, f)
 	}
 	batch := slices.Repeat(mixed, 8)
-	send, drops := new(txBatch), new(vswitch.Counters)
+	send := new(txBatch)
 	polled := 0
 	if n := testing.AllocsPerRun(20, func() {
 		for part := range slices.Chunk(mixed, 2) {
-			send.send(far.fd, part[:send.fill(part, math.MaxInt)], drops)
+			send.send(far.fd, part[:send.fill(part, math.MaxInt)])
 		}
 		polled += r.u.sock.rx.Poll()
 	}); n != 0 || polled == 0 {
@@ -97,13 +97,12 @@ func BenchmarkPoll(b *testing.B) {
 			f := testFrames()[size]
 			batch := new(txBatch)
 			frames := slices.Repeat([]*vswitch.Frame{f}, vswitch.MaxBatch)
-			var drops vswitch.Counters
 			var spent time.Duration
 			n := 0
 			b.ReportAllocs()
 			b.ResetTimer()
 			for n < b.N {
-				batch.send(far.fd, frames[:batch.fill(frames, math.MaxInt)], &drops)
+				batch.send(far.fd, frames[:batch.fill(frames, math.MaxInt)])
 				start := time.Now()
 				for k := 1; k > 0; n += k {
 					k = r.u.sock.rx.Poll()
@@ -254,11 +253,10 @@ func BenchmarkRing(b *testing.B) {
 				far := l.station(true)
 				batch := new(txBatch)
 				frames := slices.Repeat([]*vswitch.Frame{testFrames()[size]}, 16)
-				var drops vswitch.Counters
 				sent, n := 0, 0
 				start := cpuTime(b)
 				for b.Loop() {
-					s, _ := batch.send(far.fd, frames[:batch.fill(frames, math.MaxInt)], &drops)
+					s, _ := batch.send(far.fd, frames[:batch.fill(frames, math.MaxInt)])
 					sent += s
 					n += poll(discard)
 				}

@@ -80,7 +80,7 @@ func TestRenamedToAnothersInterface(t *testing.T) {
 	}
 	second.mu.Unlock()
 	f := frameOf(ethernet(farMAC, guestMAC, ethExperimental, 100, 0), vswitch.Offload{}, 1)
-	if n := second.u.Transmit([]*vswitch.Frame{f}); n != 0 {
+	if n := second.transmit(f); n != 0 {
 		t.Error("the second uplink sent a frame by the first one's interface")
 	}
 	for range 5 {

@@ -12,12 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/go-hclog"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
+	"vswitchd/switch/vswitchtest"
 )
 
 // A lab is a veth pair: up0 here, for the uplink, and far0 in another network namespace.
@@ -319,6 +321,22 @@ func flatten(f *vswitch.Frame) []byte {
 		b = append(b, piece...)
 	}
 	return b
+}
+
+// transmit sends frames by the uplink, and counts what it refuses, as the switch does.
+func (r *rig) transmit(frames ...*vswitch.Frame) (sent int) {
+	sent, _ = vswitchtest.Transmit(r.u.Transmit, &r.counters, frames...)
+	return sent
+}
+
+// refuses sends frames by the uplink, and checks for which reasons it refuses them; "" means that
+// it accepts one.
+func (r *rig) refuses(frames []*vswitch.Frame, want ...string) {
+	r.t.Helper()
+	_, refusals := vswitchtest.Transmit(r.u.Transmit, &r.counters, frames...)
+	if d := cmp.Diff(want, refusals); d != "" {
+		r.t.Errorf("refused (-want +got):\n%s", d)
+	}
 }
 
 func (r *rig) setUp(up bool) {

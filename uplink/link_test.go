@@ -26,7 +26,7 @@ func (r *rig) wantTraffic(l *lab) {
 		r.t.Error("received something else")
 	}
 	want = ethernet(farMAC, guestMAC, ethExperimental, 200, 2)
-	if n := r.u.Transmit([]*vswitch.Frame{frameOf(want, vswitch.Offload{}, 1)}); n != 1 {
+	if n := r.transmit(frameOf(want, vswitch.Offload{}, 1)); n != 1 {
 		r.t.Errorf("refused to send: %v", r.counters.DropsByName())
 	} else if got := far.receive(); !bytes.Equal(got, want) {
 		r.t.Error("sent something else")
@@ -146,7 +146,7 @@ func TestInterfaceDeletedAndRecreated(t *testing.T) {
 		r.waitUp(false)
 		r.waitState(StateAbsent)
 		f := frameOf(ethernet(farMAC, guestMAC, ethExperimental, 100, 0), vswitch.Offload{}, 1)
-		if n := r.u.Transmit([]*vswitch.Frame{f}); n != 0 {
+		if n := r.transmit(f); n != 0 {
 			t.Errorf("Transmit took %d frames without an interface", n)
 		}
 		if st := r.u.Status(); st.Index != 0 || st.RingSlots != 0 {

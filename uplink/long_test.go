@@ -40,7 +40,7 @@ func TestTransmitFullFramesWithTags(t *testing.T) {
 			frames = append(frames, frameOf(data, vswitch.Offload{}, 1+i%4))
 			want = append(want, data)
 		}
-		if n := r.u.Transmit(frames); n != len(frames) {
+		if n := r.transmit(frames...); n != len(frames) {
 			t.Fatalf("%d of %d frames sent, drops %v", n, len(frames), r.counters.DropsByName())
 		}
 		for i := range want {
@@ -58,7 +58,7 @@ func TestTransmitFullFramesWithTags(t *testing.T) {
 			data, o := ipFrame(v6, protoUDP, 1500-header-8)
 			data = withTags(data, []uint16{ctag, stag}[2-tags:]...)
 			o.CsumStart += uint16(4 * tags)
-			if n := r.u.Transmit([]*vswitch.Frame{frameOf(data, o, 1)}); n != 1 {
+			if n := r.transmit(frameOf(data, o, 1)); n != 1 {
 				t.Fatalf("checksum, %d tags: drops %v", tags, r.counters.DropsByName())
 			}
 			if _, err := openIP(far.receive(), 14+4*tags); err != nil {
@@ -77,13 +77,13 @@ func TestTransmitFullFrameWithServiceTag(t *testing.T) {
 	r := begin(t, nil)
 	far := l.station(false)
 	want := tagged(ethernet(farMAC, guestMAC, ethExperimental, 1500, 1), unix.ETH_P_8021AD, 10)
-	r.u.Transmit([]*vswitch.Frame{frameOf(want, vswitch.Offload{}, 2)})
+	r.transmit(frameOf(want, vswitch.Offload{}, 2))
 	if got := far.receive(); !bytes.Equal(got, want) {
 		t.Errorf("got % x", got[:24])
 	}
 }
 
-// What the kernel refuses of such frames is counted, and those that follow leave.
+// What the kernel refuses of such frames is named, and those that follow leave.
 func TestTransmitFullFramesRefused(t *testing.T) {
 	l := newLab(t)
 	r := begin(t, nil)
@@ -92,12 +92,9 @@ func TestTransmitFullFramesRefused(t *testing.T) {
 	bad := vswitch.Offload{Flags: vswitch.HdrNeedsCsum, CsumStart: 60000, CsumOffset: 16}
 	long := withTags(ethernet(farMAC, guestMAC, ethExperimental, 1505, 1), unix.ETH_P_8021Q, unix.ETH_P_8021AD)
 	good := frameOf(data, vswitch.Offload{}, 1)
-	sent := r.u.Transmit([]*vswitch.Frame{
+	r.refuses([]*vswitch.Frame{
 		good, frameOf(data, bad, 1), good, frameOf(long, vswitch.Offload{}, 1), good,
-	})
-	if sent != 3 || r.counters.Drops(vswitch.DropSendError) != 1 || r.counters.Drops(vswitch.DropTooBig) != 1 {
-		t.Errorf("%d frames sent, drops %v", sent, r.counters.DropsByName())
-	}
+	}, "", "send-error", "", "too-big", "")
 	for range 3 {
 		if got := far.receive(); !bytes.Equal(got, data) {
 			t.Errorf("got % x", got[:24])
@@ -105,9 +102,7 @@ func TestTransmitFullFramesRefused(t *testing.T) {
 	}
 	l.near(netlink.LinkSetDown)
 	waitFor(t, "the link to be down", func() bool { return r.u.Status().State == StateDown })
-	if n := r.u.Transmit([]*vswitch.Frame{good}); n != 0 || r.counters.Drops(vswitch.DropDown) != 1 {
-		t.Errorf("link down: %d frames sent, drops %v", n, r.counters.DropsByName())
-	}
+	r.refuses([]*vswitch.Frame{good}, "port-down")
 }
 
 // Memory that is gone is the worker's to notice, and does not keep others from sending.
@@ -121,13 +116,13 @@ func TestTransmitFullFrameFromLostMemory(t *testing.T) {
 	fault := func() (fault any) {
 		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 		defer func() { fault = recover() }()
-		r.u.Transmit([]*vswitch.Frame{f})
+		r.transmit(f)
 		return nil
 	}()
 	if _, ok := fault.(interface{ Addr() uintptr }); !ok {
 		t.Fatalf("panicked with %v", fault)
 	}
-	r.u.Transmit([]*vswitch.Frame{frameOf(data, vswitch.Offload{}, 1)})
+	r.transmit(frameOf(data, vswitch.Offload{}, 1))
 	if got := far.receive(); !bytes.Equal(got, data) {
 		t.Errorf("got % x", got[:24])
 	}

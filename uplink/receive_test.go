@@ -55,7 +55,7 @@ func TestOwnFramesNotHeard(t *testing.T) {
 
 	// The switch's, and those of the host's own stack.
 	own := ethernet(farMAC, guestMAC, ethExperimental, 50, 1)
-	if n := r.u.Transmit([]*vswitch.Frame{frameOf(own, vswitch.Offload{}, 1)}); n != 1 {
+	if n := r.transmit(frameOf(own, vswitch.Offload{}, 1)); n != 1 {
 		t.Fatalf("Transmit took %d frames", n)
 	}
 	host, err := rawSocket(nearName, false)

@@ -64,7 +64,7 @@ func (u *Uplink) Transmit(frames []*vswitch.Frame) (sent int) {
 	u.sockMu.RLock()
 	defer u.sockMu.RUnlock()
 	if u.sock == nil {
-		u.cfg.Counters.Drop(vswitch.DropDown, len(frames))
+		vswitch.RefuseAll(frames, vswitch.DropDown)
 		return 0
 	}
 	b := u.batches.get()
@@ -79,7 +79,7 @@ func (u *Uplink) Transmit(frames []*vswitch.Frame) (sent int) {
 			frames = frames[1:]
 			continue
 		}
-		s, by := b.send(u.sock.out, frames[:n], u.cfg.Counters)
+		s, by := b.send(u.sock.out, frames[:n])
 		sent, bytes = sent+s, bytes+by
 		frames = frames[n:]
 	}
@@ -89,16 +89,15 @@ func (u *Uplink) Transmit(frames []*vswitch.Frame) (sent int) {
 	return sent
 }
 
-// transmitAlone sends a frame for which fill makes no message, and counts it as dropped if that
-// fails.
+// transmitAlone sends a frame for which fill makes no message, or refuses it.
 func (u *Uplink) transmitAlone(f *vswitch.Frame, full int) bool {
 	if !needsRing(f, full) {
-		u.cfg.Counters.Drop(vswitch.DropTooBig, 1) // too many pieces
+		f.Refuse(vswitch.DropTooBig) // too many pieces
 		return false
 	}
 	if errno := u.sock.long.send(f); errno != 0 {
 		reason, _ := refusal(errno)
-		u.cfg.Counters.Drop(reason, 1)
+		f.Refuse(reason)
 		return false
 	}
 	return true
@@ -133,8 +132,8 @@ func (b *txBatch) push(piece []byte) {
 	}
 }
 
-// send sends frames, of which fill has made messages, and counts what it drops.
-func (b *txBatch) send(fd int, frames []*vswitch.Frame, c *vswitch.Counters) (sent, bytes int) {
+// send sends frames, of which fill has made messages, and refuses those that the kernel refuses.
+func (b *txBatch) send(fd int, frames []*vswitch.Frame) (sent, bytes int) {
 	for i := 0; i < len(frames); {
 		n, errno := mmsg.Send(fd, b.msgs[i:len(frames)])
 		if errno == 0 {
@@ -149,12 +148,12 @@ func (b *txBatch) send(fd int, frames []*vswitch.Frame, c *vswitch.Counters) (se
 			continue
 		}
 		reason, all := refusal(errno)
-		drop := 1
+		n = 1
 		if all {
-			drop = len(frames) - i
+			n = len(frames) - i
 		}
-		c.Drop(reason, drop)
-		i += drop
+		vswitch.RefuseAll(frames[i:i+n], reason)
+		i += n
 	}
 	// Guests' memory must not be pointed to once it may be unmapped.
 	clear(b.iovs[:b.used])

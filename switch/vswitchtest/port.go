@@ -1,6 +1,7 @@
 package vswitchtest
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 
@@ -91,6 +92,33 @@ func (s *Sink) Transmit(frames []*vswitch.Frame) int {
 	s.Counters.TxFrames.Add(uint64(len(frames)))
 	s.Counters.TxBytes.Add(uint64(n))
 	return len(frames)
+}
+
+// Transmit passes copies of frames to a port's Transmit as the switch does: frames that the port
+// refuses are counted as dropped in c. It returns the number of frames that the port has accepted,
+// and for each frame the reason for which the port has refused it, or "". It panics if that number
+// is not the number of frames that are not refused.
+func Transmit(transmit func([]*vswitch.Frame) int, c *vswitch.Counters, frames ...*vswitch.Frame) (sent int, refusals []string) {
+	copies := make([]vswitch.Frame, len(frames))
+	batch := make([]*vswitch.Frame, len(frames))
+	for i, f := range frames {
+		copies[i] = *f
+		batch[i] = &copies[i]
+	}
+	sent = transmit(batch)
+	refusals = make([]string, len(frames))
+	refused := 0
+	for i, f := range batch {
+		if why, ok := f.Refusal(); ok {
+			refusals[i] = why.String()
+			c.Drop(why, 1)
+			refused++
+		}
+	}
+	if sent+refused != len(frames) {
+		panic(fmt.Sprintf("a port has accepted %d frames and refused %d, of %d", sent, refused, len(frames)))
+	}
+	return sent, refusals
 }
 
 // Bytes returns a copy of the whole frame.

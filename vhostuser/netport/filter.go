@@ -88,8 +88,8 @@ func (f *rxFilter) accepts(head []byte) bool {
 	return found
 }
 
-// transmitFiltered is Transmit for a guest with a filter. Frames that the filter rejects are
-// counted; a Transmit must not change the list that it is given.
+// transmitFiltered is Transmit for a guest with a filter. It makes another list of the frames that
+// the filter accepts, because a Transmit must not change the list that it is given.
 func (p *Port) transmitFiltered(filter *rxFilter, frames []*vswitch.Frame) (sent int) {
 	var wanted [vswitch.MaxBatch]*vswitch.Frame
 	for len(frames) > 0 {
@@ -98,10 +98,9 @@ func (p *Port) transmitFiltered(filter *rxFilter, frames []*vswitch.Frame) (sent
 			if filter.accepts(f.Head) {
 				wanted[n] = f
 				n++
+			} else {
+				f.Refuse(vswitch.DropFiltered)
 			}
-		}
-		if n < len(part) {
-			p.counters.Drop(vswitch.DropFiltered, len(part)-n)
 		}
 		if n > 0 {
 			sent += p.transmitAll(wanted[:n])

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	vswitch "vswitchd/switch"
+	"vswitchd/switch/vswitchtest"
 )
 
 // Headers between stations 1 and 2, or back: from the Ethernet type on.
@@ -215,7 +216,7 @@ func TestFramesFollowTheQueuesThatAreLeft(t *testing.T) {
 			late := b.port.TransmitLater() // to the first queue
 			frame := a.frameTo(b, 60)
 			end(b, 0)
-			if n := late([]*vswitch.Frame{{Head: frame, Len: len(frame)}}); n != 1 {
+			if n, _ := vswitchtest.Transmit(late, b.counters, &vswitch.Frame{Head: frame, Len: len(frame)}); n != 1 {
 				t.Errorf("%d frames sent", n)
 			}
 			if f, ok := b.receive(b.rx[1]); !ok || !bytes.Equal(f.frame, frame) {

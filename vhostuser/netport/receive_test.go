@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	vswitch "vswitchd/switch"
+	"vswitchd/switch/vswitchtest"
 	"vswitchd/virtqueue/virtqueuetest"
 )
 
@@ -321,7 +322,7 @@ func TestDisabledIsInEffectAtOnce(t *testing.T) {
 			late := b.port.TransmitLater()
 			end(b)
 			f := vswitch.Frame{Head: frameBetween(5, b.n, 60), Len: 60}
-			if n := late([]*vswitch.Frame{&f}); n != 0 {
+			if n, _ := vswitchtest.Transmit(late, b.counters, &f); n != 0 {
 				t.Error("frame was sent")
 			}
 			b.getsNothing()

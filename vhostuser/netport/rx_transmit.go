@@ -23,7 +23,7 @@ func (p *Port) transmitAll(frames []*vswitch.Frame) (sent int) {
 	set := p.receivers.Load()
 	switch len(*set) {
 	case 0:
-		p.counters.Drop(vswitch.DropDown, len(frames))
+		vswitch.RefuseAll(frames, vswitch.DropDown)
 		return 0
 	case 1:
 		return p.transmitTo((*set)[0], set, frames)
@@ -80,12 +80,12 @@ func (p *Port) transmitTo(q *rxQueue, set *[]*rxQueue, frames []*vswitch.Frame) 
 			return n
 		}
 	}
-	p.counters.Drop(why, len(frames))
+	vswitch.RefuseAll(frames, why)
 	return 0
 }
 
 // transmit copies frames into receive buffers, publishes them together and signals the guest at
-// most once. If ok is false, nothing was done with the frames, and why is the reason for dropping
+// most once. If ok is false, nothing was done with the frames, and why is the reason for refusing
 // them unless another receiveq takes them.
 func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, why vswitch.DropReason, ok bool) {
 	q.mu.Lock()
@@ -100,11 +100,11 @@ func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, why vswitch.DropR
 	q.group = group{frames: len(frames)}
 	for faults := 1; q.next < len(frames); faults++ {
 		if q.attempt(frames); faults == maxForeignFaults && q.next < len(frames) {
-			q.port.counters.Drop(vswitch.DropFault, len(frames)-q.next)
+			vswitch.RefuseAll(frames[q.next:], vswitch.DropFault)
 			break
 		}
 	}
-	q.finish()
+	q.finish(frames)
 	q.port.counters.TxFrames.Add(uint64(q.sent))
 	q.port.counters.TxBytes.Add(uint64(q.bytes))
 	return q.sent, 0, true
@@ -128,9 +128,9 @@ func (q *rxQueue) hasBuffers() (has bool) {
 // sender chooses how many frames fault, and how many ports they are flooded to.
 const maxForeignFaults = 4
 
-// attempt transmits frames from q.next on. A frame whose Body faults is dropped, and the next
-// attempt continues after that frame. If the memory of the queue's own guest faults, all
-// frames are dropped.
+// attempt transmits frames from q.next on. A frame whose Body faults is refused, and the next
+// attempt continues after that frame. If the memory of the queue's own guest faults, all remaining
+// frames are refused.
 func (q *rxQueue) attempt(frames []*vswitch.Frame) {
 	defer func() {
 		r := recover()
@@ -138,7 +138,7 @@ func (q *rxQueue) attempt(frames []*vswitch.Frame) {
 			return
 		}
 		if !q.fault(r) {
-			q.port.counters.Drop(vswitch.DropFault, 1)
+			frames[q.next].Refuse(vswitch.DropFault)
 			q.next++
 			return
 		}
@@ -146,7 +146,7 @@ func (q *rxQueue) attempt(frames []*vswitch.Frame) {
 		if !q.port.failed.Load() {
 			why = vswitch.DropPageAbsent
 		}
-		q.port.counters.Drop(why, len(frames)-q.next)
+		vswitch.RefuseAll(frames[q.next:], why)
 		q.next = len(frames)
 	}()
 	for ; q.next < len(frames); q.next++ {
@@ -159,27 +159,27 @@ func (q *rxQueue) attempt(frames []*vswitch.Frame) {
 			q.sent++
 			q.bytes += f.Len
 		case noFit:
-			q.port.counters.Drop(vswitch.DropNoFit, 1)
+			f.Refuse(vswitch.DropNoFit)
 		case full:
-			q.port.counters.Drop(vswitch.DropRingFull, 1)
+			f.Refuse(vswitch.DropRingFull)
 		case broken:
-			q.port.counters.Drop(vswitch.DropFault, len(frames)-q.next)
-			q.next = len(frames)
+			q.next = len(frames) // finish refuses all frames
 			return
 		}
 	}
 }
 
 // finish unpops chains that were not needed and publishes the completed ones. If the guest has
-// failed meanwhile, the frames that were sent to it are lost.
-func (q *rxQueue) finish() {
+// failed meanwhile, all frames of the group are refused, also those that were sent to it. Frames
+// that were refused before keep their reasons.
+func (q *rxQueue) finish(frames []*vswitch.Frame) {
 	lost := q.port.failed.Load()
 	defer func() {
 		if r := recover(); r != nil {
 			lost = q.fault(r)
 		}
 		if lost {
-			q.port.counters.Drop(vswitch.DropFault, q.sent)
+			vswitch.RefuseAll(frames, vswitch.DropFault)
 			q.sent, q.bytes = 0, 0
 		}
 	}()
