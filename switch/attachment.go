@@ -20,6 +20,7 @@ type PortConfig struct {
 	// GroupFwdMask are the reserved addresses that frames from the port may be sent to: bit N
 	// stands for 01:80:C2:00:00:0N. As with the Linux bridge's group_fwd_mask, the mask of the
 	// source port applies; the destinations of such a frame are those of any other group address.
+	// Bit 0, spanning tree, stands for Cisco's PVST+ (01:00:0C:CC:CC:CD) as well.
 	GroupFwdMask uint16
 
 	// MACs are the addresses of the guest behind the port: static FDB entries from Attach to

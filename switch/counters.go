@@ -56,7 +56,7 @@ const (
 	DropTooShort                       // in: shorter than an Ethernet header
 	DropTooLong                        // in: longer than MaxFrameLen
 	DropBadOffload                     // in: an offload request that contradicts the frame
-	DropReserved                       // in: to 01:80:C2:00:00:00-0F, without GroupFwdMask
+	DropReserved                       // in: to 01:80:C2:00:00:00-0F or of PVST+, without GroupFwdMask
 	DropBadSource                      // in: multicast or zero source address
 	DropNoDest                         // in: flooded to no port (flooding is off, or no other port)
 	DropHost                           // in: to the host's own address; the host has the frame

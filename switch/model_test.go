@@ -80,7 +80,8 @@ func (p *modelPort) parse(raw []byte) (f modelFrame, reason string) {
 	f.raw = raw
 	copy(f.dst[:], raw)
 	copy(f.src[:], raw[6:])
-	if bytes.Equal(f.dst[:5], []byte{1, 0x80, 0xc2, 0, 0}) && f.dst[5] < 16 && !(p.cfg.Guards.BPDU && f.isBPDU()) {
+	reserved := bytes.Equal(f.dst[:5], []byte{1, 0x80, 0xc2, 0, 0}) && f.dst[5] < 16 || f.dst.String() == "01:00:0c:cc:cc:cd"
+	if reserved && !(p.cfg.Guards.BPDU && f.isBPDU()) {
 		return f, "reserved-address"
 	}
 	if f.src[0]&1 != 0 || f.src == (vswitch.MAC{}) {
@@ -303,6 +304,9 @@ func randomFrame(r *rand.Rand, payload string) []byte {
 		case 1:
 			return multicast
 		case 2:
+			if r.IntN(4) == 0 {
+				return vswitch.MAC{1, 0, 0x0c, 0xcc, 0xcc, 0xcd}
+			}
 			return vswitch.MAC{1, 0x80, 0xc2, 0, 0, byte(r.IntN(32))}
 		case 3:
 			return vswitch.MAC{}

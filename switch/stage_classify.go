@@ -102,7 +102,7 @@ func (v *portView) fit(f *Frame, dst, src addr) (DropReason, bool) {
 	switch {
 	case f.Len > MaxFrameLen:
 		return DropTooLong, false
-	case dst&addrReservedMask == addrReserved && v.passed>>(dst&^addrReservedMask)&1 == 0:
+	case dst&addrGroup != 0 && !v.relays(dst):
 		return DropReserved, false
 	case src&addrGroup != 0 || src == 0:
 		return DropBadSource, false
@@ -110,4 +110,16 @@ func (v *portView) fit(f *Frame, dst, src addr) (DropReason, bool) {
 		return DropBadOffload, false
 	}
 	return 0, true
+}
+
+// relays reports whether frames from the port to a group address may be relayed. BPDUs of PVST+ are
+// treated as the other BPDUs of bridges.
+func (v *portView) relays(group addr) bool {
+	switch {
+	case group&addrReservedMask == addrReserved:
+		return v.passed>>(group&^addrReservedMask)&1 != 0
+	case group == addrPVST:
+		return v.passed&1 != 0
+	}
+	return true
 }

@@ -145,7 +145,7 @@ func policyKeys(p *vswitch.PortConfig) []key.Key {
 		{Name: "hairpin", Value: key.Bool(&p.Hairpin), Doc: "frames may leave by the port that they came in by"},
 		{Name: "max_macs", Value: key.Int(&p.MaxMACs, 0, 1<<20), Doc: "most addresses that are learned from the port; 0: no limit but the table's"},
 		{Name: "group_fwd_mask", Value: key.Int(&p.GroupFwdMask, 0, 0xffff),
-			Doc: "bit N: frames from the port to the reserved address 01:80:C2:00:00:0N are forwarded"},
+			Doc: "bit N: frames from the port to the reserved address 01:80:C2:00:00:0N are forwarded; bit 0: those of PVST+ as well"},
 	}
 	return slices.Concat(keys, guardKeys(&p.Guards), rateKeys(p), unsupportedPolicies())
 }
