@@ -19,6 +19,12 @@ type Change struct {
 
 	Mcast *McastConfig // multicast snooping after the change; nil: as before
 
+	// Groups, if SetGroups is true, are the static members of groups after the change, besides
+	// those added by AddGroup. These stay unless their port is detached or Groups says the same.
+	// Without SetGroups, all stay whose port does.
+	Groups    []StaticGroup
+	SetGroups bool
+
 	// Mirrors, if SetMirrors is true, are the mirrors after the change; a mirror keeps its counters
 	// as long as it keeps its name. Otherwise, the present mirrors stay; they refer to ports by
 	// their names, and a port that is not there selects nothing.
@@ -52,15 +58,19 @@ type StaticEntry struct {
 // A ChangeError says which part of a Change is refused.
 type ChangeError struct {
 	Port   string // the port, by its name after the change; "": see Mirror
-	Mirror string // the mirror; if this is "", too, a static entry is refused
+	Mirror string // the mirror; if this is "", too, a static entry or member is refused
 	Key    string // of a mirror: the setting, by its key in the configuration file; "": the mirror itself
-	Static int    // the static entry, as an index into Change.Static
+	Group  bool   // Static is about a member of a group
+	Static int    // the static entry or member, as an index into Change.Static or Change.Groups
 	Err    error
 }
 
 func (e *ChangeError) Error() string {
 	if e.Mirror != "" {
 		return "mirror " + e.Mirror + ": " + e.Err.Error()
+	}
+	if e.Group {
+		return "static member: " + e.Err.Error()
 	}
 	if e.Port == "" {
 		return "static entry: " + e.Err.Error()
@@ -127,6 +137,8 @@ type transaction struct {
 	static     []StaticEntry
 	keepStatic bool
 	mcast      *McastConfig
+	groups     []StaticGroup
+	setGroups  bool
 	mirrors    []MirrorConfig
 	setMirrors bool
 	errs       []error
@@ -152,6 +164,7 @@ func (x *transaction) err() error { return errors.Join(x.errs...) }
 func (x *transaction) check(c *Change) {
 	x.detach, x.static = slices.Clone(c.Detach), c.Static
 	x.mirrors, x.setMirrors = c.Mirrors, c.SetMirrors
+	x.groups, x.setGroups = c.Groups, c.SetGroups
 	for i := range x.mirrors {
 		x.mirrors[i].check(x.refuseMirror(&x.mirrors[i]))
 	}
@@ -189,6 +202,11 @@ func (x *transaction) check(c *Change) {
 			x.errs = append(x.errs, &ChangeError{Static: i, Err: err})
 		}
 	}
+	for i := range x.groups {
+		if err := x.groups[i].check(); err != nil {
+			x.errs = append(x.errs, &ChangeError{Group: true, Static: i, Err: err})
+		}
+	}
 }
 
 // commit checks what depends on the state of the switch, and makes the change.
@@ -206,6 +224,7 @@ func (x *transaction) commit() error {
 	if x.setMirrors {
 		mirrors = x.checkMirrors(x.mirrors, s.mirrors, names)
 	}
+	groups := x.planGroups(names)
 	if err := x.err(); err != nil {
 		return err
 	}
@@ -247,7 +266,8 @@ func (x *transaction) commit() error {
 		s.mcast = *x.mcast
 		s.mdb.configure(s.mcast.Snooping)
 	}
-	s.names, s.mirrors = names, mirrors
+	s.names, s.mirrors, s.groups = names, mirrors, groups
+	s.mdb.fix(groups)
 	s.publish()
 	return nil
 }

@@ -175,13 +175,6 @@ type mcastTable struct {
 	seed    [3]uint64
 }
 
-// mcastGroup is the members of a group. It is immutable.
-type mcastGroup struct {
-	key   mdbKey
-	ports idSet
-	next  *mcastGroup
-}
-
 // mcastNet is the queriers and routers in a VLAN. It is immutable.
 type mcastNet struct {
 	from, until uint32    // seconds between which frames are kept from ports
@@ -228,17 +221,14 @@ func (t *mcastTable) find(k mdbKey) *mcastGroup {
 	return g
 }
 
-// put makes ports the members of a group; nil removes the group. Needs mdb.mu.
-func (t *mcastTable) put(k mdbKey, ports idSet) {
+// put replaces the record of the members of a group; nil: there are none. Needs mdb.mu.
+func (t *mcastTable) put(k mdbKey, members *mcastGroup) {
 	b := t.bucket(k)
-	var chain *mcastGroup
+	chain := members
 	for g := b.Load(); g != nil; g = g.next {
 		if g.key != k {
-			chain = &mcastGroup{g.key, g.ports, chain}
+			chain = &mcastGroup{g.key, g.ports, g.sources, chain}
 		}
-	}
-	if ports != nil {
-		chain = &mcastGroup{k, ports, chain}
 	}
 	b.Store(chain)
 }
@@ -258,7 +248,8 @@ type mdb struct {
 	groups map[mdbKey]*mdbGroup
 	list   []*mdbGroup // the same
 	nets   map[netKey][]member
-	total  int // memberships
+	total  int // memberships, without static ones
+	fixed  int // static memberships
 	sweep  int // where in list the next sweep goes on
 
 	late chan lateMessage // messages that arrived while mu was held by another goroutine
@@ -266,12 +257,15 @@ type mdb struct {
 	stats [numMcastEvents]atomic.Uint64 // of all ports together
 }
 
-// mdbGroup is a group with at least one member.
+// mdbGroup is a group with at least one member, static or not.
 type mdbGroup struct {
 	key     mdbKey
 	at      int // index in mdb.list
 	members []member
+	fixed   []fixedMember
 }
+
+func (g *mdbGroup) empty() bool { return len(g.members)+len(g.fixed) == 0 }
 
 // A member is a port that wants the frames of a group, or of all groups because of a router.
 type member struct {

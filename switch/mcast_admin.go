@@ -14,7 +14,9 @@ type MDBEntry struct {
 	Group   netip.Addr
 	VLAN    uint16
 	Port    string
-	Expires time.Duration // until the entry is removed, if nothing renews it; whole seconds
+	Static  bool          // a StaticGroup
+	Source  netip.Addr    // of a StaticGroup
+	Expires time.Duration // until the entry is removed, if nothing renews it; whole seconds; 0 if Static
 }
 
 // An MDBNet is what is known of multicast routers in a VLAN.
@@ -34,7 +36,7 @@ func (s *Switch) MDB(vlan int) (entries []MDBEntry, nets []MDBNet) {
 	set, now := s.set.Load(), s.fdb.now()
 	entries = s.mdb.dump(set, vlan, now)
 	slices.SortFunc(entries, func(a, b MDBEntry) int {
-		return cmp.Or(cmp.Compare(a.VLAN, b.VLAN), a.Group.Compare(b.Group), cmp.Compare(a.Port, b.Port))
+		return cmp.Or(cmp.Compare(a.VLAN, b.VLAN), a.Group.Compare(b.Group), cmp.Compare(a.Port, b.Port), a.Source.Compare(b.Source))
 	})
 	t := set.mcast.table
 	if t == nil {
@@ -56,11 +58,11 @@ func (s *Switch) MDB(vlan int) (entries []MDBEntry, nets []MDBNet) {
 // Snooping reports whether multicast snooping is on.
 func (s *Switch) Snooping() bool { return s.set.Load().mcast.table != nil }
 
-// MDBEntries returns the number of memberships.
+// MDBEntries returns the number of memberships, static ones included.
 func (s *Switch) MDBEntries() int {
 	s.mdb.mu.Lock()
 	defer s.mdb.mu.Unlock()
-	return s.mdb.total
+	return s.mdb.total + s.mdb.fixed
 }
 
 func (m *mdb) dump(set *portSet, vlan int, now uint32) (entries []MDBEntry) {
@@ -69,6 +71,15 @@ func (m *mdb) dump(set *portSet, vlan int, now uint32) (entries []MDBEntry) {
 	for _, g := range m.list {
 		if vlan != AnyVLAN && vlan != int(g.key.vlan) {
 			continue
+		}
+		for _, f := range g.fixed {
+			if v := set.get(f.port.id); v != nil {
+				e := MDBEntry{Group: g.key.group.address(), VLAN: g.key.vlan, Port: v.cfg.Name, Static: true}
+				if f.source != (groupAddr{}) {
+					e.Source = f.source.address()
+				}
+				entries = append(entries, e)
+			}
 		}
 		for _, e := range g.members {
 			v := set.get(e.port.id)

@@ -45,7 +45,7 @@ func (m *mdb) ageChunk(now uint32) bool {
 			}
 			return old
 		})
-		if len(g.members) > 0 { // else another group has its place in the list
+		if !g.empty() { // else another group has its place in the list
 			m.sweep++
 		}
 	}
@@ -54,7 +54,7 @@ func (m *mdb) ageChunk(now uint32) bool {
 
 func (e member) expired(now uint32) bool { return int32(now-e.expires) > 0 }
 
-// prune removes the members of a group for which gone returns true.
+// prune removes the members of a group for which gone returns true, static ones excepted.
 func (m *mdb) prune(g *mdbGroup, gone func(member) bool) {
 	for i := len(g.members) - 1; i >= 0; i-- {
 		if gone(g.members[i]) {
@@ -118,7 +118,8 @@ func (m *mdb) reconfigured(v *portView) {
 	}
 }
 
-// configure turns snooping on or off. Turning it off empties the MDB. Needs Switch.mu.
+// configure turns snooping on or off. Turning it off empties the MDB; after it has been turned on,
+// the MDB has no static members. Needs Switch.mu.
 func (m *mdb) configure(on bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -131,7 +132,7 @@ func (m *mdb) configure(on bool) {
 		}
 	}
 	m.groups, m.nets = make(map[mdbKey]*mdbGroup), make(map[netKey][]member)
-	m.list, m.sweep, m.total, m.table = nil, 0, 0, nil
+	m.list, m.sweep, m.total, m.fixed, m.table = nil, 0, 0, 0, nil
 	if on {
 		m.table = newMcastTable()
 	}

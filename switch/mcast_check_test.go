@@ -25,9 +25,16 @@ func (m *mdb) check(t *testing.T) {
 		t.Errorf("%d groups are shown, %d recorded, %d listed", shown, len(m.groups), len(m.list))
 	}
 	count := make(map[*mcastPort]int)
+	fixed := 0
 	for i, g := range m.list {
-		if g.at != i || m.groups[g.key] != g || len(g.members) == 0 {
+		if g.at != i || m.groups[g.key] != g || g.empty() {
 			t.Errorf("group %+v with %d members is at %d, says %d", g.key, len(g.members), i, g.at)
+		}
+		fixed += len(g.fixed)
+		for _, f := range g.fixed {
+			if !m.table.find(g.key).wantedFrom(f.source).has(f.port.id) {
+				t.Errorf("static member %d of %+v is not shown", f.port.id, g.key)
+			}
 		}
 		for _, e := range g.members {
 			count[e.port]++
@@ -43,8 +50,8 @@ func (m *mdb) check(t *testing.T) {
 			t.Errorf("port %d has %d memberships, says %d", p.id, n, p.groups)
 		}
 	}
-	if total != m.total {
-		t.Errorf("%d memberships, %d counted", total, m.total)
+	if total != m.total || fixed != m.fixed {
+		t.Errorf("%d memberships and %d static ones, %d and %d counted", total, fixed, m.total, m.fixed)
 	}
 	for k, list := range m.nets {
 		for _, e := range list {

@@ -75,11 +75,19 @@ var (
 
 // multicastData makes a frame with a datagram to a group.
 func multicastData(src vswitch.MAC, group netip.Addr, id int) []byte {
+	if group.Is4() {
+		return multicastDataFrom(src, hostIPv4, group, id)
+	}
+	return multicastDataFrom(src, hostIPv6, group, id)
+}
+
+// multicastDataFrom is multicastData from an IP address.
+func multicastDataFrom(src vswitch.MAC, from, group netip.Addr, id int) []byte {
 	payload := []byte("datagram, of which only the addresses matter")
 	if group.Is4() {
-		return ipv4(src, hostIPv4, group, id, 17, nil, payload)
+		return ipv4(src, from, group, id, 17, nil, payload)
 	}
-	return ipv6(src, hostIPv6, group, id, 17, payload)
+	return ipv6(src, from, group, id, 17, payload)
 }
 
 // record is a record of an IGMPv3 or MLDv2 report.

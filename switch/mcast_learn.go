@@ -110,11 +110,7 @@ func (m *mdb) join(k mdbKey, p *mcastPort, now uint32) {
 		m.count(p.counters, McastLimited)
 		return
 	}
-	if g == nil {
-		g = &mdbGroup{key: k, at: len(m.list)}
-		m.groups[k] = g
-		m.list = append(m.list, g)
-	}
+	g = m.group(k)
 	g.members = append(g.members, member{p, now + membershipInterval})
 	p.groups++
 	m.total++
@@ -217,13 +213,30 @@ func (e *member) endBy(t uint32) {
 	}
 }
 
-// remove removes the i-th member of a group, and the group if that was the last one.
+// remove removes the i-th member of a group, which is not static, and the group if that was the
+// last one.
 func (m *mdb) remove(g *mdbGroup, i int) {
 	g.members[i].port.groups--
 	m.total--
 	g.members = slices.Delete(g.members, i, i+1)
 	m.publish(g)
-	if len(g.members) > 0 {
+	m.discardEmpty(g)
+}
+
+// group returns the record of a group, which it makes if there is none.
+func (m *mdb) group(k mdbKey) *mdbGroup {
+	g := m.groups[k]
+	if g == nil {
+		g = &mdbGroup{key: k, at: len(m.list)}
+		m.groups[k] = g
+		m.list = append(m.list, g)
+	}
+	return g
+}
+
+// discardEmpty removes a group that has no members from the MDB.
+func (m *mdb) discardEmpty(g *mdbGroup) {
+	if !g.empty() {
 		return
 	}
 	delete(m.groups, g.key)
@@ -235,7 +248,7 @@ func (m *mdb) remove(g *mdbGroup, i int) {
 }
 
 // publish shows the members of a group to the data plane.
-func (m *mdb) publish(g *mdbGroup) { m.table.put(g.key, portsOf(g.members)) }
+func (m *mdb) publish(g *mdbGroup) { m.table.put(g.key, g.wanted()) }
 
 // publishNet shows the router ports of a VLAN to the data plane.
 func (m *mdb) publishNet(k netKey) {

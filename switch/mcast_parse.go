@@ -43,6 +43,14 @@ func multicastFrame(head []byte, at int) (m mcastFrame, ok bool) {
 	return m, false
 }
 
+// source returns the source address of the IP packet in a frame.
+func (m *mcastFrame) source(head []byte) groupAddr {
+	if m.group.isV6() {
+		return group6(head[m.at+8:])
+	}
+	return group4(head[m.at+12:])
+}
+
 // A messageKind is a kind of message for multicast routers, or from one.
 type messageKind uint8
 

@@ -33,6 +33,9 @@ func (s *scenario) multicastFrame(words []string, n int) []byte {
 			return nil
 		}
 		b = multicastData(src, group, id)
+		if i := slices.Index(words, "from"); i >= 0 {
+			b = multicastDataFrom(src, must(netip.ParseAddr(words[i+1])), group, id)
+		}
 	case "reports": // IGMPv2, MLDv1
 		b = oldReport(src, must(netip.ParseAddr(rest[0])), id)
 	case "leaves":
@@ -93,6 +96,38 @@ func sameUntagged(b []byte, batch []testFrame) (n int, tag string) {
 	return slices.IndexFunc(batch, func(f testFrame) bool { return f.multicast && bytes.Equal(plain(f.bytes), plain(b)) }), tag
 }
 
+// members adds, deletes and configures static members of groups.
+func (s *scenario) members(d *datadriven.TestData) (out string, err error) {
+	c := vswitch.Change{KeepStatic: true, SetGroups: true}
+	verb := d.CmdArgs[0].Key
+	for _, words := range lines(d) { // GROUP at PORT [from SOURCE] [vlan N]
+		e := vswitch.StaticGroup{Group: must(netip.ParseAddr(words[0])), Port: words[2], VLAN: uint16(vlanOf(words, 0))}
+		if i := slices.Index(words, "from"); i >= 0 {
+			e.Source = must(netip.ParseAddr(words[i+1]))
+		}
+		switch verb {
+		case "add":
+			err = s.s.AddGroup(e)
+		case "delete":
+			err = s.s.DelGroup(e)
+		case "set":
+			c.Groups = append(c.Groups, e)
+			continue
+		default:
+			s.t.Fatalf("members cannot %q", verb)
+		}
+		if err != nil {
+			s.checkError(err)
+			out += err.Error() + "\n"
+		}
+	}
+	if verb == "set" {
+		_, err = s.s.Apply(&c)
+		return "", err
+	}
+	return out, nil
+}
+
 // mdb lists the multicast database.
 func (s *scenario) mdb(*datadriven.TestData) (string, error) {
 	var out strings.Builder
@@ -104,6 +139,14 @@ func (s *scenario) mdb(*datadriven.TestData) (string, error) {
 	}
 	entries, nets := s.s.MDB(vswitch.AnyVLAN)
 	for _, e := range entries {
+		if e.Static {
+			source := ""
+			if e.Source.IsValid() {
+				source = fmt.Sprintf(" from %v", e.Source)
+			}
+			fmt.Fprintf(&out, "%v%s%s at %s, static\n", e.Group, source, inVLAN(e.VLAN), e.Port)
+			continue
+		}
 		fmt.Fprintf(&out, "%v%s at %s, for %d s\n", e.Group, inVLAN(e.VLAN), e.Port, e.Expires/time.Second)
 	}
 	for _, n := range nets {

@@ -55,7 +55,7 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		"up": s.setUp, "down": s.setUp, "takes": s.takes, "local": s.local,
 		"from": s.from, "advance": s.advanceClock,
 		"static": s.static, "delete": s.delete, "flush": s.flush,
-		"fdb": s.fdb, "drops": s.dropCounts, "events": s.eventCounts, "mdb": s.mdb, "multicast-events": s.mcastCounts,
+		"fdb": s.fdb, "drops": s.dropCounts, "events": s.eventCounts, "mdb": s.mdb, "multicast-events": s.mcastCounts, "members": s.members,
 		"mirror": s.setMirrors, "mirrors": s.mirrorCounts,
 	}
 	do := commands[d.Cmd]
@@ -79,6 +79,7 @@ func (s *scenario) checkError(err error) {
 		vswitch.ErrBadName, vswitch.ErrBadVLAN, vswitch.ErrBadMAC, vswitch.ErrAddressPinned,
 		vswitch.ErrNoEntry, vswitch.ErrTableFull, vswitch.ErrBadGuard, vswitch.ErrBadRate, vswitch.ErrBadMirror,
 		vswitch.ErrBadPrefix, vswitch.ErrBadLinkLocal,
+		vswitch.ErrBadGroup, vswitch.ErrBadSource, vswitch.ErrGroupExists, vswitch.ErrNoGroup,
 	}
 	i := slices.IndexFunc(known, func(k error) bool { return errors.Is(err, k) })
 	if i < 0 || !strings.Contains(err.Error(), known[i].Error()) {

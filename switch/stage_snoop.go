@@ -13,9 +13,9 @@ type mcastView struct {
 
 // An mcastSet is frames that go to the members of a group and to router ports.
 type mcastSet struct {
-	frames uint64
-	group  *mcastGroup // nil: no members
-	net    *mcastNet
+	frames  uint64
+	members *idSet // nil: none
+	net     *mcastNet
 }
 
 // reportLen is how much of a report is read, in bytes of the IP packet. A full-size report fits
@@ -51,13 +51,15 @@ func (in *Inlet) snoop(frames []Frame) {
 		if !net.live(b.now) || mf.group.isLocal() && !forRouters {
 			continue
 		}
-		var g *mcastGroup
+		var members *idSet
 		if !forRouters {
-			if g = t.find(mdbKey{mf.group, k.vlan}); g == nil && b.set.mcast.flood {
+			g := t.find(mdbKey{mf.group, k.vlan})
+			if g == nil && b.set.mcast.flood {
 				continue
 			}
+			members = g.membersFor(f.Head, mf)
 		}
-		b.restrict(1<<i, g, net)
+		b.restrict(1<<i, members, net)
 	}
 }
 
@@ -96,17 +98,28 @@ func (in *Inlet) packet(f *Frame, at int) []byte {
 	return in.report[:n]
 }
 
-// restrict takes frames from those that are flooded. They go to members of g and to routers.
-func (b *batch) restrict(frames uint64, g *mcastGroup, net *mcastNet) {
+// membersFor returns the members of g, which may be nil, that want a frame; nil: none.
+func (g *mcastGroup) membersFor(head []byte, mf mcastFrame) *idSet {
+	switch {
+	case g == nil:
+		return nil
+	case g.sources == nil:
+		return &g.ports
+	}
+	return g.wantedFrom(mf.source(head))
+}
+
+// restrict takes frames from those that are flooded. They go to members and to routers.
+func (b *batch) restrict(frames uint64, members *idSet, net *mcastNet) {
 	b.mcast &^= frames
 	b.snooped |= frames
 	for i := range b.sets[:b.nsets] {
-		if s := &b.sets[i]; s.group == g && s.net == net {
+		if s := &b.sets[i]; s.members == members && s.net == net {
 			s.frames |= frames
 			return
 		}
 	}
-	b.sets[b.nsets] = mcastSet{frames, g, net}
+	b.sets[b.nsets] = mcastSet{frames, members, net}
 	b.nsets++
 }
 
@@ -115,7 +128,7 @@ func (b *batch) snoopedTo(v *portView) (m uint64) {
 	for i := range b.sets[:b.nsets] {
 		s := &b.sets[i]
 		if v.cfg.McastRouter == McastRouterAlways || s.net.routers.has(v.id) ||
-			s.group != nil && s.group.ports.has(v.id) {
+			s.members != nil && s.members.has(v.id) {
 			m |= s.frames
 		}
 	}

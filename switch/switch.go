@@ -74,6 +74,7 @@ type Switch struct {
 	inlets  map[*Inlet]struct{}
 	mcast   McastConfig
 	mirrors []MirrorInfo
+	groups  []staticMember
 }
 
 // New makes a switch without ports and starts its janitor, a goroutine that advances the clock and

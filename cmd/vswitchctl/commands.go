@@ -44,7 +44,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	fdb := group("fdb", "Forwarding database: which MAC address is behind which port")
 	fdb.AddCommand(c.fdbShow())
 	mdb := group("mdb", "Multicast database: which port has joined which group")
-	mdb.AddCommand(c.mdbShow())
+	mdb.AddCommand(c.mdbShow(), c.mdbAdd(), c.mdbDel())
 	mirror := group("mirror", "Mirrors: copies of frames for another port")
 	mirror.AddCommand(c.mirrorShow())
 	stats := group("stats", "Counters")
@@ -156,24 +156,6 @@ func (c *client) fdbShow() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&port, "port", "", "only entries of this `port`")
 	cmd.Flags().Var(&vlan, "vlan", "only entries of this `VLAN`")
-	return cmd
-}
-
-func (c *client) mdbShow() *cobra.Command {
-	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
-	cmd := &cobra.Command{
-		Use:   "show",
-		Short: "Show the memberships in multicast groups, queriers and routers",
-		Args:  atMost(0),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			path := "/v1/mdb"
-			if cmd.Flags().Changed("vlan") {
-				path += "?vlan=" + vlan.String()
-			}
-			return get(cmd, c, path, printMDB)
-		},
-	}
-	cmd.Flags().Var(&vlan, "vlan", "only this `VLAN`")
 	return cmd
 }
 

@@ -58,6 +58,8 @@ func TestOutput(t *testing.T) {
 		{"mdb-show", "mdb show"},
 		{"mdb-show-filtered", "mdb show --vlan 7"},
 		{"mdb-show-empty", "mdb show --vlan 8"},
+		{"mdb-add", "mdb add 239.9.9.9 vm1 --vlan 7 --source 10.0.0.5"},
+		{"mdb-del", "mdb del 239.1.1.2 vm1 --vlan 7"},
 		{"mirror-show", "mirror show"},
 		{"stats-show", "stats show"},
 		{"stats-show-port", "stats show vm1"},
@@ -95,7 +97,7 @@ func golden(t *testing.T, file, got string) {
 func TestJSONIsOneValueOfTheRightKind(t *testing.T) {
 	socket := serve(t, reloads)
 	for args, first := range map[string]json.Delim{
-		"show": '{', "port show": '[', "port show vm2": '{', "fdb show": '[', "fdb show --port vm2": '[', "mdb show": '{',
+		"show": '{', "port show": '[', "port show vm2": '{', "fdb show": '[', "fdb show --port vm2": '[', "mdb show": '{', "mdb add 239.9.9.9 vm1": '{',
 		"mirror show": '[', "stats show": '[', "stats show vm1": '{', "reload": '{', "version": '{',
 	} {
 		var stdout, stderr bytes.Buffer
@@ -155,6 +157,11 @@ func TestExitCodes(t *testing.T) {
 		{socket, "port show vm", 1, `vswitchctl: no such port: "vm"; did you mean "vm1"?` + "\n"},
 		{socket, "stats show lam", 1, `vswitchctl: no such port: "lam"; did you mean "lan"?` + "\n"},
 		{socket, "fdb show --port mv2", 1, `vswitchctl: no such port: "mv2"; did you mean "vm2"?` + "\n"},
+		{socket, "mdb add", 2, "vswitchctl: the address of the group is missing\nUsage:"},
+		{socket, "mdb add 239.9.9.9", 2, "vswitchctl: the port is missing\nUsage:"},
+		{socket, "mdb add vm1 239.9.9.9", 1, `vswitchctl: group is "vm1", must be an IP address` + "\n"},
+		{socket, "mdb add 239.1.1.2 vm1 --vlan 7", 1, "vswitchctl: port is a static member already: 239.1.1.2\n"},
+		{socket, "mdb del 239.9.9.9 vm1", 1, "vswitchctl: no such static member: 239.9.9.9\n"},
 		{"", "show", 2, "vswitchctl: --control: the path is empty\n"},
 		{strings.Repeat("x", 108), "show", 2, "vswitchctl: --control: the path is 108 bytes long, at most 107 are possible\n"},
 		{nobody, "show", 3, "vswitchctl: vswitchd is not running: there is no socket " + nobody + "\n"},

@@ -254,11 +254,15 @@ func printMDB(w io.Writer, m control.MDB) {
 		fmt.Fprintln(w, "multicast snooping is off (switch.mcast_snooping): multicast goes to all ports")
 		return
 	}
-	rows := [][]string{{"GROUP", "VLAN", "PORT", "EXPIRES"}}
+	rows := [][]string{{"GROUP", "SOURCE", "VLAN", "PORT", "TYPE", "EXPIRES"}}
 	for _, e := range m.Entries {
-		rows = append(rows, []string{e.Group, strconv.Itoa(int(e.VLAN)), e.Port, fmt.Sprintf("%d s", e.ExpiresS)})
+		expires := fmt.Sprintf("%d s", e.ExpiresS)
+		if e.Type == "static" {
+			expires = "-"
+		}
+		rows = append(rows, []string{e.Group, cmp.Or(e.Source, "*"), strconv.Itoa(int(e.VLAN)), e.Port, e.Type, expires})
 	}
-	columns(w, []int{1, 3}, rows)
+	columns(w, []int{2, 5}, rows)
 	fmt.Fprintln(w)
 	rows = [][]string{{"VLAN", "IP", "QUERIER", "EXPIRES", "MULTICAST", "ROUTER PORTS"}}
 	for _, n := range m.Networks {

@@ -17,6 +17,7 @@ import (
 func (p *parser) crossCheck() {
 	p.checkPlaces()
 	p.checkAddresses()
+	p.checkMembers()
 }
 
 // addPort adds a port to the configuration, and checks that its name is valid and unique and that

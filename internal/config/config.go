@@ -16,6 +16,7 @@ type Config struct {
 	Switch  Switch
 	Ports   []*Port    // ordered by Kinds; within a kind, those of the file first, then those of the flags
 	FDB     []FDBEntry // static entries, in the order of the file
+	MDB     []MDBEntry // static members of multicast groups, in the order of the file
 	Mirrors []*Mirror  // in the order of the file
 
 	// Warnings are conditions that the operator should know but that are not errors. Examine finds

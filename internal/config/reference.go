@@ -36,6 +36,9 @@ func (ks Kinds) sections() (list []section) {
 	}
 	e := new(FDBEntry)
 	list = append(list, section{header: "[[fdb]]", example: "[[fdb]]", doc: "A static FDB entry; there may be any number.", keys: e.keys()})
+	g := new(MDBEntry)
+	list = append(list, section{header: "[[mdb]]", example: "[[mdb]]", keys: g.keys(),
+		doc: "A port that is a member of a multicast group for good; there may be any number. See [layer 2](layer2.md#multicast-snooping)."})
 	m := new(Mirror)
 	return append(list, section{header: "[mirror.NAME]", example: "[mirror.m1]", keys: m.Keys(),
 		doc: "A mirror, which copies frames of some ports to another one; there may be up to 32."})

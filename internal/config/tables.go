@@ -26,6 +26,8 @@ func (p *parser) document(doc map[string]any) {
 			top.named(name, func(t *table, twice bool) { p.port(kind, t, twice) })
 		case name == "fdb":
 			top.list(name, p.fdbEntry)
+		case name == "mdb":
+			top.list(name, p.mdbEntry)
 		case name == "mirror":
 			top.named(name, p.mirror)
 		default:
@@ -41,7 +43,7 @@ func (t *table) unknownTable(name string) {
 	if _, ok := t.m[name].(map[string]any); !ok {
 		msg = "unknown key"
 	}
-	known := []string{"fdb", "mirror"}
+	known := []string{"fdb", "mdb", "mirror"}
 	for _, b := range t.p.cfg.tables() {
 		known = append(known, b.name)
 	}

@@ -53,6 +53,11 @@ func (c *Client) Post(ctx context.Context, path string) (json.RawMessage, error)
 	return c.do(ctx, http.MethodPost, path)
 }
 
+// Delete sends a request to delete what a path names, and returns the answer; see Get.
+func (c *Client) Delete(ctx context.Context, path string) (json.RawMessage, error) {
+	return c.do(ctx, http.MethodDelete, path)
+}
+
 func (c *Client) do(ctx context.Context, method, path string) (json.RawMessage, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://vswitchd"+path, nil)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -74,14 +75,20 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // with 404, both in JSON.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
+	methods := make(map[string][]string) // by path
 	route := func(method, path string, h func(*http.Request) (any, error)) {
 		mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
 			v, err := h(r)
 			s.answer(w, r, v, err)
 		})
+		methods[path] = append(methods[path], method)
+		if len(methods[path]) > 1 {
+			return
+		}
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Allow", method)
-			s.answer(w, r, nil, &statusError{http.StatusMethodNotAllowed, "use " + method})
+			allowed := strings.Join(methods[path], ", ")
+			w.Header().Set("Allow", allowed)
+			s.answer(w, r, nil, &statusError{http.StatusMethodNotAllowed, "use " + allowed})
 		})
 	}
 	route("GET", "/v1/switch", s.getSwitch)
@@ -89,6 +96,8 @@ func (s *Server) handler() http.Handler {
 	route("GET", "/v1/ports/{name}", s.getPort)
 	route("GET", "/v1/fdb", s.getFDB)
 	route("GET", "/v1/mdb", s.getMDB)
+	route("POST", "/v1/mdb", s.postMDB)
+	route("DELETE", "/v1/mdb", s.deleteMDB)
 	route("GET", "/v1/mirrors", s.getMirrors)
 	route("GET", "/v1/stats", s.getStats)
 	route("GET", "/v1/stats/{name}", s.getPortStats)
@@ -141,7 +150,7 @@ func errorAnswer(err error) (status int, body errorBody) {
 		return se.status, errorBody{Error: se.msg}
 	case errors.As(err, &re):
 		return http.StatusConflict, errorBody{Error: re.msg, Details: re.details}
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrNoMember):
 		return http.StatusNotFound, errorBody{Error: err.Error()}
 	}
 	return http.StatusInternalServerError, errorBody{Error: err.Error()}
@@ -205,18 +214,6 @@ func (s *Server) getFDB(r *http.Request) (any, error) {
 		return cmp.Or(cmp.Compare(a.VLAN, b.VLAN), cmp.Compare(a.MAC, b.MAC))
 	})
 	return List[FDBEntry](entries), nil
-}
-
-func (s *Server) getMDB(r *http.Request) (any, error) {
-	q, err := query(r, "vlan")
-	if err != nil {
-		return nil, err
-	}
-	vlan, err := vlanOf(q)
-	if err != nil {
-		return nil, err
-	}
-	return s.backend.MDB(vlan), nil
 }
 
 // vlanOf returns the parameter vlan of a query; -1: there is none.

@@ -107,7 +107,7 @@ func TestFDBIsSortedAndFiltered(t *testing.T) {
 
 func TestMDBIsFiltered(t *testing.T) {
 	socket := serve(t, controltest.Sample(), nil)
-	for query, want := range map[string]string{"": "3 3", "?vlan=0": "2 2", "?vlan=7": "1 1", "?vlan=8": "0 0"} {
+	for query, want := range map[string]string{"": "5 3", "?vlan=0": "3 2", "?vlan=7": "2 1", "?vlan=8": "0 0"} {
 		m := get[control.MDB](t, socket, "/v1/mdb"+query)
 		if got := fmt.Sprint(len(m.Entries), len(m.Networks)); got != want || !m.Snooping {
 			t.Errorf("%q: %s, want %s", query, got, want)
@@ -180,6 +180,13 @@ func TestErrorsHaveAStatusAndSayWhy(t *testing.T) {
 		{"GET", "/v1/fdb?vlan=4096", 400, `{"error":"vlan is \"4096\", must be from 0 to 4095"}`},
 		{"GET", "/v1/fdb?vlan=x", 400, `{"error":"vlan is \"x\", must be from 0 to 4095"}`},
 		{"GET", "/v1/mdb?vlan=4096", 400, `{"error":"vlan is \"4096\", must be from 0 to 4095"}`},
+		{"POST", "/v1/mdb?port=vm1", 400, `{"error":"group is \"\", must be an IP address"}`},
+		{"POST", "/v1/mdb?group=239.9.9.9", 400, `{"error":"port is missing"}`},
+		{"POST", "/v1/mdb?group=239.9.9.9&port=vm", 404, `{"error":"no such port: \"vm\"; did you mean \"vm1\"?"}`},
+		{"POST", "/v1/mdb?group=239.9.9.9&port=vm1&source=x", 400, `{"error":"source is \"x\", must be an IP address"}`},
+		{"POST", "/v1/mdb?group=239.1.1.2&port=vm1&vlan=7", 409, `{"error":"port is a static member already: 239.1.1.2"}`},
+		{"DELETE", "/v1/mdb?group=239.9.9.9&port=vm1", 404, `{"error":"no such static member: 239.9.9.9"}`},
+		{"PUT", "/v1/mdb", 405, `{"error":"use GET, POST, DELETE"}`},
 		{"GET", "/v1/mdb?port=vm1", 400, `{"error":"unknown parameter \"port\""}`},
 		{"GET", "/v1/fdb?prot=vm1", 400, `{"error":"unknown parameter \"prot\""}`},
 		{"GET", "/v1/switch?%zz", 400, `{"error":"the query is malformed"}`},

@@ -148,7 +148,9 @@ type MDBEntry struct {
 	Group    string `json:"group"` // IP address
 	VLAN     uint16 `json:"vlan"`
 	Port     string `json:"port"`
-	ExpiresS int64  `json:"expires_s"` // whole seconds, if no report renews the entry
+	Type     string `json:"type"`             // "dynamic" or "static"
+	Source   string `json:"source,omitempty"` // IP address; only for a static entry: the one source
+	ExpiresS int64  `json:"expires_s"`        // whole seconds, if no report renews the entry; 0 if it is static
 }
 
 // MDBNet is what is known of multicast routers in a VLAN, for one IP version.

@@ -94,33 +94,6 @@ func (b backend) FDB(f control.FDBFilter) []control.FDBEntry {
 	return entries
 }
 
-// MDB implements control.Backend.
-func (b backend) MDB(vlan int) (info control.MDB) {
-	if vlan < 0 {
-		vlan = vswitch.AnyVLAN
-	}
-	info.Snooping = b.d.sw.Snooping()
-	entries, nets := b.d.sw.MDB(vlan)
-	for _, e := range entries {
-		info.Entries = append(info.Entries, control.MDBEntry{
-			Group: e.Group.String(), VLAN: e.VLAN, Port: e.Port, ExpiresS: int64(e.Expires.Seconds()),
-		})
-	}
-	for _, n := range nets {
-		e := control.MDBNet{
-			VLAN: n.VLAN, IPVersion: 4, ExpiresS: int64(n.Expires.Seconds()), Flooding: !n.Snooping, Routers: n.Routers,
-		}
-		if n.IPv6 {
-			e.IPVersion = 6
-		}
-		if n.Querier.IsValid() {
-			e.Querier = n.Querier.String()
-		}
-		info.Networks = append(info.Networks, e)
-	}
-	return info
-}
-
 func countersInfo(c *vswitch.Counters) control.Counters {
 	return control.Counters{
 		RxFrames: c.RxFrames.Load(),

@@ -82,6 +82,7 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 	if old.Switch.Mcast() != now.Switch.Mcast() {
 		c.lines = append(c.lines, "multicast snooping reconfigured")
 	}
+	c.lines = append(c.lines, compareMDB(old.MDB, now.MDB)...)
 	c.lines = append(c.lines, compareMirrors(old.Mirrors, now.Mirrors)...)
 	return c
 }
@@ -149,6 +150,7 @@ func (c *change) commit() error {
 	x.Static = staticEntries(c.cfg.FDB)
 	mcast := c.cfg.Switch.Mcast()
 	x.Mcast = &mcast
+	x.Groups, x.SetGroups = staticGroups(c.cfg.MDB), true
 	x.Mirrors, x.SetMirrors = mirrorConfigs(c.cfg.Mirrors), true
 	attached, err := c.d.sw.Apply(&x)
 	if err != nil {

@@ -39,6 +39,7 @@ func (ks kinds) checkSwitch(cfg *config.Config) config.Errors {
 		x.Attach = append(x.Attach, n)
 	}
 	x.Static = staticEntries(cfg.FDB)
+	x.Groups, x.SetGroups = staticGroups(cfg.MDB), true
 	x.Mirrors, x.SetMirrors = mirrorConfigs(cfg.Mirrors), true
 	if err := vswitch.Check(switchConfig(cfg), &x); err != nil {
 		return refusals(cfg, err, hosts)

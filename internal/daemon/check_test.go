@@ -64,6 +64,9 @@ port = "dd"
 output = "c"
 output_vlan = 5
 [mirror.m]
+[[mdb]]
+group = "239.1.1.1"
+port = "dd"
 `)
 	want := `f:6: switch.cpus: there is no CPU 900, or vswitchd may not use it
 f:9: port.a.tag: bad VLAN setting: tag 4095 is not in 0 to 4094
@@ -77,7 +80,8 @@ f:25: uplink.lan.interface: lo: not an Ethernet interface
 f:28: fdb[0].port: there is no port or uplink "dd"; did you mean "d"?
 f:29: mirror.m.select_src: bad mirror: it selects no frames: select_all, select_src and select_dst are missing
 f:31: mirror.m.output_vlan: bad mirror: it has an output as well
-f:32: mirror.m: defined twice, first in line 29`
+f:32: mirror.m: defined twice, first in line 29
+f:35: mdb[0].port: there is no port or uplink "dd"; did you mean "d"?`
 	if got := strings.ReplaceAll(errs.Error(), l.dir+"/", "$"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -182,6 +186,13 @@ func randomConfig(r *rand.Rand) string {
 		sometimes(2, "select_all = true # %v", 1)
 		line("output = %q", []string{"a", "b", "c"}[r.IntN(3)])
 		sometimes(9, "output_vlan = %v", 5)
+	}
+	for range r.IntN(3) {
+		line("[[mdb]]")
+		line("group = %q", []string{"239.1.1.1", "ff05::1"}[r.IntN(2)])
+		line("port = %q", names[r.IntN(len(names))])
+		sometimes(3, "source = %q", "10.0.0.1", "2001:db8::1", "10.0.0.2")
+		sometimes(2, "vlan = %v", tags...)
 	}
 	for range r.IntN(4) {
 		line("[[fdb]]")

@@ -30,6 +30,9 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 	if i := slices.IndexFunc(cfg.Mirrors, func(m *config.Mirror) bool { return ce.Mirror != "" && m.Name == ce.Mirror }); i >= 0 {
 		return cfg.Mirrors[i].Errorf(ce.Key, "%s", msg)
 	}
+	if ce.Group {
+		return cfg.MDB[ce.Static].Errorf(memberKey(err), "%s", msg)
+	}
 	if ce.Port == "" {
 		key := "mac"
 		switch {

@@ -4,6 +4,7 @@ package controltest
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	"vswitchd/internal/control"
@@ -74,6 +75,27 @@ func (b *Backend) MDB(vlan int) control.MDB {
 		}
 	}
 	return m
+}
+
+// AddMember implements control.Backend. It adds nothing.
+func (b *Backend) AddMember(m control.Member) (control.MDBEntry, error) {
+	e := control.MDBEntry{Group: m.Group.String(), VLAN: uint16(max(m.VLAN, 0)), Port: m.Port, Type: "static"}
+	if m.Source.IsValid() {
+		e.Source = m.Source.String()
+	}
+	if slices.Contains(b.Groups.Entries, e) {
+		return e, fmt.Errorf("port is a static member already: %s", e.Group)
+	}
+	return e, nil
+}
+
+// DeleteMember implements control.Backend. It removes nothing.
+func (b *Backend) DeleteMember(m control.Member) (control.MDBEntry, error) {
+	e, err := b.AddMember(m)
+	if err == nil {
+		return e, fmt.Errorf("%w: %s", control.ErrNoMember, e.Group)
+	}
+	return e, nil
 }
 
 // mcastEvents returns counts of events of multicast snooping, with all names.
@@ -217,9 +239,11 @@ func Sample() *Backend {
 		Groups: control.MDB{
 			Snooping: true,
 			Entries: []control.MDBEntry{
-				{Group: "239.1.1.1", Port: "vm3", ExpiresS: 250},
-				{Group: "ff05::1:3", Port: "vm3", ExpiresS: 7},
-				{Group: "239.1.1.1", VLAN: 7, Port: "vm1", ExpiresS: 260},
+				{Group: "239.1.1.1", Port: "vm3", Type: "dynamic", ExpiresS: 250},
+				{Group: "ff05::1:3", Port: "vm1", Type: "static", Source: "2001:db8::5"},
+				{Group: "ff05::1:3", Port: "vm3", Type: "dynamic", ExpiresS: 7},
+				{Group: "239.1.1.1", VLAN: 7, Port: "vm1", Type: "dynamic", ExpiresS: 260},
+				{Group: "239.1.1.2", VLAN: 7, Port: "vm1", Type: "static"},
 			},
 			Networks: []control.MDBNet{
 				{IPVersion: 4, Querier: "10.0.0.1", ExpiresS: 240, Routers: []string{"lan", "vm2"}},

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"vswitchd/internal/control"
+	"vswitchd/internal/usage"
+)
+
+func (c *client) mdbShow() *cobra.Command {
+	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
+	cmd := &cobra.Command{
+		Use:   "show",
+		Short: "Show the memberships in multicast groups, queriers and routers",
+		Args:  atMost(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := "/v1/mdb"
+			if cmd.Flags().Changed("vlan") {
+				path += "?vlan=" + vlan.String()
+			}
+			return get(cmd, c, path, printMDB)
+		},
+	}
+	cmd.Flags().Var(&vlan, "vlan", "only this `VLAN`")
+	return cmd
+}
+
+func (c *client) mdbAdd() *cobra.Command {
+	return c.mdbChange("add", "Make a port a member of a group, whatever is reported from behind it", "added", (*control.Client).Post)
+}
+
+func (c *client) mdbDel() *cobra.Command {
+	return c.mdbChange("del", "Remove a static membership", "removed", (*control.Client).Delete)
+}
+
+// mdbChange returns a command that changes a static membership.
+func (c *client) mdbChange(verb, short, done string, send func(*control.Client, context.Context, string) (json.RawMessage, error)) *cobra.Command {
+	var source string
+	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
+	cmd := &cobra.Command{
+		Use:   verb + " GROUP PORT",
+		Short: short,
+		Args:  atMost(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch len(args) {
+			case 0:
+				return errors.New("the address of the group is missing")
+			case 1:
+				return errors.New("the port is missing")
+			}
+			q := url.Values{"group": {args[0]}, "port": {args[1]}}
+			if cmd.Flags().Changed("vlan") {
+				q.Set("vlan", vlan.String())
+			}
+			if cmd.Flags().Changed("source") {
+				q.Set("source", source)
+			}
+			body, err := send(control.NewClient(c.socket), cmd.Context(), "/v1/mdb?"+q.Encode())
+			return show(c, body, err, func(w io.Writer, e control.MDBEntry) {
+				from := ""
+				if e.Source != "" {
+					from = " from " + e.Source
+				}
+				fmt.Fprintf(w, "%s: %s%s in VLAN %d at %s\n", done, e.Group, from, e.VLAN, e.Port)
+			})
+		},
+	}
+	cmd.Flags().Var(&vlan, "vlan", "the `VLAN`, instead of that of the port's untagged frames")
+	cmd.Flags().StringVar(&source, "source", "", "only what comes from this `address`")
+	return cmd
+}
