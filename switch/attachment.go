@@ -68,13 +68,28 @@ type PortConfig struct {
 	Trunks   []uint16 // VLANs of a trunk; empty: all
 	VLANMode VLANMode // how Tag and Trunks are used
 
+	// CVLANs are the customer's VLANs that a VLANTunnel port carries, where 0 stands for frames
+	// without a tag; empty: all. Frames with a tag of another VLAN are neither accepted nor sent.
+	// Other ports have none. QinQ is the type of the outer tag; "": QinQ8021AD.
+	CVLANs []uint16
+	QinQ   QinQ
+
+	// Priority is the priority (PCP), 0 to 7, of frames that arrive without a tag, and of the outer
+	// tag that a VLANTunnel port gives frames. With PriorityOverride, frames that arrive with a tag
+	// have that priority as well.
+	Priority         int
+	PriorityOverride bool
+
+	PriorityTags PriorityTags // of frames that leave without a VLAN; "": PriorityTagsKeep
+
 	Guards Guards // what the port may send
 }
 
 // DefaultPortConfig returns the configuration of a port that learns addresses and to which all
 // flooded frames are sent.
 func DefaultPortConfig(name string) PortConfig {
-	return PortConfig{Name: name, Learning: true, Flood: true, McastFlood: true, BcastFlood: true, McastRouter: McastRouterAuto}
+	return PortConfig{Name: name, Learning: true, Flood: true, McastFlood: true, BcastFlood: true, McastRouter: McastRouterAuto,
+		QinQ: QinQ8021AD, PriorityTags: PriorityTagsKeep}
 }
 
 // An Attachment is a port that is, or was, attached to a switch.
@@ -170,6 +185,7 @@ func checkPort(cfg PortConfig) (*portView, error) {
 		return nil, err
 	}
 	cfg.MACs, cfg.Trunks = slices.Clone(cfg.MACs), slices.Clone(cfg.Trunks)
+	cfg.CVLANs = slices.Clone(cfg.CVLANs)
 	cfg.MaxMACs = max(cfg.MaxMACs, 0)
 	if cfg.McastRouter == "" {
 		cfg.McastRouter = McastRouterAuto

@@ -52,9 +52,10 @@ type group struct {
 	frames uint64
 }
 
-// A vlanGroup is the flooded frames that are in one VLAN.
+// A vlanGroup is the flooded frames that are in one VLAN, and in one of a customer's.
 type vlanGroup struct {
 	vlan   uint16
+	cvlan  uint16
 	frames uint64
 }
 

@@ -15,9 +15,10 @@ func TestPushAndPop(t *testing.T) {
 	was := bytes.Clone(room[Headroom:])
 	offload := Offload{Flags: HdrNeedsCsum, GSOType: GSOTCPv4, HdrLen: 54, GSOSize: 1000, CsumStart: 34, CsumOffset: 16}
 	f := Frame{Room: room, Head: room[Headroom:], Len: 60 + 5000, Offload: offload}
-	f.verdict = verdict{off: Headroom, tpid: tpidDot1Q, tci: 0x6005}
+	f.verdict = verdict{off: Headroom}
+	five := makeTag(tpidDot1Q, 0x6005)
 
-	f.push()
+	f.reshape(five)
 	tagged := append(append(bytes.Clone(was[:12]), 0x81, 0, 0x60, 5), was[12:]...)
 	if !bytes.Equal(f.Head, tagged) || f.Len != 64+5000 || &f.Head[0] != &room[Headroom-4] {
 		t.Errorf("with a tag: Head %x, Len %d", f.Head, f.Len)
@@ -25,13 +26,13 @@ func TestPushAndPop(t *testing.T) {
 	if o := f.Offload; o.CsumStart != 38 || o.HdrLen != 58 || o.CsumOffset != 16 || o.GSOSize != 1000 {
 		t.Errorf("with a tag: %+v", o)
 	}
-	f.pop()
+	f.reshape(noTag)
 	if !bytes.Equal(f.Head, was) || f.Len != 60+5000 || f.Offload != offload || &f.Head[0] != &room[Headroom] {
 		t.Errorf("without: Head %x, Len %d, %+v", f.Head, f.Len, f.Offload)
 	}
 
 	f.Offload = Offload{Flags: HdrDataValid}
-	f.push()
+	f.reshape(five)
 	if o := f.Offload; o != (Offload{Flags: HdrDataValid}) {
 		t.Errorf("offsets without a meaning were changed: %+v", o)
 	}

@@ -120,7 +120,7 @@ func makeMirrorSet(mirrors []MirrorInfo, ports []*portView) mirrorSet {
 	var set mirrorSet
 	for i := range mirrors {
 		c := &mirrors[i].Config
-		m := mirror{counters: mirrors[i].Counters, vlans: makeTrunk(c.SelectVLAN), vlan: noVLAN, snaplen: c.Snaplen}
+		m := mirror{counters: mirrors[i].Counters, vlans: makeVLANSet(c.SelectVLAN...), vlan: noVLAN, snaplen: c.Snaplen}
 		if c.Output == "" {
 			m.vlan = c.OutputVLAN
 		}

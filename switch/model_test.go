@@ -48,6 +48,8 @@ type modelFrame struct {
 	tagged   bool // raw has that tag
 	tpid     uint16
 	pcp      uint16 // priority and DEI, in place
+	customer uint16 // the customer's VLAN: that of the next tag
+	more     bool   // there is a next tag
 }
 
 func (p *modelPort) mode() vswitch.VLANMode {
@@ -72,6 +74,30 @@ func (p *modelPort) carries(vlan uint16) bool {
 	}
 }
 
+// takes reports whether p carries frames with a customer's VLAN.
+func (p *modelPort) takes(customer uint16) bool {
+	switch p.mode() {
+	case vswitch.VLANAccess:
+		return customer == 0
+	case vswitch.VLANTunnel:
+		return len(p.cfg.CVLANs) == 0 || slices.Contains(p.cfg.CVLANs, customer)
+	}
+	return true
+}
+
+// tagAt returns the tag that b begins with, or false.
+func tagAt(b []byte) (tpid, tci uint16, ok bool) {
+	if len(b) < 2 {
+		return 0, 0, false
+	}
+	tpid = binary.BigEndian.Uint16(b)
+	ok = tpid == 0x8100 || tpid == 0x88a8
+	if ok && len(b) >= 6 {
+		tci = binary.BigEndian.Uint16(b[2:])
+	}
+	return tpid, tci, ok
+}
+
 // parse parses a frame from p. It returns the reason for which the frame is dropped, or "".
 func (p *modelPort) parse(raw []byte) (f modelFrame, reason string) {
 	if len(raw) < 14 {
@@ -87,29 +113,39 @@ func (p *modelPort) parse(raw []byte) (f modelFrame, reason string) {
 	if f.src[0]&1 != 0 || f.src == (vswitch.MAC{}) {
 		return f, "bad-source"
 	}
-	f.tpid = 0x8100
 	native := p.cfg.Tag
 	if p.mode() == vswitch.VLANTrunk {
 		native = 0
 	}
-	f.vlan = native
-	etype := binary.BigEndian.Uint16(raw[12:])
-	if p.mode() == vswitch.VLANTunnel {
-		f.tpid = 0x88a8
-	} else if etype == 0x8100 || etype == 0x88a8 {
-		if len(raw) < 18 {
-			return f, "too-short"
+	f.vlan, f.tpid, f.pcp = native, 0x8100, uint16(p.cfg.Priority)<<13
+	tpid, tci, tagged := tagAt(raw[12:])
+	switch {
+	case tagged && len(raw) < 18:
+		return f, "too-short"
+	case p.mode() == vswitch.VLANTunnel:
+		if p.cfg.QinQ != vswitch.QinQ8021Q {
+			f.tpid = 0x88a8
 		}
-		tci := binary.BigEndian.Uint16(raw[14:])
-		f.tagged, f.tpid, f.pcp = true, etype, tci&0xf000
+		f.more, f.customer = tagged, tci&0xfff
+	case tagged:
+		f.tagged, f.tpid, f.pcp = true, tpid, tci&0xf000
+		if p.cfg.PriorityOverride {
+			f.pcp = tci&0x1000 | uint16(p.cfg.Priority)<<13
+		}
+		_, next, more := tagAt(raw[16:])
+		f.more, f.customer = more, next&0xfff
 		if vid := tci & 0xfff; vid != 0 {
 			f.vlan = vid
 			if p.mode() == vswitch.VLANAccess {
 				return f, "vlan"
 			}
+			if !p.carries(vid) {
+				return f, "vlan"
+			}
+			return f, ""
 		}
 	}
-	if !p.carries(f.vlan) {
+	if !p.carries(f.vlan) || !p.takes(f.customer) {
 		return f, "vlan"
 	}
 	return f, ""
@@ -121,25 +157,46 @@ func (p *modelPort) shaped(f modelFrame) []byte {
 	if f.tagged {
 		rest = rest[4:]
 	}
+	with := func(tpid, tci uint16) []byte {
+		tag := binary.BigEndian.AppendUint16(nil, tpid)
+		tag = binary.BigEndian.AppendUint16(tag, tci)
+		return slices.Concat(f.raw[:12], tag, rest)
+	}
+	without := slices.Concat(f.raw[:12], rest)
+	urgent := f.pcp&0xe000 != 0
+	adds := p.cfg.PriorityTags == vswitch.PriorityTagsNonzero || p.cfg.PriorityTags == vswitch.PriorityTagsAlways
+
 	bare := f.vlan == p.cfg.Tag
 	switch p.mode() {
 	case vswitch.VLANTrunk, vswitch.VLANNativeTagged:
 		bare = false
 	case vswitch.VLANNativeUntagged:
-		if next := binary.BigEndian.Uint16(rest); next == 0x8100 || next == 0x88a8 {
-			bare = false
-		}
+		bare = bare && !f.more
 	}
 	switch {
+	case bare && adds && urgent && !f.more:
+		return with(0x8100, f.pcp)
 	case bare:
-		return slices.Concat(f.raw[:12], rest)
-	case f.vlan == 0:
-		return f.raw
-	default:
-		tag := binary.BigEndian.AppendUint16(nil, f.tpid)
-		tag = binary.BigEndian.AppendUint16(tag, f.pcp|f.vlan)
-		return slices.Concat(f.raw[:12], tag, rest)
+		return without
+	case f.vlan != 0:
+		return with(f.tpid, f.pcp|f.vlan)
+	case f.more:
+		return with(f.tpid, f.pcp)
 	}
+	var keep bool // the priority tag
+	switch p.cfg.PriorityTags {
+	case vswitch.PriorityTagsNo:
+	case vswitch.PriorityTagsNonzero:
+		keep = urgent
+	case vswitch.PriorityTagsAlways:
+		keep = urgent || f.tagged
+	default:
+		keep = f.tagged
+	}
+	if keep {
+		return with(f.tpid, f.pcp)
+	}
+	return without
 }
 
 func (m *model) deliver(from string, batch [][]byte) {
@@ -228,7 +285,7 @@ func (m *model) forward(from string, f modelFrame) {
 			src.drops["own-port"]++
 		case to.cfg.Isolated && src.cfg.Isolated:
 			src.drops["policy"]++
-		case !to.carries(f.vlan):
+		case !to.carries(f.vlan) || !to.takes(f.customer):
 			src.drops["vlan"]++
 		case !to.up:
 			to.drops["port-down"]++
@@ -246,7 +303,7 @@ func (m *model) forward(from string, f modelFrame) {
 		if f.dst == broadcast {
 			wants = to.cfg.BcastFlood
 		}
-		if !wants || !to.up || !to.carries(f.vlan) || to == src && !src.cfg.Hairpin || to.cfg.Isolated && src.cfg.Isolated {
+		if !wants || !to.up || !to.carries(f.vlan) || !to.takes(f.customer) || to == src && !src.cfg.Hairpin || to.cfg.Isolated && src.cfg.Isolated {
 			continue
 		}
 		reached = true
@@ -290,7 +347,20 @@ func randomConfig(r *rand.Rand, name string) vswitch.PortConfig {
 		for range r.IntN(3) {
 			c.Trunks = append(c.Trunks, uint16(r.IntN(4)))
 		}
+		if c.VLANMode == vswitch.VLANTunnel {
+			c.Tag = max(c.Tag, 1)
+			c.QinQ = []vswitch.QinQ{"", vswitch.QinQ8021AD, vswitch.QinQ8021Q}[r.IntN(3)]
+			for range r.IntN(3) {
+				c.CVLANs = append(c.CVLANs, uint16(r.IntN(4)))
+			}
+		}
 	}
+	if r.IntN(3) == 0 {
+		c.Priority, c.PriorityOverride = r.IntN(8), c.VLANMode != vswitch.VLANTunnel && r.IntN(2) == 0
+	}
+	c.PriorityTags = []vswitch.PriorityTags{
+		"", "", "", vswitch.PriorityTagsKeep, vswitch.PriorityTagsNo, vswitch.PriorityTagsNonzero, vswitch.PriorityTagsAlways,
+	}[r.IntN(7)]
 	return c
 }
 

@@ -247,12 +247,19 @@ func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
 		case "tag":
 			cfg.Tag = uint16(must(strconv.ParseUint(v, 10, 16)))
 		case "trunks":
-			cfg.Trunks = nil
-			for vlan := range strings.SplitSeq(v, ",") {
-				cfg.Trunks = append(cfg.Trunks, uint16(must(strconv.ParseUint(vlan, 10, 16))))
-			}
+			cfg.Trunks = numbers(v)
 		case "vlan_mode":
 			cfg.VLANMode = must(vswitch.ParseVLANMode(v))
+		case "cvlans":
+			cfg.CVLANs = numbers(v)
+		case "qinq_ethtype":
+			cfg.QinQ = vswitch.QinQ(v)
+		case "priority":
+			cfg.Priority = must(strconv.Atoi(v))
+		case "priority_override":
+			cfg.PriorityOverride = must(strconv.ParseBool(v))
+		case "priority_tags":
+			cfg.PriorityTags = vswitch.PriorityTags(v)
 		default:
 			s.t.Fatalf("no setting %q of a port", key)
 		}
@@ -263,6 +270,16 @@ func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
 func scaled(s string) uint64 {
 	s = strings.NewReplacer("K", "e3", "M", "e6", "G", "e9").Replace(s)
 	return uint64(must(strconv.ParseFloat(s, 64)))
+}
+
+// numbers reads a list of VLANs; an empty one is none.
+func numbers(list string) (vlans []uint16) {
+	for vlan := range strings.SplitSeq(list, ",") {
+		if vlan != "" {
+			vlans = append(vlans, uint16(must(strconv.ParseUint(vlan, 10, 16))))
+		}
+	}
+	return vlans
 }
 
 // addresses reads a list of addresses; an empty one is none.
@@ -405,9 +422,7 @@ func (s *scenario) setMirrors(d *datadriven.TestData) (string, error) {
 			case "select_dst":
 				m.SelectDst = strings.Split(v, ",")
 			case "select_vlan":
-				for vlan := range strings.SplitSeq(v, ",") {
-					m.SelectVLAN = append(m.SelectVLAN, uint16(must(strconv.ParseUint(vlan, 10, 16))))
-				}
+				m.SelectVLAN = numbers(v)
 			case "output":
 				m.Output = v
 			case "output_vlan":

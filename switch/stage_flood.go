@@ -36,12 +36,12 @@ func (in *Inlet) flood(frames []Frame) {
 func (b *batch) sortByVLAN(flooded uint64, frames []Frame) {
 	for m := flooded; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros64(m)
-		vlan, g := frames[i].verdict.vlan, 0
-		for g < b.nvlans && b.vlans[g].vlan != vlan {
+		v, g := &frames[i].verdict, 0
+		for g < b.nvlans && (b.vlans[g].vlan != v.vlan || b.vlans[g].cvlan != v.cvlan) {
 			g++
 		}
 		if g == b.nvlans {
-			b.vlans[g] = vlanGroup{vlan: vlan}
+			b.vlans[g] = vlanGroup{vlan: v.vlan, cvlan: v.cvlan}
 			b.nvlans++
 		}
 		b.vlans[g].frames |= 1 << i
@@ -67,7 +67,7 @@ func (b *batch) floodsTo(v *portView) (m uint64) {
 	}
 	if v.vlan.trunk != nil {
 		for _, g := range b.vlans[:b.nvlans] {
-			if !v.vlan.carries(g.vlan) {
+			if !v.vlan.carries(g.vlan) || !v.vlan.carriesCustomer(g.cvlan) {
 				m &^= g.frames
 			}
 		}

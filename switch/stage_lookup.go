@@ -5,7 +5,7 @@ package vswitch
 // lookup finds the destinations of all frames.
 func (in *Inlet) lookup(frames []Frame) {
 	b, t := &in.batch, in.sw.fdb
-	last := ^hash(0)
+	last, cvlan := ^hash(0), uint16(0)
 	var to *portView
 	var why DropReason
 	var ok bool
@@ -19,11 +19,12 @@ func (in *Inlet) lookup(frames []Frame) {
 			b.mcast |= r.frames
 			continue
 		}
-		if r.dstHash != last {
-			last = r.dstHash
+		v := &frames[r.first].verdict
+		if r.dstHash != last || v.cvlan != cvlan {
+			last, cvlan = r.dstHash, v.cvlan
 			to = b.set.get(t.destination(r.dst, r.dstHash, b.now))
 			if to != nil {
-				why, ok = b.src.reaches(to, r.dst, frames[r.first].verdict.vlan)
+				why, ok = b.src.reaches(to, r.dst, v)
 			}
 		}
 		switch {
@@ -37,8 +38,8 @@ func (in *Inlet) lookup(frames []Frame) {
 	}
 }
 
-// reaches reports whether a frame from src to address dst, in a VLAN, may go to port to.
-func (src *portView) reaches(to *portView, dst addr, vlan uint16) (why DropReason, ok bool) {
+// reaches reports whether a frame from src to address dst, with a verdict, may go to port to.
+func (src *portView) reaches(to *portView, dst addr, f *verdict) (why DropReason, ok bool) {
 	switch {
 	case to.mirror.output:
 		return DropMirrorOutput, false
@@ -48,7 +49,7 @@ func (src *portView) reaches(to *portView, dst addr, vlan uint16) (why DropReaso
 		return DropHairpin, false
 	case src.cfg.Isolated && to.cfg.Isolated:
 		return DropPolicy, false
-	case !to.vlan.carries(vlan):
+	case !to.vlan.carries(f.vlan) || !to.vlan.carriesCustomer(f.cvlan):
 		return DropVLAN, false
 	}
 	return 0, true

@@ -132,19 +132,15 @@ func (w *mirrorer) copy(i int, f *Frame) *Frame {
 func (r *vlanRule) shapeCopy(c *Frame) {
 	if !r.access && !r.tunnel {
 		r.shape(c)
-	} else if c.verdict.tagged {
-		c.pop()
+	} else if c.verdict.now != noTag {
+		c.reshape(noTag)
 	}
 }
 
 // moveTo moves a frame to another VLAN: the tag of its VLAN gets another id.
 func (f *Frame) moveTo(vlan uint16) {
 	v := &f.verdict
-	v.tci = v.tci&^tciVID | vlan
-	v.vlan, v.retag = vlan, v.tagged
-	if !v.tagged {
-		v.tpid = tpidDot1Q
-	}
+	v.vlan, v.tag = vlan, v.tag.in(vlan)
 }
 
 // cut cuts a copy to a length. What its sender has left to do can no longer be done: a copy

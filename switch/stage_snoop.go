@@ -32,7 +32,7 @@ func (in *Inlet) snoop(frames []Frame) {
 		i := bits.TrailingZeros64(m)
 		f := &frames[i]
 		at := MinFrameLen
-		if f.verdict.tagged {
+		if f.verdict.now != noTag {
 			at += vlanTagLen
 		}
 		mf, ok := multicastFrame(f.Head, at)

@@ -31,8 +31,8 @@ const (
 	VLANNativeUntagged
 
 	// VLANTunnel (dot1q-tunnel): all frames that arrive, with tags or without, are in VLAN Tag.
-	// They leave by trunks with another, outer tag of type 0x88A8 (IEEE 802.1ad), which is removed
-	// when they leave by a tunnel port.
+	// They leave by trunks with another, outer tag of the type that QinQ names, which is removed
+	// when they leave by a tunnel port. Tags that the frames arrive with are the customer's.
 	VLANTunnel
 
 	numVLANModes
@@ -58,14 +58,45 @@ func ParseVLANMode(s string) (VLANMode, error) {
 	return 0, fmt.Errorf("%w: vlan_mode %q", ErrBadVLAN, s)
 }
 
+// QinQ is the type of the outer tags of frames that arrive at a VLANTunnel port. Names are those of
+// Open vSwitch (ovs-vswitchd.conf.db(5), Port table, other_config:qinq-ethtype).
+type QinQ string
+
+// Values of QinQ.
+const (
+	QinQ8021AD QinQ = "802.1ad" // 0x88A8, as on the ports of a provider's network; the default
+	QinQ8021Q  QinQ = "802.1q"  // 0x8100, for switches that know no other type
+)
+
+// PriorityTags says which of the frames that leave by a port without a VLAN have a priority tag: a
+// tag of VLAN 0, which has a priority (PCP) alone. These are frames in the port's untagged VLAN,
+// and frames in VLAN 0.
+//
+// A frame in whose payload another tag comes first keeps the priority tag that it came with in VLAN
+// 0, and is given none in other VLANs: the other tag would be taken for the frame's VLAN, or for
+// the customer's.
+type PriorityTags string
+
+// Values of PriorityTags. Names are those of Open vSwitch (ovs-vswitchd.conf.db(5), Port table,
+// other_config:priority-tags), which has no PriorityTagsKeep.
+const (
+	PriorityTagsKeep    PriorityTags = "keep"       // frames of a trunk that came with one in VLAN 0; the default
+	PriorityTagsNo      PriorityTags = "no"         // none
+	PriorityTagsNonzero PriorityTags = "if-nonzero" // frames of priority 1 to 7
+	PriorityTagsAlways  PriorityTags = "always"     // these, and frames as with PriorityTagsKeep
+)
+
 const (
 	maxVID      = 4095
+	maxPriority = 7
 	noVLAN      = uint16(0xffff) // no VLAN at all
 	tpidDot1Q   = uint16(0x8100) // IEEE 802.1Q-2018, table 9-1: C-tag
 	tpidDot1AD  = uint16(0x88a8) // S-tag
 	vlanTagLen  = 4
 	macsLen     = 12 // both addresses, which come before a tag
 	tciVID      = 0x0fff
+	tciPCP      = 0xe000
+	pcpShift    = 13
 	vlanSetSize = (maxVID + 1) / 64
 )
 
@@ -77,25 +108,35 @@ func (s *vlanSet) has(v uint16) bool { return s[v/64&(vlanSetSize-1)]>>(v%64)&1 
 
 // vlanRule is a port's VLAN settings in the form that the hot path uses.
 type vlanRule struct {
-	plain  bool     // no settings: every VLAN, and tags stay as they are
-	tunnel bool     // tags of arriving frames are payload
-	access bool     // arriving frames with tags are dropped
-	pvid   uint16   // VLAN of frames that arrive without a tag
-	bare   uint16   // VLAN whose frames leave without a tag, or noVLAN
-	native bool     // the port has tagged VLANs besides bare
-	trunk  *vlanSet // VLANs that the port carries; nil: all
+	plain    bool     // no settings: every VLAN, and tags stay as they are
+	tunnel   bool     // tags of arriving frames are the customer's
+	access   bool     // arriving frames with tags are dropped
+	native   bool     // the port has tagged VLANs besides bare
+	override bool     // the priority of arriving tags is replaced by that of tag
+	outer    tag      // the tag of the VLAN of frames that arrive without one
+	pvid     uint16   // VLAN of frames that arrive without a tag
+	bare     uint16   // VLAN whose frames leave without a tag, or noVLAN
+	trunk    *vlanSet // VLANs that the port carries; nil: all
+	cvlans   *vlanSet // customers' VLANs that the port carries; nil: all
+	prio     priorityRule
+}
+
+// A priorityRule is a PriorityTags.
+type priorityRule uint8
+
+const (
+	prioNo priorityRule = iota
+	prioKeep
+	prioNonzero
+	prioAlways
+)
+
+var priorityRules = map[PriorityTags]priorityRule{
+	"": prioKeep, PriorityTagsKeep: prioKeep, PriorityTagsNo: prioNo, PriorityTagsNonzero: prioNonzero, PriorityTagsAlways: prioAlways,
 }
 
 // makeVLANRule checks c's VLAN settings.
 func makeVLANRule(c *PortConfig) (vlanRule, error) {
-	if c.Tag >= maxVID {
-		return vlanRule{}, fmt.Errorf("%w: tag %d is not in 0 to %d", ErrBadVLAN, c.Tag, maxVID-1)
-	}
-	for _, v := range c.Trunks {
-		if v > maxVID {
-			return vlanRule{}, fmt.Errorf("%w: trunk %d is not in 0 to %d", ErrBadVLAN, v, maxVID)
-		}
-	}
 	mode := c.VLANMode
 	if mode == VLANDefault {
 		mode = VLANTrunk
@@ -103,30 +144,78 @@ func makeVLANRule(c *PortConfig) (vlanRule, error) {
 			mode = VLANAccess
 		}
 	}
+	if err := checkVLANs(c, mode); err != nil {
+		return vlanRule{}, err
+	}
+	r := vlanRule{bare: noVLAN, pvid: c.Tag, override: c.PriorityOverride, prio: priorityRules[c.PriorityTags]}
 	switch mode {
 	case VLANAccess, VLANTunnel:
-		only := new(vlanSet)
-		only.add(c.Tag)
-		return vlanRule{
-			access: mode == VLANAccess, tunnel: mode == VLANTunnel,
-			pvid: c.Tag, bare: c.Tag, trunk: only,
-		}, nil
+		r.access, r.tunnel = mode == VLANAccess, mode == VLANTunnel
+		r.bare, r.trunk = c.Tag, makeVLANSet(c.Tag)
+		r.cvlans = makeVLANSet(c.CVLANs...)
+		if r.access {
+			r.cvlans = makeVLANSet(0)
+		}
 	case VLANTrunk:
-		return vlanRule{plain: len(c.Trunks) == 0, bare: noVLAN, trunk: makeTrunk(c.Trunks)}, nil
+		r.pvid, r.trunk = 0, makeVLANSet(c.Trunks...)
+		r.plain = r.trunk == nil && r.prio == prioKeep && !r.override
 	case VLANNativeTagged, VLANNativeUntagged:
-		r := vlanRule{pvid: c.Tag, bare: noVLAN, trunk: makeTrunk(c.Trunks)}
-		if r.trunk != nil {
+		if r.trunk = makeVLANSet(c.Trunks...); r.trunk != nil {
 			r.trunk.add(c.Tag) // a port always carries its native VLAN
 		}
 		if mode == VLANNativeUntagged {
 			r.bare, r.native = c.Tag, true
 		}
-		return r, nil
 	}
-	return vlanRule{}, fmt.Errorf("%w: vlan_mode %d", ErrBadVLAN, c.VLANMode)
+	tpid := tpidDot1Q
+	if r.tunnel && c.QinQ != QinQ8021Q {
+		tpid = tpidDot1AD
+	}
+	r.outer = makeTag(tpid, uint16(c.Priority)<<pcpShift|r.pvid)
+	return r, nil
 }
 
-func makeTrunk(vlans []uint16) *vlanSet {
+// checkVLANs returns what is wrong with c's VLAN settings.
+func checkVLANs(c *PortConfig, mode VLANMode) error {
+	_, known := priorityRules[c.PriorityTags]
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: "+format, append([]any{ErrBadVLAN}, args...)...)
+	}
+	switch {
+	case mode >= numVLANModes:
+		return bad("vlan_mode %d", mode)
+	case c.Tag >= maxVID:
+		return bad("tag %d is not in 0 to %d", c.Tag, maxVID-1)
+	case mode == VLANTunnel && c.Tag == 0:
+		return bad("a port with vlan_mode %s has no tag", mode)
+	case mode != VLANTunnel && len(c.CVLANs) > 0:
+		return bad("cvlans without vlan_mode %s", VLANTunnel)
+	case mode != VLANTunnel && c.QinQ == QinQ8021Q:
+		return bad("qinq_ethtype without vlan_mode %s", VLANTunnel)
+	case c.Priority < 0 || c.Priority > maxPriority:
+		return bad("priority %d is not in 0 to %d", c.Priority, maxPriority)
+	case mode == VLANTunnel && c.PriorityOverride:
+		return bad("priority_override with vlan_mode %s", mode)
+	case !slices.Contains([]QinQ{"", QinQ8021AD, QinQ8021Q}, c.QinQ):
+		return bad("qinq_ethtype %q", c.QinQ)
+	case !known:
+		return bad("priority_tags %q", c.PriorityTags)
+	}
+	for _, v := range c.Trunks {
+		if v > maxVID {
+			return bad("trunk %d is not in 0 to %d", v, maxVID)
+		}
+	}
+	for _, v := range c.CVLANs {
+		if v > maxVID {
+			return bad("customer VLAN %d is not in 0 to %d", v, maxVID)
+		}
+	}
+	return nil
+}
+
+// makeVLANSet makes a set; of no VLANs, nil.
+func makeVLANSet(vlans ...uint16) *vlanSet {
 	if len(vlans) == 0 {
 		return nil
 	}
@@ -139,6 +228,10 @@ func makeTrunk(vlans []uint16) *vlanSet {
 
 // carries reports whether the port carries VLAN v.
 func (r *vlanRule) carries(v uint16) bool { return r.trunk == nil || r.trunk.has(v) }
+
+// carriesCustomer reports whether the port carries VLAN v of a customer; 0: frames without a tag of
+// the customer's. An access port carries these alone.
+func (r *vlanRule) carriesCustomer(v uint16) bool { return r.cvlans == nil || r.cvlans.has(v) }
 
 // named returns the VLANs that a port with these settings carries. r.trunk is not nil.
 func (r *vlanRule) named() []uint16 {

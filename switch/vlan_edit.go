@@ -5,20 +5,30 @@ import "encoding/binary"
 // The hot path of VLANs: finding out which VLAN a frame is in, and pushing and popping tags for
 // each destination.
 
+// A tag is the four bytes of a VLAN tag: its type (TPID), priority (PCP and DEI) and VLAN.
+type tag uint32
+
+// noTag stands for the tag of a frame that has none. A tag has a type.
+const noTag = tag(0)
+
+func makeTag(tpid, tci uint16) tag { return tag(tpid)<<16 | tag(tci) }
+
+// in returns t with another VLAN.
+func (t tag) in(vlan uint16) tag { return t&^tciVID | tag(vlan) }
+
 // verdict is the result of classifying a frame; valid while the frame is inside Deliver.
 //
-// A frame has two shapes: bare, without the tag of its VLAN, and tagged. The switch changes a frame
-// from one shape to the other in place, by moving the two addresses by the length of a tag, as
-// destinations need it.
+// A frame has several shapes: bare, without the tag of its VLAN, and with one tag or another before
+// what the bare shape has. The switch changes a frame from one shape to another in place, by moving
+// the two addresses by the length of a tag, as destinations need it.
 type verdict struct {
-	vlan   uint16
-	tpid   uint16 // type of the tag of the tagged shape
-	tci    uint16 // priority and VLAN of that tag
-	off    uint8  // the present offset of Head in Room
-	tagged bool   // the frame has the tagged shape now
-	came   bool   // the frame came in the tagged shape
-	retag  bool   // the frame came with a tag that has another VLAN id
-	inner  bool   // the bare shape has a tag, too
+	vlan  uint16
+	cvlan uint16 // VLAN of the tag that the bare shape begins with, the customer's; 0: it has none
+	tag   tag    // of the VLAN, with the frame's priority
+	now   tag    // the tag that the frame has now before the bare shape, or noTag
+	off   uint8  // the present offset of Head in Room
+	came  bool   // the frame came with the tag of its VLAN, or a priority tag
+	inner bool   // the bare shape has a tag
 
 	refusal uint8 // 1 + the reason for which a port has refused the frame; 0: none, see Refuse
 }
@@ -28,79 +38,108 @@ func isTag(etype uint16) bool { return etype == tpidDot1Q || etype == tpidDot1AD
 // untagged returns the verdict for frames without a tag from a port with rule r, which is the same
 // for all of them. ok is false if the port does not carry their VLAN.
 func (r *vlanRule) untagged() (v verdict, ok bool) {
-	v = verdict{off: Headroom, vlan: r.pvid, tpid: tpidDot1Q, tci: r.pvid}
-	if r.tunnel {
-		v.tpid = tpidDot1AD
-	}
-	return v, r.carries(r.pvid)
+	v = verdict{off: Headroom, vlan: r.pvid, tag: r.outer}
+	return v, r.carries(r.pvid) && r.carriesCustomer(0)
 }
 
 // classify is untagged for a frame with a tag of type etype. It sets f.verdict. short is true if
 // the frame ends within its tag.
 func (r *vlanRule) classify(f *Frame, etype uint16) (ok, short bool) {
-	v := &f.verdict
-	*v = verdict{off: Headroom}
-	if r.tunnel {
-		v.vlan, v.tpid, v.tci = r.pvid, tpidDot1AD, r.pvid
-		v.inner = true
-		return true, false
-	}
 	if len(f.Head) < MinFrameLen+vlanTagLen {
 		return false, true
 	}
-	v.tagged, v.came, v.tpid = true, true, etype
-	v.inner = isTag(binary.BigEndian.Uint16(f.Head[macsLen+vlanTagLen:]))
-	v.tci = binary.BigEndian.Uint16(f.Head[macsLen+2:])
-	vid := v.tci & tciVID
-	if vid == 0 {
-		// A priority tag names no VLAN (IEEE 802.1Q-2018, section 6.9.1). The tagged shape has the
-		// VLAN of the port.
-		v.vlan = r.pvid
-		v.tci |= r.pvid
-		v.retag = r.pvid != 0
-		return r.carries(r.pvid), false
+	v := &f.verdict
+	first := makeTag(etype, binary.BigEndian.Uint16(f.Head[macsLen+2:]))
+	if r.tunnel {
+		*v = verdict{off: Headroom, vlan: r.pvid, tag: r.outer, cvlan: uint16(first & tciVID), inner: true}
+		return r.carriesCustomer(v.cvlan), false
 	}
-	v.vlan = vid
-	return !r.access && r.carries(vid), false
+	*v = verdict{off: Headroom, vlan: uint16(first & tciVID), now: first, tag: first, came: true}
+	if r.override {
+		v.tag = first&^tciPCP | r.outer&tciPCP
+	}
+	if isTag(binary.BigEndian.Uint16(f.Head[macsLen+vlanTagLen:])) {
+		v.inner = true
+		if len(f.Head) >= MinFrameLen+2*vlanTagLen {
+			v.cvlan = binary.BigEndian.Uint16(f.Head[macsLen+vlanTagLen+2:]) & tciVID
+		}
+	}
+	if v.vlan != 0 {
+		return !r.access && r.carries(v.vlan), false
+	}
+	// A priority tag names no VLAN (IEEE 802.1Q-2018, section 6.9.1). The frame is in the VLAN of
+	// the port.
+	v.vlan = r.pvid
+	v.tag = v.tag.in(r.pvid)
+	return r.carries(r.pvid) && r.carriesCustomer(v.cvlan), false
 }
 
 // shape gives f the shape in which frames leave by a port with rule r, and reports whether f had to
 // be changed.
-//
-// Frames of VLAN 0, to which frames without a tag belong if the port has no VLAN settings, stay as
-// they came, priority tags included.
 func (r *vlanRule) shape(f *Frame) bool {
 	v := &f.verdict
-	want := v.vlan != r.bare || r.native && v.inner
-	if v.vlan == 0 {
-		want = want && v.came
+	want := v.tag
+	if v.vlan == r.bare && !(r.native && v.inner) {
+		want = r.priorityTag(v)
+	} else if v.vlan == 0 {
+		want = r.nowhere(v)
 	}
-	if want == v.tagged {
-		if !v.retag || !want {
-			return false
-		}
-		binary.BigEndian.PutUint16(f.Head[macsLen+2:], v.tci)
-		v.retag = false
-		return true
+	if want == v.now {
+		return false
 	}
-	if want {
-		f.push()
-	} else {
-		f.pop()
-	}
+	f.reshape(want)
 	return true
 }
 
-// push inserts the verdict's tag into f, behind the addresses.
+// nowhere returns the tag with which a frame in VLAN 0 leaves. Frames without a tag are in VLAN 0
+// if the port that they come from has no VLAN settings.
+func (r *vlanRule) nowhere(v *verdict) tag {
+	keep := false
+	switch {
+	case v.inner:
+		keep = true // the inner tag would be taken for the frame's VLAN
+	case r.prio == prioKeep:
+		keep = v.came
+	case r.prio != prioNo:
+		keep = v.tag&tciPCP != 0 || v.came && r.prio == prioAlways
+	}
+	if keep {
+		return v.tag
+	}
+	return noTag
+}
+
+// priorityTag returns the tag with which a frame of VLAN bare leaves.
+func (r *vlanRule) priorityTag(v *verdict) tag {
+	if r.prio <= prioKeep || v.inner || v.tag&tciPCP == 0 {
+		return noTag
+	}
+	return makeTag(tpidDot1Q, uint16(v.tag)).in(0)
+}
+
+// reshape gives f a tag behind the addresses instead of the one that f has there now. Either may be
+// noTag.
+func (f *Frame) reshape(want tag) {
+	v := &f.verdict
+	switch {
+	case want == noTag:
+		f.pop()
+	case v.now == noTag:
+		f.push()
+	}
+	v.now = want
+	if want != noTag {
+		binary.BigEndian.PutUint32(f.Head[macsLen:], uint32(want))
+	}
+}
+
+// push makes room for a tag in f, behind the addresses.
 func (f *Frame) push() {
 	v := &f.verdict
 	end := int(v.off) + len(f.Head)
 	v.off -= vlanTagLen
 	f.Head = f.Room[v.off:end:end]
 	copy(f.Head[:macsLen], f.Head[vlanTagLen:])
-	binary.BigEndian.PutUint16(f.Head[macsLen:], v.tpid)
-	binary.BigEndian.PutUint16(f.Head[macsLen+2:], v.tci)
-	v.tagged, v.retag = true, false
 	f.shift(vlanTagLen)
 }
 
@@ -111,7 +150,6 @@ func (f *Frame) pop() {
 	copy(f.Head[vlanTagLen:], f.Head[:macsLen])
 	v.off += vlanTagLen
 	f.Head = f.Room[v.off:end:end]
-	v.tagged = false
 	f.shift(-vlanTagLen)
 }
 

@@ -52,6 +52,7 @@ func TestOutput(t *testing.T) {
 		{"port-show-guest", "port show vm1"},
 		{"port-show-uplink", "port show lan"},
 		{"port-show-error", "port show vm3"},
+		{"port-show-tunnel", "port show vm2"},
 		{"fdb-show", "fdb show"},
 		{"fdb-show-filtered", "fdb show --port vm1 --vlan 7"},
 		{"fdb-show-empty", "fdb show --port vm2"},

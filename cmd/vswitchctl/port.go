@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -31,6 +32,7 @@ func printPort(w io.Writer, p control.PortDetail) {
 		"host macs", strings.Join(p.HostMACs, " "),
 		"fdb", fmt.Sprintf("%d learned, %d static", p.FDB.Dynamic, p.FDB.Static),
 		"vlan", vlanText(p.VLAN),
+		"tags", tagText(p.Settings),
 		"flags", flagText(p.Flags),
 		"offloads", offloadText(&p.PortInfo),
 		"features", strings.Join(p.Features, " "),
@@ -51,7 +53,28 @@ func printPort(w io.Writer, p control.PortDetail) {
 // in the socket's file.
 var covered = []string{
 	"interface", "addresses", "promiscuous", "socket", "socket_owner", "socket_group", "socket_mode", "mode", "queues", "mtu", "mac", "offloads",
-	"max_memory", "disk_memory", "tag", "trunks", "vlan_mode",
+	"max_memory", "disk_memory", "tag", "trunks", "vlan_mode", "cvlans",
+	"qinq_ethtype", "priority", "priority_override", "priority_tags",
+}
+
+// tagText returns the settings that say what the tags of frames are like, unless they are the
+// defaults.
+func tagText(s control.Settings) string {
+	var parts []string
+	if s.Get("qinq_ethtype") == "802.1q" {
+		parts = append(parts, "outer tag 802.1q")
+	}
+	p, override := cmp.Or(s.Get("priority"), "0"), s.Get("priority_override") == "true"
+	switch {
+	case override:
+		parts = append(parts, "priority always "+p)
+	case p != "0":
+		parts = append(parts, "priority "+p)
+	}
+	if t := cmp.Or(s.Get("priority_tags"), "keep"); t != "keep" {
+		parts = append(parts, "priority tags "+t)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // otherSettings returns rows for the settings that no other row shows.

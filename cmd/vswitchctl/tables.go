@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/ranges"
 )
 
 // columns prints rows with their columns aligned, separated by two blanks. The columns whose
@@ -117,11 +118,10 @@ func vlanText(v control.VLAN) string {
 		s += fmt.Sprintf(" %d", v.Tag)
 	}
 	if len(v.Trunks) > 0 {
-		var ids []string
-		for _, t := range v.Trunks {
-			ids = append(ids, strconv.Itoa(int(t)))
-		}
-		s += " [" + strings.Join(ids, ",") + "]"
+		s += " [" + ranges.Text(v.Trunks) + "]"
+	}
+	if len(v.CVLANs) > 0 {
+		s += " [" + ranges.Text(v.CVLANs) + "]"
 	}
 	return s
 }
@@ -206,16 +206,12 @@ func printMirrors(w io.Writer, mirrors []control.Mirror) {
 		if m.SelectAll {
 			from, to = "all", "all"
 		}
-		var vlans []string
-		for _, v := range m.SelectVLAN {
-			vlans = append(vlans, strconv.Itoa(int(v)))
-		}
 		snaplen := "-"
 		if m.Snaplen != 0 {
 			snaplen = strconv.Itoa(m.Snaplen)
 		}
 		rows = append(rows, []string{
-			m.Name, cmp.Or(from, "-"), cmp.Or(to, "-"), cmp.Or(strings.Join(vlans, ","), "all"),
+			m.Name, cmp.Or(from, "-"), cmp.Or(to, "-"), cmp.Or(ranges.Text(m.SelectVLAN), "all"),
 			cmp.Or(m.Output, fmt.Sprintf("VLAN %d", m.OutputVLAN)), snaplen, count(m.Frames), count(m.Bytes), count(m.Drops),
 		})
 	}

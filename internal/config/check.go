@@ -156,7 +156,7 @@ func (p *parser) twice(w *where, addr vswitch.MAC, vlan uint16, other string) {
 // carries reports whether a port is in a VLAN.
 func carries(p *vswitch.PortConfig, vlan uint16) bool {
 	switch p.VLANMode {
-	case vswitch.VLANAccess:
+	case vswitch.VLANAccess, vswitch.VLANTunnel:
 		return vlan == p.Tag
 	case vswitch.VLANNativeTagged, vswitch.VLANNativeUntagged:
 		return len(p.Trunks) == 0 || vlan == p.Tag || slices.Contains(p.Trunks, vlan)

@@ -124,9 +124,20 @@ func defaults() *Config {
 func vlanKeys(p *vswitch.PortConfig) []key.Key {
 	return []key.Key{
 		{Name: "tag", Value: key.Int(&p.Tag, 0, 4095), Doc: "the VLAN of the port's untagged frames, of an access port its only one; 0: none"},
-		{Name: "trunks", Value: key.IntSet(&p.Trunks, 0, 4095), Doc: "the VLANs that a trunk carries; empty: all"},
+		{Name: "trunks", Value: key.Ranges(&p.Trunks, 0, 4095), Doc: "the VLANs that a trunk carries; empty: all"},
 		{Name: "vlan_mode", Value: vlanMode(&p.VLANMode), Default: `"access" with a tag, "trunk" without`,
-			Doc: "what the port does with tags, as Open vSwitch does"},
+			Doc: "what the port does with tags, as Open vSwitch does; see [layer 2](layer2.md#vlans)"},
+		{Name: "cvlans", Value: key.Ranges(&p.CVLANs, 0, 4095),
+			Doc: "with `dot1q-tunnel`, the customer's VLANs that the port carries; 0: frames without a tag; empty: all"},
+		{Name: "qinq_ethtype", Value: key.OneOf(&p.QinQ, vswitch.QinQ8021AD, vswitch.QinQ8021Q),
+			Doc: "with `dot1q-tunnel`, the type of the outer tag: 0x88A8 or 0x8100"},
+		{Name: "priority", Value: key.Int(&p.Priority, 0, 7),
+			Doc: "the priority (PCP) of frames that arrive without a tag, and of a tunnel's outer tag"},
+		{Name: "priority_override", Value: key.Bool(&p.PriorityOverride),
+			Doc: "frames that arrive with a tag get the port's priority as well"},
+		{Name: "priority_tags", Value: key.OneOf(&p.PriorityTags,
+			vswitch.PriorityTagsKeep, vswitch.PriorityTagsNo, vswitch.PriorityTagsNonzero, vswitch.PriorityTagsAlways),
+			Doc: "frames that leave without a VLAN and have a tag of VLAN 0; `keep`: those that came with one"},
 	}
 }
 
@@ -204,13 +215,10 @@ func linkLocal(eui64 *bool) key.Value {
 
 func vlanMode(dst *vswitch.VLANMode) key.Value {
 	words := []string{""}
-	for _, m := range []vswitch.VLANMode{vswitch.VLANAccess, vswitch.VLANTrunk, vswitch.VLANNativeTagged, vswitch.VLANNativeUntagged} {
+	for m := vswitch.VLANAccess; m <= vswitch.VLANTunnel; m++ {
 		words = append(words, m.String())
 	}
 	return key.Make(key.Words(words[1:]), dst, func(v any) (vswitch.VLANMode, error) {
-		if v == vswitch.VLANTunnel.String() {
-			return 0, fmt.Errorf("%q is not supported by this version", v)
-		}
 		s, err := key.Word(v, words...)
 		if err != nil {
 			return 0, err

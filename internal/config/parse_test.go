@@ -58,6 +58,10 @@ socket_mode = "0600"
 queues = 4
 mac = "52:54:00:00:00:02"
 tag = 7
+vlan_mode = "dot1q-tunnel"
+cvlans = ["9-11", 7]
+qinq_ethtype = "802.1q"
+priority = 3
 learning = false
 flood = false
 mcast_flood = false
@@ -89,12 +93,14 @@ max_memory = "24GiB"
 disk_memory = true
 
 [port.vm1]
-trunks = [30, 10, 30]
+trunks = [30, 10, "30-32"]
 
 [uplink.lan]
 interface = "eth1"
 promiscuous = false
 vlan_mode = "native-untagged"
+priority_tags = "no"
+priority_override = true
 tag = 1
 trunks = [2]
 
@@ -145,10 +151,12 @@ port = "lan"
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	all := vswitch.PortConfig{Learning: true, Flood: true, McastFlood: true, BcastFlood: true, McastRouter: vswitch.McastRouterAuto}
+	all := vswitch.PortConfig{Learning: true, Flood: true, McastFlood: true, BcastFlood: true, McastRouter: vswitch.McastRouterAuto,
+		QinQ: vswitch.QinQ8021AD, PriorityTags: vswitch.PriorityTagsKeep}
 	lan, vm1 := all, all
 	lan.Name, lan.VLANMode, lan.Tag, lan.Trunks = "lan", vswitch.VLANNativeUntagged, 1, []uint16{2}
-	vm1.Name, vm1.VLANMode, vm1.Trunks = "vm1", vswitch.VLANTrunk, []uint16{10, 30}
+	lan.PriorityTags, lan.PriorityOverride = vswitch.PriorityTagsNo, true
+	vm1.Name, vm1.VLANMode, vm1.Trunks = "vm1", vswitch.VLANTrunk, []uint16{10, 30, 31, 32}
 	mac := vswitch.MAC{0x52, 0x54, 0, 0, 0, 1}
 	want := &config.Config{
 		Log:     config.Log{Level: "debug", Format: "json"},
@@ -168,7 +176,8 @@ port = "lan"
 				Kind: guest.Declaration,
 				PortConfig: vswitch.PortConfig{
 					Name: "vm2", MACs: []vswitch.MAC{{0x52, 0x54, 0, 0, 0, 2}},
-					VLANMode: vswitch.VLANAccess, Tag: 7, Isolated: true, Hairpin: true, GroupFwdMask: 0x4004, MaxMACs: 3,
+					VLANMode: vswitch.VLANTunnel, Tag: 7, CVLANs: []uint16{7, 9, 10, 11}, QinQ: vswitch.QinQ8021Q, Priority: 3,
+					PriorityTags: vswitch.PriorityTagsKeep, Isolated: true, Hairpin: true, GroupFwdMask: 0x4004, MaxMACs: 3,
 					Guards: vswitch.Guards{
 						AllowedMACs: []vswitch.MAC{{0x52, 0x54, 0, 0, 0, 2}, {0x52, 0x54, 0, 0, 0, 3}}, Locked: true, BPDU: true,
 						AllowedIPs:     []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32"), netip.MustParsePrefix("fd00::/64")},
@@ -204,7 +213,7 @@ port = "lan"
 	if at := got.Ports[1].At("mac").String(); at != "f:7" {
 		t.Errorf("port.vm2.mac is at %s", at)
 	}
-	if at := got.Ports[2].At("mac").String(); at != "f:39" {
+	if at := got.Ports[2].At("mac").String(); at != "f:43" {
 		t.Errorf("port.vm1 begins at %s", at)
 	}
 }

@@ -158,6 +158,33 @@ func (p *parser) resolveVLANs(port *Port) {
 	case port.VLANMode == vswitch.VLANTrunk && port.Tag != 0:
 		report("tag", `a trunk has no VLAN for untagged frames; use vlan_mode "native-tagged" or "native-untagged"`)
 	}
+	if port.VLANMode == vswitch.VLANTunnel {
+		p.checkTunnel(port)
+		return
+	}
+	if len(port.CVLANs) > 0 {
+		report("cvlans", `belongs to ports with vlan_mode "dot1q-tunnel"`)
+	}
+	if port.QinQ != vswitch.QinQ8021AD {
+		report("qinq_ethtype", `belongs to ports with vlan_mode "dot1q-tunnel"`)
+	}
+}
+
+// checkTunnel refuses keys that contradict vlan_mode "dot1q-tunnel".
+func (p *parser) checkTunnel(port *Port) {
+	report := func(key, text string) { p.errs = append(p.errs, port.Errorf(key, "%s", text)) }
+	switch {
+	case port.Tag == 0 && port.where.has("tag"):
+		report("tag", `is 0, must be the VLAN of the tunnel, as vlan_mode is "dot1q-tunnel"`)
+	case port.Tag == 0:
+		report("vlan_mode", `needs a tag, the VLAN of the tunnel`)
+	}
+	if len(port.Trunks) > 0 {
+		report("trunks", "a tunnel carries the VLAN of its tag alone; use cvlans for the customer's VLANs")
+	}
+	if port.PriorityOverride {
+		report("priority_override", "a tunnel's outer tag always has the port's priority, and the customer's tags keep theirs")
+	}
 }
 
 func (p *parser) fdbEntry(t *table) {

@@ -8,8 +8,7 @@ import (
 )
 
 // This file declares the keys that this version knows but does not implement: only their default is
-// accepted. The commit that implements a key moves its declaration to keys.go. The VLAN mode
-// dot1q-tunnel, which is not implemented either, is declared there.
+// accepted. The commit that implements a key moves its declaration to keys.go.
 
 // unsupportedPolicies declares the unsupported keys of ports of all kinds.
 func unsupportedPolicies() []key.Key {

@@ -10,7 +10,8 @@ import (
 // they are an object, never null.
 type Settings []Setting
 
-// A Setting is the value of one key: a string, boolean, integer, or a list of these.
+// A Setting is the value of one key: a string, boolean, integer, or a list of these, in which types
+// may be mixed.
 type Setting struct {
 	Key   string
 	Value any // from JSON: numbers are json.Number, lists []any

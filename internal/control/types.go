@@ -91,6 +91,7 @@ type VLAN struct {
 	Mode   string       `json:"mode"`   // as vlan_mode in the configuration, never empty
 	Tag    uint16       `json:"tag"`    // 0: none
 	Trunks List[uint16] `json:"trunks"` // empty: all
+	CVLANs List[uint16] `json:"cvlans"` // of a customer, with mode dot1q-tunnel; empty: all
 }
 
 // Counters count since vswitchd started. Rx counts what the switch received from the port, tx what

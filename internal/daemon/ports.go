@@ -42,7 +42,7 @@ func (m *member) info() control.PortInfo {
 	info := control.PortInfo{
 		Name:     p.Name,
 		Kind:     control.Kind(p.Kind.Name),
-		VLAN:     control.VLAN{Mode: p.VLANMode.String(), Tag: p.Tag, Trunks: p.Trunks},
+		VLAN:     control.VLAN{Mode: p.VLANMode.String(), Tag: p.Tag, Trunks: p.Trunks, CVLANs: p.CVLANs},
 		Flags:    settings(p.Policies()),
 		Settings: settings(p.Keys()),
 		Counters: countersInfo(m.counters),

@@ -67,8 +67,8 @@ type Value struct {
 	// error describes the problem without the name of the key; nothing is stored then.
 	Set func(v any) error
 
-	// Get returns the stored value in the form of the file: a string, bool, int64, []string or
-	// []int64.
+	// Get returns the stored value in the form of the file: a string, bool, int64, []string,
+	// []int64, or []any of strings and int64.
 	Get func() any
 }
 
@@ -123,6 +123,8 @@ func TOML(v any) string {
 		return strconv.Quote(v)
 	case []string:
 		return list(v, strconv.Quote)
+	case []any:
+		return list(v, TOML)
 	case []int64:
 		return list(v, func(n int64) string { return strconv.FormatInt(n, 10) })
 	}

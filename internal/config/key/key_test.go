@@ -42,8 +42,9 @@ func TestPrintable(t *testing.T) {
 
 // A value that is refused is not stored, for every type.
 func TestWhatIsRefusedIsNotStored(t *testing.T) {
+	set := []uint16{1}
 	ints, mac, macs, ips, n := []int{1}, [][6]byte{{2}}, [][6]byte{{2}}, []netip.Prefix{}, 3
-	for _, v := range []Value{Ints(&ints, 0, 9), IntSet(&ints, 0, 9), OptionalMAC(&mac), MACs(&macs), Networks(&ips), Int(&n, 0, 9), IntOrZero(&n, 2, 9)} {
+	for _, v := range []Value{Ints(&ints, 0, 9), Ranges(&set, 0, 9), OptionalMAC(&mac), MACs(&macs), Networks(&ips), Int(&n, 0, 9), IntOrZero(&n, 2, 9)} {
 		was := TOML(v.Get())
 		for _, bad := range []any{int64(10), int64(-1), "01:00:00:00:00:00", []any{int64(2), "x"}, true, 1.5, map[string]any{}} {
 			if err := v.Set(bad); err == nil || TOML(v.Get()) != was {

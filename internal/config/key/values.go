@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"vswitchd/internal/nearest"
+	"vswitchd/internal/ranges"
 )
 
 // The functions in this file make the Values of keys. dst is the field that stores the value.
@@ -84,14 +85,62 @@ func Ints[T int | uint16](dst *[]T, lo, hi int64) Value {
 	return Make(fmt.Sprintf("list of integers, %d to %d", lo, hi), dst, integers[T](lo, hi), numbers)
 }
 
-// IntSet is a list of integers from lo to hi, stored sorted and without duplicates.
-func IntSet[T int | uint16](dst *[]T, lo, hi int64) Value {
-	read := integers[T](lo, hi)
-	return Make(fmt.Sprintf("list of integers, %d to %d", lo, hi), dst, func(v any) ([]T, error) {
-		ns, err := read(v)
-		slices.Sort(ns)
-		return slices.Compact(ns), err
-	}, numbers)
+// Ranges is a set of integers from lo to hi, each written as a number or within a range such as
+// "10-20". The set is stored sorted and without duplicates.
+func Ranges(dst *[]uint16, lo, hi int64) Value {
+	read := integer[uint16](lo, hi)
+	return Make(fmt.Sprintf(`list of integers, %d to %d, and ranges such as "10-20"`, lo, hi), dst, func(v any) (set []uint16, err error) {
+		list, err := Array(v)
+		if err != nil {
+			return nil, err
+		}
+		for i, e := range list {
+			ns, err := rangeOf(e, read)
+			if err != nil {
+				return nil, fmt.Errorf("element %d %w", i, err)
+			}
+			set = append(set, ns...)
+		}
+		slices.Sort(set)
+		return slices.Compact(set), nil
+	}, showRanges)
+}
+
+// rangeOf returns the integers that an element of Ranges stands for. read checks one of them.
+func rangeOf(v any, read func(any) (uint16, error)) (ns []uint16, err error) {
+	s, isText := v.(string)
+	if !isText {
+		if _, isNumber := v.(int64); !isNumber {
+			return nil, fmt.Errorf(`is %s, must be an integer or a range such as "10-20"`, KindOf(v))
+		}
+		n, err := read(v)
+		return []uint16{n}, err
+	}
+	r, ok := ranges.Parse(s)
+	if !ok {
+		return nil, fmt.Errorf(`is %q, must be an integer or a range such as "10-20"`, s)
+	}
+	for n := int64(r.First); n <= int64(r.Last); n++ {
+		m, err := read(n)
+		if err != nil {
+			return nil, fmt.Errorf("is %q, which has an element that %w", s, err)
+		}
+		ns = append(ns, m)
+	}
+	return ns, nil
+}
+
+// showRanges returns a set as in the file: numbers and ranges.
+func showRanges(set []uint16) any {
+	all := make([]any, 0, len(set))
+	for _, r := range ranges.Of(set) {
+		if r.First == r.Last {
+			all = append(all, int64(r.First))
+		} else {
+			all = append(all, r.String())
+		}
+	}
+	return all
 }
 
 // OneOf is one of several words.

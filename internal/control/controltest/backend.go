@@ -218,7 +218,12 @@ func Sample() *Backend {
 			{PortInfo: control.PortInfo{
 				Name: "vm2", Kind: control.KindGuest, State: control.StateListening,
 				Socket: "/run/vswitchd/vm2.sock", Mode: "server", Queues: 4,
-				VLAN: control.VLAN{Mode: "trunk"}, Flags: policies("isolated", "max_macs"),
+				VLAN:  control.VLAN{Mode: "dot1q-tunnel", Tag: 5, CVLANs: []uint16{7, 9, 10, 11}},
+				Flags: policies("isolated", "max_macs"),
+				Settings: control.Settings{
+					{Key: "tag", Value: 5}, {Key: "cvlans", Value: []any{7, "9-11"}}, {Key: "qinq_ethtype", Value: "802.1q"},
+					{Key: "priority", Value: 3}, {Key: "priority_override", Value: false}, {Key: "priority_tags", Value: "if-nonzero"},
+				},
 			}},
 			{PortInfo: control.PortInfo{
 				Name: "vm3", Kind: control.KindGuest, State: control.StateConnecting,
