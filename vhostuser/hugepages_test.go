@@ -52,15 +52,25 @@ func hoardHugePages(t *testing.T) {
 // by the back-end.
 func serveHuge(t *testing.T, n int, reserve bool) (h *harness, mem *vhostusertest.Memory, mapped []byte) {
 	t.Helper()
+	h, mems := serveRegions(t, 1, n, reserve)
+	return h, mems[0], h.dev.session.Load().Mapped(0)
+}
+
+// serveRegions shares regions, each of n absent huge pages.
+func serveRegions(t *testing.T, regions, n int, reserve bool) (h *harness, mems []*vhostusertest.Memory) {
+	t.Helper()
 	dev := newDevice(2)
 	h = serveWith(t, dev, dev, vhostuser.Options{WatchHugePages: true})
 	h.must(h.fe.Handshake(allVirtio, plainProto))
-	mem, err := h.fe.NewHugeMemory(n, reserve)
-	h.must(err)
+	for range regions {
+		mem, err := h.fe.NewHugeMemory(n, reserve)
+		h.must(err)
+		mems = append(mems, mem)
+	}
 	h.must(h.fe.ShareMemory())
-	_, err = h.fe.GetU64(vhostuser.GetFeatures) // answered once the memory is mapped
+	_, err := h.fe.GetU64(vhostuser.GetFeatures) // answered once the memory is mapped
 	h.must(err)
-	return h, mem, h.dev.session.Load().Mapped(0)
+	return h, mems
 }
 
 func (h *harness) pages(m *vhostusertest.Memory) int {
@@ -135,6 +145,63 @@ func TestReservedHugePagesAreProvidedAhead(t *testing.T) {
 	eventually(t, "all pages are present", func() bool { return h.pages(mem) == 12 })
 	if _, faulted := touch(mapped[11*vhostusertest.HugePage:]); faulted {
 		t.Error("the last page is absent")
+	}
+}
+
+// Reserved pages of several mappings are provided by one thread, one mapping after another.
+func TestReservedHugePagesTakeTurns(t *testing.T) {
+	const regions, pages = 4, 12
+	vhostusertest.NeedHugePages(t, regions*pages)
+	h, mems := serveRegions(t, regions, pages, true)
+	eventually(t, "all pages are present", func() bool {
+		full := true
+		var present [regions]int
+		for i := regions - 1; i >= 0; i-- { // so that earlier ones are looked at later
+			present[i] = h.pages(mems[i])
+			full = full && present[i] == pages
+		}
+		for i := range regions - 1 {
+			if present[i+1] > 0 && present[i] < pages {
+				t.Fatalf("pages that are present in each region: %v", present)
+			}
+		}
+		return full
+	})
+}
+
+// The pages of a region that is removed are not provided any more. Those of the others are.
+func TestReservedHugePagesOfARegionThatIsRemoved(t *testing.T) {
+	const regions, pages = 3, 12
+	vhostusertest.NeedHugePages(t, regions*pages)
+	h, mems := serveRegions(t, regions, pages, true)
+	h.must(h.fe.RemoveMemory(mems[0])) // has probably begun
+	left := h.pages(mems[0])
+	h.must(h.fe.RemoveMemory(mems[1])) // waits for its turn
+	eventually(t, "all pages of the last region are present", func() bool { return h.pages(mems[2]) == pages })
+	if n := h.pages(mems[0]); n != left {
+		t.Errorf("%d pages were provided after the region was removed", n-left)
+	}
+	s := h.dev.session.Load()
+	if _, faulted := touch(s.Mapped(0)[(pages-1)*vhostusertest.HugePage:]); faulted {
+		t.Error("the last page is absent")
+	}
+}
+
+// Each of several regions is provided with the pages that are requested.
+func TestAbsentHugePagesOfSeveralRegions(t *testing.T) {
+	const regions, pages = 3, 2
+	vhostusertest.NeedHugePages(t, 8)
+	h, mems := serveRegions(t, regions, pages, false)
+	s := h.dev.session.Load()
+	for i, mem := range mems {
+		last := s.Mapped(i)[(pages-1)*vhostusertest.HugePage:]
+		if addr, faulted := touch(last); !faulted || !s.Absent(addr) {
+			t.Fatalf("region %d: fault: %v", i, faulted)
+		}
+		eventually(t, "the page is there", func() bool { _, faulted := touch(last); return !faulted })
+		if n := h.pages(mem); n != 1 {
+			t.Errorf("region %d: %d pages are present", i, n)
+		}
 	}
 }
 

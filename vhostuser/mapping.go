@@ -18,7 +18,7 @@ type mapping struct {
 
 	account *Account // charged for all
 
-	provider *pageProvider // provides absent pages; nil: the kernel does
+	pages *watchedPages // huge pages that are watched; nil: the kernel provides absent ones
 }
 
 // fileID identifies a file, whichever file descriptor refers to it.
@@ -158,8 +158,8 @@ func mapAlignment(a *Account, fd int, st *unix.Stat_t) (uint64, error) {
 
 // unmap undoes mapRegion.
 func (m mapping) unmap() {
-	if m.provider != nil {
-		m.provider.close()
+	if m.pages != nil {
+		m.pages.close()
 	}
 	if m.all != nil {
 		_ = unix.Munmap(m.all)

@@ -91,6 +91,44 @@ func TestMappingOfHugePages(t *testing.T) {
 	}
 }
 
+// Once a mapping is unmapped, no page is provided at its addresses, and the service keeps nothing
+// of the mapping. A page that was requested before is no failure.
+func TestUnmappedHugePagesAreNotProvided(t *testing.T) {
+	const huge = 2 << 20
+	s, err := newPageService(func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.running = true // no goroutine takes mappings from the list
+	var all []*watchedPages
+	for range 3 {
+		m, err := mapRegion(nil, 0, memfd(t, 4*huge, unix.MFD_HUGETLB|unix.MFD_HUGE_2MB), MemRegion{Size: 4 * huge})
+		if err == nil {
+			err = s.watch(&m)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, m.pages)
+		m.unmap()
+	}
+	for _, p := range all {
+		if err := p.provide(1); err != errClosed {
+			t.Errorf("providing a page: %v", err)
+		}
+		if err := p.one(1); err != nil {
+			t.Errorf("a page that was requested: %v", err)
+		}
+	}
+	if n := len(s.waiting); n != 0 {
+		t.Errorf("%d mappings are waiting", n)
+	}
+	s.close()
+	if n := mapped(t); n != 0 {
+		t.Errorf("%d mappings are left", n)
+	}
+}
+
 func TestMemoryOfSlowFileSystemsIsRefused(t *testing.T) {
 	f, err := os.Open("/proc/self/cmdline") // in a file system not known to be local
 	if err != nil {

@@ -131,9 +131,9 @@ const (
 
 	// sessionDescriptors are the other descriptors of a session: its connection, the back-end
 	// channel, old and new, with two descriptors each, the log's eventfd, those that came with
-	// the message that is being handled, one that is being exchanged, and three for watching
-	// huge pages.
-	sessionDescriptors = 1 + 2*2 + 1 + MaxFDs + 1 + 3
+	// the message that is being handled, one that is being exchanged, and two for watching huge
+	// pages.
+	sessionDescriptors = 1 + 2*2 + 1 + MaxFDs + 1 + 2
 
 	// waitingDescriptors are in use while no front-end is connected: a listening socket, and a
 	// connection that is about to be served.

@@ -92,14 +92,14 @@ type Session struct {
 	inflightMap mapping // of state.Inflight
 
 	watchHugePages bool
-	fault          *userfault // watches huge pages; nil: none are watched
+	pages          *pageService // provides absent huge pages; nil: none are watched
 
 	// memory is the table of maps, and otherMemory the other memory of the front-end's that
 	// queues use. Other goroutines load them to attribute the address of a fault. Never nil.
 	memory      atomic.Pointer[virtqueue.Memory]
 	otherMemory atomic.Pointer[[][]byte]
 
-	providers atomic.Pointer[[]*pageProvider] // of maps; never nil
+	watched atomic.Pointer[[]*watchedPages] // huge pages of maps; never nil
 }
 
 // Serve runs a session on a connected socket until it ends, and returns the reason:
@@ -155,7 +155,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 	}
 	s.memory.Store(emptyMemory())
 	s.otherMemory.Store(new([][]byte))
-	s.providers.Store(new([]*pageProvider))
+	s.watched.Store(new([]*watchedPages))
 
 	// A deadline in the past wakes the goroutine out of Recv and Send.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
@@ -468,12 +468,12 @@ func (s *Session) teardown() (jammed bool) {
 	}
 	s.memory.Store(emptyMemory())
 	s.otherMemory.Store(new([][]byte))
-	s.providers.Store(new([]*pageProvider))
+	s.watched.Store(new([]*watchedPages))
 	for _, m := range append(s.maps, s.logMap, s.inflightMap) {
 		m.unmap()
 	}
-	if s.fault != nil {
-		s.fault.close()
+	if s.pages != nil {
+		s.pages.close()
 	}
 	s.checkCallFDs()
 	old := s.state

@@ -10,7 +10,7 @@ import (
 // such as logs, and always without Options.WatchHugePages. It may be called from any goroutine
 // and does not wait.
 func (s *Session) Absent(addr uintptr) bool {
-	for _, p := range *s.providers.Load() {
+	for _, p := range *s.watched.Load() {
 		if p.ask(addr) {
 			return true
 		}
@@ -18,49 +18,44 @@ func (s *Session) Absent(addr uintptr) bool {
 	return false
 }
 
-// storeProviders makes Absent use the providers of maps and no others.
-func (s *Session) storeProviders(maps []mapping) {
-	list := []*pageProvider{}
+// storeWatched makes Absent know the pages of maps and no others.
+func (s *Session) storeWatched(maps []mapping) {
+	list := []*watchedPages{}
 	for _, m := range maps {
-		if m.provider != nil {
-			list = append(list, m.provider)
+		if m.pages != nil {
+			list = append(list, m.pages)
 		}
 	}
-	s.providers.Store(&list)
+	s.watched.Store(&list)
 }
 
-// watchPages registers a mapping of huge pages, and reports whether its pages are watched now.
-func (s *Session) watchPages(m *mapping) bool {
+// watchPages starts to watch the huge pages of a mapping. If that is not possible, the kernel
+// provides absent pages, where they are used.
+func (s *Session) watchPages(m *mapping) {
 	if !s.watchHugePages || m.pageSize == pageSize {
-		return false
+		return
 	}
-	if s.fault == nil {
-		u, err := openUserfault()
-		if err != nil {
+	var err error
+	if s.pages == nil {
+		if s.pages, err = newPageService(s.Fail); err != nil {
 			s.watchHugePages = false
-			s.log.Warn("absent huge pages are waited for where they are used", "reason", err)
-			return false
 		}
-		s.fault = u
 	}
-	if err := s.fault.register(m.all); err != nil {
+	if err == nil {
+		err = s.pages.watch(m)
+	}
+	if err != nil {
 		s.log.Warn("absent huge pages are waited for where they are used", "reason", err)
-		return false
 	}
-	return true
 }
 
-// mapMemory maps a region of guest memory.
+// mapMemory maps memory of the front-end's.
 func (s *Session) mapMemory(held uint64, fd int, r MemRegion) (mapping, error) {
 	m, err := mapRegion(s.account, held, fd, r)
-	if err != nil || !s.watchPages(&m) {
-		return m, err
+	if err == nil {
+		s.watchPages(&m)
 	}
-	if err := m.provide(s.fault, s.Fail); err != nil {
-		m.unmap()
-		return mapping{}, err
-	}
-	return m, nil
+	return m, err
 }
 
 // maxAreaPages is the number of huge pages of a log, or of a record of descriptors in flight, that
@@ -70,15 +65,11 @@ const maxAreaPages = 64
 
 // mapArea maps memory of the front-end's that is not guest memory.
 func (s *Session) mapArea(held uint64, fd int, r MemRegion) (mapping, error) {
-	m, err := mapRegion(s.account, held, fd, r)
-	if err != nil || !s.watchPages(&m) {
+	m, err := s.mapMemory(held, fd, r)
+	if err != nil || m.pages == nil {
 		return m, err
 	}
-	if err := m.provide(s.fault, s.Fail); err != nil {
-		m.unmap()
-		return mapping{}, err
-	}
-	if err := m.provider.within(0, min(m.length(), maxAreaPages*m.pageSize)); err != nil {
+	if err := m.pages.within(0, min(m.length(), maxAreaPages*m.pageSize)); err != nil {
 		m.unmap()
 		return mapping{}, refuse("%w: %w", ErrNoHugePage, err)
 	}
@@ -91,7 +82,7 @@ func (s *Session) provideRing(cfg virtqueue.Config) error {
 	for _, addr := range []uint64{cfg.Desc, cfg.Avail, cfg.Used} {
 		for i, r := range s.state.Regions {
 			off := addr - r.UserAddr
-			p := s.maps[i].provider
+			p := s.maps[i].pages
 			if off >= r.Size || p == nil {
 				continue
 			}

@@ -185,7 +185,7 @@ func (s *Session) replaceMemory(regions []Region, maps []mapping) error {
 			}
 		}
 		s.memory.Store(table)
-		s.storeProviders(maps)
+		s.storeWatched(maps)
 		s.maps = maps
 		s.update(func(st *State) { st.Regions = regions })
 	})
