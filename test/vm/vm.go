@@ -200,9 +200,6 @@ func (vm *VM) Wait(ctx context.Context) error {
 	return nil
 }
 
-// Exited is closed once the QEMU process is gone.
-func (vm *VM) Exited() <-chan struct{} { return vm.process.Exited() }
-
 // Close kills QEMU if need be, and removes the guest's files. It may be called twice.
 func (vm *VM) Close() {
 	vm.Kill()
