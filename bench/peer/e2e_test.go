@@ -13,13 +13,10 @@ import (
 	"vswitchd/test/vm"
 )
 
-// The back-ends that `make lab` gets move frames, and tell of drops and of work.
-func TestBackEnds(t *testing.T) {
+// newLab makes a lab of what `make lab` gets, which is closed at the test's end.
+func newLab(t *testing.T) *Lab {
+	t.Helper()
 	root, err := vm.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, err := os.ReadFile(nrHugepages)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +24,18 @@ func TestBackEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// The back-ends that `make lab` gets move frames, and tell of drops and of work.
+func TestBackEnds(t *testing.T) {
+	const nrHugepages = "/proc/sys/vm/nr_hugepages"
+	before, err := os.ReadFile(nrHugepages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLab(t)
 	if err := l.HugePages(256); err != nil {
 		t.Fatal(err)
 	}
@@ -59,15 +67,7 @@ func TestBackEnds(t *testing.T) {
 // Frames cross the wire both ways, of every kind, by the back-ends that need nothing but what `make
 // lab` gets.
 func TestUplinks(t *testing.T) {
-	root, err := vm.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := NewLab(filepath.Join(root, "build"), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := newLab(t)
 	for name, start := range map[string]func(*Lab, Options) (BackEnd, error){"vswitchd": StartVswitchd, "Linux bridge": StartBridge} {
 		for _, offloads := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, offloads %t", name, offloads), func(t *testing.T) {

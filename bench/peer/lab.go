@@ -7,14 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"vswitchd/test/child"
+	"vswitchd/vhostuser/vhostusertest"
 )
 
 // A Lab is where back-ends run. Its methods may be called from any goroutine.
@@ -26,8 +25,9 @@ type Lab struct {
 	mu      sync.Mutex
 	closed  bool
 	running map[*process]bool
-	pages   int // huge pages that there were before; -1: they have not been changed
 	wire    *Wire
+
+	releasePages func() error // nil: HugePages has not been called
 }
 
 // NewLab makes a lab. It has to be closed.
@@ -36,7 +36,7 @@ func NewLab(build string, cpu int) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lab{Build: build, Dir: dir, CPU: cpu, running: make(map[*process]bool), pages: -1}, nil
+	return &Lab{Build: build, Dir: dir, CPU: cpu, running: make(map[*process]bool)}, nil
 }
 
 // WithLab makes a lab, has run do something in it, and closes the lab. build is the folder with
@@ -125,8 +125,6 @@ func (l *Lab) startOn(cpu, priority int, name string, cmd *exec.Cmd) (*process, 
 	return p, nil
 }
 
-const nrHugepages = "/proc/sys/vm/nr_hugepages"
-
 // HugePages has the kernel provide n huge pages of 2 MiB, which DPDK needs, until Close. Open
 // vSwitch needs 1024, one testpmd 256.
 func (l *Lab) HugePages(n int) error {
@@ -135,42 +133,23 @@ func (l *Lab) HugePages(n int) error {
 	if l.closed {
 		return ErrClosed
 	}
-	if l.pages >= 0 {
+	if l.releasePages != nil {
 		return nil
 	}
-	before, err := readPages()
+	release, err := vhostusertest.MoreHugePages(n)
 	if err != nil {
 		return err
 	}
-	l.pages = before
-	if err := writePages(l.pages + n); err != nil {
-		return err
-	}
-	switch have, err := readPages(); {
-	case err != nil:
-		return err
-	case have < l.pages+n:
-		return fmt.Errorf("the kernel has %d huge pages, not %d: too little free memory?", have-l.pages, n)
-	}
+	l.releasePages = release
 	return nil
 }
 
 // release gives the huge pages back. Needs l.mu.
 func (l *Lab) release() error {
-	if l.pages < 0 {
+	if l.releasePages == nil {
 		return nil
 	}
-	err := writePages(l.pages)
-	l.pages = -1
-	return err
+	release := l.releasePages
+	l.releasePages = nil
+	return release()
 }
-
-func readPages() (int, error) {
-	b, err := os.ReadFile(nrHugepages)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(strings.TrimSpace(string(b)))
-}
-
-func writePages(n int) error { return os.WriteFile(nrHugepages, []byte(strconv.Itoa(n)), 0o644) }

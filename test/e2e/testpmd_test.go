@@ -22,6 +22,7 @@ import (
 	"vswitchd/test/station"
 	"vswitchd/test/swtest"
 	"vswitchd/test/vm"
+	"vswitchd/vhostuser/vhostusertest"
 )
 
 // A testpmd is a DPDK testpmd process with two virtio-user ports, which takes commands.
@@ -175,33 +176,16 @@ func (p *testpmd) quit() {
 // they are mounted.
 func hugepages(t *testing.T) (dir string) {
 	t.Helper()
-	const (
-		sysctl = "/proc/sys/vm/nr_hugepages" // of 2 MiB
-		pages  = 256
-	)
-	read := func() int {
-		b, err := os.ReadFile(sysctl)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n, err := strconv.Atoi(strings.TrimSpace(string(b)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
+	release, err := vhostusertest.MoreHugePages(256)
+	if err != nil {
+		t.Fatal(err)
 	}
-	write := func(n int) {
-		if err := os.WriteFile(sysctl, []byte(strconv.Itoa(n)), 0o644); err != nil {
+	t.Cleanup(func() {
+		if err := release(); err != nil {
 			t.Error(err)
 		}
-	}
-	before := read()
-	write(before + pages)
-	t.Cleanup(func() { write(before) })
-	if n := read(); n < before+pages {
-		t.Fatalf("the kernel has %d huge pages, not the %d that testpmd needs: too little free memory?", n-before, pages)
-	}
-	dir, err := os.MkdirTemp("", "vswitchd-huge-")
+	})
+	dir, err = os.MkdirTemp("", "vswitchd-huge-")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,7 +91,7 @@ var layers = []layer{
 		{"test/station", "vhostuser vhostuser/vhostusertest virtqueue virtqueue/virtqueuetest"},
 		{"test/e2e", ""},
 		{"bench/load", "internal/mmsg vhostuser vhostuser/vhostusertest virtqueue virtqueue/virtqueuetest"},
-		{"bench/peer", "bench/load internal/control test/child"},
+		{"bench/peer", "bench/load internal/control test/child vhostuser/vhostusertest"},
 		{"bench/report", ""},
 		{"bench/compare", "bench/load bench/peer bench/report"},
 		{"bench/generate", "bench/load bench/peer"},

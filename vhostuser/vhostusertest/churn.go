@@ -35,7 +35,7 @@ type churn struct {
 func (c *churn) run(rounds int, build func() (readable, writable []virtqueuetest.Buf)) (err error) {
 	if c.spare, err = newMemory(vhostuser.MemRegion{
 		GuestAddr: 0, UserAddr: FirstUserAddr - addrStep, Size: 1 << 20, // overlaps no other
-	}); err != nil {
+	}, 0, 0); err != nil {
 		return err
 	}
 	defer c.spare.close()

@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"vswitchd/vhostuser"
 )
 
 // HugePage is the size of a huge page in bytes.
@@ -29,58 +27,61 @@ func NeedHugePages(tb testing.TB, n int) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		tb.Fatal(err)
 	}
-	const sysctl = "/proc/sys/vm/nr_hugepages"
-	read := func() int {
-		b, err := os.ReadFile(sysctl)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		n, err := strconv.Atoi(strings.TrimSpace(string(b)))
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return n
-	}
-	write := func(n int) error { return os.WriteFile(sysctl, []byte(strconv.Itoa(n)), 0) }
-	before := read()
-	if err := write(before + n); errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
+	release, err := MoreHugePages(n)
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
 		tb.Skip("huge pages need root:", err)
 	} else if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := write(before); err != nil {
+		if err := release(); err != nil {
 			tb.Error(err)
 		}
 	})
-	if got := read(); got < before+n {
-		tb.Fatalf("the machine has %d huge pages, of %d that were asked for", got, before+n)
-	}
 }
+
+// nrHugePages contains how many huge pages of 2 MiB the machine keeps.
+const nrHugePages = "/proc/sys/vm/nr_hugepages"
+
+// MoreHugePages makes the machine keep n more huge pages until release is called. The caller sees
+// to it that nobody else changes their number meanwhile.
+func MoreHugePages(n int) (release func() error, err error) {
+	before, err := keptHugePages()
+	if err != nil {
+		return nil, err
+	}
+	if err := keepHugePages(before + n); err != nil {
+		return nil, err
+	}
+	release = func() error { return keepHugePages(before) }
+	got, err := keptHugePages()
+	if err == nil && got < before+n {
+		err = fmt.Errorf("the machine has %d more huge pages, of %d that were asked for: too little free memory?", got-before, n)
+	}
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	return release, nil
+}
+
+func keptHugePages() (int, error) {
+	b, err := os.ReadFile(nrHugePages)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(b)))
+}
+
+func keepHugePages(n int) error { return os.WriteFile(nrHugePages, []byte(strconv.Itoa(n)), 0) }
 
 // NewHugeMemory is NewMemory for n huge pages, which are absent. reserve says whether
 // they are reserved.
 func (f *FrontEnd) NewHugeMemory(n int, reserve bool) (*Memory, error) {
-	fd, err := unix.MemfdCreate("guest memory", unix.MFD_CLOEXEC|unix.MFD_HUGETLB|unix.MFD_HUGE_2MB)
-	if err != nil {
-		return nil, fmt.Errorf("memfd_create: %w", err)
-	}
-	at := uint64(len(f.Memory)) * addrStep
-	m := &Memory{FD: fd, Region: vhostuser.MemRegion{GuestAddr: FirstGuestAddr + at, UserAddr: FirstUserAddr + at, Size: uint64(n) * HugePage}}
-	if err := unix.Ftruncate(fd, int64(m.Region.Size)); err != nil {
-		m.close()
-		return nil, fmt.Errorf("ftruncate: %w", err)
-	}
-	flags := unix.MAP_SHARED
+	mapFlags := 0
 	if !reserve {
-		flags |= unix.MAP_NORESERVE
+		mapFlags = unix.MAP_NORESERVE
 	}
-	if m.Bytes, err = unix.Mmap(fd, 0, int(m.Region.Size), unix.PROT_READ|unix.PROT_WRITE, flags); err != nil {
-		m.close()
-		return nil, fmt.Errorf("mmap: %w", err)
-	}
-	f.Memory = append(f.Memory, m)
-	return m, nil
+	return f.addMemory(n*HugePage, unix.MFD_HUGETLB|unix.MFD_HUGE_2MB, mapFlags)
 }
 
 // HugePages returns the number of the memory's huge pages that are present.

@@ -23,7 +23,7 @@ func NewLog(below uint64) (*Log, error) {
 // NewLogAt is NewLog for a log that begins at an offset in its file.
 func NewLogAt(below, offset uint64) (*Log, error) {
 	bits := (below + pageSize - 1) / pageSize
-	m, err := newMemory(vhostuser.MemRegion{Size: (bits + 63) / 64 * 8, MmapOffset: offset})
+	m, err := newMemory(vhostuser.MemRegion{Size: (bits + 63) / 64 * 8, MmapOffset: offset}, 0, 0)
 	if err != nil {
 		return nil, err
 	}

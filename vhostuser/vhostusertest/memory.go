@@ -28,13 +28,16 @@ type Memory struct {
 
 // NewMemory makes a piece of memory of size bytes and adds it to the front-end's. ShareMemory or
 // AddMemory share it with the back-end.
-func (f *FrontEnd) NewMemory(size int) (*Memory, error) {
+func (f *FrontEnd) NewMemory(size int) (*Memory, error) { return f.addMemory(size, 0, 0) }
+
+// addMemory is NewMemory with flags for memfd_create and mmap.
+func (f *FrontEnd) addMemory(size, fileFlags, mapFlags int) (*Memory, error) {
 	n := uint64(len(f.Memory))
 	m, err := newMemory(vhostuser.MemRegion{
 		GuestAddr: FirstGuestAddr + n*addrStep,
 		UserAddr:  FirstUserAddr + n*addrStep,
 		Size:      uint64(size),
-	})
+	}, fileFlags, mapFlags)
 	if err != nil {
 		return nil, err
 	}
@@ -42,8 +45,8 @@ func (f *FrontEnd) NewMemory(size int) (*Memory, error) {
 	return m, nil
 }
 
-func newMemory(r vhostuser.MemRegion) (*Memory, error) {
-	fd, err := unix.MemfdCreate("guest memory", unix.MFD_CLOEXEC)
+func newMemory(r vhostuser.MemRegion, fileFlags, mapFlags int) (*Memory, error) {
+	fd, err := unix.MemfdCreate("guest memory", unix.MFD_CLOEXEC|fileFlags)
 	if err != nil {
 		return nil, fmt.Errorf("memfd_create: %w", err)
 	}
@@ -52,7 +55,7 @@ func newMemory(r vhostuser.MemRegion) (*Memory, error) {
 		m.close()
 		return nil, fmt.Errorf("ftruncate: %w", err)
 	}
-	m.Bytes, err = unix.Mmap(fd, int64(r.MmapOffset), int(r.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	m.Bytes, err = unix.Mmap(fd, int64(r.MmapOffset), int(r.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|mapFlags)
 	if err != nil {
 		m.close()
 		return nil, fmt.Errorf("mmap: %w", err)
