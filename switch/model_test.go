@@ -70,7 +70,7 @@ func (p *modelPort) carries(vlan uint16) bool {
 	case vswitch.VLANTrunk:
 		return len(p.cfg.Trunks) == 0 || slices.Contains(p.cfg.Trunks, vlan)
 	default:
-		return len(p.cfg.Trunks) == 0 || slices.Contains(p.cfg.Trunks, vlan) || vlan == p.cfg.Tag
+		return vlan == p.cfg.Tag || vlan != 0 && (len(p.cfg.Trunks) == 0 || slices.Contains(p.cfg.Trunks, vlan))
 	}
 }
 

@@ -65,7 +65,7 @@ func (b *batch) floodsTo(v *portView) (m uint64) {
 	if b.nsets > 0 {
 		m |= b.snoopedTo(v)
 	}
-	if v.vlan.trunk != nil {
+	if !v.vlan.carriesAll() {
 		for _, g := range b.vlans[:b.nvlans] {
 			if !v.vlan.carries(g.vlan) || !v.vlan.carriesCustomer(g.cvlan) {
 				m &^= g.frames

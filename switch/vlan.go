@@ -22,7 +22,8 @@ const (
 	VLANTrunk
 
 	// VLANNativeTagged is a trunk on which frames that arrive without a tag are in VLAN Tag. Frames
-	// of that VLAN leave with a tag.
+	// of that VLAN leave with a tag. The port does not carry VLAN 0, unless that is Tag: who
+	// receives frames without a tag from the port would take them for frames in VLAN Tag.
 	VLANNativeTagged
 
 	// VLANNativeUntagged is a trunk on which frames that arrive without a tag are in VLAN Tag.
@@ -104,6 +105,7 @@ const (
 type vlanSet [vlanSetSize]uint64
 
 func (s *vlanSet) add(v uint16)      { s[v/64&(vlanSetSize-1)] |= 1 << (v % 64) }
+func (s *vlanSet) remove(v uint16)   { s[v/64&(vlanSetSize-1)] &^= 1 << (v % 64) }
 func (s *vlanSet) has(v uint16) bool { return s[v/64&(vlanSetSize-1)]>>(v%64)&1 != 0 }
 
 // vlanRule is a port's VLAN settings in the form that the hot path uses.
@@ -112,6 +114,7 @@ type vlanRule struct {
 	tunnel   bool     // tags of arriving frames are the customer's
 	access   bool     // arriving frames with tags are dropped
 	native   bool     // the port has tagged VLANs besides bare
+	numbered bool     // the port does not carry VLAN 0
 	override bool     // the priority of arriving tags is replaced by that of tag
 	outer    tag      // the tag of the VLAN of frames that arrive without one
 	pvid     uint16   // VLAN of frames that arrive without a tag
@@ -162,6 +165,9 @@ func makeVLANRule(c *PortConfig) (vlanRule, error) {
 	case VLANNativeTagged, VLANNativeUntagged:
 		if r.trunk = makeVLANSet(c.Trunks...); r.trunk != nil {
 			r.trunk.add(c.Tag) // a port always carries its native VLAN
+		}
+		if r.numbered = c.Tag != 0; r.numbered && r.trunk != nil {
+			r.trunk.remove(0)
 		}
 		if mode == VLANNativeUntagged {
 			r.bare, r.native = c.Tag, true
@@ -227,7 +233,15 @@ func makeVLANSet(vlans ...uint16) *vlanSet {
 }
 
 // carries reports whether the port carries VLAN v.
-func (r *vlanRule) carries(v uint16) bool { return r.trunk == nil || r.trunk.has(v) }
+func (r *vlanRule) carries(v uint16) bool {
+	if r.trunk == nil {
+		return v != 0 || !r.numbered
+	}
+	return r.trunk.has(v)
+}
+
+// carriesAll reports whether the port carries all VLANs, and all of a customer's.
+func (r *vlanRule) carriesAll() bool { return r.trunk == nil && !r.numbered }
 
 // carriesCustomer reports whether the port carries VLAN v of a customer; 0: frames without a tag of
 // the customer's. An access port carries these alone.

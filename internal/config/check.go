@@ -159,7 +159,7 @@ func carries(p *vswitch.PortConfig, vlan uint16) bool {
 	case vswitch.VLANAccess, vswitch.VLANTunnel:
 		return vlan == p.Tag
 	case vswitch.VLANNativeTagged, vswitch.VLANNativeUntagged:
-		return len(p.Trunks) == 0 || vlan == p.Tag || slices.Contains(p.Trunks, vlan)
+		return vlan == p.Tag || vlan != 0 && (len(p.Trunks) == 0 || slices.Contains(p.Trunks, vlan))
 	}
 	return len(p.Trunks) == 0 || slices.Contains(p.Trunks, vlan)
 }

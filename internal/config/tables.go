@@ -157,6 +157,9 @@ func (p *parser) resolveVLANs(port *Port) {
 		report("trunks", "an access port carries the VLAN of its tag alone")
 	case port.VLANMode == vswitch.VLANTrunk && port.Tag != 0:
 		report("tag", `a trunk has no VLAN for untagged frames; use vlan_mode "native-tagged" or "native-untagged"`)
+	case (port.VLANMode == vswitch.VLANNativeTagged || port.VLANMode == vswitch.VLANNativeUntagged) &&
+		port.Tag != 0 && slices.Contains(port.Trunks, 0):
+		report("trunks", "has VLAN 0, frames without a tag, which are in the VLAN of the tag here")
 	}
 	if port.VLANMode == vswitch.VLANTunnel {
 		p.checkTunnel(port)
