@@ -136,6 +136,9 @@ func checkGSO(f *Frame) bool {
 	if !ok {
 		return false
 	}
+	if l3, _ := network(f.Head); l3 > etherLen+(MaxTags-1)*tagLen {
+		return false // there may be another tag in time
+	}
 	payload := f.Len - g.payload
 	if payload <= int(o.GSOSize) && !g.encap {
 		// As in Linux, a packet that is not longer than a segment is not a GSO packet.
@@ -146,12 +149,12 @@ func checkGSO(f *Frame) bool {
 	return (payload-1)/g.size < maxSegments && g.end <= HeadMax
 }
 
-// network returns the offset of the network header, behind at most two tags, and its EtherType.
+// network returns the offset of the network header, behind at most MaxTags tags, and its EtherType.
 func network(head []byte) (l3 int, ethertype uint16) {
 	l3 = etherLen
 	for tags := 0; l3 <= len(head); tags++ {
 		ethertype = binary.BigEndian.Uint16(head[l3-2:])
-		if ethertype != etherTag && ethertype != etherSTag || tags == 2 {
+		if ethertype != etherTag && ethertype != etherSTag || tags == MaxTags {
 			return l3, ethertype
 		}
 		l3 += tagLen

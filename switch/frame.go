@@ -15,6 +15,10 @@ const (
 	// would need more is dropped with DropBadOffload.
 	HeadMax = 256
 
+	// MaxTags is the most VLAN tags behind which offloads are done, and that the MTU does not
+	// count: two that a frame may come with, and the outer tag of a tunnel.
+	MaxTags = 3
+
 	// MaxBatch is the most frames that go through the pipeline together.
 	MaxBatch = 64
 

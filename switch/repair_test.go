@@ -391,11 +391,11 @@ func TestRepairNeverExceedsTheMTU(t *testing.T) {
 	}
 }
 
-// A frame of the greatest length is sent, with two tags as well; a frame that is one byte longer is
-// not.
+// A frame of the greatest length is sent, with three tags as well; a frame that is one byte longer
+// is not.
 func TestRepairCountsTheMTUBehindTheTags(t *testing.T) {
 	rnd := newTestRand(15)
-	for tags := range 3 {
+	for tags := range MaxTags + 1 {
 		for _, more := range []int{0, 1} {
 			p := &testPacket{}
 			p.addEthernet(rnd, packetShape{tags: tags})

@@ -15,18 +15,16 @@ import (
 //
 // The MTU counts what lies behind the Ethernet header and the tags. For a frame that is sent with
 // sendmsg, the kernel allows one tag of type 0x8100 besides (packet_extra_vlan_len_allowed). A full
-// frame with two tags, or with one tag of IEEE 802.1ad, is refused with EMSGSIZE, though the
+// frame with more tags, or with one tag of IEEE 802.1ad, is refused with EMSGSIZE, though the
 // interface would send it. For a frame from a transmit ring (PACKET_TX_RING) with a vnet header
 // there is no such limit. So these frames, which are rare even where they occur, are copied into a
 // small ring.
 //
 // A veth drops frames of more than one tag over the MTU of its peer when it hands them over
 // (__is_skb_forwardable), whatever way they came; the peer's MTU has to be larger by 4 bytes for
-// two tags.
+// each further tag.
 
 const (
-	maxTags = 2 // that the switch leaves uncounted, see vswitch.Caps.MTU
-
 	// longRingSize is how much memory the ring has, in bytes, unless minLongSlots take more.
 	longRingSize = 128 << 10
 	minLongSlots = 8
@@ -43,7 +41,7 @@ func needsRing(f *vswitch.Frame, full int) bool {
 		return false
 	}
 	tags, first := 0, binary.BigEndian.Uint16(f.Head[12:])
-	for tpid := first; isTag(tpid) && tags < maxTags; tags++ {
+	for tpid := first; isTag(tpid) && tags < vswitch.MaxTags; tags++ {
 		tpid = binary.BigEndian.Uint16(f.Head[12+(tags+1)*tagLen:])
 	}
 	if f.Len > full+tags*tagLen {

@@ -26,7 +26,7 @@ func TestTransmitFullFramesWithTags(t *testing.T) {
 	const ctag, stag = unix.ETH_P_8021Q, unix.ETH_P_8021AD
 	l := newLab(t)
 	// A veth counts all tags but one in its peer's MTU.
-	l.far(func(k netlink.Link) error { return netlink.LinkSetMTU(k, 1504) })
+	l.far(func(k netlink.Link) error { return netlink.LinkSetMTU(k, 1508) })
 	noTxOffloads(t)
 	r := begin(t, nil)
 	far := l.station(false)
@@ -34,7 +34,7 @@ func TestTransmitFullFramesWithTags(t *testing.T) {
 	for round := range rounds {
 		var frames []*vswitch.Frame
 		var want [][]byte
-		for i, tags := range [][]uint16{{}, {ctag}, {stag}, {ctag, ctag}, {ctag, stag}, {stag, stag}, {}} {
+		for i, tags := range [][]uint16{{}, {ctag}, {stag}, {ctag, ctag}, {ctag, stag}, {stag, stag}, {ctag, ctag, stag}, {}} {
 			plain := ethernet(farMAC, guestMAC, ethExperimental, 1500, round+i)
 			data := withTags(plain, tags...)
 			frames = append(frames, frameOf(data, vswitch.Offload{}, 1+i%4))
@@ -50,13 +50,13 @@ func TestTransmitFullFramesWithTags(t *testing.T) {
 		}
 	}
 	for _, v6 := range []bool{false, true} {
-		for tags := 1; tags <= 2; tags++ {
+		for tags := 1; tags <= vswitch.MaxTags; tags++ {
 			header := 20
 			if v6 {
 				header = 40
 			}
 			data, o := ipFrame(v6, protoUDP, 1500-header-8)
-			data = withTags(data, []uint16{ctag, stag}[2-tags:]...)
+			data = withTags(data, []uint16{ctag, ctag, stag}[vswitch.MaxTags-tags:]...)
 			o.CsumStart += uint16(4 * tags)
 			if n := r.transmit(frameOf(data, o, 1)); n != 1 {
 				t.Fatalf("checksum, %d tags: drops %v", tags, r.counters.DropsByName())
@@ -66,7 +66,7 @@ func TestTransmitFullFramesWithTags(t *testing.T) {
 			}
 		}
 	}
-	if n := r.counters.TxFrames.Load(); n != uint64(7*rounds+4) || len(r.counters.DropsByName()) != 0 {
+	if n := r.counters.TxFrames.Load(); n != uint64(8*rounds+6) || len(r.counters.DropsByName()) != 0 {
 		t.Errorf("%d frames counted, drops %v", n, r.counters.DropsByName())
 	}
 }
@@ -146,7 +146,10 @@ func TestNeedsRing(t *testing.T) {
 		{1522, []uint16{unix.ETH_P_8021Q, unix.ETH_P_8021Q}, 0, true},
 		{1518, []uint16{unix.ETH_P_8021AD, unix.ETH_P_8021Q}, 0, false}, // the outer one is of 0x8100
 		{1523, []uint16{unix.ETH_P_8021Q, unix.ETH_P_8021AD}, 0, false},
-		{1526, []uint16{unix.ETH_P_8021Q, unix.ETH_P_8021Q, unix.ETH_P_8021Q}, 0, false},
+		{1526, []uint16{unix.ETH_P_8021Q, unix.ETH_P_8021Q, unix.ETH_P_8021Q}, 0, true},
+		{1526, []uint16{unix.ETH_P_8021Q, unix.ETH_P_8021Q, unix.ETH_P_8021AD}, 0, true},
+		{1527, []uint16{unix.ETH_P_8021Q, unix.ETH_P_8021Q, unix.ETH_P_8021AD}, 0, false},
+		{1530, []uint16{unix.ETH_P_8021Q, unix.ETH_P_8021Q, unix.ETH_P_8021Q, unix.ETH_P_8021Q}, 0, false},
 		{1522, []uint16{unix.ETH_P_8021Q, unix.ETH_P_8021AD}, vswitch.GSOTCPv4, false},
 	} {
 		t.Run(fmt.Sprintf("%d/%x/%d", tt.n, tt.tags, tt.gso), func(t *testing.T) {

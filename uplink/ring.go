@@ -53,10 +53,10 @@ type ring struct {
 	slots    int
 }
 
-// slotSizeFor returns the slot size for an interface's MTU: a frame of that size with two tags
+// slotSizeFor returns the slot size for an interface's MTU: a frame of that size with tags
 // fits. Larger frames (GRO's, or GSO frames of a veth's peer) arrive by the copy path.
 func slotSizeFor(mtu int) int {
-	need := slotMacWant + 14 + 2*tagLen + min(max(mtu, 0), vswitch.MaxFrameLen)
+	need := slotMacWant + 14 + vswitch.MaxTags*tagLen + min(max(mtu, 0), vswitch.MaxFrameLen)
 	if need <= minSlotSize {
 		return minSlotSize
 	}
