@@ -29,8 +29,9 @@ lab: tools ## Get what the end-to-end tests and the demo need: QEMU, a guest, Us
 	@test/guest/build-image
 	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -o build/guestctl ./test/guest/guestctl
 
-lab-long: lab ## And what the long end-to-end tests need: other architectures, network boot (as root)
+lab-long: lab ## And what the long end-to-end tests need: other architectures, network boot, Open vSwitch (as root)
 	@scripts/install-lab-long.sh
+	@scripts/install-peers.sh
 	@test/guest/build-image arm64
 	@test/guest/build-image s390x
 

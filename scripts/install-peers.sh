@@ -1,6 +1,7 @@
 #!/bin/bash
-# Installs the switches to which vswitchd is compared in measurements, in addition to DPDK's
-# testpmd, which install-lab.sh installs. Does nothing for software that is already present.
+# Installs the switches to which vswitchd is compared, in measurements and in the long end-to-end
+# tests, in addition to DPDK's testpmd, which install-lab.sh installs. Does nothing for software that
+# is already present.
 #
 #   build/lab/ovs/COMMAND   Open vSwitch with DPDK: ovs-vswitchd, ovsdb-server, ovsdb-tool, ovs-vsctl, ovs-appctl, ovs-ofctl
 #   build/lab/ovs/vswitch.ovsschema
