@@ -101,6 +101,7 @@ type Attachment struct {
 
 	// Guarded by sw.mu.
 	view     *portView // as published; replaced as a whole
+	sticky   []fdbKey  // of Change.Static
 	detached bool
 }
 
@@ -238,8 +239,9 @@ func (a *Attachment) info() PortInfo {
 
 // SetUp sets whether the port can send and receive. No frames are sent to a port that is down;
 // unicast frames to a station behind it count as DropDown at the port, and are not flooded instead.
-// Frames from it count as DropSourceDown. When a port goes down, the entries learned from it are
-// removed from the FDB and from the multicast database.
+// Frames from it count as DropSourceDown. When a port goes down, its entries that age are removed
+// from the FDB, and what was learned from it from the multicast database. When it comes up, the
+// sticky entries of Change.Static are made again.
 //
 // SetUp does not wait: for a moment after it has returned, Transmit may still be running on the
 // port, or be called. SetUp may be called with locks held that Transmit takes.
@@ -260,7 +262,13 @@ func (a *Attachment) SetUp(up bool) {
 	defer t.mu.Unlock()
 	a.fdb.open = up // a Deliver that still uses the old port set learns nothing more
 	if !up {
-		t.flushList(&a.fdb.dynamic, AnyVLAN)
+		t.flush(a.fdb, AnyVLAN, entryDynamic, entrySticky)
+		return
+	}
+	for _, k := range a.sticky {
+		if _, _, p := t.get(k); p == nil || !t.pinnedIn(k) && p != a.fdb {
+			_ = t.setEntry(k, a.fdb, entrySticky) // in a table full of static entries, another one is missing
+		}
 	}
 }
 

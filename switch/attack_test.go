@@ -127,8 +127,8 @@ func TestBusyTableDoesNotStopForwarding(t *testing.T) {
 	})
 	l.wantWhere(macA, 0, "")
 	l.wantWhere(macB, 0, "b")
-	if st := l.s.Stats(); st.Contended != 2 {
-		t.Errorf("stats %+v, want 2 contended", st)
+	if st := l.s.Stats(); st.Contended != 3 {
+		t.Errorf("stats %+v, want 3 contended", st)
 	}
 	l.send("a", ether(macB, macA, "4"))
 	l.wantWhere(macA, 0, "a")

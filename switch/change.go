@@ -12,12 +12,14 @@ type Change struct {
 	Reconfigure []Reconfiguration
 	Attach      []NewPort
 
-	// Static are the static FDB entries after the change, besides the addresses in PortConfig.MACs.
-	// With KeepStatic, the present static entries stay as well, except those of detached ports.
+	// Static are the operator's FDB entries after the change, besides the addresses in
+	// PortConfig.MACs. Entries added by AddFDB stay as well, except those of detached ports and
+	// those that contradict the change. With KeepStatic, so do the entries of earlier changes.
 	Static     []StaticEntry
 	KeepStatic bool
 
 	Mcast *McastConfig // multicast snooping after the change; nil: as before
+	FDB   *FDBConfig   // times of the FDB after the change; nil: as before
 
 	// Groups, if SetGroups is true, are the static members of groups after the change, besides
 	// those added by AddGroup. These stay unless their port is detached or Groups says the same.
@@ -48,12 +50,40 @@ type NewPort struct {
 	Local  []MAC
 }
 
-// A StaticEntry is an FDB entry that an operator has configured. It neither ages nor moves.
+// A StaticEntry is an FDB entry that an operator has configured.
 type StaticEntry struct {
 	MAC  MAC
 	VLAN uint16
-	Port string // the name of a port after the change
+	Port string  // the name of a port after the change; "" for FDBBlackhole
+	Kind FDBKind // FDBStatic, the zero value, FDBSticky or FDBBlackhole
+	All  bool    // of FDBBlackhole: in every VLAN; VLAN is 0
 }
+
+// check checks what can be checked without the switch.
+func (e *StaticEntry) check() error {
+	switch {
+	case !e.MAC.IsUnicast():
+		return fmt.Errorf("%w: %s", ErrBadMAC, e.MAC)
+	case e.VLAN > maxVID:
+		return fmt.Errorf("%w: %d", ErrBadVLAN, e.VLAN)
+	case e.Kind == FDBBlackhole && e.Port != "":
+		return fmt.Errorf("%w: a blackhole has no port", ErrBadEntry)
+	case e.All && (e.Kind != FDBBlackhole || e.VLAN != 0):
+		return fmt.Errorf("%w: only a blackhole can be in every VLAN", ErrBadEntry)
+	}
+	return nil
+}
+
+// key returns the key of the entry.
+func (e *StaticEntry) key() fdbKey {
+	if e.All {
+		return e.MAC.addr().everywhere()
+	}
+	return makeKey(e.MAC.addr(), e.VLAN)
+}
+
+// where names the entry's address and VLAN in errors.
+func (e *StaticEntry) where() string { return fmt.Sprintf("%s in %s", e.MAC, vlanName(e.key())) }
 
 // A ChangeError says which part of a Change is refused.
 type ChangeError struct {
@@ -93,7 +123,7 @@ func (e *ChangeError) Unwrap() error { return e.Err }
 // running. So it must not be called from inside a Deliver, nor with a lock held that a Transmit
 // takes.
 func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
-	x := &transaction{sw: s, keepStatic: c.KeepStatic, mcast: c.Mcast}
+	x := &transaction{sw: s, keepStatic: c.KeepStatic, mcast: c.Mcast, fdb: c.FDB}
 	x.check(c)
 	if err := x.err(); err != nil {
 		return nil, err
@@ -139,6 +169,7 @@ type transaction struct {
 	mcast      *McastConfig
 	groups     []StaticGroup
 	setGroups  bool
+	fdb        *FDBConfig
 	mirrors    []MirrorConfig
 	setMirrors bool
 	errs       []error
@@ -191,12 +222,9 @@ func (x *transaction) check(c *Change) {
 		x.ports = append(x.ports, &changedPort{att: a, fresh: true, view: v})
 	}
 	for i, e := range x.static {
-		var err error
-		switch {
-		case !e.MAC.IsUnicast():
-			err = fmt.Errorf("%w: %s", ErrBadMAC, e.MAC)
-		case e.VLAN > maxVID:
-			err = fmt.Errorf("%w: %d", ErrBadVLAN, e.VLAN)
+		err := e.check()
+		if err == nil && e.Kind == FDBDynamic {
+			err = fmt.Errorf("%w: a learned entry cannot be configured", ErrBadEntry)
 		}
 		if err != nil {
 			x.errs = append(x.errs, &ChangeError{Static: i, Err: err})
@@ -261,6 +289,10 @@ func (x *transaction) commit() error {
 		a.detached = true
 		t.closePort(a.fdb)
 		s.mdb.setOpen(a.mcast, false)
+	}
+	x.keepSticky(names)
+	if x.fdb != nil {
+		t.configure(*x.fdb)
 	}
 	if x.mcast != nil {
 		s.mcast = *x.mcast
@@ -346,6 +378,22 @@ type fixture struct {
 	kind entryKind
 }
 
+// keepSticky stores the sticky entries of the change with their ports, so that SetUp can make them
+// again. Needs Switch.mu.
+func (x *transaction) keepSticky(names map[string]*Attachment) {
+	if x.keepStatic {
+		return
+	}
+	for _, a := range names {
+		a.sticky = nil
+	}
+	for _, e := range x.static {
+		if e.Kind == FDBSticky {
+			names[e.Port].sticky = append(names[e.Port].sticky, e.key())
+		}
+	}
+}
+
 // A rewriting is a plan of changes to the static and pinned entries of the FDB.
 type rewriting struct {
 	want   map[fdbKey]fixture
@@ -371,22 +419,24 @@ func (x *transaction) plan(names map[string]*Attachment) *rewriting {
 	for _, p := range x.ports {
 		x.pin(plan, p.view, changed)
 	}
+	hole := &portView{fdb: t.ports[blackhole]}
 	for i, e := range x.static {
-		k := makeKey(e.MAC.addr(), e.VLAN)
-		a := names[e.Port]
+		k, a := e.key(), names[e.Port]
 		switch {
-		case a == nil:
+		case a == nil && e.Kind != FDBBlackhole:
 			x.errs = append(x.errs, &ChangeError{Static: i, Err: fmt.Errorf("%w: %s", ErrNoPort, e.Port)})
 			continue
 		case plan.pins(t, k, changed):
-			x.errs = append(x.errs, &ChangeError{Static: i, Err: fmt.Errorf("%w: %s in VLAN %d", ErrAddressPinned, e.MAC, e.VLAN)})
+			x.errs = append(x.errs, &ChangeError{Static: i, Err: fmt.Errorf("%w: %s", ErrAddressPinned, e.where())})
 			continue
 		}
-		v := views[a]
-		if v == nil {
-			v = a.view
+		v := hole
+		if a != nil {
+			if v = views[a]; v == nil {
+				v = a.view
+			}
 		}
-		plan.want[k] = fixture{v, entryStatic}
+		plan.want[k] = fixture{v, e.Kind.entry()}
 	}
 	x.findStale(plan, changed)
 	return plan
@@ -398,23 +448,31 @@ func (t *fdb) rewrite(plan *rewriting) error {
 	var undo []func()
 	for k, f := range plan.want {
 		if s, kind, p := t.get(k); p != nil && kind != entryDynamic {
+			byHand := t.cold[s].byHand
 			t.assign(s, f.port.fdb, f.kind)
-			undo = append(undo, func() { t.assign(s, p, kind) })
+			undo = append(undo, func() {
+				t.assign(s, p, kind)
+				t.mark(k, byHand)
+			})
 		}
 	}
 	for _, k := range plan.stale {
 		s, kind, p := t.get(k)
+		byHand := t.cold[s].byHand
 		t.remove(s)
-		undo = append(undo, func() { _ = t.setStatic(k, p, kind) }) // there was room before
+		undo = append(undo, func() { // there was room before
+			_ = t.setEntry(k, p, kind)
+			t.mark(k, byHand)
+		})
 	}
 	for k, f := range plan.want {
 		if _, kind, p := t.get(k); p != nil && kind != entryDynamic {
 			continue
 		}
-		if f.kind == entryPinned && k.isEverywhere() {
+		if f.kind != entrySpare && k.isEverywhere() {
 			t.forgetLearned(k.addr().station())
 		}
-		if err := t.setStatic(k, f.port.fdb, f.kind); err != nil {
+		if err := t.setEntry(k, f.port.fdb, f.kind); err != nil {
 			for _, back := range slices.Backward(undo) {
 				back()
 			}

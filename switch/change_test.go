@@ -16,7 +16,7 @@ func (l *lab) table() string {
 	var lines []string
 	for _, e := range l.s.FDB("", vswitch.AnyVLAN) {
 		line := fmt.Sprintf("%02x/%d %s", e.MAC[5], e.VLAN, e.Port)
-		if e.Static {
+		if e.Kind == vswitch.FDBStatic {
 			line += "!"
 		}
 		lines = append(lines, line)
@@ -38,7 +38,7 @@ func TestApplySwaps(t *testing.T) {
 	l.add("a", func(c *vswitch.PortConfig) { c.MACs = []vswitch.MAC{m1} })
 	l.add("b", func(c *vswitch.PortConfig) { c.MACs = []vswitch.MAC{m2} })
 	l.add("c")
-	if err := l.s.AddStatic(m3, 0, "c"); err != nil {
+	if err := l.s.AddFDB(vswitch.StaticEntry{MAC: m3, Port: "c"}); err != nil {
 		t.Fatal(err)
 	}
 	l.send("a", ether(broadcast, vswitchtest.Station(10), ""))
@@ -123,7 +123,7 @@ func TestApplyRefusesAsAWhole(t *testing.T) {
 			l := newLab(t, vswitch.Config{TableSize: 10})
 			l.add("a", func(c *vswitch.PortConfig) { c.MACs = []vswitch.MAC{m1} })
 			l.addAll("b", "c")
-			if err := l.s.AddStatic(vswitchtest.Station(3), 0, "c"); err != nil {
+			if err := l.s.AddFDB(vswitch.StaticEntry{MAC: vswitchtest.Station(3), Port: "c"}); err != nil {
 				t.Fatal(err)
 			}
 			l.send("b", ether(broadcast, vswitchtest.Station(10), ""))

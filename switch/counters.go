@@ -85,6 +85,7 @@ const (
 	DropStormControl                   // in: beyond the frames of the port that may be flooded
 	DropEgressRate                     // out: beyond the rate that may be sent to the port
 	DropMirrorOutput                   // in: from or to a port that is the output of a mirror
+	DropBlackhole                      // in: to an address with a blackhole entry in the FDB
 	numDropReasons
 )
 
@@ -122,6 +123,7 @@ var dropNames = [numDropReasons]string{
 	DropStormControl: "storm-control",
 	DropMirrorOutput: "mirror-output",
 	DropEgressRate:   "egress-rate",
+	DropBlackhole:    "blackhole",
 }
 
 // String returns the name under which the reason appears in counters, metrics and traces.

@@ -37,7 +37,7 @@ func TestDropsNameTheirFrames(t *testing.T) {
 		l.send(port, ether(broadcast, m, ""))
 	}
 	down := vswitchtest.Station(0xd)
-	if err := l.s.AddStatic(down, 0, "gone"); err != nil {
+	if err := l.s.AddFDB(vswitch.StaticEntry{MAC: down, Port: "gone"}); err != nil {
 		t.Fatal(err)
 	}
 	l.ports["gone"].SetUp(false)

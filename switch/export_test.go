@@ -18,7 +18,7 @@ func (s *Switch) Advance(d time.Duration) {
 
 // LeaveIDs makes the switch behave as if all but n port ids were taken; these n are the highest.
 func (s *Switch) LeaveIDs(n int) {
-	for i := range len(s.ids) - n {
+	for i := range int(blackhole) - n {
 		s.ids[i] = true
 	}
 }

@@ -54,6 +54,9 @@ import (
 // (entrySpare). Such an entry is used for a destination only if there is no other entry for the
 // address, and does not keep the address from being learned.
 //
+// A blackhole in every VLAN is an entry like that of a pinned address. An operator's static entry
+// for one VLAN takes precedence over it, because it is found first.
+//
 // # Locking and memory model
 //
 // Readers (lookup, refresh) take no lock and may run on any number of threads. Writers hold mu.
@@ -95,16 +98,18 @@ import (
 //     same home bucket cannot be computed in advance. If eight neighbouring buckets are full
 //     nevertheless, the rules for a full table apply to them.
 //   - Stealing an address: a dynamic entry moves to the port that its address was last seen at;
-//     anything else would break live migration. A static entry does not move. As in Open vSwitch, a
-//     frame from another port with a static source address is forwarded but not learned, and
-//     counted (FDBStaticClaims).
+//     anything else would break live migration. A static entry does not move, and neither does a
+//     sticky one, which ages. As in Open vSwitch, a frame from another port with such a source
+//     address is forwarded but not learned, and counted (FDBStaticClaims). FDBConfig.HoldDown stops
+//     addresses that move too often.
 //   - Keeping an entry alive with wrong time stamps: all stamps come from the switch's clock.
 type fdb struct {
 	buckets []fdbBucket
 	mask    uint64 // len(buckets) - 1
 	perm    permutation
 	clock   atomic.Uint32 // seconds; written by tick alone
-	ageing  uint32        // seconds
+	ageing  atomic.Uint32 // seconds
+	hold    atomic.Uint32 // FDBConfig.HoldDown in seconds; 0: addresses move as often as they want
 	holds   atomic.Int32  // number of entries for every VLAN; written with mu held
 	size    int           // the most entries allowed
 
@@ -129,6 +134,9 @@ const (
 	// maxPorts is the limit of port ids that fit into an entry; id 0 means no port.
 	portBits = 13
 	maxPorts = 1 << portBits
+
+	// blackhole is the id in entries whose frames are dropped; no port has it.
+	blackhole = portID(maxPorts - 1)
 
 	dispShift  = portBits
 	tagShift   = 16
@@ -159,18 +167,28 @@ const noSlot = ^slot(0)
 
 func (s slot) split() (bucket, i int) { return int(s / bucketSlots), int(s % bucketSlots) }
 
-func newFDB(size int, ageing uint32) *fdb {
+func newFDB(size int, cfg FDBConfig) *fdb {
 	n := max(minBuckets, 1<<bits.Len(uint((size+1)/2-1)))
 	t := &fdb{
 		buckets: make([]fdbBucket, n),
 		mask:    uint64(n - 1),
 		perm:    randomPermutation(),
-		ageing:  ageing,
 		size:    size,
 		cold:    make([]fdbCold, n*bucketSlots),
 	}
 	t.clock.Store(1)
+	t.configure(cfg)
+	t.openPort(blackhole, 0, new(Counters))
 	return t
+}
+
+// configure sets the times of the FDB. It may be called at any time.
+func (t *fdb) configure(cfg FDBConfig) {
+	if cfg.AgingTime <= 0 {
+		cfg.AgingTime = DefaultAgingTime
+	}
+	t.ageing.Store(ceilSeconds(cfg.AgingTime))
+	t.hold.Store(ceilSeconds(max(cfg.HoldDown, 0)))
 }
 
 // A permutation maps 60-bit keys to 60-bit values, one to one. It is keyed and mixes well, but is

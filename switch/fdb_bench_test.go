@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 // A benchFDB is an FDB that is full of entries of one port.
 func benchFDB(n int) (*fdb, *fdbPort, []hash) {
-	t := newFDB(n, 300)
+	t := newFDB(n, FDBConfig{AgingTime: 300 * time.Second})
 	p := t.openPort(1, 0, new(Counters))
 	p.open = true
 	hs := make([]hash, n)

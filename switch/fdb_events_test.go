@@ -26,7 +26,7 @@ func (l *lab) events(port string, want map[string]uint64) {
 type events = map[string]uint64
 
 func TestFDBEvents(t *testing.T) {
-	l := newLab(t, vswitch.Config{AgingTime: 60 * time.Second})
+	l := newLab(t, vswitch.Config{FDB: vswitch.FDBConfig{AgingTime: 60 * time.Second}})
 	l.addAll("a", "b")
 	l.add("pinned", pinned(macB))
 	l.add("few", func(c *vswitch.PortConfig) { c.MaxMACs = 1 })
@@ -54,7 +54,7 @@ func TestFDBEvents(t *testing.T) {
 	total := l.s.FDBEvents().ByName()
 	want := events{
 		"learned": 2, "moved": 1, "flapped": 0, "expired": 2, "evicted": 0,
-		"static_claims": 1, "limited": 2, "contended": 1, "full": 0,
+		"static_claims": 1, "held": 0, "limited": 2, "contended": 1, "full": 0,
 	}
 	if fmt.Sprint(total) != fmt.Sprint(want) {
 		t.Errorf("in total %v, want %v", total, want)

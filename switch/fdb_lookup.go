@@ -52,11 +52,11 @@ func (t *fdb) live(s slot, now uint32) bool {
 	b, i := s.split()
 	stamp := t.buckets[b].stamp[i].Load()
 	// Signed: a stamp may be a second ahead of a batch that began before.
-	return stamp == stampStatic || int32(now-stamp) <= int32(t.ageing)
+	return stamp == stampStatic || int32(now-stamp) <= int32(t.ageing.Load())
 }
 
-// holder returns the port to which an address is pinned in every VLAN, or 0 if there is no such
-// port.
+// holder returns the port to which an address is pinned in every VLAN, which may be blackhole, or 0
+// if there is no such port.
 func (t *fdb) holder(a addr) portID {
 	if t.holds.Load() == 0 {
 		return 0
@@ -65,8 +65,8 @@ func (t *fdb) holder(a addr) portID {
 	return id
 }
 
-// destination returns the port of the station with address a, or 0 if the port is not known. h is
-// the hash of the address and the frames' VLAN.
+// destination returns the port of the station with address a, blackhole if its frames are dropped,
+// or 0 if the port is not known. h is the hash of the address and the frames' VLAN.
 func (t *fdb) destination(a addr, h hash, now uint32) portID {
 	s, id := t.lookup(h)
 	if id != 0 && t.live(s, now) {
@@ -98,7 +98,7 @@ type sighting uint8
 const (
 	seenHere      sighting = iota // known behind this port; the entry's age is now 0
 	seenNew                       // not known: learn makes an entry
-	seenElsewhere                 // known behind another port: learn moves the entry
+	seenElsewhere                 // known behind another port: learn may move the entry
 	seenStatic                    // static behind another port
 )
 

@@ -63,7 +63,7 @@ func vlanName(k fdbKey) string {
 // port, and returns the key of that entry.
 func (plan *rewriting) taken(t *fdb, k fdbKey, v *portView, changed map[*fdbPort]bool) (fdbKey, bool) {
 	other := func(k fdbKey) bool {
-		if f, ok := plan.want[k]; ok && f.port != v && f.kind != entryStatic {
+		if f, ok := plan.want[k]; ok && f.port != v && !f.kind.isManual() {
 			return true
 		}
 		_, kind, owner := t.get(k)
@@ -81,12 +81,18 @@ func (plan *rewriting) taken(t *fdb, k fdbKey, v *portView, changed map[*fdbPort
 			return one, true
 		}
 	}
-	if _, kind, owner := t.get(a.everywhere()); owner != nil && owner == v.fdb && kind == entryPinned {
+	if _, kind, owner := t.get(a.everywhere()); owner != nil && v != nil && owner == v.fdb && kind == entryPinned {
 		return 0, false // pinned to this port already, so to no other port in a single VLAN
 	}
+	return t.pinnedInOne(a, changed)
+}
+
+// pinnedInOne reports whether an address is pinned in a single VLAN to a port that is not in
+// except, and returns the key of that entry. Needs mu.
+func (t *fdb) pinnedInOne(a addr, except map[*fdbPort]bool) (fdbKey, bool) {
 	for vlan := range uint16(maxVID + 1) {
 		one := makeKey(a, vlan)
-		if _, kind, owner := t.get(one); owner != nil && kind == entryPinned && !changed[owner] {
+		if _, kind, owner := t.get(one); owner != nil && kind == entryPinned && !except[owner] {
 			return one, true
 		}
 	}
@@ -116,7 +122,10 @@ func (x *transaction) findStale(plan *rewriting, changed map[*fdbPort]bool) {
 			c := &t.cold[s]
 			_, wanted := plan.want[c.key]
 			held := plan.want[c.key.addr().everywhere()].kind == entryPinned
-			stale := c.kind != entryStatic && changed[p] || c.kind == entryStatic && (!x.keepStatic || gone(p) || held)
+			stale := changed[p]
+			if c.kind.isManual() {
+				stale = gone(p) || held || !x.keepStatic && !c.byHand
+			}
 			if !wanted && stale {
 				plan.stale = append(plan.stale, c.key)
 			}
@@ -145,7 +154,11 @@ func (t *fdb) assign(s slot, p *fdbPort, kind entryKind) {
 		w := &t.buckets[b].word[i]
 		w.Store(w.Load()&^(maxPorts-1) | uint64(p.id))
 	}
-	c.kind = kind
+	if (c.kind == entrySticky) != (kind == entrySticky) {
+		b, i := s.split()
+		t.buckets[b].stamp[i].Store(t.stampOf(kind))
+	}
+	c.kind, c.byHand = kind, false
 	if kind == entryTwin {
 		t.twins++
 		p.twins++
@@ -162,10 +175,19 @@ func (t *fdb) forgetLearned(a addr) {
 	}
 }
 
-// pinnedIn reports whether the address of k is pinned in its VLAN. Needs fdb.mu.
+// pinnedIn reports whether the address of k is pinned in its VLAN or, if k is for every VLAN, in
+// any. Needs fdb.mu.
 func (t *fdb) pinnedIn(k fdbKey) bool {
-	_, kind, owner := t.get(k)
-	return owner != nil && kind == entryPinned || t.holder(k.addr()) != 0
+	for _, e := range []fdbKey{k, k.addr().everywhere()} {
+		if _, kind, owner := t.get(e); owner != nil && kind == entryPinned {
+			return true
+		}
+	}
+	if !k.isEverywhere() {
+		return false
+	}
+	_, pinned := t.pinnedInOne(k.addr().station(), nil)
+	return pinned
 }
 
 // SetLocal replaces the list of addresses that the host has on the port's interface. Addresses in

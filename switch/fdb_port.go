@@ -16,8 +16,10 @@ type fdbPort struct {
 	counters    *Counters     // the port's
 	flapped     fdbKey        // the last entry that has flapped to this port ...
 	flappedFrom portID        // ... and the port from which it moved
+	held        fdbKey        // the last entry that has not moved to this port (FDBHeld)
 	claimed     atomic.Uint64 // the fdbKey of the last FDBStaticClaims
-	reported    [2]uint64     // counts that Conflicts has returned, by ConflictKind
+	limited     atomic.Uint64 // the fdbKey of the last FDBLimited
+	reported    FDBEvents     // counts that Conflicts has returned
 
 	// dynamicCount is dynamic.n, for readers without the lock.
 	dynamicCount atomic.Int32
@@ -59,11 +61,15 @@ type entryKind uint8
 
 const (
 	entryDynamic entryKind = iota // learned
-	entryStatic                   // added by AddStatic or Change.Static
+	entryStatic                   // added by AddFDB or Change.Static; also a blackhole
+	entrySticky                   // likewise; ages, but does not move
 	entryPinned                   // from PortConfig.MACs, or the host's own (SetLocal)
 	entrySpare                    // of another device of the host (SetLocal)
 	entryTwin                     // besides a pinned one for every VLAN; see fdb.go
 )
+
+// isManual reports whether entries of kind k are an operator's, who can move and remove them.
+func (k entryKind) isManual() bool { return k == entryStatic || k == entrySticky }
 
 // fdbCold is the part of a slot that only writers use.
 type fdbCold struct {
@@ -71,7 +77,10 @@ type fdbCold struct {
 	prev, next slot
 	listed     uint32 // second in which the entry was put at the end of its list
 	moved      uint32 // second of the last move from one port to another; 0: there was none
+	since      uint32 // second of the first of moves
+	moves      uint8  // moves within moveWindow, see noteMove
 	kind       entryKind
+	byHand     bool // added by AddFDB: a Change without the entry keeps it
 }
 
 // fdbList is a list of slots, oldest first, linked through fdbCold. The zero value is invalid; see

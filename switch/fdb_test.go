@@ -4,20 +4,21 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"testing"
+	"time"
 )
 
 func TestBucketIsOneCacheLine(t *testing.T) {
 	if n := reflect.TypeFor[fdbBucket]().Size(); n != 64 {
 		t.Errorf("a bucket has %d bytes, want 64", n)
 	}
-	if a := reflect.ValueOf(newFDB(1, 1).buckets).Pointer() % 64; a != 0 {
+	if a := reflect.ValueOf(newFDB(1, FDBConfig{AgingTime: 1 * time.Second}).buckets).Pointer() % 64; a != 0 {
 		t.Errorf("buckets begin %d bytes behind a cache line's start", a)
 	}
 }
 
 func TestTableIsAtMostFortyPercentFull(t *testing.T) {
 	for _, n := range []int{1, 2, 100, 8191, 8192, 8193, 1_000_000, 1 << 20} {
-		b := len(newFDB(n, 1).buckets)
+		b := len(newFDB(n, FDBConfig{AgingTime: 1 * time.Second}).buckets)
 		if b*2 < n || b&(b-1) != 0 || b > minBuckets && b >= 2*n {
 			t.Errorf("%d buckets for %d entries", b, n)
 		}
@@ -83,7 +84,7 @@ func (t *fdb) check(tb testing.TB) {
 				over[uint64(h)&t.mask] += 1 << (4 * disp)
 			}
 			static := t.buckets[b].stamp[i].Load() == stampStatic
-			if static != (c.kind != entryDynamic) {
+			if static != (c.kind != entryDynamic && c.kind != entrySticky) {
 				tb.Fatalf("entry %#x: static stamp %v, kind %d", c.key, static, c.kind)
 			}
 			count[t.owner(s)]++
@@ -151,7 +152,7 @@ func (t *fdb) openAll(ids ...portID) (ps []*fdbPort) {
 func TestRandomOperations(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		tab := newFDB(1000, 10)
+		tab := newFDB(1000, FDBConfig{AgingTime: 10 * time.Second})
 		if seed%2 == 0 {
 			tab.perm = identity
 		}
@@ -176,7 +177,7 @@ func TestRandomOperations(t *testing.T) {
 					model[k] = entry{p.id, false}
 				}
 			case 3:
-				if err := tab.setStatic(k, p, entryStatic); err != nil {
+				if err := tab.setEntry(k, p, entryStatic); err != nil {
 					t.Fatal(err)
 				}
 				model[k] = entry{p.id, true}
@@ -187,7 +188,7 @@ func TestRandomOperations(t *testing.T) {
 				delete(model, k)
 			case 5:
 				if r.IntN(50) == 0 {
-					tab.flush(p, AnyVLAN)
+					tab.flush(p, AnyVLAN, entryDynamic)
 					for k, e := range model {
 						if e.port == p.id && !e.static {
 							delete(model, k)
@@ -232,7 +233,7 @@ func colliding(n int) (ks []fdbKey) {
 
 func TestFullNeighbourhood(t *testing.T) {
 	const room = (maxDisp + 1) * bucketSlots
-	tab := newFDB(1000, 10)
+	tab := newFDB(1000, FDBConfig{AgingTime: 10 * time.Second})
 	tab.perm = identity
 	ps := tab.openAll(1, 2)
 	ks := colliding(room + 3)
@@ -261,7 +262,7 @@ func TestFullNeighbourhood(t *testing.T) {
 
 	// If there are only static entries nearby, nothing is learned.
 	for _, k := range ks[:room] {
-		if err := tab.setStatic(k, ps[1], entryStatic); err != nil {
+		if err := tab.setEntry(k, ps[1], entryStatic); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -270,8 +271,8 @@ func TestFullNeighbourhood(t *testing.T) {
 	if _, _, p := tab.get(ks[room]); p != nil || tab.stats[FDBFull].Load() != 2 {
 		t.Errorf("learned without a free slot; full %d", tab.stats[FDBFull].Load())
 	}
-	if err := tab.setStatic(ks[room], ps[0], entryStatic); err != ErrTableFull {
-		t.Errorf("setStatic: %v", err)
+	if err := tab.setEntry(ks[room], ps[0], entryStatic); err != ErrTableFull {
+		t.Errorf("setEntry: %v", err)
 	}
 	tab.check(t)
 }
@@ -279,7 +280,7 @@ func TestFullNeighbourhood(t *testing.T) {
 // TestLeastRecentlyUsedGoesFirst: an entry that was used since it was learned outlives older
 // entries that were not used.
 func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
-	tab := newFDB(4, 100)
+	tab := newFDB(4, FDBConfig{AgingTime: 100 * time.Second})
 	p := tab.openAll(1)[0]
 	for k := range fdbKey(4) {
 		tab.learnKey(k, p)
@@ -308,7 +309,7 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 
 // TestSweepReachesAllOfTheTable: a table that is swept in parts is swept completely.
 func TestSweepReachesAllOfTheTable(t *testing.T) {
-	tab := newFDB(200_000, 10)
+	tab := newFDB(200_000, FDBConfig{AgingTime: 10 * time.Second})
 	p := tab.openAll(1)[0]
 	for k := range fdbKey(20_000) {
 		tab.learnKey(k<<12, p)
@@ -339,7 +340,7 @@ func TestSweepReachesAllOfTheTable(t *testing.T) {
 
 // TestStampsAheadOfTheBatch: the clock may tick while a batch is being delivered.
 func TestStampsAheadOfTheBatch(t *testing.T) {
-	tab := newFDB(10, 10)
+	tab := newFDB(10, FDBConfig{AgingTime: 10 * time.Second})
 	p := tab.openAll(1)[0]
 	before := tab.now()
 	tab.tick(before + 1)
@@ -351,7 +352,7 @@ func TestStampsAheadOfTheBatch(t *testing.T) {
 
 // TestRefresh: using an entry sets its age to 0, unless it is static.
 func TestRefresh(t *testing.T) {
-	tab := newFDB(10, 10)
+	tab := newFDB(10, FDBConfig{AgingTime: 10 * time.Second})
 	p := tab.openAll(1)[0]
 	tab.learnKey(1, p)
 	h := tab.perm.hash(1)
@@ -362,7 +363,7 @@ func TestRefresh(t *testing.T) {
 	if tab.seen(1, h, 1, tab.now()); stamp.Load() != 5 {
 		t.Errorf("stamp %d, want 5", stamp.Load())
 	}
-	if err := tab.setStatic(1, p, entryStatic); err != nil {
+	if err := tab.setEntry(1, p, entryStatic); err != nil {
 		t.Fatal(err)
 	}
 	tab.tick(6)
@@ -373,7 +374,7 @@ func TestRefresh(t *testing.T) {
 
 func TestHeapKeepsTheLargestFirst(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	tab := newFDB(5000, 10)
+	tab := newFDB(5000, FDBConfig{AgingTime: 10 * time.Second})
 	ids := make([]portID, 40)
 	for i := range ids {
 		ids[i] = portID(i + 1)
@@ -393,4 +394,51 @@ func TestHeapKeepsTheLargestFirst(t *testing.T) {
 			t.Errorf("port %d has %d entries, the heap's first %d", p.id, p.dynamic.n, tab.heap[0].dynamic.n)
 		}
 	}
+}
+
+// A sticky entry that is too old does not keep its address from being learned elsewhere, even if
+// the sweep has not removed the entry yet.
+func TestAgedStickyEntryBeforeTheSweep(t *testing.T) {
+	tab := newFDB(10, FDBConfig{AgingTime: 10 * time.Second})
+	ps := tab.openAll(1, 2)
+	if err := tab.setEntry(5, ps[0], entrySticky); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []portID{1, 2} { // 10 and 11 s old
+		tab.clock.Store(10 + uint32(want))
+		tab.learnKey(5, ps[1])
+		if got := tab.destination(fdbKey(5).addr(), tab.perm.hash(5), tab.now()); got != want {
+			t.Errorf("after %d s: port %d, want %d", 9+want, got, want)
+		}
+	}
+	tab.check(t)
+}
+
+// A change that fails in the middle leaves entries that were added by hand as they were.
+func TestFailedRewriteKeepsEntriesByHand(t *testing.T) {
+	tab := newFDB(100, FDBConfig{AgingTime: 10 * time.Second})
+	tab.perm = identity
+	p := tab.openAll(1)[0]
+	p2 := tab.openAll(2)[0]
+	byHand, gone := fdbKey(1<<40), fdbKey(2<<40)
+	for _, k := range []fdbKey{byHand, gone} {
+		if err := tab.setEntry(k, p, entryStatic); err != nil {
+			t.Fatal(err)
+		}
+		tab.mark(k, true)
+	}
+	view := &portView{fdb: p2}
+	plan := &rewriting{want: map[fdbKey]fixture{byHand: {view, entryStatic}}, stale: []fdbKey{gone}}
+	for i := range fdbKey(bucketSlots*(maxDisp+1) + 1) { // more than have room near their home
+		plan.want[i<<12|0x700] = fixture{view, entryStatic}
+	}
+	if err := tab.rewrite(plan); err != ErrTableFull {
+		t.Fatalf("rewrite: %v", err)
+	}
+	for _, k := range []fdbKey{byHand, gone} {
+		if s, kind, owner := tab.get(k); owner != p || kind != entryStatic || !tab.cold[s].byHand {
+			t.Errorf("%#x: kind %d", k, kind)
+		}
+	}
+	tab.check(t)
 }

@@ -6,7 +6,7 @@ package vswitch
 // number). Events are counted in c.
 func (t *fdb) openPort(id portID, limit int, c *Counters) *fdbPort {
 	p := &fdbPort{id: id, dynamic: makeList(), static: makeList(), counters: c}
-	p.reported = [2]uint64{c.fdb[FDBFlapped].Load(), c.fdb[FDBStaticClaims].Load()}
+	p.reported = c.FDB()
 	p.max.Store(int32(limit))
 	t.ports[id] = p
 	t.heap.add(p)
@@ -16,8 +16,11 @@ func (t *fdb) openPort(id portID, limit int, c *Counters) *fdbPort {
 // closePort removes p and all its entries.
 func (t *fdb) closePort(p *fdbPort) {
 	p.open = false
-	t.flushList(&p.dynamic, -1)
-	t.flushList(&p.static, -1)
+	for _, l := range []*fdbList{&p.dynamic, &p.static} {
+		for l.first != noSlot {
+			t.remove(l.first)
+		}
+	}
 	t.heap.remove(p)
 	t.ports[p.id] = nil
 }
@@ -28,36 +31,38 @@ func (t *fdb) count(p *fdbPort, e FDBEvent) {
 	t.stats[e].Add(1)
 }
 
-// learn adds or moves the entry for the source address of a frame from port p.
-func (t *fdb) learn(k fdbKey, h hash, p *fdbPort, now uint32) {
+// learn adds or moves the entry for the source address of frames from port p. If that is refused,
+// refused is true, and the caller counts why for each of the frames.
+func (t *fdb) learn(k fdbKey, h hash, p *fdbPort, now uint32) (why FDBEvent, refused bool) {
 	if !p.open {
-		return
+		return 0, false
 	}
 	s, owner := t.lookup(h)
+	if owner != 0 && t.cold[s].kind == entrySticky && !t.live(s, now) {
+		t.remove(s) // the sweep has not come to it yet
+		owner = 0
+	}
 	if owner != 0 {
-		t.relearn(s, owner, p, now)
-		return
+		return t.relearn(s, owner, p, now)
 	}
 	if holder := t.holder(k.addr()); holder != 0 { // since the look-up by seen
-		if holder != p.id {
-			t.count(p, FDBStaticClaims)
-		}
-		return
+		return FDBStaticClaims, holder != p.id
 	}
 	if p.atLimit() {
-		t.count(p, FDBLimited)
-		return
+		p.limited.Store(uint64(k))
+		return FDBLimited, true
 	}
 	if t.full() && !t.makeRoom(p, now) {
-		return
+		return 0, false
 	}
 	if _, ok := t.insert(k, h, p, entryDynamic, now); ok {
 		t.count(p, FDBLearned)
 	}
+	return 0, false
 }
 
-// relearn handles a source address that has an entry, in s, of port owner.
-func (t *fdb) relearn(s slot, owner portID, p *fdbPort, now uint32) {
+// relearn is learn for a source address that has an entry, in s, of port owner.
+func (t *fdb) relearn(s slot, owner portID, p *fdbPort, now uint32) (why FDBEvent, refused bool) {
 	b, i := s.split()
 	stamp := &t.buckets[b].stamp[i]
 	switch {
@@ -67,14 +72,34 @@ func (t *fdb) relearn(s slot, owner portID, p *fdbPort, now uint32) {
 		if stamp.Load() != stampStatic {
 			stamp.Store(now)
 		}
-	case stamp.Load() == stampStatic:
-		t.count(p, FDBStaticClaims)
+	case t.cold[s].kind != entryDynamic:
+		p.claimed.Store(uint64(t.cold[s].key))
+		return FDBStaticClaims, true
 	case p.atLimit():
-		t.count(p, FDBLimited)
+		p.limited.Store(uint64(t.cold[s].key))
+		return FDBLimited, true
+	case t.isHeld(s, now):
+		p.held = t.cold[s].key
+		return FDBHeld, true
 	default:
 		t.move(s, t.ports[owner], p, now)
 		t.noteMove(s, owner, p, now)
 	}
+	return 0, false
+}
+
+// isHeld reports whether the dynamic entry in s has moved so often that it stays where it is
+// (FDBConfig.HoldDown).
+func (t *fdb) isHeld(s slot, now uint32) bool {
+	c, hold := &t.cold[s], t.hold.Load()
+	if hold == 0 || c.moves < moveLimit {
+		return false
+	}
+	if now-c.moved < hold {
+		return true
+	}
+	c.moves = 0
+	return false
 }
 
 // noteMove counts the move of the entry in s to p, also as a flap if the entry has moved shortly
@@ -87,6 +112,10 @@ func (t *fdb) noteMove(s slot, from portID, p *fdbPort, now uint32) {
 		p.flapped, p.flappedFrom = c.key, from
 	}
 	c.moved = now
+	if c.moves == 0 || now-c.since > moveWindow {
+		c.moves, c.since = 0, now
+	}
+	c.moves = min(c.moves+1, moveLimit)
 }
 
 // full reports whether the table has as many entries as are allowed.
@@ -171,7 +200,7 @@ func (t *fdb) insert(k fdbKey, h hash, p *fdbPort, kind entryKind, stamp uint32)
 		t.buckets[uint64(h)&t.mask].over.Add(1 << (4 * disp))
 	}
 	c := &t.cold[s]
-	c.key, c.kind, c.moved = k, kind, 0
+	c.key, c.kind, c.moved, c.moves, c.byHand = k, kind, 0, 0, false
 	l := p.list(kind)
 	t.push(l, s)
 	if kind == entryDynamic {
@@ -261,23 +290,17 @@ func (t *fdb) remove(s slot) {
 	t.changed()
 }
 
-// flushList removes the entries on l that are in VLAN vlan, or all if vlan is negative, and returns
-// how many entries it has removed.
-func (t *fdb) flushList(l *fdbList, vlan int) (n int) {
-	for s := l.first; s != noSlot; {
-		next := t.cold[s].next
-		if vlan < 0 || int(t.cold[s].key.vlan()) == vlan {
-			t.remove(s)
-			n++
-		}
-		s = next
+// stampOf returns the time stamp of a new entry of a kind.
+func (t *fdb) stampOf(kind entryKind) uint32 {
+	if kind == entryDynamic || kind == entrySticky {
+		return t.now()
 	}
-	return n
+	return stampStatic
 }
 
-// setStatic adds an entry that does not age or move. It replaces any entry with the same key; the
+// setEntry adds an entry that no frame has caused. It replaces any entry with the same key; the
 // caller has checked that a static one may be replaced.
-func (t *fdb) setStatic(k fdbKey, p *fdbPort, kind entryKind) error {
+func (t *fdb) setEntry(k fdbKey, p *fdbPort, kind entryKind) error {
 	h := t.perm.hash(k)
 	if s, id := t.lookup(h); id != 0 {
 		t.remove(s)
@@ -290,7 +313,7 @@ func (t *fdb) setStatic(k fdbKey, p *fdbPort, kind entryKind) error {
 		}
 		t.evict(t.oldest(victim))
 	}
-	if _, ok := t.insert(k, h, p, kind, stampStatic); !ok {
+	if _, ok := t.insert(k, h, p, kind, t.stampOf(kind)); !ok {
 		return ErrTableFull
 	}
 	return nil

@@ -73,7 +73,7 @@ func (s *Switch) forgetMirrorOutputs() {
 	for _, a := range s.names {
 		if a.view.mirror.output {
 			s.fdb.mu.Lock()
-			s.fdb.flushList(&a.fdb.dynamic, AnyVLAN)
+			s.fdb.flush(a.fdb, AnyVLAN, entryDynamic, entrySticky)
 			s.fdb.mu.Unlock()
 		}
 	}

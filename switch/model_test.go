@@ -408,7 +408,7 @@ func TestAgainstModel(t *testing.T) {
 func compareWithModel(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	const ageing = 5
-	l := newLab(t, vswitch.Config{AgingTime: ageing * time.Second})
+	l := newLab(t, vswitch.Config{FDB: vswitch.FDBConfig{AgingTime: ageing * time.Second}})
 	m := &model{ageing: ageing, ports: map[string]*modelPort{}, fdb: map[modelKey]modelEntry{}}
 	add := func(name string) {
 		c := randomConfig(r, name)
@@ -457,10 +457,10 @@ func compareWithModel(t *testing.T, seed uint64) {
 		case 4:
 			mac, vlan := vswitchtest.Station(r.IntN(12)), uint16(r.IntN(4))
 			if r.IntN(3) != 0 {
-				l.s.DelFDB(mac, vlan)
+				l.s.DelFDB(mac, int(vlan))
 				delete(m.fdb, modelKey{mac, vlan})
 			} else {
-				if err := l.s.AddStatic(mac, vlan, name); err != nil {
+				if err := l.s.AddFDB(vswitch.StaticEntry{MAC: mac, VLAN: vlan, Port: name}); err != nil {
 					t.Fatal(err)
 				}
 				m.fdb[modelKey{mac, vlan}] = modelEntry{port: name, static: true}
@@ -512,7 +512,7 @@ func (m *model) compareFDB(t *testing.T, l *lab, step int) {
 		if want.static {
 			age = 0
 		}
-		if e.Port != want.port || e.Static != want.static || e.Age != age {
+		if e.Port != want.port || (e.Kind == vswitch.FDBStatic) != want.static || e.Age != age {
 			t.Errorf("step %d: FDB entry %+v, want %+v of age %v", step, e, want, age)
 		}
 	}

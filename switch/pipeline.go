@@ -23,8 +23,8 @@ package vswitch
 //	mirror    batch.runs, mirrors            nothing                      counted at the mirror
 //	learn     batch.runs                     the FDB, FDB events          nothing
 //	lookup    batch.runs, the FDB, settings  batch.groups (one known      to-host, own-port, policy,
-//	          of both ports                  destination), or unknown,    vlan, mirror-output
-//	                                         mcast and bcast (flooded)
+//	          of both ports                  destination), or unknown,    vlan, mirror-output,
+//	                                         mcast and bcast (flooded)    blackhole
 //	storm     unknown, mcast and bcast, the  unknown, mcast and bcast,    storm-control
 //	          source port's limits           buckets
 //	snoop     mcast, Head, copies of         the MDB; snooped and sets    nothing

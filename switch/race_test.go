@@ -105,7 +105,7 @@ func TestConcurrentUse(t *testing.T) {
 				t.Errorf("%d entries of a port that is down", n)
 			}
 			a.SetUp(true)
-			if err := s.AddStatic(macB, 0, "guest"); err != nil {
+			if err := s.AddFDB(vswitch.StaticEntry{MAC: macB, Port: "guest"}); err != nil {
 				t.Error(err)
 			}
 			a.Detach()
@@ -139,7 +139,7 @@ func TestConcurrentUse(t *testing.T) {
 			s.Stats()
 			s.Ports()
 			if i%10 == 0 {
-				s.Flush("", vswitch.AnyVLAN)
+				s.Flush(vswitch.FDBFilter{VLAN: vswitch.AnyVLAN})
 			}
 			s.DelFDB(vswitchtest.Station(i%100), 0)
 		}

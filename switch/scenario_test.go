@@ -54,9 +54,9 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		"switch": s.configure, "attach": s.attachPorts, "set": s.set, "detach": s.detach,
 		"up": s.setUp, "down": s.setUp, "takes": s.takes, "local": s.local,
 		"from": s.from, "advance": s.advanceClock,
-		"static": s.static, "delete": s.delete, "flush": s.flush,
+		"static": s.static, "file": s.file, "times": s.times, "delete": s.delete, "flush": s.flush,
 		"fdb": s.fdb, "drops": s.dropCounts, "events": s.eventCounts, "mdb": s.mdb, "multicast-events": s.mcastCounts, "members": s.members,
-		"mirror": s.setMirrors, "mirrors": s.mirrorCounts,
+		"conflicts": s.conflicts, "mirror": s.setMirrors, "mirrors": s.mirrorCounts,
 	}
 	do := commands[d.Cmd]
 	if do == nil {
@@ -78,7 +78,7 @@ func (s *scenario) checkError(err error) {
 		vswitch.ErrPortExists, vswitch.ErrNoPort, vswitch.ErrTooManyPorts, vswitch.ErrDetached,
 		vswitch.ErrBadName, vswitch.ErrBadVLAN, vswitch.ErrBadMAC, vswitch.ErrAddressPinned,
 		vswitch.ErrNoEntry, vswitch.ErrTableFull, vswitch.ErrBadGuard, vswitch.ErrBadRate, vswitch.ErrBadMirror,
-		vswitch.ErrBadPrefix, vswitch.ErrBadLinkLocal,
+		vswitch.ErrBadPrefix, vswitch.ErrBadLinkLocal, vswitch.ErrBadEntry,
 		vswitch.ErrBadGroup, vswitch.ErrBadSource, vswitch.ErrGroupExists, vswitch.ErrNoGroup,
 	}
 	i := slices.IndexFunc(known, func(k error) bool { return errors.Is(err, k) })
@@ -132,7 +132,9 @@ func (s *scenario) configure(d *datadriven.TestData) (string, error) {
 	for _, w := range args(d) {
 		switch key, v, _ := strings.Cut(w, "="); key {
 		case "mac_aging_time":
-			cfg.AgingTime = must(time.ParseDuration(v))
+			cfg.FDB.AgingTime = must(time.ParseDuration(v))
+		case "mac_hold_down":
+			cfg.FDB.HoldDown = must(time.ParseDuration(v))
 		case "mac_table_size":
 			cfg.TableSize = must(strconv.Atoi(v))
 		case "mcast_snooping":
@@ -387,25 +389,80 @@ func vlanOf(words []string, other int) int {
 }
 
 func (s *scenario) static(d *datadriven.TestData) (string, error) {
-	for _, words := range lines(d) { // ADDRESS at PORT [vlan N]
-		if err := s.s.AddStatic(address(words[0]), uint16(vlanOf(words, 0)), words[2]); err != nil {
+	for _, e := range entries(d) {
+		if err := s.s.AddFDB(e); err != nil {
 			return "", err
 		}
 	}
 	return "", nil
 }
 
+// entries reads lines such as: ADDRESS at PORT [vlan N] [KIND].
+func entries(d *datadriven.TestData) (list []vswitch.StaticEntry) {
+	for _, words := range lines(d) {
+		vlan := vlanOf(words, 0)
+		e := vswitch.StaticEntry{MAC: address(words[0]), VLAN: uint16(vlan)}
+		for _, k := range []vswitch.FDBKind{vswitch.FDBDynamic, vswitch.FDBSticky, vswitch.FDBBlackhole} {
+			if slices.Contains(words, k.String()) {
+				e.Kind = k
+			}
+		}
+		if words[1] == "at" {
+			e.Port = words[2]
+		}
+		e.All = e.Kind == vswitch.FDBBlackhole && !slices.Contains(words, "vlan")
+		list = append(list, e)
+	}
+	return list
+}
+
+// file makes the entries those of the configuration file, as a reload does.
+func (s *scenario) file(d *datadriven.TestData) (string, error) {
+	_, err := s.s.Apply(&vswitch.Change{Static: entries(d)})
+	return "", err
+}
+
+// times changes the times of the FDB, as a reload does.
+func (s *scenario) times(d *datadriven.TestData) (string, error) {
+	var cfg vswitch.FDBConfig
+	for _, w := range args(d) {
+		switch key, v, _ := strings.Cut(w, "="); key {
+		case "mac_aging_time":
+			cfg.AgingTime = must(time.ParseDuration(v))
+		case "mac_hold_down":
+			cfg.HoldDown = must(time.ParseDuration(v))
+		default:
+			s.t.Fatalf("no time is called %q", key)
+		}
+	}
+	_, err := s.s.Apply(&vswitch.Change{KeepStatic: true, FDB: &cfg})
+	return "", err
+}
+
 func (s *scenario) delete(d *datadriven.TestData) (string, error) {
 	words := args(d)
-	return "", s.s.DelFDB(address(words[0]), uint16(vlanOf(words, 0)))
+	vlan := vlanOf(words, 0)
+	if slices.Contains(words, "any") {
+		vlan = vswitch.AnyVLAN
+	}
+	return "", s.s.DelFDB(address(words[0]), vlan)
 }
 
 func (s *scenario) flush(d *datadriven.TestData) (string, error) {
-	words, port := args(d), ""
-	if len(words) > 0 && words[0] != "vlan" {
-		port = words[0]
+	words := args(d)
+	f := vswitch.FDBFilter{VLAN: vlanOf(words, vswitch.AnyVLAN)}
+	for i := 0; i < len(words); i++ {
+		k, err := vswitch.ParseFDBKind(words[i])
+		switch {
+		case words[i] == "vlan":
+			i++
+		case err == nil:
+			f.Kind = append(f.Kind, k)
+		default:
+			f.Port = words[i]
+		}
 	}
-	n, err := s.s.Flush(port, vlanOf(words, vswitch.AnyVLAN))
+	n, err := s.s.Flush(f)
 	return fmt.Sprintf("%d removed\n", n), err
 }
 
@@ -458,19 +515,41 @@ func (s *scenario) fdb(*datadriven.TestData) (string, error) {
 		case e.VLAN != 0:
 			fmt.Fprintf(&out, " vlan %d", e.VLAN)
 		}
-		fmt.Fprint(&out, " at ", e.Port)
+		if e.Port != "" {
+			fmt.Fprint(&out, " at ", e.Port)
+		}
 		switch {
 		case e.Pinned:
 			fmt.Fprint(&out, ", pinned")
-		case e.Static:
-			fmt.Fprint(&out, ", static")
-		default:
+		case e.Kind != vswitch.FDBDynamic:
+			fmt.Fprint(&out, ", ", e.Kind)
+		}
+		if e.Kind == vswitch.FDBDynamic || e.Kind == vswitch.FDBSticky {
 			fmt.Fprintf(&out, ", %d s ago", e.Age/time.Second)
 		}
 		fmt.Fprintln(&out)
 	}
 	if out.Len() == 0 {
 		return "empty\n", nil
+	}
+	return out.String(), nil
+}
+
+// conflicts lists what the log would warn of, since the last call.
+func (s *scenario) conflicts(*datadriven.TestData) (string, error) {
+	kinds := map[vswitch.ConflictKind]string{
+		vswitch.ConflictFlap: "flaps", vswitch.ConflictClaim: "claims", vswitch.ConflictHeld: "is held", vswitch.ConflictLimit: "is over the limit",
+	}
+	var out strings.Builder
+	for _, c := range s.s.Conflicts() {
+		fmt.Fprintf(&out, "%s: %s %s", c.Port, short(c.MAC), kinds[c.Kind])
+		if c.Other != "" {
+			fmt.Fprintf(&out, ", also at %s", c.Other)
+		}
+		fmt.Fprintf(&out, ", %d\n", c.Count)
+	}
+	if out.Len() == 0 {
+		return "none\n", nil
 	}
 	return out.String(), nil
 }

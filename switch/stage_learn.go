@@ -9,19 +9,20 @@ import "math/bits"
 func (in *Inlet) learn() {
 	b, t := &in.batch, in.sw.fdb
 	var fresh, moved, claims uint64 // frames
-	last, how := ^hash(0), seenHere
+	last, how, newest := ^hash(0), seenHere, noKey
 	for i := range b.runs[:b.nruns] {
 		r := &b.runs[i]
 		if r.srcHash != last {
 			last, how = r.srcHash, t.seen(r.srcKey, r.srcHash, b.src.id, b.now)
-			switch how {
-			case seenNew:
-				fresh |= r.frames
-			case seenElsewhere:
-				moved |= r.frames
-			}
 		}
-		if how == seenStatic {
+		switch {
+		case how == seenHere:
+		case how == seenNew:
+			fresh |= r.frames
+			newest = r.srcKey
+		case how == seenElsewhere:
+			moved |= r.frames
+		default:
 			claims |= r.frames
 			b.src.fdb.claimed.Store(uint64(r.srcKey))
 		}
@@ -29,6 +30,7 @@ func (in *Inlet) learn() {
 	in.count(FDBStaticClaims, claims)
 	if fresh != 0 && !b.src.fdb.mayLearn(b.now) {
 		in.count(FDBLimited, fresh)
+		b.src.fdb.limited.Store(uint64(newest))
 		fresh = 0
 	}
 	if fresh|moved != 0 {
@@ -52,9 +54,18 @@ func (in *Inlet) write(frames uint64) {
 		in.count(FDBContended, frames)
 		return
 	}
+	last, why, refused := ^hash(0), numFDBEvents, false
 	for i := range b.runs[:b.nruns] {
-		if r := &b.runs[i]; r.frames&frames != 0 {
-			t.learn(r.srcKey, r.srcHash, b.src.fdb, b.now)
+		r := &b.runs[i]
+		if r.frames&frames == 0 {
+			continue
+		}
+		if r.srcHash != last {
+			last = r.srcHash
+			why, refused = t.learn(r.srcKey, r.srcHash, b.src.fdb, b.now)
+		}
+		if refused {
+			in.count(why, r.frames)
 		}
 	}
 	t.mu.Unlock()

@@ -6,6 +6,7 @@ package vswitch
 func (in *Inlet) lookup(frames []Frame) {
 	b, t := &in.batch, in.sw.fdb
 	last, cvlan := ^hash(0), uint16(0)
+	var id portID
 	var to *portView
 	var why DropReason
 	var ok bool
@@ -22,18 +23,20 @@ func (in *Inlet) lookup(frames []Frame) {
 		v := &frames[r.first].verdict
 		if r.dstHash != last || v.cvlan != cvlan {
 			last, cvlan = r.dstHash, v.cvlan
-			to = b.set.get(t.destination(r.dst, r.dstHash, b.now))
-			if to != nil {
+			id = t.destination(r.dst, r.dstHash, b.now)
+			if to = b.set.get(id); to != nil {
 				why, ok = b.src.reaches(to, r.dst, v)
 			}
 		}
 		switch {
-		case to == nil:
-			b.unknown |= r.frames
-		case !ok:
-			in.drop(stageLookup, why, b.src, r.frames)
-		default:
+		case to != nil && ok:
 			b.assign(r.frames, to)
+		case to != nil:
+			in.drop(stageLookup, why, b.src, r.frames)
+		case id == blackhole:
+			in.drop(stageLookup, DropBlackhole, b.src, r.frames)
+		default:
+			b.unknown |= r.frames
 		}
 	}
 }

@@ -23,6 +23,7 @@ var (
 	ErrAddressPinned = errors.New("address is pinned")
 	ErrNoEntry       = errors.New("no such FDB entry")
 	ErrTableFull     = errors.New("FDB is full of static entries")
+	ErrBadEntry      = errors.New("bad FDB entry")
 )
 
 // Defaults and limits of Config.
@@ -32,7 +33,7 @@ const (
 	MaxTableSize     = 1 << 24
 
 	// MaxPorts is the most ports that can be attached at once.
-	MaxPorts = maxPorts - 1
+	MaxPorts = maxPorts - 2
 
 	// AnyVLAN as a VLAN argument stands for all VLANs.
 	AnyVLAN = -1
@@ -40,9 +41,7 @@ const (
 
 // Config is the configuration of a new Switch.
 type Config struct {
-	// AgingTime is how long a learned address stays in the FDB after the last frame from the
-	// address; 0: DefaultAgingTime. The time is rounded up to seconds.
-	AgingTime time.Duration
+	FDB FDBConfig
 
 	// TableSize is the most entries that the FDB holds, static ones included; 0: DefaultTableSize.
 	// At most MaxTableSize. The memory is allocated at once: 96 bytes for each entry if the number
@@ -54,6 +53,17 @@ type Config struct {
 	// Nanotime is the clock of rates, in nanoseconds since any time; it never goes back. Several
 	// goroutines may call it at the same time. nil: the time since New.
 	Nanotime func() int64
+}
+
+// FDBConfig is the times of the FDB, in whole seconds; others are rounded up.
+type FDBConfig struct {
+	// AgingTime is how long a learned address stays in the FDB after the last frame from the
+	// address; 0: DefaultAgingTime.
+	AgingTime time.Duration
+
+	// HoldDown is how long an address that has moved between ports five times within 180 seconds
+	// (RFC 7432, section 15.1) stays where it is; 0: learned addresses always move.
+	HoldDown time.Duration
 }
 
 // A Switch forwards frames between ports. All methods may be called from any goroutine, but not
@@ -87,14 +97,11 @@ func New(cfg Config) *Switch {
 
 // newSwitch makes a switch without a janitor, whose clock stands still: tests call s.tick.
 func newSwitch(cfg Config) *Switch {
-	if cfg.AgingTime <= 0 {
-		cfg.AgingTime = DefaultAgingTime
-	}
 	if cfg.TableSize <= 0 {
 		cfg.TableSize = DefaultTableSize
 	}
 	s := &Switch{
-		fdb:     newFDB(min(cfg.TableSize, MaxTableSize), ceilSeconds(cfg.AgingTime)),
+		fdb:     newFDB(min(cfg.TableSize, MaxTableSize), cfg.FDB),
 		mdb:     &mdb{late: make(chan lateMessage, maxLateMessages)},
 		mcast:   cfg.Mcast,
 		started: time.Now(),
@@ -106,7 +113,7 @@ func newSwitch(cfg Config) *Switch {
 	if s.nanotime == nil {
 		s.nanotime = func() int64 { return int64(time.Since(s.started)) }
 	}
-	s.ids[0] = true // reserved: 0 means no port
+	s.ids[0], s.ids[blackhole] = true, true // no ports
 	s.mdb.configure(cfg.Mcast.Snooping)
 	s.publish()
 	return s
@@ -218,6 +225,7 @@ type FDBStats struct {
 	Evicted uint64 // removed to make room for another
 
 	StaticClaims uint64 // frames whose source address is a static one of another port
+	Held         uint64 // frames whose source address has moved too often (FDBConfig.HoldDown)
 	Limited      uint64 // not learned: max_macs, or too many evictions in this second
 	Contended    uint64 // not learned at once: another goroutine was changing the table
 	Full         uint64 // not learned: only static entries could have made room
@@ -232,10 +240,10 @@ func (s *Switch) Stats() FDBStats {
 	n := t.events()
 	return FDBStats{
 		Entries: used, Static: static, TableSize: t.size,
-		AgingTime: time.Duration(t.ageing) * time.Second,
+		AgingTime: time.Duration(t.ageing.Load()) * time.Second,
 		Learned:   n[FDBLearned], Moved: n[FDBMoved], Flapped: n[FDBFlapped],
 		Expired: n[FDBExpired], Evicted: n[FDBEvicted],
-		StaticClaims: n[FDBStaticClaims], Limited: n[FDBLimited],
+		StaticClaims: n[FDBStaticClaims], Held: n[FDBHeld], Limited: n[FDBLimited],
 		Contended: n[FDBContended], Full: n[FDBFull],
 	}
 }

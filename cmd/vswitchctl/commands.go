@@ -25,7 +25,7 @@ type client struct {
 
 func newRoot(out io.Writer) *cobra.Command {
 	c := &client{out: out}
-	root := group("vswitchctl", "Show what a running vswitchd does")
+	root := group("vswitchctl", "Show what a running vswitchd does, and change it")
 	root.Version = version.String()
 	root.SetVersionTemplate(version.Line("vswitchctl") + "\n")
 	root.SilenceErrors = true
@@ -42,7 +42,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	port := group("port", "Ports")
 	port.AddCommand(c.portShow())
 	fdb := group("fdb", "Forwarding database: which MAC address is behind which port")
-	fdb.AddCommand(c.fdbShow())
+	fdb.AddCommand(c.fdbShow(), c.fdbAdd(), c.fdbDel(), c.fdbFlush())
 	mdb := group("mdb", "Multicast database: which port has joined which group")
 	mdb.AddCommand(c.mdbShow(), c.mdbAdd(), c.mdbDel())
 	mirror := group("mirror", "Mirrors: copies of frames for another port")
@@ -124,39 +124,6 @@ func (c *client) portShow() *cobra.Command {
 			return get(cmd, c, "/v1/ports", printPorts)
 		},
 	}
-}
-
-func (c *client) fdbShow() *cobra.Command {
-	var port string
-	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
-	cmd := &cobra.Command{
-		Use:   "show",
-		Short: "Show the entries of the forwarding database",
-		Args:  atMost(0),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			query := url.Values{}
-			if cmd.Flags().Changed("port") {
-				if port == "" {
-					return errors.New("--port: the name is empty")
-				}
-				query.Set("port", port)
-			}
-			if cmd.Flags().Changed("vlan") {
-				query.Set("vlan", vlan.String())
-			}
-			path := "/v1/fdb"
-			if len(query) > 0 {
-				path += "?" + query.Encode()
-			}
-			if err := get(cmd, c, path, printFDB); err != nil || c.json {
-				return err
-			}
-			return get(cmd, c, "/v1/switch", printFDBEvents)
-		},
-	}
-	cmd.Flags().StringVar(&port, "port", "", "only entries of this `port`")
-	cmd.Flags().Var(&vlan, "vlan", "only entries of this `VLAN`")
-	return cmd
 }
 
 func (c *client) mirrorShow() *cobra.Command {

@@ -187,14 +187,14 @@ func printFDB(w io.Writer, entries []control.FDBEntry) {
 	rows := [][]string{{"MAC", "VLAN", "PORT", "TYPE", "AGE"}}
 	for _, e := range entries {
 		age := "-"
-		if e.Type == "dynamic" {
+		if e.Type == "dynamic" || e.Type == "sticky" {
 			age = fmt.Sprintf("%d s", e.AgeS)
 		}
 		vlan := strconv.Itoa(int(e.VLAN))
 		if e.All {
 			vlan = "all"
 		}
-		rows = append(rows, []string{e.MAC, vlan, e.Port, e.Type, age})
+		rows = append(rows, []string{e.MAC, vlan, cmp.Or(e.Port, "-"), e.Type, age})
 	}
 	columns(w, []int{1, 4}, rows)
 }
@@ -229,7 +229,7 @@ func printFDBEvents(w io.Writer, s control.SwitchInfo) {
 
 // eventOrder are the names of events, in the order of the life of an address or a membership.
 var eventOrder = []string{
-	"learned", "joined", "left", "moved", "flapped", "expired", "evicted", "static_claims", "limited", "contended", "full",
+	"learned", "joined", "left", "moved", "flapped", "expired", "evicted", "static_claims", "held", "limited", "contended", "full",
 }
 
 // eventText lists the events that have occurred.

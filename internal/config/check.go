@@ -117,16 +117,12 @@ func (p *parser) checkAddresses() {
 		for _, mac := range port.MACs {
 			for _, other := range pins[mac] {
 				if vlan, ok := common(&other.PortConfig, &port.PortConfig); ok {
-					p.twice(&port.where, mac, vlan, other.where.path)
+					p.twice(&port.where, mac, place{vlan: vlan}.String(), other.where.path)
 					break
 				}
 			}
 			pins[mac] = append(pins[mac], port)
 		}
-	}
-	type place struct {
-		mac  vswitch.MAC
-		vlan uint16
 	}
 	entries := map[place]string{}
 	for i := range p.cfg.FDB {
@@ -134,23 +130,38 @@ func (p *parser) checkAddresses() {
 		if e.MAC == (vswitch.MAC{}) { // reported as missing or bad
 			continue
 		}
-		at := place{e.MAC, e.VLAN}
+		at := place{e.MAC, e.VLAN, e.All}
 		if other, ok := entries[at]; ok {
-			p.twice(&e.where, e.MAC, e.VLAN, other)
+			p.twice(&e.where, e.MAC, at.String(), other)
 			continue
 		}
 		entries[at] = e.where.path
 		for _, port := range pins[e.MAC] {
-			if carries(&port.PortConfig, e.VLAN) {
-				p.twice(&e.where, e.MAC, e.VLAN, port.where.path)
+			if e.All || carries(&port.PortConfig, e.VLAN) {
+				p.twice(&e.where, e.MAC, at.String(), port.where.path)
 				break
 			}
 		}
 	}
 }
 
-func (p *parser) twice(w *where, addr vswitch.MAC, vlan uint16, other string) {
-	p.errs = append(p.errs, w.errorf("mac", "%s in VLAN %d is there already, in %s", addr, vlan, other))
+// A place is where an address can be only once.
+type place struct {
+	mac  vswitch.MAC
+	vlan uint16
+	all  bool
+}
+
+// String returns the VLANs of the place.
+func (p place) String() string {
+	if p.all {
+		return "every VLAN"
+	}
+	return fmt.Sprintf("VLAN %d", p.vlan)
+}
+
+func (p *parser) twice(w *where, addr vswitch.MAC, vlans, other string) {
+	p.errs = append(p.errs, w.errorf("mac", "%s in %s is there already, in %s", addr, vlans, other))
 }
 
 // carries reports whether a port is in a VLAN.
@@ -174,9 +185,9 @@ func common(a, b *vswitch.PortConfig) (uint16, bool) {
 	return 0, false
 }
 
-// checkEntries reports missing keys and unknown ports of static entries, sets the VLAN of entries
-// that name none to that of their port's untagged frames, and warns about entries that can never
-// match.
+// checkEntries reports missing and contradictory keys and unknown ports of static entries, sets the
+// VLAN of entries that name none to that of their port's untagged frames, and warns about entries
+// that can never match.
 func (p *parser) checkEntries() {
 	for i := range p.cfg.FDB {
 		e := &p.cfg.FDB[i]
@@ -184,6 +195,10 @@ func (p *parser) checkEntries() {
 			if k.Required && !e.where.has(k.Name) {
 				p.errs = append(p.errs, e.Errorf(k.Name, "is missing"))
 			}
+		}
+		p.setKind(e)
+		if e.blackhole {
+			continue
 		}
 		port := p.portNamed(e.Port)
 		if port == nil {
@@ -204,6 +219,22 @@ func (p *parser) checkEntries() {
 			msg += ", the default for entries without a VLAN"
 		}
 		p.cfg.Warnings = append(p.cfg.Warnings, e.Errorf("vlan", "%s", msg))
+	}
+}
+
+// setKind sets the kind of an entry, and reports keys that contradict that.
+func (p *parser) setKind(e *FDBEntry) {
+	switch {
+	case e.blackhole && e.where.has("port"):
+		p.errs = append(p.errs, e.Errorf("port", "a blackhole has no port"))
+	case e.blackhole && e.sticky:
+		p.errs = append(p.errs, e.Errorf("sticky", "a blackhole neither ages nor moves"))
+	case e.blackhole:
+		e.Kind, e.All = vswitch.FDBBlackhole, !e.where.has("vlan")
+	case !e.where.has("port"):
+		p.errs = append(p.errs, e.Errorf("port", "is missing"))
+	case e.sticky:
+		e.Kind = vswitch.FDBSticky
 	}
 }
 

@@ -48,6 +48,7 @@ type Control struct {
 type Switch struct {
 	MACAging    time.Duration // a dynamic FDB entry not seen for this long is forgotten
 	MACTable    int           // most FDB entries
+	HoldDown    time.Duration // how long an address that moves too often stays where it is; 0: it moves
 	Workers     int           // data-plane threads
 	CPUs        []int         // worker i is pinned to CPUs[i]; empty: none is pinned
 	Poll        Poll
@@ -58,6 +59,11 @@ type Switch struct {
 	McastUnregistered vswitch.McastUnregistered
 
 	where where
+}
+
+// Times returns the switch's configuration of the FDB.
+func (s *Switch) Times() vswitch.FDBConfig {
+	return vswitch.FDBConfig{AgingTime: s.MACAging, HoldDown: s.HoldDown}
 }
 
 // Mcast returns the switch's configuration for multicast.
@@ -121,12 +127,14 @@ type Place struct {
 // String returns the same string for all names of one place.
 func (p Place) String() string { return p.Is + " " + p.ID }
 
-// An FDBEntry is a static entry of the FDB. If the file does not name a VLAN, VLAN is that of the
-// port's untagged frames. Port is the name of a port of the same configuration.
+// An FDBEntry is an entry of the FDB. If the file does not name a VLAN, VLAN is that of the port's
+// untagged frames, and a blackhole is in every VLAN. Port is the name of a port of the same
+// configuration, or "" for a blackhole.
 type FDBEntry struct {
 	vswitch.StaticEntry
 
-	where where
+	blackhole, sticky bool // as in the file
+	where             where
 }
 
 // DefaultFile is the configuration file that vswitchd reads if --config is not given.

@@ -84,3 +84,27 @@ func TestAddressesTwice(t *testing.T) {
 		})
 	}
 }
+
+// Keys of entries that contradict each other are errors, with the line of one of them.
+func TestContradictionsInEntries(t *testing.T) {
+	const head = "[port.a]\nmac = \"52:54:00:00:00:02\"\n[[fdb]]\n"
+	const m1, m2 = "mac = \"52:54:00:00:00:01\"\n", "mac = \"52:54:00:00:00:02\"\n"
+	for _, tt := range []struct{ entry, err string }{
+		{m1 + "port = \"a\"\nblackhole = true\n", "f:5: fdb[0].port: a blackhole has no port"},
+		{m1 + "blackhole = true\nsticky = true\n", "f:6: fdb[0].sticky: a blackhole neither ages nor moves"},
+		{m1, "f:3: fdb[0].port: is missing"},
+		{m1 + "blackhole = false\n", "f:3: fdb[0].port: is missing"},
+		{"blackhole = true\n", "f:3: fdb[0].mac: is missing"},
+		{m2 + "blackhole = true\n", "f:4: fdb[0].mac: 52:54:00:00:00:02 in every VLAN is there already, in port.a"},
+		{m2 + "blackhole = true\nvlan = 7\n", "f:4: fdb[0].mac: 52:54:00:00:00:02 in VLAN 7 is there already, in port.a"},
+		{m1 + "blackhole = true\n[[fdb]]\nblackhole = true\n" + m1, "f:8: fdb[1].mac: 52:54:00:00:00:01 in every VLAN is there already, in fdb[0]"},
+		{m1 + "blackhole = true\n[[fdb]]\nport = \"a\"\n" + m1, ""},
+		{m1 + "blackhole = true\nvlan = 5\n", ""},
+		{m1 + "sticky = true\nport = \"a\"\n", ""},
+	} {
+		_, errs := kinds.Parse("f", []byte(head+tt.entry))
+		if got := errs.Error(); got != tt.err && (len(errs) > 0 || tt.err != "") {
+			t.Errorf("%q: %s\nwant %s", tt.entry, got, tt.err)
+		}
+	}
+}

@@ -41,8 +41,10 @@ func (s *Switch) keys() []key.Key {
 		{Name: "cpus", Value: key.Ints(&s.CPUs, 0, 1023), Live: key.Restart,
 			Doc: "the CPU that each worker is pinned to, as many as there are workers; empty: none is pinned"},
 		{Name: "poll", Value: pollValue(&s.Poll), Doc: "how long a worker polls after the last frame, where that pays, before it sleeps"},
-		{Name: "mac_aging_time", Value: key.Duration(&s.MACAging, time.Second, 24*time.Hour), Live: key.Restart,
+		{Name: "mac_aging_time", Value: key.Duration(&s.MACAging, time.Second, 24*time.Hour),
 			Doc: "how long a learned address is remembered that is not seen again"},
+		{Name: "mac_hold_down", Value: key.Duration(&s.HoldDown, 0, 24*time.Hour),
+			Doc: `how long an address that has moved between ports 5 times in 180 s stays where it is; "0s": it moves; see [layer 2](layer2.md#forwarding-database)`},
 		{Name: "mac_table_size", Value: key.Int(&s.MACTable, 10, 1<<20), Live: key.Restart, Doc: "most FDB entries, learned and static"},
 		{Name: "socket_dir", Value: key.Directory(&s.SocketDir), Doc: "where the sockets of ports are that name none"},
 		{Name: "mcast_snooping", Value: key.Bool(&s.McastSnooping),
@@ -56,8 +58,10 @@ func (s *Switch) keys() []key.Key {
 func (e *FDBEntry) keys() []key.Key {
 	return []key.Key{
 		{Name: "mac", Value: key.MAC(&e.MAC), Required: true, Example: `"52:54:00:00:00:03"`, Doc: "the address"},
-		{Name: "vlan", Value: key.Int(&e.VLAN, 0, 4095), Default: "that of the port's untagged frames", Doc: "the VLAN in which it is"},
-		{Name: "port", Value: key.Text(&e.Port), Required: true, Example: `"vm1"`, Doc: "the name of the port that it is behind"},
+		{Name: "vlan", Value: key.Int(&e.VLAN, 0, 4095), Default: "that of the port's untagged frames; of a blackhole: all", Doc: "the VLAN in which it is"},
+		{Name: "port", Value: key.Text(&e.Port), Example: `"vm1"`, Doc: "the name of the port that it is behind; an entry without `blackhole` needs it"},
+		{Name: "sticky", Value: key.Bool(&e.sticky), Doc: "the entry does not move to another port, but ages; without it, it does neither"},
+		{Name: "blackhole", Value: key.Bool(&e.blackhole), Doc: "frames to the address are dropped"},
 	}
 }
 

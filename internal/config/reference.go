@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -137,6 +138,9 @@ func shown(keys []key.Key) []key.Key {
 	return slices.DeleteFunc(slices.Clone(keys), func(k key.Key) bool { return k.Flag || k.Unsupported })
 }
 
+// layer2 is a link to the page about layer 2.
+var layer2 = regexp.MustCompile(`\[layer 2\]\(layer2\.md#[a-z-]*\)`)
+
 // Sample returns a sample file in which everything is commented out: comments begin with "# ", and
 // commented-out TOML begins with "#" without a space. Every value is the key's default, or an
 // example if the key has no default.
@@ -158,8 +162,6 @@ func (ks Kinds) Sample() string {
 			fmt.Fprintf(&b, "#%s = %s # %s\n", k.Name, value, k.Doc)
 		}
 	}
-	return strings.NewReplacer(
-		"[control API](control-api.md)", "control API",
-		"[layer 2](layer2.md#multicast-snooping)", "docs/layer2.md",
-	).Replace(b.String())
+	text := strings.ReplaceAll(b.String(), "[control API](control-api.md)", "control API")
+	return layer2.ReplaceAllString(text, "docs/layer2.md")
 }

@@ -24,6 +24,19 @@ type Backend interface {
 	// FDB returns the entries that match the filter, in any order.
 	FDB(FDBFilter) []FDBEntry
 
+	// AddFDB adds an entry, and returns it. The error is ErrNotFound if no port has that name; any
+	// other error says why the entry is refused.
+	AddFDB(FDBAddition) (FDBEntry, error)
+
+	// DeleteFDB removes the entry of an address in a VLAN (negative: its only entry). The error is
+	// ErrNoEntry if there is none; any other error says why the entry cannot be removed.
+	DeleteFDB(mac MAC, vlan int) error
+
+	// FlushFDB removes all entries that match the filter and have one of the types, except those of
+	// the configuration of ports, and returns how many it has removed. The error is ErrNotFound if
+	// no port has that name.
+	FlushFDB(f FDBFilter, types []string) (int, error)
+
 	// MDB returns the multicast database in a VLAN (negative: in all VLANs), sorted by VLAN.
 	MDB(vlan int) MDB
 
@@ -68,3 +81,20 @@ var ErrNotFound = errors.New("no such port")
 
 // ErrNoMember says that a port is no static member of a group.
 var ErrNoMember = errors.New("no such static member")
+
+// A MAC is an Ethernet address.
+type MAC = [6]byte
+
+// FDBAddition is an entry to be added to the FDB.
+type FDBAddition struct {
+	MAC  MAC
+	Port string // "": the entry is a blackhole
+	VLAN int    // negative: that of the port's untagged frames; of a blackhole: all
+	Type string // one of FDBTypes
+}
+
+// FDBTypes are the values of FDBEntry.Type.
+var FDBTypes = []string{"dynamic", "static", "sticky", "blackhole"}
+
+// ErrNoEntry says that there is no such entry in the FDB.
+var ErrNoEntry = errors.New("no such FDB entry")

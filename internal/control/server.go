@@ -1,7 +1,6 @@
 package control
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,6 +94,9 @@ func (s *Server) handler() http.Handler {
 	route("GET", "/v1/ports", s.getPorts)
 	route("GET", "/v1/ports/{name}", s.getPort)
 	route("GET", "/v1/fdb", s.getFDB)
+	route("POST", "/v1/fdb", s.postFDB)
+	route("DELETE", "/v1/fdb", s.deleteFDB)
+	route("DELETE", "/v1/fdb/{mac}", s.deleteFDBEntry)
 	route("GET", "/v1/mdb", s.getMDB)
 	route("POST", "/v1/mdb", s.postMDB)
 	route("DELETE", "/v1/mdb", s.deleteMDB)
@@ -150,7 +152,7 @@ func errorAnswer(err error) (status int, body errorBody) {
 		return se.status, errorBody{Error: se.msg}
 	case errors.As(err, &re):
 		return http.StatusConflict, errorBody{Error: re.msg, Details: re.details}
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrNoMember):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrNoEntry), errors.Is(err, ErrNoMember):
 		return http.StatusNotFound, errorBody{Error: err.Error()}
 	}
 	return http.StatusInternalServerError, errorBody{Error: err.Error()}
@@ -193,27 +195,6 @@ func (s *Server) port(name string) (PortDetail, error) {
 		return p, fmt.Errorf("%w: %q%s", err, name, nearest.Hint(name, names))
 	}
 	return p, nil
-}
-
-func (s *Server) getFDB(r *http.Request) (any, error) {
-	q, err := query(r, "port", "vlan")
-	if err != nil {
-		return nil, err
-	}
-	filter := FDBFilter{Port: q.Get("port")}
-	if filter.Port != "" {
-		if _, err := s.port(filter.Port); err != nil {
-			return nil, err
-		}
-	}
-	if filter.VLAN, err = vlanOf(q); err != nil {
-		return nil, err
-	}
-	entries := s.backend.FDB(filter)
-	slices.SortFunc(entries, func(a, b FDBEntry) int {
-		return cmp.Or(cmp.Compare(a.VLAN, b.VLAN), cmp.Compare(a.MAC, b.MAC))
-	})
-	return List[FDBEntry](entries), nil
 }
 
 // vlanOf returns the parameter vlan of a query; -1: there is none.

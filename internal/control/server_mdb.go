@@ -1,7 +1,6 @@
 package control
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -41,10 +40,7 @@ func (s *Server) changeMember(r *http.Request, do func(Member) (MDBEntry, error)
 		return nil, err
 	}
 	e, err := do(m)
-	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNoMember) {
-		err = &statusError{http.StatusConflict, err.Error()}
-	}
-	return e, err
+	return e, refused(err)
 }
 
 // memberOf returns the static member that a query describes.

@@ -89,10 +89,10 @@ func TestServerAnswersWithTheBackendsValues(t *testing.T) {
 func TestFDBIsSortedAndFiltered(t *testing.T) {
 	socket := serve(t, controltest.Sample(), nil)
 	for _, tt := range []struct{ query, want string }{
-		{"", "02/0 99/0 01/7"},
+		{"", "02/0 66/0 99/0 05/5 01/7"},
 		{"?port=lan", "99/0"},
-		{"?vlan=7", "01/7"},
-		{"?vlan=0", "02/0 99/0"},
+		{"?vlan=7", "66/0 01/7"},
+		{"?vlan=0", "02/0 66/0 99/0"},
 		{"?vlan=7&port=lan", ""},
 	} {
 		var got []string
@@ -193,6 +193,18 @@ func TestErrorsHaveAStatusAndSayWhy(t *testing.T) {
 		{"GET", "/v2/switch", 404, `{"error":"there is no \"/v2/switch\" in this API"}`},
 		{"POST", "/v1/ports", 405, `{"error":"use GET"}`},
 		{"GET", "/v1/reload", 405, `{"error":"use POST"}`},
+		{"PUT", "/v1/fdb", 405, `{"error":"use GET, POST, DELETE"}`},
+		{"POST", "/v1/fdb?port=vm1", 400, `{"error":"\"\" is not a MAC address"}`},
+		{"POST", "/v1/fdb?mac=52:54:00:00:00:07", 400, `{"error":"port is missing"}`},
+		{"POST", "/v1/fdb?mac=52:54:00:00:00:07&port=vm1&type=blackhole", 400, `{"error":"a blackhole has no port"}`},
+		{"POST", "/v1/fdb?mac=52:54:00:00:00:07&port=vm1&type=x", 400, `{"error":"type is \"x\", must be one of dynamic, static, sticky, blackhole"}`},
+		{"POST", "/v1/fdb?mac=52:54:00:00:00:07&port=vm1&vlan=x", 400, `{"error":"vlan is \"x\", must be from 0 to 4095"}`},
+		{"POST", "/v1/fdb?mac=52:54:00:00:00:07&port=nobody", 404, `{"error":"no such port: \"nobody\""}`},
+		{"POST", "/v1/fdb?mac=52:54:00:00:00:01&port=vm1", 409, `{"error":"address is pinned: 52:54:00:00:00:01"}`},
+		{"DELETE", "/v1/fdb/52:54:00:00:00:07", 404, `{"error":"no such FDB entry: 52:54:00:00:00:07"}`},
+		{"DELETE", "/v1/fdb/52:54:00:00:00:01", 409, `{"error":"address is pinned: 52:54:00:00:00:01"}`},
+		{"DELETE", "/v1/fdb?type=dynamic,x", 400, `{"error":"type is \"x\", must be one of dynamic, static, sticky, blackhole"}`},
+		{"GET", "/v1/fdb/52:54:00:00:00:01", 405, `{"error":"use DELETE"}`},
 		{"POST", "/v1/reload", 409, `{"error":"reload refused, nothing has changed","details":["f:1: a: bad","f:2: b: bad"]}`},
 	} {
 		status, body := raw(t, socket, tt.method, tt.path)

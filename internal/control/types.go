@@ -132,9 +132,14 @@ type FDBEntry struct {
 	MAC  string `json:"mac"` // lower case, with colons
 	VLAN uint16 `json:"vlan"`
 	All  bool   `json:"all_vlans"` // valid in every VLAN; VLAN is then the port's untagged one
-	Port string `json:"port"`
-	Type string `json:"type"`  // "dynamic" or "static"
-	AgeS int64  `json:"age_s"` // whole seconds since it was last seen; 0 for static entries
+	Port string `json:"port"`      // "" for a blackhole
+	Type string `json:"type"`      // one of FDBTypes
+	AgeS int64  `json:"age_s"`     // whole seconds since it was last seen; 0 if it does not age
+}
+
+// FDBRemoved answers DELETE /v1/fdb and DELETE /v1/fdb/{mac}.
+type FDBRemoved struct {
+	Removed int `json:"removed"` // entries
 }
 
 // MDB answers GET /v1/mdb: the multicast database.

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"net"
 	"time"
 
 	"vswitchd/internal/control"
@@ -68,30 +67,6 @@ func (b backend) Reasons(k control.Kind) (r control.Reasons) {
 	}
 	r.Drops = append(vswitch.DropReasons(), r.Drops...)
 	return r
-}
-
-// FDB implements control.Backend.
-func (b backend) FDB(f control.FDBFilter) []control.FDBEntry {
-	vlan := f.VLAN
-	if vlan < 0 {
-		vlan = vswitch.AnyVLAN
-	}
-	var entries []control.FDBEntry
-	for _, e := range b.d.sw.FDB(f.Port, vlan) {
-		entry := control.FDBEntry{
-			MAC:  net.HardwareAddr(e.MAC[:]).String(),
-			VLAN: e.VLAN,
-			All:  e.All,
-			Port: e.Port,
-			Type: "dynamic",
-			AgeS: int64(e.Age.Seconds()),
-		}
-		if e.Static {
-			entry.Type, entry.AgeS = "static", 0
-		}
-		entries = append(entries, entry)
-	}
-	return entries
 }
 
 func countersInfo(c *vswitch.Counters) control.Counters {

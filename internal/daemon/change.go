@@ -79,6 +79,12 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 	}
 	slices.Sort(c.lines)
 	c.lines = append(c.lines, compareFDB(old.FDB, now.FDB)...)
+	if was, will := old.Switch.Times(), now.Switch.Times(); was.AgingTime != will.AgingTime {
+		c.lines = append(c.lines, fmt.Sprintf("switch.mac_aging_time: %v -> %v", was.AgingTime, will.AgingTime))
+	}
+	if was, will := old.Switch.Times(), now.Switch.Times(); was.HoldDown != will.HoldDown {
+		c.lines = append(c.lines, fmt.Sprintf("switch.mac_hold_down: %v -> %v", was.HoldDown, will.HoldDown))
+	}
 	if old.Switch.Mcast() != now.Switch.Mcast() {
 		c.lines = append(c.lines, "multicast snooping reconfigured")
 	}
@@ -148,8 +154,8 @@ func (c *change) commit() error {
 		x.Reconfigure = append(x.Reconfigure, vswitch.Reconfiguration{Attachment: st.was.att, Config: pc, Port: st.change.Transmitter})
 	}
 	x.Static = staticEntries(c.cfg.FDB)
-	mcast := c.cfg.Switch.Mcast()
-	x.Mcast = &mcast
+	mcast, times := c.cfg.Switch.Mcast(), c.cfg.Switch.Times()
+	x.Mcast, x.FDB = &mcast, &times
 	x.Groups, x.SetGroups = staticGroups(c.cfg.MDB), true
 	x.Mirrors, x.SetMirrors = mirrorConfigs(c.cfg.Mirrors), true
 	attached, err := c.d.sw.Apply(&x)
@@ -188,15 +194,30 @@ func staticEntries(entries []config.FDBEntry) (list []vswitch.StaticEntry) {
 type entryKey struct {
 	mac  vswitch.MAC
 	vlan uint16
+	all  bool
 }
 
-func (k entryKey) String() string { return fmt.Sprintf("static entry %s in VLAN %d", k.mac, k.vlan) }
+func (k entryKey) String() string {
+	if k.all {
+		return fmt.Sprintf("static entry %s in every VLAN", k.mac)
+	}
+	return fmt.Sprintf("static entry %s in VLAN %d", k.mac, k.vlan)
+}
 
+// entryMap returns what becomes of the frames to each address.
 func entryMap(entries []config.FDBEntry) map[entryKey]string {
 	m := make(map[entryKey]string)
 	for i := range entries {
 		e := &entries[i]
-		m[entryKey{e.MAC, e.VLAN}] = e.Port
+		to := e.Port
+		switch e.Kind {
+		case vswitch.FDBStatic:
+		case vswitch.FDBBlackhole:
+			to = e.Kind.String()
+		default:
+			to += ", " + e.Kind.String()
+		}
+		m[entryKey{e.MAC, e.VLAN, e.All}] = to
 	}
 	return m
 }
@@ -204,9 +225,9 @@ func entryMap(entries []config.FDBEntry) map[entryKey]string {
 // compareFDB returns a line for each static entry that is added, moved or removed.
 func compareFDB(old, now []config.FDBEntry) (lines []string) {
 	was, will := entryMap(old), entryMap(now)
-	for k, port := range will {
-		if was[k] != port {
-			lines = append(lines, k.String()+" -> "+port)
+	for k, to := range will {
+		if was[k] != to {
+			lines = append(lines, k.String()+" -> "+to)
 		}
 	}
 	for k := range was {

@@ -48,7 +48,7 @@ func (ks kinds) checkSwitch(cfg *config.Config) config.Errors {
 }
 
 func switchConfig(cfg *config.Config) vswitch.Config {
-	return vswitch.Config{AgingTime: cfg.Switch.MACAging, TableSize: cfg.Switch.MACTable, Mcast: cfg.Switch.Mcast()}
+	return vswitch.Config{FDB: cfg.Switch.Times(), TableSize: cfg.Switch.MACTable, Mcast: cfg.Switch.Mcast()}
 }
 
 // checkMachine checks the requirements of a configuration that do not depend on other processes.

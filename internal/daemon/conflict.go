@@ -64,6 +64,12 @@ func (c *conflictLog) warn(f vswitch.Conflict, times uint64) {
 	case vswitch.ConflictFlap:
 		c.log.Warn("MAC addresses move back and forth between ports: there is a loop, or two stations use the same address",
 			"port", f.Port, "other", f.Other, "times", times, "mac", f.MAC, "vlan", f.VLAN)
+	case vswitch.ConflictHeld:
+		c.log.Warn("MAC addresses that move too often stay where they are for switch.mac_hold_down: there is a loop, or two stations use the same address",
+			"port", f.Port, "other", f.Other, "frames", times, "mac", f.MAC, "vlan", f.VLAN)
+	case vswitch.ConflictLimit:
+		c.log.Warn("a port sends from more addresses than max_macs lets it have: they are not learned, frames to them are flooded",
+			"port", f.Port, "frames", times, "mac", f.MAC, "vlan", f.VLAN)
 	case vswitch.ConflictClaim:
 		c.log.Warn("a port received frames with a source address that belongs to another port: there is a loop, or another station uses the address",
 			"port", f.Port, "owner", f.Other, "frames", times, "mac", f.MAC, "vlan", f.VLAN)

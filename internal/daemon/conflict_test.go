@@ -41,6 +41,14 @@ func TestConflictsAreLoggedAtALimitedRate(t *testing.T) {
 	if lines() != 4 {
 		t.Errorf("%d lines: %s", lines(), buf)
 	}
+	for kind, text := range map[vswitch.ConflictKind]string{
+		vswitch.ConflictHeld: "move too often", vswitch.ConflictLimit: "max_macs",
+	} {
+		c.report(now, []vswitch.Conflict{{Port: "a", Kind: kind, Count: 1}})
+		if last := strings.TrimSpace(buf.String()); !strings.Contains(last[strings.LastIndex(last, "\n")+1:], text) {
+			t.Errorf("kind %d is logged as %s", kind, last)
+		}
+	}
 	c.report(now.Add(time.Hour), nil)
 	c.report(now.Add(2*time.Hour), nil)
 	for k, s := range c.warned {

@@ -16,6 +16,7 @@ import (
 	"vswitchd/internal/control"
 	"vswitchd/internal/port/guest"
 	"vswitchd/internal/port/uplinkport"
+	vswitch "vswitchd/switch"
 	"vswitchd/test/station"
 )
 
@@ -129,7 +130,7 @@ func (l *lab) names() string {
 func (l *lab) fdb() string {
 	var entries []string
 	for _, e := range l.d.sw.FDB("", -1) {
-		if e.Static {
+		if e.Kind != vswitch.FDBDynamic {
 			entries = append(entries, e.MAC.String()+"/"+string('0'+rune(e.VLAN))+" "+e.Port)
 		}
 	}

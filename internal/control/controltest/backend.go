@@ -5,6 +5,7 @@ package controltest
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"slices"
 
 	"vswitchd/internal/control"
@@ -61,6 +62,40 @@ func (b *Backend) FDB(f control.FDBFilter) []control.FDBEntry {
 	return entries
 }
 
+// AddFDB implements control.Backend. It adds nothing.
+func (b *Backend) AddFDB(a control.FDBAddition) (control.FDBEntry, error) {
+	mac := net.HardwareAddr(a.MAC[:]).String()
+	for _, e := range b.Entries {
+		if e.MAC == mac && e.Type == "static" {
+			return control.FDBEntry{}, fmt.Errorf("address is pinned: %s", mac)
+		}
+	}
+	return control.FDBEntry{MAC: mac, Port: a.Port, VLAN: uint16(max(a.VLAN, 0)), All: a.Port == "" && a.VLAN < 0, Type: a.Type}, nil
+}
+
+// DeleteFDB implements control.Backend. It removes nothing.
+func (b *Backend) DeleteFDB(mac control.MAC, vlan int) error {
+	for _, e := range b.Entries {
+		if e.MAC == net.HardwareAddr(mac[:]).String() && (vlan < 0 || vlan == int(e.VLAN)) {
+			if e.Type == "static" {
+				return fmt.Errorf("address is pinned: %s", e.MAC)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s", control.ErrNoEntry, net.HardwareAddr(mac[:]))
+}
+
+// FlushFDB implements control.Backend. It removes nothing.
+func (b *Backend) FlushFDB(f control.FDBFilter, types []string) (n int, _ error) {
+	for _, e := range b.FDB(f) {
+		if slices.Contains(types, e.Type) {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // MDB implements control.Backend.
 func (b *Backend) MDB(vlan int) control.MDB {
 	m := control.MDB{Snooping: b.Groups.Snooping}
@@ -113,7 +148,7 @@ func (b *Backend) Mirrors() []control.Mirror { return b.Copies }
 func events(learned, moved, flapped uint64) control.Tally {
 	return control.Tally{
 		"learned": learned, "moved": moved, "flapped": flapped, "expired": 0, "evicted": 0,
-		"static_claims": 0, "limited": 0, "contended": 0, "full": 0,
+		"static_claims": 0, "held": 0, "limited": 0, "contended": 0, "full": 0,
 	}
 }
 
@@ -240,6 +275,8 @@ func Sample() *Backend {
 			{MAC: "52:54:00:00:00:01", VLAN: 7, Port: "vm1", Type: "static"},
 			{MAC: "52:54:00:00:00:99", VLAN: 0, Port: "lan", Type: "dynamic", AgeS: 17},
 			{MAC: "52:54:00:00:00:02", VLAN: 0, Port: "vm3", Type: "dynamic"},
+			{MAC: "52:54:00:00:00:66", All: true, Type: "blackhole"},
+			{MAC: "52:54:00:00:00:05", VLAN: 5, Port: "vm3", Type: "sticky", AgeS: 4},
 		},
 		Groups: control.MDB{
 			Snooping: true,

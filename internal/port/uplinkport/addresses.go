@@ -73,8 +73,8 @@ func stationsBeyond(entries []vswitch.FDBEntry, port string) []vswitch.MAC {
 	var ports []string
 	for _, e := range entries {
 		switch {
-		case e.Port == port:
-		case e.Static:
+		case e.Port == port, e.Kind == vswitch.FDBBlackhole:
+		case e.Kind != vswitch.FDBDynamic:
 			macs = append(macs, e.MAC)
 		default:
 			if learned[e.Port] == nil {

@@ -14,13 +14,15 @@ func mac(b byte) vswitch.MAC { return vswitch.MAC{2, 0, 0, 0, 0, b} }
 // Static addresses come first, then those learned from each port in turn, and none that is behind
 // the uplink itself.
 func TestStationsBeyond(t *testing.T) {
-	learned := func(port string, b byte) vswitch.FDBEntry { return vswitch.FDBEntry{MAC: mac(b), Port: port} }
+	learned := func(port string, b byte) vswitch.FDBEntry {
+		return vswitch.FDBEntry{MAC: mac(b), Port: port, Kind: vswitch.FDBDynamic}
+	}
 	static := func(port string, b byte) vswitch.FDBEntry {
-		return vswitch.FDBEntry{MAC: mac(b), Port: port, Static: true}
+		return vswitch.FDBEntry{MAC: mac(b), Port: port}
 	}
 	got := stationsBeyond([]vswitch.FDBEntry{
 		learned("greedy", 1), learned("greedy", 2), learned("up", 3), learned("greedy", 4),
-		static("up", 5), static("vm", 6), learned("vm", 7), learned("another", 8), learned("another", 9),
+		static("up", 5), static("vm", 6), {MAC: mac(10), Kind: vswitch.FDBBlackhole}, learned("vm", 7), learned("another", 8), learned("another", 9),
 	}, "up")
 	want := []vswitch.MAC{mac(6), mac(8), mac(1), mac(7), mac(9), mac(2), mac(4)}
 	if !slices.Equal(got, want) {
@@ -66,10 +68,10 @@ func TestAddressFeed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		must(sw.AddStatic(mac(1), 0, "vm"))
+		must(sw.AddFDB(vswitch.StaticEntry{MAC: mac(1), Port: "vm"}))
 		check("one more", 1, mac(1))
-		must(sw.AddStatic(mac(2), 0, "vm"))
-		must(sw.AddStatic(mac(3), 0, "vm"))
+		must(sw.AddFDB(vswitch.StaticEntry{MAC: mac(2), Port: "vm"}))
+		must(sw.AddFDB(vswitch.StaticEntry{MAC: mac(3), Port: "vm"}))
 		sleep()
 		check("two more", 1, mac(1), mac(2), mac(3))
 		left = 3
@@ -81,7 +83,7 @@ func TestAddressFeed(t *testing.T) {
 		sleep()
 		check("again", 1, mac(1), mac(3))
 		f.close()
-		must(sw.AddStatic(mac(4), 0, "vm"))
+		must(sw.AddFDB(vswitch.StaticEntry{MAC: mac(4), Port: "vm"}))
 		synctest.Wait()
 		if len(updates) != 0 {
 			t.Errorf("addresses set after close: %v", updates)
