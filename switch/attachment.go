@@ -14,8 +14,13 @@ type PortConfig struct {
 	Flood      bool // unicast frames whose destination is not in the FDB are flooded to the port
 	McastFlood bool // multicast frames are flooded to the port
 	BcastFlood bool // broadcast frames are flooded to the port
-	Isolated   bool // isolated ports do not reach each other
+	Isolated   bool // the port reaches only ports that are neither isolated nor in a community
 	Hairpin    bool // frames may be sent back out of the port that they came from
+
+	// Community is the name of a private-VLAN community, as for names of ports; "": none. Its ports
+	// reach each other, and ports that are neither isolated nor in a community (RFC 5517:
+	// promiscuous ports). A port cannot be isolated as well.
+	Community string
 
 	// GroupFwdMask are the reserved addresses that frames from the port may be sent to: bit N
 	// stands for 01:80:C2:00:00:0N. As with the Linux bridge's group_fwd_mask, the mask of the
@@ -125,6 +130,7 @@ type portView struct {
 	egress   *bucket // nil: the port is sent everything
 	local    []MAC   // the host's own addresses; see SetLocal
 	spare    []MAC
+	from, to partition // see parts
 }
 
 // pinned returns the addresses that are pinned to the port.
@@ -192,7 +198,9 @@ func checkPort(cfg PortConfig) (*portView, error) {
 		cfg.McastRouter = McastRouterAuto
 	}
 	cfg.Guards = cfg.Guards.clone()
-	return &portView{cfg: cfg, vlan: rule, guard: g, passed: g.passed(&cfg)}, nil
+	v := &portView{cfg: cfg, vlan: rule, guard: g, passed: g.passed(&cfg)}
+	v.from, v.to, err = partitions(&cfg)
+	return v, err
 }
 
 func validName(s string) bool {

@@ -329,6 +329,7 @@ func (x *transaction) names() map[string]*Attachment {
 		} else {
 			v.cfg, v.vlan = p.view.cfg, p.view.vlan
 			v.guard, v.passed = p.view.guard, p.view.passed
+			v.from, v.to = p.view.from, p.view.to
 			if p.view.port != nil {
 				v.port = p.view.port
 			}

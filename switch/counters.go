@@ -62,7 +62,7 @@ const (
 	DropHost                           // in: to the host's own address; the host has the frame
 	DropHairpin                        // in: the destination is behind the source port
 	DropVLAN                           // in: source or destination port not in the frame's VLAN
-	DropPolicy                         // in: a policy of the ports forbids it (isolation)
+	DropPolicy                         // in: a policy of the ports forbids it (isolation, communities)
 	DropDisabled                       // in: the queue that the frame came from is disabled
 	DropSourceDown                     // in: the port that the frame came from is down or detached
 	DropDown                           // out: the port has no running guest, or no carrier

@@ -35,10 +35,13 @@ type modelKey struct {
 }
 
 type modelEntry struct {
-	port   string
-	static bool
-	seen   int // second
+	port string // "" for a blackhole
+	kind vswitch.FDBKind
+	seen int // second
 }
+
+func (e modelEntry) moves() bool { return e.kind == vswitch.FDBDynamic }
+func (e modelEntry) ages() bool  { return e.moves() || e.kind == vswitch.FDBSticky }
 
 // A modelFrame is a parsed frame: its addresses, its VLAN, and the tag with that VLAN.
 type modelFrame struct {
@@ -242,7 +245,7 @@ func (m *model) guarded(port string, f modelFrame) string {
 		return "bpdu-guard"
 	case len(g.AllowedMACs) > 0 && !slices.Contains(g.AllowedMACs, f.src):
 		return "mac-spoofed"
-	case g.Locked && !(e.static && e.port == port):
+	case g.Locked && !(e.kind == vswitch.FDBStatic && e.port == port):
 		return "locked"
 	}
 	return ""
@@ -253,18 +256,22 @@ func (m *model) learn(from string, f modelFrame) {
 	e, known := m.fdb[k]
 	p := m.ports[from]
 	switch {
-	case !p.cfg.Learning || known && e.static:
+	case known && e.kind == vswitch.FDBSticky && p.cfg.Learning && e.port == from:
+		e.seen = m.now
+		m.fdb[k] = e
+		return
+	case !p.cfg.Learning || known && !e.moves():
 		return
 	case known && e.port == from:
 	case p.cfg.MaxMACs != 0 && m.learned(from) >= p.cfg.MaxMACs:
 		return
 	}
-	m.fdb[k] = modelEntry{port: from, seen: m.now}
+	m.fdb[k] = modelEntry{port: from, kind: vswitch.FDBDynamic, seen: m.now}
 }
 
 func (m *model) learned(port string) (n int) {
 	for _, e := range m.fdb {
-		if e.port == port && !e.static {
+		if e.port == port && e.moves() {
 			n++
 		}
 	}
@@ -275,15 +282,17 @@ func (m *model) forward(from string, f modelFrame) {
 	src := m.ports[from]
 	group := f.dst[0]&1 != 0
 	e, known := m.fdb[modelKey{f.dst, f.vlan}]
-	if known && !e.static && m.now-e.seen > m.ageing {
+	if known && e.ages() && m.now-e.seen > m.ageing {
 		known = false
 	}
 	if known && !group {
 		to := m.ports[e.port]
 		switch {
+		case e.kind == vswitch.FDBBlackhole:
+			src.drops["blackhole"]++
 		case to == src && !src.cfg.Hairpin:
 			src.drops["own-port"]++
-		case to.cfg.Isolated && src.cfg.Isolated:
+		case apart(src, to):
 			src.drops["policy"]++
 		case !to.carries(f.vlan) || !to.takes(f.customer):
 			src.drops["vlan"]++
@@ -303,7 +312,7 @@ func (m *model) forward(from string, f modelFrame) {
 		if f.dst == broadcast {
 			wants = to.cfg.BcastFlood
 		}
-		if !wants || !to.up || !to.carries(f.vlan) || !to.takes(f.customer) || to == src && !src.cfg.Hairpin || to.cfg.Isolated && src.cfg.Isolated {
+		if !wants || !to.up || !to.carries(f.vlan) || !to.takes(f.customer) || to == src && !src.cfg.Hairpin || apart(src, to) {
 			continue
 		}
 		reached = true
@@ -314,16 +323,32 @@ func (m *model) forward(from string, f modelFrame) {
 	}
 }
 
+// apart reports whether isolation or communities keep frames from port a from port b.
+func apart(a, b *modelPort) bool {
+	if a.cfg.Community != "" && b.cfg.Community != "" {
+		return a.cfg.Community != b.cfg.Community
+	}
+	grouped := func(p *modelPort) bool { return p.cfg.Isolated || p.cfg.Community != "" }
+	return grouped(a) && grouped(b)
+}
+
 // forget removes a port's learned entries for which cond holds.
 func (m *model) forget(port string, cond func(modelKey) bool) {
 	for k, e := range m.fdb {
-		if e.port == port && !e.static && cond(k) {
+		if e.port == port && e.moves() && cond(k) {
 			delete(m.fdb, k)
 		}
 	}
 }
 
-func always(modelKey) bool { return true }
+// removeAgeing removes a port's entries that age.
+func (m *model) removeAgeing(port string) {
+	for k, e := range m.fdb {
+		if e.port == port && e.ages() {
+			delete(m.fdb, k)
+		}
+	}
+}
 
 // randomConfig returns a random port configuration, in which most settings usually have their
 // defaults.
@@ -332,6 +357,9 @@ func randomConfig(r *rand.Rand, name string) vswitch.PortConfig {
 	often := func() bool { return r.IntN(8) != 0 }
 	c.Learning, c.Flood, c.McastFlood, c.BcastFlood = often(), often(), often(), often()
 	c.Isolated, c.Hairpin = !often(), !often()
+	if !c.Isolated && r.IntN(4) == 0 {
+		c.Community = []string{"x", "y"}[r.IntN(2)]
+	}
 	if r.IntN(5) == 0 {
 		c.MaxMACs = 1 + r.IntN(4)
 	}
@@ -426,7 +454,7 @@ func compareWithModel(t *testing.T, seed uint64) {
 		case 0:
 			p.SetUp(!mp.up)
 			if mp.up = !mp.up; !mp.up {
-				m.forget(name, always)
+				m.removeAgeing(name)
 			}
 		case 1:
 			c := randomConfig(r, name)
@@ -438,7 +466,6 @@ func compareWithModel(t *testing.T, seed uint64) {
 		case 2:
 			p.Detach()
 			p.in.Close()
-			m.forget(name, always)
 			for k, e := range m.fdb {
 				if e.port == name {
 					delete(m.fdb, k)
@@ -450,7 +477,7 @@ func compareWithModel(t *testing.T, seed uint64) {
 			l.advance(time.Duration(d) * time.Second)
 			m.now += d
 			for k, e := range m.fdb {
-				if !e.static && m.now-e.seen > ageing {
+				if e.ages() && m.now-e.seen > ageing {
 					delete(m.fdb, k)
 				}
 			}
@@ -460,10 +487,17 @@ func compareWithModel(t *testing.T, seed uint64) {
 				l.s.DelFDB(mac, int(vlan))
 				delete(m.fdb, modelKey{mac, vlan})
 			} else {
-				if err := l.s.AddFDB(vswitch.StaticEntry{MAC: mac, VLAN: vlan, Port: name}); err != nil {
+				e := vswitch.StaticEntry{MAC: mac, VLAN: vlan, Port: name}
+				switch r.IntN(4) {
+				case 0:
+					e.Kind, e.Port = vswitch.FDBBlackhole, ""
+				case 1:
+					e.Kind = vswitch.FDBSticky
+				}
+				if err := l.s.AddFDB(e); err != nil {
 					t.Fatal(err)
 				}
-				m.fdb[modelKey{mac, vlan}] = modelEntry{port: name, static: true}
+				m.fdb[modelKey{mac, vlan}] = modelEntry{port: e.Port, kind: e.Kind, seen: m.now}
 			}
 		default:
 			var batch [][]byte
@@ -509,10 +543,10 @@ func (m *model) compareFDB(t *testing.T, l *lab, step int) {
 	for _, e := range entries {
 		want := m.fdb[modelKey{e.MAC, e.VLAN}]
 		age := time.Duration(m.now-want.seen) * time.Second
-		if want.static {
+		if !want.ages() {
 			age = 0
 		}
-		if e.Port != want.port || (e.Kind == vswitch.FDBStatic) != want.static || e.Age != age {
+		if e.Port != want.port || e.Kind != want.kind || e.Age != age {
 			t.Errorf("step %d: FDB entry %+v, want %+v of age %v", step, e, want, age)
 		}
 	}

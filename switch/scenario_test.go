@@ -79,7 +79,7 @@ func (s *scenario) checkError(err error) {
 		vswitch.ErrBadName, vswitch.ErrBadVLAN, vswitch.ErrBadMAC, vswitch.ErrAddressPinned,
 		vswitch.ErrNoEntry, vswitch.ErrTableFull, vswitch.ErrBadGuard, vswitch.ErrBadRate, vswitch.ErrBadMirror,
 		vswitch.ErrBadPrefix, vswitch.ErrBadLinkLocal, vswitch.ErrBadEntry,
-		vswitch.ErrBadGroup, vswitch.ErrBadSource, vswitch.ErrGroupExists, vswitch.ErrNoGroup,
+		vswitch.ErrBadGroup, vswitch.ErrBadSource, vswitch.ErrGroupExists, vswitch.ErrNoGroup, vswitch.ErrBadCommunity,
 	}
 	i := slices.IndexFunc(known, func(k error) bool { return errors.Is(err, k) })
 	if i < 0 || !strings.Contains(err.Error(), known[i].Error()) {
@@ -206,6 +206,8 @@ func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
 			cfg.McastFastLeave = must(strconv.ParseBool(v))
 		case "isolated":
 			cfg.Isolated = must(strconv.ParseBool(v))
+		case "community":
+			cfg.Community = v
 		case "hairpin":
 			cfg.Hairpin = must(strconv.ParseBool(v))
 		case "group_fwd_mask":

@@ -50,7 +50,7 @@ func (b *batch) sortByVLAN(flooded uint64, frames []Frame) {
 
 // floodsTo returns the flooded frames that go to port v.
 func (b *batch) floodsTo(v *portView) (m uint64) {
-	if !v.up || v.mirror.output || v == b.src && !v.cfg.Hairpin || v.cfg.Isolated && b.src.cfg.Isolated {
+	if !v.up || v.mirror.output || v == b.src && !v.cfg.Hairpin || b.src.parts(v) {
 		return 0
 	}
 	if v.cfg.Flood {

@@ -50,7 +50,7 @@ func (src *portView) reaches(to *portView, dst addr, f *verdict) (why DropReason
 		return DropHost, false // the host would receive the frame twice
 	case to == src && !src.cfg.Hairpin:
 		return DropHairpin, false
-	case src.cfg.Isolated && to.cfg.Isolated:
+	case src.parts(to):
 		return DropPolicy, false
 	case !to.vlan.carries(f.vlan) || !to.vlan.carriesCustomer(f.cvlan):
 		return DropVLAN, false

@@ -24,6 +24,7 @@ var (
 	ErrNoEntry       = errors.New("no such FDB entry")
 	ErrTableFull     = errors.New("FDB is full of static entries")
 	ErrBadEntry      = errors.New("bad FDB entry")
+	ErrBadCommunity  = errors.New("bad community")
 )
 
 // Defaults and limits of Config.

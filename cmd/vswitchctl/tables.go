@@ -137,7 +137,7 @@ func flagText(flags control.Settings) string {
 				on = append(on, f.Key)
 			}
 		case string:
-			if v != "auto" && v != "any" && v != "0" {
+			if v != "" && v != "auto" && v != "any" && v != "0" {
 				on = append(on, f.Key+"="+v)
 			}
 		case []any:

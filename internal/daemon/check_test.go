@@ -93,6 +93,10 @@ f:35: mdb[0].port: there is no port or uplink "dd"; did you mean "d"?`
 	if len(errs) != 1 || errs[0].Key != "port.a.allowed_link_local" || errs[0].Line != 7 {
 		t.Errorf("link-local addresses without anything that they could be made of: %v", errs)
 	}
+	_, errs = l.examine("[port.a]\nisolated = true\ncommunity = \"blue\"\n[port.b]\ncommunity = \"not a name\"\n")
+	if len(errs) != 2 || errs[0].Key != "port.a.community" || errs[0].Line != 7 || errs[1].Key != "port.b.community" || errs[1].Line != 9 {
+		t.Errorf("communities: %v", errs)
+	}
 	_, errs = l.examine("mac_table_size = 10\n[port.c]\nmac = \"52:54:00:00:00:01\"\ntrunks = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]\n")
 	if len(errs) != 1 || errs[0].Key != "switch.mac_table_size" || errs[0].Line != 5 {
 		t.Errorf("more pins than entries: %v", errs)

@@ -57,6 +57,8 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 		if p.Tag != 0 {
 			key = "tag"
 		}
+	case errors.Is(err, vswitch.ErrBadCommunity):
+		key = "community"
 	case errors.Is(err, vswitch.ErrBadRate):
 		key = "egress_burst"
 		if p.IngressPolicingBurst != 0 && p.IngressPolicingRate == 0 {
