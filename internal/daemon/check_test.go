@@ -111,7 +111,7 @@ func TestWhatPassesTheCheckStarts(t *testing.T) {
 	l.must(os.Mkdir(l.dir+"/sub", 0o700))
 	l.must(os.Symlink(l.dir+"/sub", l.dir+"/link"))
 	passed, refused := 0, 0
-	for seed := range uint64(400) {
+	for seed := range uint64(600) {
 		text := randomConfig(rand.New(rand.NewPCG(seed, 9)))
 		cfg, errs := l.examine(text)
 		if cfg == nil {
@@ -175,6 +175,7 @@ func randomConfig(r *rand.Rand) string {
 		sometimes(9, "priority_tags = %q", "keep", "no", "if-nonzero", "always")
 		sometimes(5, "max_macs = %v", 0, 1, 1<<20)
 		sometimes(5, "isolated = %v", true)
+		sometimes(20, "community = %q", "blue", "red", "no name")
 		sometimes(9, "allowed_macs = %v", "[]", `["52:54:00:00:00:01"]`, `["52:54:00:00:00:02", "52:54:00:00:00:03"]`)
 		sometimes(5, "ingress_policing_rate = %q", "0", "1K", "10G")
 		sometimes(10, "ingress_policing_burst = %q", "0", "1MiB")
@@ -214,7 +215,12 @@ func randomConfig(r *rand.Rand) string {
 	for range r.IntN(4) {
 		line("[[fdb]]")
 		line("mac = \"52:54:00:00:00:0%d\"", 1+r.IntN(8))
-		line("port = %q", names[r.IntN(len(names))])
+		if r.IntN(5) == 0 {
+			line("blackhole = true")
+		} else {
+			line("port = %q", names[r.IntN(len(names))])
+			sometimes(5, "sticky = %v", true, false)
+		}
 		sometimes(2, "vlan = %v", tags...)
 	}
 	return b.String()
