@@ -206,7 +206,7 @@ func (l *kernelLab) waitUntilForwarding(t *testing.T) {
 	must(t, "set time limit", unix.SetsockoptTimeval(l.peer, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 50000}))
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		l.mark(t)
-		b, err := l.receive()
+		b, err := receiveTagged(l.peer)
 		if err == nil && binary.BigEndian.Uint16(b[12:]) == etherMarker {
 			break
 		}
@@ -223,7 +223,7 @@ func (l *kernelLab) kernel(t *testing.T, p *testPacket) (frames [][]byte) {
 	must(t, fmt.Sprintf("write frame with %+v", p.offload), l.write(p.offload, p.data))
 	marker := l.mark(t)
 	for {
-		b, err := l.receive()
+		b, err := receiveTagged(l.peer)
 		must(t, fmt.Sprintf("receive, after %d frames", len(frames)), err)
 		if !bytes.Equal(b[:12], p.data[:12]) {
 			continue // sent by the kernel itself
@@ -255,11 +255,12 @@ func (l *kernelLab) write(o Offload, frame []byte) error {
 	return err
 }
 
-// receive returns the next frame, with the tag that the kernel has removed restored.
-func (l *kernelLab) receive() ([]byte, error) {
+// receiveTagged returns the next frame of a socket that openPeer has opened, with the tag that the
+// kernel has removed restored.
+func receiveTagged(peer int) ([]byte, error) {
 	b := make([]byte, 1<<17)
 	oob := make([]byte, 128)
-	n, oobn, _, _, err := unix.Recvmsg(l.peer, b, oob, 0)
+	n, oobn, _, _, err := unix.Recvmsg(peer, b, oob, 0)
 	if err != nil {
 		return nil, err
 	}
