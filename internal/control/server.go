@@ -15,9 +15,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"vswitchd/internal/httpserve"
 	"vswitchd/internal/nearest"
-
-	"vswitchd/internal/connlimit"
 )
 
 // Server answers the control API.
@@ -25,7 +24,6 @@ type Server struct {
 	backend Backend
 	reload  func() (changed []string, err error)
 	log     hclog.Logger
-	http    http.Server
 }
 
 // maxConns is the limit of connected clients: one more replaces the oldest.
@@ -34,39 +32,19 @@ const maxConns = 32
 // NewServer returns a server. reload does what SIGHUP does: it returns a line for each change, or
 // an error, every line of which is a reason why nothing changed.
 func NewServer(backend Backend, reload func() ([]string, error), log hclog.Logger) *Server {
-	s := &Server{backend: backend, reload: reload, log: log}
-	s.http = http.Server{
-		Handler: s.handler(),
-		// Answers are made from snapshots: a client that does not send or does not read
-		// occupies a connection, and nothing else, for this long.
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      10 * time.Second,
-		IdleTimeout:       30 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
-	}
-	return s
+	return &Server{backend: backend, reload: reload, log: log}
 }
 
 // Serve answers requests that arrive through l until ctx is done; then it closes l, gives requests
-// in progress a second, and returns nil.
+// in progress a second, and returns nil. Answers are made from snapshots, so that a slow client
+// keeps nobody waiting.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if s.http.Shutdown(grace) != nil {
-			s.http.Close()
-		}
-	}()
-	err := s.http.Serve(connlimit.New(l, maxConns))
-	if ctx.Err() == nil {
+	err := httpserve.Serve(ctx, l, httpserve.Config{
+		Handler: s.handler(), MaxConns: maxConns, Idle: 30 * time.Second, Logger: s.log,
+	})
+	if err != nil {
 		return fmt.Errorf("control API: %w", err)
 	}
-	<-stopped
 	return nil
 }
 

@@ -20,17 +20,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"vswitchd/internal/connlimit"
 	"vswitchd/internal/control"
+	"vswitchd/internal/httpserve"
 )
 
 // maxConns is the limit of connected clients: one more replaces the oldest.
 const maxConns = 16
 
 // Serve answers GET /metrics with the backend's values until ctx is done; then it closes l, gives
-// requests in progress a second, and returns nil.
-//
-// Clients' errors are logged at level Debug, because their number is not limited.
+// requests in progress a second, and returns nil. Clients' errors are logged at level Debug.
 func Serve(ctx context.Context, l net.Listener, backend control.Backend, log hclog.Logger) error {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(
@@ -40,32 +38,13 @@ func Serve(ctx context.Context, l net.Listener, backend control.Backend, log hcl
 	)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
-	// A client that does not send or does not read occupies a connection, and nothing
-	// else, for this long.
-	server := http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      10 * time.Second,
-		IdleTimeout:       2 * time.Minute, // longer than the usual interval between scrapes
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
-	}
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if server.Shutdown(grace) != nil {
-			server.Close()
-		}
-	}()
-	err := server.Serve(connlimit.New(l, maxConns))
-	if ctx.Err() == nil {
+	err := httpserve.Serve(ctx, l, httpserve.Config{
+		Handler: mux, MaxConns: maxConns, Logger: log,
+		Idle: 2 * time.Minute, // longer than the usual interval between scrapes
+	})
+	if err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	<-stopped
 	return nil
 }
 

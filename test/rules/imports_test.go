@@ -56,8 +56,9 @@ var layers = []layer{
 		{"internal/tomlpos", ""},
 		{"internal/config/key", "internal/nearest internal/ranges"},
 		{"internal/config", "internal/config/key internal/nearest internal/tomlpos switch"},
-		{"internal/control", "internal/connlimit internal/nearest internal/rundir internal/unixsock internal/usage"},
-		{"internal/metrics", "internal/connlimit internal/control"},
+		{"internal/httpserve", "internal/connlimit"},
+		{"internal/control", "internal/httpserve internal/nearest internal/rundir internal/unixsock internal/usage"},
+		{"internal/metrics", "internal/control internal/httpserve"},
 		{"internal/port", "internal/config internal/control internal/loglimit internal/worker switch"},
 		{"internal/port/guest", "internal/config internal/config/key internal/control internal/port internal/rundir internal/worker " +
 			"switch vhostuser vhostuser/loop vhostuser/netport virtqueue"},

@@ -1,0 +1,56 @@
+// Package httpserve serves HTTP to clients that may be slow or malicious, until it is told to stop.
+package httpserve
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"vswitchd/internal/connlimit"
+)
+
+// Config is what a server needs. All fields have to be set.
+type Config struct {
+	Handler  http.Handler
+	MaxConns int           // connected clients: one more replaces the oldest
+	Idle     time.Duration // how long a connection without requests stays open
+
+	// Logger gets clients' errors at level Debug, because their number is not limited.
+	Logger hclog.Logger
+}
+
+// Serve answers requests that arrive through l until ctx is done; then it closes l, gives requests
+// in progress a second, and returns nil. It returns an error if l fails.
+//
+// A client that does not send or does not read occupies a connection, and nothing else, for some
+// seconds: handlers must not hold a lock while they write.
+func Serve(ctx context.Context, l net.Listener, cfg Config) error {
+	server := http.Server{
+		Handler:           cfg.Handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       cfg.Idle,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if server.Shutdown(grace) != nil {
+			server.Close()
+		}
+	}()
+	err := server.Serve(connlimit.New(l, cfg.MaxConns))
+	if ctx.Err() == nil {
+		return err
+	}
+	<-stopped
+	return nil
+}
