@@ -62,8 +62,9 @@ var layers = []layer{
 		{"internal/port", "internal/config internal/control internal/loglimit internal/worker switch"},
 		{"internal/port/guest", "internal/config internal/config/key internal/control internal/port internal/rundir internal/worker " +
 			"switch vhostuser vhostuser/loop vhostuser/netport virtqueue"},
-		{"internal/port/hostport", "internal/config internal/config/key internal/control internal/port internal/worker switch uplink"},
-		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port internal/worker switch uplink"},
+		{"internal/port/packetport", "internal/port internal/worker switch uplink"},
+		{"internal/port/hostport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
+		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
 		{"internal/daemon", "internal/config internal/config/key internal/control internal/port internal/port/guest internal/port/hostport " +
 			"internal/port/uplinkport internal/rundir internal/version internal/worker switch"},
 	}},

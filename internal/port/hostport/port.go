@@ -7,20 +7,17 @@ import (
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
 	"vswitchd/internal/port"
-	"vswitchd/internal/worker"
+	"vswitchd/internal/port/packetport"
 	vswitch "vswitchd/switch"
 	"vswitchd/uplink"
 )
 
 // A Port is a host port.
 type Port struct {
-	log   port.Log
-	env   port.Env
-	lock  *lock
-	up    *uplink.Uplink // on the peer
-	made  progress       // what open has done
-	att   *vswitch.Attachment
-	inlet *vswitch.Inlet
+	base packetport.Base
+	lock *lock
+	up   *uplink.Uplink // on the peer
+	made progress       // what open has done
 
 	mu      sync.Mutex
 	cfg     *config.Port
@@ -29,35 +26,25 @@ type Port struct {
 
 // open makes a port's interface or takes it over. The port does not receive before it is begun.
 func open(env port.Env, cfg *config.Port, c *vswitch.Counters) (_ *Port, err error) {
-	p := &Port{log: port.NewLog(env.Logger, cfg.Name), env: env, cfg: cfg}
+	p := &Port{base: packetport.Base{Env: env, Log: port.NewLog(env.Logger, cfg.Name)}, cfg: cfg}
 	if p.lock, err = takeLock(cfg.Name); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			p.made.takeBack(p.log)
+			p.made.takeBack(p.base.Log)
 			p.lock.release()
 		}
 	}()
 	if err := p.made.establish(nil, cfg); err != nil {
 		return nil, err
 	}
-	p.up, err = uplink.Open(uplink.Config{
+	p.up, err = p.base.Open(uplink.Config{
 		Name:        cfg.Name,
 		Interface:   peerName(cfg.Name),
 		Promiscuous: true,
 		HostEnd:     true,
 		Counters:    c,
-		Logger:      p.log,
-		Deliver:     func(frames []vswitch.Frame) { p.inlet.Deliver(frames) },
-		SetUp:       func(up bool) { p.att.SetUp(up) },
-		SetLocal:    func(own, others []vswitch.MAC) error { return p.att.SetLocal(own, others) },
-		Start: func(s worker.Source) {
-			if err := env.Workers.Add(s); err != nil {
-				p.log.Error("host port cannot receive", "error", err)
-			}
-		},
-		Stop: func(s worker.Source) { env.Workers.Remove(s) },
 	})
 	return p, err
 }
@@ -67,8 +54,7 @@ func (p *Port) Transmitter() vswitch.Port { return p.up }
 
 // Begin implements port.Port.
 func (p *Port) Begin(a *vswitch.Attachment) {
-	p.att = a
-	p.inlet = a.NewInlet()
+	p.base.Begin(a)
 	p.up.Begin()
 }
 
@@ -77,12 +63,12 @@ func (p *Port) Begin(a *vswitch.Attachment) {
 func (p *Port) Prepare(_ context.Context, was, will *config.Port) (port.Change, error) {
 	step := new(progress)
 	if err := step.establish(was, will); err != nil {
-		step.takeBack(p.log)
+		step.takeBack(p.base.Log)
 		return port.Change{}, err
 	}
 	return port.Change{
 		Apply: func() { p.adopt(will, step.dropAddresses(was, will)) },
-		Undo:  func() { step.takeBack(p.log) },
+		Undo:  func() { step.takeBack(p.base.Log) },
 	}, nil
 }
 
@@ -93,21 +79,20 @@ func (p *Port) adopt(cfg *config.Port, err error) {
 	p.cfg, p.lastErr = cfg, ""
 	if err != nil {
 		p.lastErr = err.Error()
-		p.log.Error("the interface is not as configured", "error", err)
+		p.base.Log.Error("the interface is not as configured", "error", err)
 	}
 }
 
 // Close implements port.Port.
 func (p *Port) Close() {
 	if err := p.up.Close(); err != nil {
-		p.log.Warn("closing the packet socket failed", "error", err)
+		p.base.Log.Warn("closing the packet socket failed", "error", err)
 	}
-	if p.att == nil {
-		p.made.takeBack(p.log)
-	} else {
-		p.inlet.Close()
-		p.att.Detach()
+	p.base.Close()
+	if p.base.Begun() {
 		p.leave()
+	} else {
+		p.made.takeBack(p.base.Log)
 	}
 	p.lock.release()
 }
@@ -122,7 +107,7 @@ func (p *Port) leave() {
 		return
 	}
 	if err := removePeer(index); err != nil {
-		p.log.Warn("removing the interface failed", "error", err)
+		p.base.Log.Warn("removing the interface failed", "error", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
 	"vswitchd/internal/port"
+	"vswitchd/internal/port/packetport"
 	vswitch "vswitchd/switch"
 	"vswitchd/uplink"
 )
@@ -49,7 +50,10 @@ type opener struct {
 
 // Open implements port.Opener.
 func (o *opener) Open(_ context.Context, p *config.Port, c *vswitch.Counters) (port.Port, error) {
-	u := &Port{log: port.NewLog(o.env.Logger, p.Name), opener: o, cfg: p, counters: c}
+	u := &Port{
+		base: packetport.Base{Env: o.env, Log: port.NewLog(o.env.Logger, p.Name)},
+		nics: &o.nics, cfg: p, counters: c,
+	}
 	var err error
 	if u.up, err = u.open(p); err != nil {
 		return nil, err

@@ -8,18 +8,16 @@ import (
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
 	"vswitchd/internal/port"
-	"vswitchd/internal/worker"
+	"vswitchd/internal/port/packetport"
 	vswitch "vswitchd/switch"
 	"vswitchd/uplink"
 )
 
 // A Port is a port on an interface of the host.
 type Port struct {
-	log      port.Log
-	opener   *opener
+	base     packetport.Base
+	nics     *uplink.Interfaces // of all uplinks
 	counters *vswitch.Counters
-	att      *vswitch.Attachment
-	inlet    *vswitch.Inlet
 	feed     *addressFeed
 
 	mu    sync.Mutex
@@ -31,22 +29,12 @@ type Port struct {
 // open opens the interface of the given configuration. The uplink does not receive before its
 // Begin.
 func (p *Port) open(cfg *config.Port) (*uplink.Uplink, error) {
-	return uplink.Open(uplink.Config{
+	return p.base.Open(uplink.Config{
 		Name:        cfg.Name,
 		Interface:   of(cfg).Interface,
 		Promiscuous: of(cfg).Promiscuous,
 		Counters:    p.counters,
-		Logger:      p.log,
-		Interfaces:  &p.opener.nics,
-		Deliver:     func(frames []vswitch.Frame) { p.inlet.Deliver(frames) },
-		SetUp:       func(up bool) { p.att.SetUp(up) },
-		SetLocal:    func(own, others []vswitch.MAC) error { return p.att.SetLocal(own, others) },
-		Start: func(s worker.Source) {
-			if err := p.opener.env.Workers.Add(s); err != nil {
-				p.log.Error("uplink cannot receive", "error", err)
-			}
-		},
-		Stop: func(s worker.Source) { p.opener.env.Workers.Remove(s) },
+		Interfaces:  p.nics,
 	})
 }
 
@@ -55,10 +43,9 @@ func (p *Port) Transmitter() vswitch.Port { return p.up }
 
 // Begin implements port.Port.
 func (p *Port) Begin(a *vswitch.Attachment) {
-	p.att = a
-	p.inlet = a.NewInlet()
+	p.base.Begin(a)
 	p.up.Begin()
-	p.feed = startFeed(p.opener.env.Switch, p.setStations)
+	p.feed = startFeed(p.base.Env.Switch, p.setStations)
 }
 
 // setStations sets the interface's address filter to the stations on the other ports. more is true
@@ -67,7 +54,7 @@ func (p *Port) setStations() (more bool) {
 	p.mu.Lock()
 	up, name, promiscuous := p.up, p.cfg.Name, of(p.cfg).Promiscuous
 	p.mu.Unlock()
-	return !promiscuous && up.SetAddresses(stationsBeyond(p.opener.env.Switch.FDB("", vswitch.AnyVLAN), name))
+	return !promiscuous && up.SetAddresses(stationsBeyond(p.base.Env.Switch.FDB("", vswitch.AnyVLAN), name))
 }
 
 // Prepare implements port.Port: it opens a new uplink if any of the kind's settings changes.
@@ -88,7 +75,7 @@ func (p *Port) Prepare(_ context.Context, was, will *config.Port) (port.Change, 
 
 // adopt applies a configuration. If up is not nil, it replaces the port's current uplink.
 func (p *Port) adopt(cfg *config.Port, up *uplink.Uplink) {
-	p.log.Rename(cfg.Name)
+	p.base.Log.Rename(cfg.Name)
 	p.mu.Lock()
 	old := p.up
 	p.cfg = cfg
@@ -99,9 +86,9 @@ func (p *Port) adopt(cfg *config.Port, up *uplink.Uplink) {
 		return
 	}
 	if err := old.Close(); err != nil {
-		p.log.Warn("closing the uplink failed", "error", err)
+		p.base.Log.Warn("closing the uplink failed", "error", err)
 	}
-	p.att.SetUp(false)
+	p.base.SetDown()
 	p.mu.Lock()
 	p.drops += old.Status().KernelDrops
 	p.up = up
@@ -112,16 +99,13 @@ func (p *Port) adopt(cfg *config.Port, up *uplink.Uplink) {
 
 // Close implements port.Port.
 func (p *Port) Close() {
-	if p.att != nil {
+	if p.base.Begun() {
 		p.feed.close()
 	}
 	if err := p.up.Close(); err != nil {
-		p.log.Warn("closing the uplink failed", "error", err)
+		p.base.Log.Warn("closing the uplink failed", "error", err)
 	}
-	if p.att != nil {
-		p.inlet.Close()
-		p.att.Detach()
-	}
+	p.base.Close()
 }
 
 // Describe implements port.Port.

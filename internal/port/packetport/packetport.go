@@ -1,0 +1,54 @@
+// Package packetport is what kinds of port have in common that are made of an uplink.Uplink: how
+// the uplink is connected to the switch and to the workers.
+package packetport
+
+import (
+	"vswitchd/internal/port"
+	"vswitchd/internal/worker"
+	vswitch "vswitchd/switch"
+	"vswitchd/uplink"
+)
+
+// A Base is the part of a port that stays the same when one uplink replaces another. Its methods
+// must not overlap, except that the functions of uplinks may run at any time between Begin and
+// Close.
+type Base struct {
+	Env port.Env
+	Log port.Log
+
+	attachment *vswitch.Attachment // nil: Begin was not called
+	inlet      *vswitch.Inlet
+}
+
+// Open opens an uplink. Of cfg, the logger and all functions are missing; Open adds these. The
+// uplink may begin after Base.Begin.
+func (b *Base) Open(cfg uplink.Config) (*uplink.Uplink, error) {
+	cfg.Logger = b.Log
+	cfg.Deliver = func(frames []vswitch.Frame) { b.inlet.Deliver(frames) }
+	cfg.SetUp = func(up bool) { b.attachment.SetUp(up) }
+	cfg.SetLocal = func(own, others []vswitch.MAC) error { return b.attachment.SetLocal(own, others) }
+	cfg.Start = func(s worker.Source) {
+		if err := b.Env.Workers.Add(s); err != nil {
+			b.Log.Error("port cannot receive", "error", err)
+		}
+	}
+	cfg.Stop = func(s worker.Source) { b.Env.Workers.Remove(s) }
+	return uplink.Open(cfg)
+}
+
+// Begin connects the port to the switch.
+func (b *Base) Begin(a *vswitch.Attachment) { b.attachment, b.inlet = a, a.NewInlet() }
+
+// Begun reports whether Begin was called.
+func (b *Base) Begun() bool { return b.attachment != nil }
+
+// SetDown makes the switch send nothing to the port until the next uplink begins.
+func (b *Base) SetDown() { b.attachment.SetUp(false) }
+
+// Close disconnects a port from the switch, if it was connected. No uplink may be open.
+func (b *Base) Close() {
+	if b.Begun() {
+		b.inlet.Close()
+		b.attachment.Detach()
+	}
+}
