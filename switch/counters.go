@@ -19,10 +19,32 @@ type Counters struct {
 
 // FDB returns how often each event of the FDB has happened at this port.
 func (c *Counters) FDB() (events FDBEvents) {
-	for e := range c.fdb {
-		events[e] = c.fdb[e].Load()
-	}
+	loadAll(events[:], c.fdb[:])
 	return events
+}
+
+// loadAll loads counters into counts.
+func loadAll(counts []uint64, counters []atomic.Uint64) {
+	for i := range counters {
+		counts[i] = counters[i].Load()
+	}
+}
+
+// nameOf returns the i-th name, or "unknown".
+func nameOf[T ~uint8](i T, names []string) string {
+	if int(i) < len(names) {
+		return names[i]
+	}
+	return "unknown"
+}
+
+// byName returns counts, zeros included, by their names.
+func byName(counts []uint64, names []string) map[string]uint64 {
+	m := make(map[string]uint64, len(counts))
+	for i, n := range counts {
+		m[names[i]] = n
+	}
+	return m
 }
 
 // Drop counts n frames as dropped for reason r.
@@ -127,12 +149,7 @@ var dropNames = [numDropReasons]string{
 }
 
 // String returns the name under which the reason appears in counters, metrics and traces.
-func (r DropReason) String() string {
-	if int(r) < len(dropNames) {
-		return dropNames[r]
-	}
-	return "unknown"
-}
+func (r DropReason) String() string { return nameOf(r, dropNames[:]) }
 
 // DropReasons returns the names of all reasons.
 func DropReasons() []string { return slices.Clone(dropNames[:]) }

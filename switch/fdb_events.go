@@ -39,24 +39,13 @@ var fdbEventNames = [numFDBEvents]string{
 }
 
 // String returns the name under which the event appears in counters and metrics.
-func (e FDBEvent) String() string {
-	if e < numFDBEvents {
-		return fdbEventNames[e]
-	}
-	return "unknown"
-}
+func (e FDBEvent) String() string { return nameOf(e, fdbEventNames[:]) }
 
 // FDBEvents are the counts of all events, indexed by FDBEvent.
 type FDBEvents [numFDBEvents]uint64
 
 // ByName returns all counts, zeros included, by the name of the event.
-func (c FDBEvents) ByName() map[string]uint64 {
-	m := make(map[string]uint64, len(c))
-	for e, n := range c {
-		m[FDBEvent(e).String()] = n
-	}
-	return m
-}
+func (c FDBEvents) ByName() map[string]uint64 { return byName(c[:], fdbEventNames[:]) }
 
 // flapWindow is the time after a move of an entry in which another move of the same entry is a
 // flap, in seconds. The address of a guest that migrates to another host moves once.

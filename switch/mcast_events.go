@@ -31,39 +31,24 @@ var mcastEventNames = [numMcastEvents]string{
 }
 
 // String returns the name under which the event appears in counters and metrics.
-func (e McastEvent) String() string {
-	if e < numMcastEvents {
-		return mcastEventNames[e]
-	}
-	return "unknown"
-}
+func (e McastEvent) String() string { return nameOf(e, mcastEventNames[:]) }
 
 // McastEvents are the counts of all events, indexed by McastEvent.
 type McastEvents [numMcastEvents]uint64
 
 // ByName returns all counts, zeros included, by the name of the event.
-func (c McastEvents) ByName() map[string]uint64 {
-	m := make(map[string]uint64, len(c))
-	for e, n := range c {
-		m[McastEvent(e).String()] = n
-	}
-	return m
-}
+func (c McastEvents) ByName() map[string]uint64 { return byName(c[:], mcastEventNames[:]) }
 
 // Mcast returns how often each event of multicast snooping has happened at this port.
 func (c *Counters) Mcast() (events McastEvents) {
-	for e := range c.mcast {
-		events[e] = c.mcast[e].Load()
-	}
+	loadAll(events[:], c.mcast[:])
 	return events
 }
 
 // McastEvents returns how often each event of multicast snooping has happened, summed over all
 // ports, detached ones included.
 func (s *Switch) McastEvents() (events McastEvents) {
-	for e := range s.mdb.stats {
-		events[e] = s.mdb.stats[e].Load()
-	}
+	loadAll(events[:], s.mdb.stats[:])
 	return events
 }
 

@@ -254,9 +254,7 @@ func (s *Switch) Stats() FDBStats {
 func (s *Switch) FDBEvents() FDBEvents { return s.fdb.events() }
 
 func (t *fdb) events() (n FDBEvents) {
-	for e := range t.stats {
-		n[e] = t.stats[e].Load()
-	}
+	loadAll(n[:], t.stats[:])
 	return n
 }
 
