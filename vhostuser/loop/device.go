@@ -86,20 +86,21 @@ func (d *Device) Features() uint64 {
 		1<<virtqueue.FeatureInOrder
 }
 
-// ProtocolFeatures implements vhostuser.Device. The session drops those for which a device has to
-// implement more interfaces.
-func (d *Device) ProtocolFeatures() uint64 {
-	return 1<<vhostuser.ProtocolFeatureMQ |
-		1<<vhostuser.ProtocolFeatureLogShmFD |
-		1<<vhostuser.ProtocolFeatureReplyAck |
-		1<<vhostuser.ProtocolFeatureBackendReq |
-		1<<vhostuser.ProtocolFeatureConfig |
-		1<<vhostuser.ProtocolFeatureInflightShmFD |
-		1<<vhostuser.ProtocolFeatureResetDevice |
-		1<<vhostuser.ProtocolFeatureInbandNotifications |
-		1<<vhostuser.ProtocolFeatureConfigureMemSlots |
-		1<<vhostuser.ProtocolFeatureStatus
-}
+// ProtocolFeatures are the protocol features of most devices. The session drops those for which a
+// device has to implement more interfaces.
+const ProtocolFeatures uint64 = 1<<vhostuser.ProtocolFeatureMQ |
+	1<<vhostuser.ProtocolFeatureLogShmFD |
+	1<<vhostuser.ProtocolFeatureReplyAck |
+	1<<vhostuser.ProtocolFeatureBackendReq |
+	1<<vhostuser.ProtocolFeatureConfig |
+	1<<vhostuser.ProtocolFeatureInflightShmFD |
+	1<<vhostuser.ProtocolFeatureResetDevice |
+	1<<vhostuser.ProtocolFeatureInbandNotifications |
+	1<<vhostuser.ProtocolFeatureConfigureMemSlots |
+	1<<vhostuser.ProtocolFeatureStatus
+
+// ProtocolFeatures implements vhostuser.Device.
+func (d *Device) ProtocolFeatures() uint64 { return ProtocolFeatures }
 
 // Sequential implements vhostuser.Sequential: chains are completed in order.
 func (d *Device) Sequential() bool { return true }

@@ -5,6 +5,7 @@ import (
 
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
+	"vswitchd/vhostuser/loop"
 	"vswitchd/virtqueue"
 )
 
@@ -71,17 +72,7 @@ func (p *Port) Features() uint64 {
 
 // ProtocolFeatures implements vhostuser.Device.
 func (p *Port) ProtocolFeatures() uint64 {
-	f := uint64(1<<vhostuser.ProtocolFeatureMQ |
-		1<<vhostuser.ProtocolFeatureLogShmFD |
-		1<<vhostuser.ProtocolFeatureRARP |
-		1<<vhostuser.ProtocolFeatureReplyAck |
-		1<<vhostuser.ProtocolFeatureBackendReq |
-		1<<vhostuser.ProtocolFeatureConfig |
-		1<<vhostuser.ProtocolFeatureInflightShmFD |
-		1<<vhostuser.ProtocolFeatureResetDevice |
-		1<<vhostuser.ProtocolFeatureInbandNotifications |
-		1<<vhostuser.ProtocolFeatureConfigureMemSlots |
-		1<<vhostuser.ProtocolFeatureStatus)
+	f := loop.ProtocolFeatures | 1<<vhostuser.ProtocolFeatureRARP
 	if p.cfg.MTU > 0 {
 		f |= 1 << vhostuser.ProtocolFeatureNetMTU
 	}
