@@ -27,18 +27,7 @@ func Text(dst *string) Value { return Make("string", dst, String, asAny) }
 
 // Texts is a list of texts.
 func Texts(dst *[]string) Value {
-	return Make("list of strings", dst, func(v any) ([]string, error) {
-		list, err := Array(v)
-		var texts []string
-		for i, e := range list {
-			s, err := String(e)
-			if err != nil {
-				return nil, fmt.Errorf("element %d %w", i, err)
-			}
-			texts = append(texts, s)
-		}
-		return texts, err
-	}, func(texts []string) any { return append([]string{}, texts...) })
+	return Make("list of strings", dst, func(v any) ([]string, error) { return elements(v, String) }, func(texts []string) any { return append([]string{}, texts...) })
 }
 
 // Printable is a text of at most longest printable characters.
