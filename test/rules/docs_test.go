@@ -8,11 +8,13 @@ import (
 	"testing"
 )
 
-// tableRow matches the package in a row of docs/architecture.md's table of packages.
-var tableRow = regexp.MustCompile("(?m)^\\| (`[^|]*) \\|")
+// tableRow matches a row of a table in docs/architecture.md: the files or folders in the first
+// cell, and the rest.
+var tableRow = regexp.MustCompile("(?m)^\\| (`[^|]*) \\|(.*)$")
 
-// The table of packages in docs/architecture.md names every package, or the folder that contains
-// it, and nothing that does not exist.
+// The table of packages in docs/architecture.md names every package, and nothing that does not
+// exist. The packages of test/ and bench/ are in these folders' rows, with names that are relative
+// to the folder.
 func TestArchitectureNamesEveryPackage(t *testing.T) {
 	doc := read(t, "docs/architecture.md")
 	_, doc, _ = strings.Cut(doc, "\n## Packages\n")
@@ -24,6 +26,13 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 			if name[1] != "vswitch" { // the name of the package in switch/
 				named[path.Clean(name[1])] = true
 			}
+			if name[1] == "test/" || name[1] == "bench/" {
+				for _, inside := range quoted.FindAllStringSubmatch(cell[2], -1) {
+					if inside[1] != "bench" { // the command
+						named[path.Join(name[1], inside[1])] = true
+					}
+				}
+			}
 		}
 	}
 	for name := range named {
@@ -32,11 +41,25 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 		}
 	}
 	for dir := range found {
-		top, _, _ := strings.Cut(dir, "/")
-		if !named[dir] && !((top == "test" || top == "bench") && named[top]) {
+		if !named[dir] {
 			t.Errorf("the table of packages in docs/architecture.md does not name %s", dir)
 		}
 	}
+}
+
+// docs/architecture.md names every file with "unsafe".
+func TestArchitectureNamesEveryUnsafeFile(t *testing.T) {
+	named := map[string]bool{}
+	for _, cell := range tableRow.FindAllStringSubmatch(read(t, "docs/architecture.md"), -1) {
+		for _, name := range quoted.FindAllStringSubmatch(cell[1], -1) {
+			named[name[1]] = true
+		}
+	}
+	walk(t, func(name string) {
+		if strings.HasSuffix(name, "_unsafe.go") && !named[name] {
+			t.Errorf("docs/architecture.md does not say what %s does", name)
+		}
+	})
 }
 
 // quoted matches words in code font, and inRepository matches words that are paths within the
