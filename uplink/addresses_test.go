@@ -221,11 +221,11 @@ func TestInterfaceIsToldSoManyAddresses(t *testing.T) {
 		t.Errorf("the interface has been given %d addresses", len(unicast))
 	}
 	const warning = "more stations than"
-	if st := r.u.Status(); st.Addresses != MaxAddresses || st.LeftOut != 10 || r.log.count(warning) != 1 {
-		t.Errorf("%d addresses, %d left out, %d warnings", st.Addresses, st.LeftOut, r.log.count(warning))
+	if st := r.u.Status(); st.Addresses != MaxAddresses || st.LeftOut != 10 || r.logged(warning) != 1 {
+		t.Errorf("%d addresses, %d left out, %d warnings", st.Addresses, st.LeftOut, r.logged(warning))
 	}
 	r.setAll(all...)
-	if n := r.log.count(warning); n != 1 {
+	if n := r.logged(warning); n != 1 {
 		t.Errorf("warned %d times", n)
 	}
 	r.setAll(all[10:]...)

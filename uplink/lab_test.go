@@ -20,6 +20,7 @@ import (
 	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
 	"vswitchd/switch/vswitchtest"
+	"vswitchd/test/logbuf"
 )
 
 // A lab is a veth pair: up0 here, for the uplink, and far0 in another network namespace.
@@ -236,7 +237,7 @@ type rig struct {
 	t        testing.TB
 	u        *Uplink
 	counters vswitch.Counters
-	log      syncBuffer
+	log      logbuf.Buffer
 
 	mu     sync.Mutex
 	frames []got
@@ -279,6 +280,9 @@ func begin(t testing.TB, change func(*Config)) *rig {
 	r.waitUp(true)
 	return r
 }
+
+// logged returns how often the log contains a text.
+func (r *rig) logged(text string) int { return strings.Count(r.log.String(), text) }
 
 func (r *rig) deliver(frames []vswitch.Frame) {
 	if len(frames) == 0 || len(frames) > vswitch.MaxBatch {
@@ -452,22 +456,4 @@ func waitFor(t testing.TB, what string, cond func() bool) {
 			t.Fatalf("waited in vain for %s", what)
 		}
 	}
-}
-
-// A syncBuffer collects the log.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) count(sub string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Count(s.b.String(), sub)
 }

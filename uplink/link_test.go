@@ -57,9 +57,9 @@ func (r *rig) wantSetUps(want ...bool) {
 
 func (r *rig) wantLogged(sub string, n int) {
 	r.t.Helper()
-	waitFor(r.t, "log line "+sub, func() bool { return r.log.count(sub) >= n })
-	if got := r.log.count(sub); got != n {
-		r.t.Errorf("logged %q %d times, want %d:\n%s", sub, got, n, r.log.b.String())
+	waitFor(r.t, "log line "+sub, func() bool { return r.logged(sub) >= n })
+	if got := r.logged(sub); got != n {
+		r.t.Errorf("logged %q %d times, want %d:\n%s", sub, got, n, r.log.String())
 	}
 }
 

@@ -58,7 +58,7 @@ func TestTurnOffLRO(t *testing.T) {
 func TestLROOfVeth(t *testing.T) {
 	newLab(t)
 	r := begin(t, nil)
-	if r.u.Status().LRO || r.log.count("large receive") != 0 {
+	if r.u.Status().LRO || r.logged("large receive") != 0 {
 		t.Error("said to have LRO")
 	}
 	if _, err := ethtoolValue(nearName, ethtoolGFlags, 0); err != nil {

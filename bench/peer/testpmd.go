@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,18 +9,16 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 
 	"vswitchd/bench/load"
+	"vswitchd/test/logbuf"
 )
 
 // A testpmd is a DPDK testpmd process, which takes commands.
 type testpmd struct {
 	*process
 	stdin io.WriteCloser
-
-	mu  sync.Mutex
-	out bytes.Buffer
+	out   logbuf.Buffer // what it says
 }
 
 // startTestpmd starts testpmd on a processor, with one forwarding core, and waits until it takes
@@ -33,7 +30,7 @@ func startTestpmd(l *Lab, cpu int, name string, env, args []string) (*testpmd, e
 		"--lcores", fmt.Sprintf("0@%d,1@%d", cpu, cpu), "--no-pci", "--no-telemetry", "--in-memory"}
 	eal = append(append(eal, env...), "--", "--interactive", "--total-num-mbufs=65536")
 	cmd := exec.Command("stdbuf", append(eal, args...)...)
-	cmd.Stdout = t
+	cmd.Stdout = &t.out
 	var err error
 	if t.stdin, err = cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -48,35 +45,21 @@ func startTestpmd(l *Lab, cpu int, name string, env, args []string) (*testpmd, e
 	return t, nil
 }
 
-// Write implements io.Writer: it is what testpmd says.
-func (t *testpmd) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.out.Write(b)
-}
-
-// said returns what it has said from a byte on.
-func (t *testpmd) said(from int) string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.out.Bytes()[from:])
-}
-
 // do has commands carried out, and returns what was said meanwhile.
 func (t *testpmd) do(commands ...string) (string, error) {
 	// It does not say when it has done something, except that it does not know a command.
 	const end, answer = "done?", "Command not found"
-	from := len(t.said(0))
+	from := len(t.out.String())
 	for _, c := range append(commands, end) {
 		if _, err := io.WriteString(t.stdin, c+"\n"); err != nil {
-			return "", fmt.Errorf("testpmd does not take %q: %w\n%s%s", c, err, t.said(0), t.tail())
+			return "", fmt.Errorf("testpmd does not take %q: %w\n%s%s", c, err, t.out.String(), t.tail())
 		}
 	}
-	err := t.await(fmt.Sprintf("%q is done", commands), func() bool { return strings.Contains(t.said(from), answer) })
+	err := t.await(fmt.Sprintf("%q is done", commands), func() bool { return strings.Contains(t.out.String()[from:], answer) })
 	if err != nil {
-		err = fmt.Errorf("%w\n%s", err, t.said(0))
+		err = fmt.Errorf("%w\n%s", err, t.out.String())
 	}
-	return t.said(from), err
+	return t.out.String()[from:], err
 }
 
 // bare is testpmd with vhost ports, which it joins in pairs.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,13 +8,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"vswitchd/internal/control"
+	"vswitchd/test/logbuf"
 	"vswitchd/vhostuser"
 	"vswitchd/vhostuser/vhostusertest"
 	"vswitchd/virtqueue"
@@ -27,22 +26,7 @@ type confined struct {
 	dir string
 	cmd *exec.Cmd
 	end chan error
-
-	mu  sync.Mutex
-	log bytes.Buffer
-}
-
-// Write receives the program's log.
-func (p *confined) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.Write(b)
-}
-
-func (p *confined) logged() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.String()
+	log logbuf.Buffer
 }
 
 // launch starts the program with ports, after the shell has run ulimits.
@@ -55,7 +39,7 @@ func launch(t *testing.T, ulimits, ports string) *confined {
 	p := &confined{T: t, dir: dir, end: make(chan error, 1)}
 	file := p.configure(ports)
 	p.cmd = exec.Command("sh", "-c", ulimits+` exec "$0" "$@"`, program, "--config", file)
-	p.cmd.Stderr = p
+	p.cmd.Stderr = &p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +50,7 @@ func launch(t *testing.T, ulimits, ports string) *confined {
 		<-exited
 		os.RemoveAll(dir)
 		if t.Failed() {
-			t.Logf("log:\n%s", withoutRefusals(p.logged()))
+			t.Logf("log:\n%s", withoutRefusals(p.log.String()))
 		}
 	})
 	p.until("vswitchd answers", func() bool {
@@ -267,7 +251,7 @@ func TestFileLimit(t *testing.T) {
 			t.Errorf("%s", line)
 		}
 	}
-	p.until("the log warns that the limit is too low for 128 queues", func() bool { return strings.Contains(p.logged(), "RLIMIT_NOFILE") })
+	p.until("the log warns that the limit is too low for 128 queues", func() bool { return strings.Contains(p.log.String(), "RLIMIT_NOFILE") })
 	p.guest("a", 1<<20, 1)
 	f, err := vhostusertest.Dial(filepath.Join(p.dir, "b.sock"))
 	if err != nil {

@@ -10,10 +10,11 @@ import (
 
 	"vswitchd/internal/control"
 	vswitch "vswitchd/switch"
+	"vswitchd/test/logbuf"
 )
 
 func TestConflictsAreLoggedAtALimitedRate(t *testing.T) {
-	buf := &logBuffer{}
+	buf := &logbuf.Buffer{}
 	c := &conflictLog{log: hclog.New(&hclog.LoggerOptions{Output: buf}), warned: make(map[conflictKey]*conflictState)}
 	now := time.Now()
 	flaps := func(port string, n uint64) vswitch.Conflict {

@@ -1,12 +1,10 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 	"vswitchd/internal/port/guest"
 	"vswitchd/internal/port/uplinkport"
 	vswitch "vswitchd/switch"
+	"vswitchd/test/logbuf"
 	"vswitchd/test/station"
 )
 
@@ -24,7 +23,7 @@ import (
 type lab struct {
 	*testing.T
 	dir string
-	log *logBuffer
+	log *logbuf.Buffer
 	d   *Daemon
 
 	kinds kinds
@@ -45,7 +44,7 @@ func newLabOf(t *testing.T, ks kinds, cfg string) *lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	l := &lab{T: t, dir: dir, log: &logBuffer{}, kinds: ks}
+	l := &lab{T: t, dir: dir, log: &logbuf.Buffer{}, kinds: ks}
 	l.d, err = ks.newDaemon(t.Context(), l.load(cfg), hclog.New(&hclog.LoggerOptions{Output: l.log, Level: hclog.Debug}))
 	if err != nil {
 		t.Fatal(err)
@@ -192,22 +191,4 @@ func (l *lab) until(what string, condition func() bool) {
 func (l *lab) state(port string, state control.State) {
 	l.Helper()
 	l.until(port+" is "+string(state), func() bool { return l.port(port).State == state })
-}
-
-// A logBuffer stores the log.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

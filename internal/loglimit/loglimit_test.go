@@ -1,10 +1,8 @@
 package loglimit_test
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,35 +10,22 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"vswitchd/internal/loglimit"
+	"vswitchd/test/logbuf"
 )
 
-// A buffer collects the lines that are logged by any goroutine.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
 // lines returns what was logged since the last call.
-func lines(b *buffer) []string {
+func lines(b *logbuf.Buffer) []string {
 	synctest.Wait()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	defer b.buf.Reset()
-	if b.buf.Len() == 0 {
+	text := b.Take()
+	if text == "" {
 		return nil
 	}
-	return strings.Split(strings.TrimSpace(b.buf.String()), "\n")
+	return strings.Split(strings.TrimSpace(text), "\n")
 }
 
 // newLogger returns a limited logger that writes no timestamps.
-func newLogger(level hclog.Level) (hclog.Logger, *buffer) {
-	b := new(buffer)
+func newLogger(level hclog.Level) (hclog.Logger, *logbuf.Buffer) {
+	b := new(logbuf.Buffer)
 	return loglimit.New(hclog.New(&hclog.LoggerOptions{Output: b, Level: level, DisableTime: true})), b
 }
 

@@ -159,7 +159,7 @@ func runPMDGroup(t *testing.T, g pmdGroup) (rows []string) {
 		}
 	}
 
-	text, most := pmd.output(), 0
+	text, most := pmd.out.String(), 0
 	for i, c := range cells {
 		p := s.Port(t, c.port)
 		c.negotiated(t, p, offers)

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -13,12 +12,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"vswitchd/test/logbuf"
 	"vswitchd/test/station"
 	"vswitchd/test/swtest"
 	"vswitchd/test/vm"
@@ -30,9 +29,7 @@ type testpmd struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-
-	mu  sync.Mutex
-	out bytes.Buffer
+	out   logbuf.Buffer // what it says
 }
 
 // testpmdPort is one of its ports, connected to a port of the switch.
@@ -84,7 +81,7 @@ func testpmdCommand(t *testing.T, options []string, ports []testpmdPort, args ..
 func runTestpmdCommand(t *testing.T, command []string) *testpmd {
 	t.Helper()
 	p := &testpmd{t: t, cmd: exec.Command(command[0], command[1:]...)}
-	p.cmd.Stdout, p.cmd.Stderr = p, p
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -96,23 +93,10 @@ func runTestpmdCommand(t *testing.T, command []string) *testpmd {
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
 		if t.Failed() {
-			t.Logf("testpmd's output:\n%s", p.output())
+			t.Logf("testpmd's output:\n%s", p.out.String())
 		}
 	})
 	return p
-}
-
-// Write implements io.Writer: it is what testpmd says.
-func (p *testpmd) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.Write(b)
-}
-
-func (p *testpmd) output() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.String()
 }
 
 // do has commands carried out, and returns what was said meanwhile.
@@ -120,7 +104,7 @@ func (p *testpmd) do(commands ...string) string {
 	p.t.Helper()
 	// It does not say when it has done something, except that it does not know a command.
 	const end, answer = "done?", "Command not found"
-	from := len(p.output())
+	from := len(p.out.String())
 	for _, c := range append(commands, end) {
 		if _, err := io.WriteString(p.stdin, c+"\n"); err != nil {
 			p.t.Fatalf("testpmd does not take %q: %v", c, err)
@@ -130,9 +114,9 @@ func (p *testpmd) do(commands ...string) string {
 		if err := p.cmd.Process.Signal(syscall.Signal(0)); err != nil {
 			p.t.Fatalf("testpmd has exited: %v", err)
 		}
-		return strings.Contains(p.output()[from:], answer)
+		return strings.Contains(p.out.String()[from:], answer)
 	})
-	return p.output()[from:]
+	return p.out.String()[from:]
 }
 
 // testpmdStats are a port's counters, as testpmd sees it.
