@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -252,7 +251,7 @@ func serveDevice(t *testing.T, dev *device, as vhostuser.Device) *harness {
 // serveWith is serve with options.
 func serveWith(t *testing.T, dev *device, as vhostuser.Device, opts vhostuser.Options) *harness {
 	t.Helper()
-	fds, maps := openFDs(t), guestMappings(t)
+	fds, maps := vhostusertest.OpenFiles(t), vhostusertest.Mapped(t, "guest memory")
 	h := &harness{t: t, dev: dev, as: as, opts: opts}
 	fe, backend, err := vhostusertest.Pair()
 	if err != nil {
@@ -266,10 +265,10 @@ func serveWith(t *testing.T, dev *device, as vhostuser.Device, opts vhostuser.Op
 		if n := len(dev.rings); n > 0 {
 			t.Errorf("%d rings are still started after the session", n)
 		}
-		if n := openFDs(t); n != fds {
+		if n := vhostusertest.OpenFiles(t); n != fds {
 			t.Errorf("%d file descriptors are open after the session, %d before", n, fds)
 		}
-		if n := guestMappings(t); n != maps {
+		if n := vhostusertest.Mapped(t, "guest memory"); n != maps {
 			t.Errorf("%d mappings of guest memory after the session, %d before", n, maps)
 		}
 	})
@@ -396,24 +395,6 @@ func (h *harness) must(err error) {
 
 // vring returns the state of a vring.
 func (h *harness) vring(i int) vhostuser.Vring { return h.dev.session.Load().Snapshot().Vrings[i] }
-
-func openFDs(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
-}
-
-func guestMappings(t *testing.T) int {
-	t.Helper()
-	b, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Count(string(b), "/memfd:guest memory")
-}
 
 func state(index, num uint32) []byte {
 	return vhostuser.VringState{Index: index, Num: num}.AppendTo(nil)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vswitchd/vhostuser"
+	"vswitchd/vhostuser/vhostusertest"
 )
 
 func listen(t *testing.T, path string, o vhostuser.ListenOptions) *vhostuser.Listener {
@@ -278,7 +279,7 @@ func TestInheritConnection(t *testing.T) {
 }
 
 func TestInheritRefusesOtherFiles(t *testing.T) {
-	before := openFDs(t)
+	before := vhostusertest.OpenFiles(t)
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
@@ -292,7 +293,7 @@ func TestInheritRefusesOtherFiles(t *testing.T) {
 			t.Errorf("file descriptor %d was accepted as a vhost-user socket", fd)
 		}
 	}
-	if n := openFDs(t); n != before {
+	if n := vhostusertest.OpenFiles(t); n != before {
 		t.Errorf("%d file descriptors are open, %d before", n, before)
 	}
 }

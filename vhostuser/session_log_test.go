@@ -99,7 +99,7 @@ func TestLogIsReplacedUnderTraffic(t *testing.T) {
 	mem := h.negotiate(allVirtio, plainProto)
 	r := h.ring(mem, 0)
 	h.must(h.fe.StartRing(r))
-	maps := guestMappings(t)
+	maps := vhostusertest.Mapped(t, "guest memory")
 	var last *vhostusertest.Log
 	for range 20 {
 		l, err := vhostusertest.NewLog(endOfMemory)
@@ -125,7 +125,7 @@ func TestLogIsReplacedUnderTraffic(t *testing.T) {
 		}
 	}
 	last.Close()
-	if n := guestMappings(t); n != maps+1 {
+	if n := vhostusertest.Mapped(t, "guest memory"); n != maps+1 {
 		t.Errorf("%d mappings of logs, want 1", n-maps)
 	}
 }
@@ -286,9 +286,9 @@ func TestLogFDIsKeptUntilItIsReplaced(t *testing.T) {
 	h.must(h.fe.Handshake(allVirtio, replyAck)) // the specification does not require LOG_SHMFD
 	fds := eventFDs(t, 2)
 	h.do(vhostuser.SetLogFD, nil, fds[0])
-	before := openFDs(t)
+	before := vhostusertest.OpenFiles(t)
 	h.do(vhostuser.SetLogFD, nil, fds[1])
-	if n := openFDs(t); n != before {
+	if n := vhostusertest.OpenFiles(t); n != before {
 		t.Errorf("%d file descriptors are open, %d before", n, before)
 	}
 	h.do(vhostuser.SetLogFD, nil)

@@ -49,7 +49,7 @@ func TestMemTableIsSentAgainWhileRingsRun(t *testing.T) {
 	mem := h.negotiate(allVirtio, mq|replyAck)
 	r := h.ring(mem, 0)
 	h.must(h.fe.StartRing(r))
-	maps := guestMappings(t)
+	maps := vhostusertest.Mapped(t, "guest memory")
 	other := h.more(1 << 20)
 	for range 20 {
 		h.must(h.fe.SetMemTable(mem, other))
@@ -57,7 +57,7 @@ func TestMemTableIsSentAgainWhileRingsRun(t *testing.T) {
 		h.must(h.fe.SetMemTable(mem))
 		pass(t, r)
 	}
-	if n := guestMappings(t); n != maps+1 { // one is the front-end's mapping of other
+	if n := vhostusertest.Mapped(t, "guest memory"); n != maps+1 { // one is the front-end's mapping of other
 		t.Errorf("%d mappings of guest memory, want %d", n, maps+1)
 	}
 }
@@ -177,7 +177,7 @@ func TestBadMemory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := good
 			c.change(&r)
-			before := guestMappings(t)
+			before := vhostusertest.Mapped(t, "guest memory")
 			if err := h.fe.Do(vhostuser.AddMemReg, vhostuser.AppendSingleRegion(nil, r), c.fd); !errors.Is(err, vhostusertest.ErrNack) {
 				t.Errorf("ADD_MEM_REG: got %v, want a refusal", err)
 			}
@@ -185,7 +185,7 @@ func TestBadMemory(t *testing.T) {
 			if err := h.fe.Do(vhostuser.SetMemTable, table, mem.FD, c.fd); !errors.Is(err, vhostusertest.ErrNack) {
 				t.Errorf("SET_MEM_TABLE: got %v, want a refusal", err)
 			}
-			if n := guestMappings(t); n != before {
+			if n := vhostusertest.Mapped(t, "guest memory"); n != before {
 				t.Errorf("%d mappings of guest memory, were %d", n, before)
 			}
 		})

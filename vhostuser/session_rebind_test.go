@@ -273,13 +273,13 @@ func TestDisabledRingGivesItsEventFDBack(t *testing.T) {
 	mem := h.negotiate(allVirtio, plainProto)
 	r := h.ring(mem, 0)
 	h.must(h.fe.StartRing(r))
-	before := openFDs(t)
+	before := vhostusertest.OpenFiles(t)
 	for range 10 {
 		h.must(h.fe.EnableRing(r, false))
 		h.do(vhostuser.SetVringBase, state(0, 0))
 		h.must(h.fe.StartRing(r))
 	}
-	if n := openFDs(t); n != before {
+	if n := vhostusertest.OpenFiles(t); n != before {
 		t.Errorf("%d file descriptors are open, %d before", n, before)
 	}
 }

@@ -324,9 +324,9 @@ func TestErrDescriptorIsKeptUntilItIsReplaced(t *testing.T) {
 	h.must(h.fe.Handshake(allVirtio, allProto))
 	fds := eventFDs(t, 2)
 	for _, fd := range fds {
-		before := openFDs(t)
+		before := vhostusertest.OpenFiles(t)
 		h.do(vhostuser.SetVringErr, file(1), fd)
-		if n := openFDs(t); fd == fds[1] && n != before {
+		if n := vhostusertest.OpenFiles(t); fd == fds[1] && n != before {
 			t.Errorf("%d file descriptors are open, %d before", n, before)
 		}
 	}

@@ -1,14 +1,13 @@
 package daemon
 
 import (
-	"os"
 	"runtime"
-	"strings"
 	"testing"
 
 	"vswitchd/internal/control"
 	"vswitchd/test/station"
 	"vswitchd/vhostuser"
+	"vswitchd/vhostuser/vhostusertest"
 )
 
 // A session leaves no file descriptor, mapping or goroutine behind, however it ends.
@@ -43,12 +42,12 @@ func TestReconnectsLeakNothing(t *testing.T) {
 	}
 	// The last session may not be cleaned up completely yet, so the final numbers may be lower, but
 	// not higher.
-	fds, maps, goroutines := openFiles(t), mappings(t), runtime.NumGoroutine()
+	fds, maps, goroutines := vhostusertest.OpenFiles(t), vhostusertest.Mapped(t, ""), runtime.NumGoroutine()
 	for i := range 200 {
 		round(i)
 	}
-	l.until("no file descriptor is left", func() bool { return openFiles(t) <= fds })
-	l.until("no mapping is left", func() bool { return mappings(t) <= maps })
+	l.until("no file descriptor is left", func() bool { return vhostusertest.OpenFiles(t) <= fds })
+	l.until("no mapping is left", func() bool { return vhostusertest.Mapped(t, "") <= maps })
 	l.until("no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
 	if n := l.port("a").Counters.Reconnects; n != uint64(200+len(leave)-1) {
 		t.Errorf("%d reconnects counted", n)
@@ -57,21 +56,4 @@ func TestReconnectsLeakNothing(t *testing.T) {
 		t.Errorf("b: %+v", c)
 	}
 	l.must(peer.Leave())
-}
-
-func openFiles(t *testing.T) int {
-	files, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(files)
-}
-
-// mappings returns the number of mappings of guests' memory, by the stations and by the daemon.
-func mappings(t *testing.T) int {
-	b, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Count(string(b), "memfd:")
 }

@@ -15,6 +15,7 @@ import (
 
 	"vswitchd/internal/control"
 	"vswitchd/test/station"
+	"vswitchd/vhostuser/vhostusertest"
 )
 
 // Ports that are added, removed or changed by a reload do not affect the guests on other ports.
@@ -220,7 +221,7 @@ func TestRefusedReloadWithoutDescriptors(t *testing.T) {
 	var limit unix.Rlimit
 	l.must(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 	few := limit
-	few.Cur = uint64(openFiles(t)) + 20
+	few.Cur = uint64(vhostusertest.OpenFiles(t)) + 20
 	cfg := "[port.a]\n[port.b]\nsocket = \"$other\"\n"
 	for i := range 100 {
 		cfg += fmt.Sprintf("[port.p%d]\n", i)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -290,22 +289,13 @@ func TestNothingIsLeft(t *testing.T) {
 		_ = l.end()
 	}
 	session()
-	before := openFiles(t)
+	before := vhostusertest.OpenFiles(t)
 	for range 20 {
 		session()
 	}
-	if after := openFiles(t); after > before {
+	if after := vhostusertest.OpenFiles(t); after > before {
 		t.Errorf("%d file descriptors before, %d after", before, after)
 	}
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	files, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(files)
 }
 
 // Look sees a ring only while the ring is idle, and only if the ring is running.

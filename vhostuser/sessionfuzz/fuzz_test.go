@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -48,13 +46,13 @@ func FuzzDevice(f *testing.F) {
 		if len(acts) > 300 {
 			return
 		}
-		fds, maps := openFDs(t), guestMappings(t)
+		fds, maps := vhostusertest.OpenFiles(t), vhostusertest.Mapped(t, "")
 		l.attack(t, acts)
 		l.exchange(t)
-		if n := openFDs(t); n != fds {
+		if n := vhostusertest.OpenFiles(t); n != fds {
 			t.Errorf("%d file descriptors are open after the session, %d before", n, fds)
 		}
-		if n := guestMappings(t); n != maps {
+		if n := vhostusertest.Mapped(t, ""); n != maps {
 			t.Errorf("%d mappings of guest memory after the session, %d before", n, maps)
 		}
 	})
@@ -322,22 +320,4 @@ func (l *lab) exchange(t *testing.T) {
 			pair[0].send(pair[1].mac, want)
 		}
 	}
-}
-
-func openFDs(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
-}
-
-func guestMappings(t *testing.T) int {
-	t.Helper()
-	b, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Count(string(b), "/memfd:")
 }
