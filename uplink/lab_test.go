@@ -84,18 +84,24 @@ func quietIPv6() {
 // addLink makes the veth pair, up on both sides.
 func (l *lab) addLink() {
 	l.t.Helper()
+	l.addPair(0)
+	waitFor(l.t, "carrier", func() bool {
+		k, err := findLink(nearName, 0)
+		return err == nil && k != nil && k.up()
+	})
+}
+
+// addPair makes the veth pair and sets it up on both sides. index is that of up0; 0: any.
+func (l *lab) addPair(index int) {
+	l.t.Helper()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.HardwareAddr = nearName, nearMAC
+	attrs.Name, attrs.HardwareAddr, attrs.Index = nearName, nearMAC, index
 	l.check(netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: farName, PeerHardwareAddr: farMAC}))
 	far, err := netlink.LinkByName(farName)
 	l.check(err)
 	l.check(netlink.LinkSetNsFd(far, l.farNS))
 	l.near(netlink.LinkSetUp)
 	l.far(netlink.LinkSetUp)
-	waitFor(l.t, "carrier", func() bool {
-		k, err := findLink(nearName, 0)
-		return err == nil && k != nil && k.up()
-	})
 }
 
 func (l *lab) delLink() {

@@ -211,14 +211,7 @@ func TestInterfaceReplacedUnseen(t *testing.T) {
 
 	index := r.u.Status().Index
 	l.delLink()
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.HardwareAddr, attrs.Index = nearName, nearMAC, index
-	l.check(netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: farName, PeerHardwareAddr: farMAC}))
-	far, err := netlink.LinkByName(farName)
-	l.check(err)
-	l.check(netlink.LinkSetNsFd(far, l.farNS))
-	l.near(netlink.LinkSetUp)
-	l.far(netlink.LinkSetUp)
+	l.addPair(index)
 	waitFor(t, "the new interface", func() bool { r.u.follow(); return r.u.Status().State == StateUp })
 	if got := r.u.Status().Index; got != index {
 		t.Fatalf("the interface has index %d, want %d", got, index)

@@ -450,16 +450,7 @@ func TestPopIsBounded(t *testing.T) {
 				g.SetDesc(i, desc{0, 1, flagNext, i + 1})
 			}
 			g.SetDesc(size-1, last)
-			for range 64 {
-				g.Offer(0)
-			}
-			g.Publish()
-			for range 64 {
-				g.b.Reset()
-				if n, err := g.q.Pop(g.b, 64); n != 1 || err != nil {
-					t.Fatalf("%d chains, %v", n, err)
-				}
-			}
+			g.popsOneAtATime(t)
 		})
 		t.Run(name+" indirect", func(t *testing.T) {
 			g := newGuestWith(t, 64, indirect, region(0, 16*virtqueue.MaxIndirect))
@@ -468,17 +459,24 @@ func TestPopIsBounded(t *testing.T) {
 			}
 			g.Write(16*(virtqueue.MaxIndirect-1), last.Append(nil))
 			g.SetDesc(0, desc{0, 16 * virtqueue.MaxIndirect, flagIndirect, 0})
-			for range 64 {
-				g.Offer(0)
-			}
-			g.Publish()
-			for range 64 {
-				g.b.Reset()
-				if n, err := g.q.Pop(g.b, 64); n != 1 || err != nil {
-					t.Fatalf("%d chains, %v", n, err)
-				}
-			}
+			g.popsOneAtATime(t)
 		})
+	}
+}
+
+// popsOneAtATime offers the chain that begins at descriptor 0 again and again, and checks that each
+// Pop returns one of them.
+func (g *guest) popsOneAtATime(t *testing.T) {
+	t.Helper()
+	for range 64 {
+		g.Offer(0)
+	}
+	g.Publish()
+	for range 64 {
+		g.b.Reset()
+		if n, err := g.q.Pop(g.b, 64); n != 1 || err != nil {
+			t.Fatalf("%d chains, %v", n, err)
+		}
 	}
 }
 

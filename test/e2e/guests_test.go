@@ -196,23 +196,29 @@ func (g *guests) killSwitch(t *testing.T, ctx context.Context) {
 	}
 }
 
+// killUnderTraffic kills a guest, which is at a port, while it floods another one with pings.
+func killUnderTraffic(t *testing.T, ctx context.Context, s *swtest.Switch, guest *vm.VM, port, to string) {
+	t.Helper()
+	before := s.Port(t, port).Counters.RxFrames
+	flood := make(chan struct{})
+	go func() {
+		// Ends when the guest does.
+		_, _ = guest.Run(ctx, "ping -f -q -s 1400 "+to)
+		close(flood)
+	}()
+	swtest.Until(t, "frames flow", func() bool { return s.Port(t, port).Counters.RxFrames > before+200 })
+	guest.Kill()
+	s.WaitState(t, port, control.StateListening)
+	guest.Close()
+	<-flood
+}
+
 // killQEMU kills a guest under traffic, again and again: its port has to be free for the next, and
 // nothing may pile up in vswitchd.
 func (g *guests) killQEMU(t *testing.T, ctx context.Context) {
 	var fds int
 	for round := range 3 {
-		before := g.s.Port(t, "a").Counters.RxFrames
-		flood := make(chan struct{})
-		go func() {
-			// Ends when the guest does.
-			_, _ = g.a.Run(ctx, "ping -f -q -s 1400 10.0.0.2")
-			close(flood)
-		}()
-		swtest.Until(t, "frames flow", func() bool { return g.s.Port(t, "a").Counters.RxFrames > before+500 })
-		g.a.Kill()
-		g.s.WaitState(t, "a", control.StateListening)
-		g.a.Close()
-		<-flood
+		killUnderTraffic(t, ctx, g.s, g.a, "a", "10.0.0.2")
 		if n := g.s.FDs(t); round == 0 {
 			fds = n
 		} else if n != fds {

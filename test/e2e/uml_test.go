@@ -115,17 +115,7 @@ func total(counters map[string]uint64) (n uint64) {
 
 // kill ends a guest under traffic: its port has to be free for the next one.
 func (u *umls) kill(t *testing.T, ctx context.Context) {
-	before := u.s.Port(t, "b").Counters.RxFrames
-	flood := make(chan struct{})
-	go func() {
-		_, _ = u.b.Run(ctx, "ping -f -q -s 1400 10.0.0.3")
-		close(flood)
-	}()
-	swtest.Until(t, "frames flow", func() bool { return u.s.Port(t, "b").Counters.RxFrames > before+200 })
-	u.b.Kill()
-	u.s.WaitState(t, "b", control.StateListening)
-	u.b.Close()
-	<-flood
+	killUnderTraffic(t, ctx, u.s, u.b, "b", "10.0.0.3")
 	b := vm.Start(t, u.b.Config)
 	mustPing(t, ctx, b, "10.0.0.3")
 }
