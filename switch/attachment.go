@@ -88,6 +88,10 @@ type PortConfig struct {
 	PriorityTags PriorityTags // of frames that leave without a VLAN; "": PriorityTagsKeep
 
 	Guards Guards // what the port may send
+
+	// IngressFilter and EgressFilter are the names of the filters through which frames from the
+	// port, and frames to it, have to pass; "": none.
+	IngressFilter, EgressFilter string
 }
 
 // DefaultPortConfig returns the configuration of a port that learns addresses and to which all
@@ -131,6 +135,8 @@ type portView struct {
 	local    []MAC   // the host's own addresses; see SetLocal
 	spare    []MAC
 	from, to partition // see parts
+
+	ingressFilter, egressFilter *filter // nil: none
 }
 
 // pinned returns the addresses that are pinned to the port.

@@ -32,6 +32,13 @@ type Change struct {
 	// their names, and a port that is not there selects nothing.
 	Mirrors    []MirrorConfig
 	SetMirrors bool
+
+	// Filters and Sets, if SetFilters is true, are the filters and sets after the change; a rule
+	// keeps its counters as long as it and its filter keep their names. Otherwise, the present ones
+	// stay.
+	Filters    []FilterConfig
+	Sets       []SetConfig
+	SetFilters bool
 }
 
 // A Reconfiguration is the new configuration of a port that stays attached; the name may change,
@@ -87,25 +94,36 @@ func (e *StaticEntry) where() string { return fmt.Sprintf("%s in %s", e.MAC, vla
 
 // A ChangeError says which part of a Change is refused.
 type ChangeError struct {
-	Port   string // the port, by its name after the change; "": see Mirror
-	Mirror string // the mirror; if this is "", too, a static entry or member is refused
-	Key    string // of a mirror: the setting, by its key in the configuration file; "": the mirror itself
+	// One of these names what is refused. If all of them are "", a static entry or member is.
+	Port   string // by its name after the change
+	Mirror string
+	Filter string
+	Set    string
+
+	Rule   int    // of a filter: the rule, as an index; -1: the filter itself
+	Key    string // the setting, by its key in the configuration file; "": not known, or the whole
 	Group  bool   // Static is about a member of a group
 	Static int    // the static entry or member, as an index into Change.Static or Change.Groups
 	Err    error
 }
 
 func (e *ChangeError) Error() string {
-	if e.Mirror != "" {
-		return "mirror " + e.Mirror + ": " + e.Err.Error()
+	what := "static entry"
+	switch {
+	case e.Mirror != "":
+		what = "mirror " + e.Mirror
+	case e.Filter != "" && e.Rule >= 0:
+		what = fmt.Sprintf("filter %s: rule %d", e.Filter, e.Rule+1)
+	case e.Filter != "":
+		what = "filter " + e.Filter
+	case e.Set != "":
+		what = "set " + e.Set
+	case e.Group:
+		what = "static member"
+	case e.Port != "":
+		what = "port " + e.Port
 	}
-	if e.Group {
-		return "static member: " + e.Err.Error()
-	}
-	if e.Port == "" {
-		return "static entry: " + e.Err.Error()
-	}
-	return "port " + e.Port + ": " + e.Err.Error()
+	return what + ": " + e.Err.Error()
 }
 
 func (e *ChangeError) Unwrap() error { return e.Err }
@@ -124,6 +142,10 @@ func (e *ChangeError) Unwrap() error { return e.Err }
 // takes.
 func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
 	x := &transaction{sw: s, keepStatic: c.KeepStatic, mcast: c.Mcast, fdb: c.FDB}
+	if c.SetFilters {
+		s.filterMu.Lock()
+		defer s.filterMu.Unlock()
+	}
 	x.check(c)
 	if err := x.err(); err != nil {
 		return nil, err
@@ -172,6 +194,7 @@ type transaction struct {
 	fdb        *FDBConfig
 	mirrors    []MirrorConfig
 	setMirrors bool
+	filters    *filterTable // nil: as before
 	errs       []error
 }
 
@@ -198,6 +221,9 @@ func (x *transaction) check(c *Change) {
 	x.groups, x.setGroups = c.Groups, c.SetGroups
 	for i := range x.mirrors {
 		x.mirrors[i].check(x.refuseMirror(&x.mirrors[i]))
+	}
+	if c.SetFilters {
+		x.filters = x.compileFilters(c.Filters, c.Sets, x.sw.filters)
 	}
 	for _, r := range c.Reconfigure {
 		v, err := checkPort(r.Config)
@@ -253,6 +279,7 @@ func (x *transaction) commit() error {
 		mirrors = x.checkMirrors(x.mirrors, s.mirrors, names)
 	}
 	groups := x.planGroups(names)
+	x.checkFilterNames(names)
 	if err := x.err(); err != nil {
 		return err
 	}
@@ -299,6 +326,9 @@ func (x *transaction) commit() error {
 		s.mdb.configure(s.mcast.Snooping)
 	}
 	s.names, s.mirrors, s.groups = names, mirrors, groups
+	if x.filters != nil {
+		s.filters = x.filters
+	}
 	s.mdb.fix(groups)
 	s.publish()
 	return nil

@@ -25,6 +25,7 @@ const (
 // IP protocol numbers that the check distinguishes.
 const (
 	protoHopByHop = 0
+	protoICMP     = 1
 	protoTCP      = 6
 	protoUDP      = 17
 	protoRouting  = 43

@@ -108,6 +108,8 @@ const (
 	DropEgressRate                     // out: beyond the rate that may be sent to the port
 	DropMirrorOutput                   // in: from or to a port that is the output of a mirror
 	DropBlackhole                      // in: to an address with a blackhole entry in the FDB
+	DropFilter                         // in, out: by a rule, or the default, of a filter of the port
+	DropUnreadable                     // in, out: likewise, since a field that the filter needs cannot be read
 	numDropReasons
 )
 
@@ -146,6 +148,8 @@ var dropNames = [numDropReasons]string{
 	DropMirrorOutput: "mirror-output",
 	DropEgressRate:   "egress-rate",
 	DropBlackhole:    "blackhole",
+	DropFilter:       "filter",
+	DropUnreadable:   "filter-unreadable",
 }
 
 // String returns the name under which the reason appears in counters, metrics and traces.

@@ -8,6 +8,7 @@ type stage uint8
 const (
 	stageAdmit stage = iota
 	stageClassify
+	stageFilter
 	stageGuard
 	stagePolice
 	stageLookup
@@ -23,6 +24,7 @@ const (
 var stageNames = [numStages]string{
 	stageAdmit:    "admit",
 	stageClassify: "classify",
+	stageFilter:   "filter",
 	stageGuard:    "guard",
 	stagePolice:   "police",
 	stageLookup:   "lookup",
@@ -41,9 +43,10 @@ func (s stage) String() string { return stageNames[s] }
 type drop struct {
 	at     stage
 	why    DropReason
-	port   *portView // where the drop is counted; nil: at the source port, which is detached
-	frames uint64    // bit i: the i-th frame of the batch
-	n      int       // the number that is counted: of the frames, or of their segments
+	port   *portView   // where the drop is counted; nil: at the source port, which is detached
+	frames uint64      // bit i: the i-th frame of the batch
+	n      int         // the number that is counted: of the frames, or of their segments
+	rule   *filterRule // the rule of a filter that drops the frames; nil in other stages
 }
 
 // maxDrops is the most drops that a batch stores. MaxBatch is enough for the drops at the source
@@ -53,7 +56,12 @@ const maxDrops = MaxBatch
 
 // drop records that a stage drops frames for a reason, to be counted at port v.
 func (in *Inlet) drop(at stage, why DropReason, v *portView, frames uint64) {
-	in.record(drop{at, why, v, frames, bits.OnesCount64(frames)})
+	in.record(drop{at: at, why: why, port: v, frames: frames, n: bits.OnesCount64(frames)})
+}
+
+// dropByRule is drop for frames that a rule of a filter of port v drops.
+func (in *Inlet) dropByRule(why DropReason, v *portView, frames uint64, r *filterRule) {
+	in.record(drop{at: stageFilter, why: why, port: v, frames: frames, n: bits.OnesCount64(frames), rule: r})
 }
 
 // record records a drop, together with an earlier one that differs in its frames only.
@@ -61,7 +69,7 @@ func (in *Inlet) record(d drop) {
 	b := &in.batch
 	for i := range b.drops[:b.ndrops] {
 		e := &b.drops[i]
-		if e.at == d.at && e.why == d.why && e.port == d.port {
+		if e.at == d.at && e.why == d.why && e.port == d.port && e.rule == d.rule {
 			e.frames |= d.frames
 			e.n += d.n
 			return

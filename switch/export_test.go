@@ -73,6 +73,7 @@ type Dropped struct {
 	Stage  string
 	Reason string
 	Port   string // the port at which the drop is counted; "" if that is detached
+	Rule   string // the filter and its rule that has dropped the frames; "" in other stages
 	Frames []int  // places in the batch
 }
 
@@ -83,6 +84,9 @@ func (in *Inlet) Dropped() (list []Dropped) {
 		e := Dropped{Stage: d.at.String(), Reason: d.why.String()}
 		if d.port != nil {
 			e.Port = d.port.cfg.Name
+		}
+		if d.rule != nil {
+			e.Rule = d.rule.filter + " " + d.rule.name
 		}
 		for m := d.frames; m != 0; m &= m - 1 {
 			e.Frames = append(e.Frames, bits.TrailingZeros64(m))

@@ -32,32 +32,41 @@ const (
 
 // An ipv6Packet is an IPv6 packet of which the chain of headers was walked.
 type ipv6Packet struct {
-	head     []byte // up to the end of the packet or of Frame.Head
+	head     []byte // up to the end of the packet or of the head of the frame
 	end      int    // where the packet ends, as an offset in the frame
 	src      ipv6
-	proto    uint8 // the upper layer's
+	proto    uint8 // the upper layer's; of a later fragment, that of the first header behind
 	upper    int   // where the upper layer, or the content of a later fragment, begins
-	sum      int   // Frame.checksumAt
+	sum      int   // Frame.checksumAt, which parseIPv6 leaves to the caller
 	fragment bool  // there is a fragment header
 	later    bool  // it is not the first fragment: there is no upper-layer header
 	whole    bool  // the chain was walked to its end: proto and upper are valid unless later
 }
 
-// parseIPv6 walks the headers of the packet at an offset of a frame. ok is false if there is not
-// even a whole IPv6 header.
-func parseIPv6(f *Frame, at int) (p ipv6Packet, ok bool) {
-	h := f.Head
+// parseIPv6 walks the headers of the packet at an offset of a frame of the given length, which
+// begins with h. ok is false if there is not even a whole IPv6 header.
+func parseIPv6(h []byte, length, at int) (p ipv6Packet, ok bool) {
 	if at+ipv6Len > len(h) || h[at]>>4 != 6 {
 		return p, false
 	}
 	p.end = at + ipv6Len + int(binary.BigEndian.Uint16(h[at+4:]))
-	if p.end == at+ipv6Len || p.end > f.Len {
-		p.end = f.Len
+	if p.end == at+ipv6Len || p.end > length {
+		p.end = length
 	}
 	p.head = h[:min(p.end, len(h))]
-	p.src, p.sum = ipv6At(h[at+8:]), f.checksumAt()
+	p.src = ipv6At(h[at+8:])
 	p.walk(h[at+6], at+ipv6Len)
 	return p, true
+}
+
+// isExtension reports whether a header of this type is an extension header, which another header
+// follows.
+func isExtension(next uint8) bool {
+	switch next {
+	case extHopByHop, extRouting, extFragment, extAuth, extDestination, extMobility, extHIP, extShim6, extExperiment1, extExperiment2:
+		return true
+	}
+	return false
 }
 
 // walk follows the chain of headers that begins with one of type next at an offset (RFC 8200,
@@ -65,12 +74,12 @@ func parseIPv6(f *Frame, at int) (p ipv6Packet, ok bool) {
 func (p *ipv6Packet) walk(next uint8, at int) {
 	for {
 		var unit, extra int // the length is unit * (its field + extra)
-		switch next {
-		case extHopByHop, extRouting, extDestination, extMobility, extHIP, extShim6, extExperiment1, extExperiment2:
-			unit, extra = 8, 1
-		case extAuth:
+		switch {
+		case next == extAuth:
 			unit, extra = 4, 2 // RFC 4302, section 2.2
-		case extFragment:
+		case next == extFragment:
+		case isExtension(next):
+			unit, extra = 8, 1
 		default: // ESP as well, behind which nothing can be read
 			p.proto, p.upper, p.whole = next, at, true
 			return
@@ -81,7 +90,7 @@ func (p *ipv6Packet) walk(next uint8, at int) {
 		if next == extFragment {
 			p.fragment = true
 			if binary.BigEndian.Uint16(p.head[at+2:])&0xfff8 != 0 {
-				p.upper, p.later, p.whole = at+8, true, true
+				p.proto, p.upper, p.later, p.whole = p.head[at], at+8, true, true
 				return
 			}
 		}
@@ -93,10 +102,11 @@ func (p *ipv6Packet) walk(next uint8, at int) {
 
 // allowsIPv6 judges an IPv6 packet.
 func (g *guard) allowsIPv6(f *Frame, at int) (DropReason, bool) {
-	p, ok := parseIPv6(f, at)
+	p, ok := parseIPv6(f.Head, f.Len, at)
 	if !ok {
 		return g.unclear, false
 	}
+	p.sum = f.checksumAt()
 	if g.ips != nil && !g.allowsSource(&p) {
 		return DropIPSpoofed, false
 	}

@@ -18,9 +18,9 @@ const (
 
 // networkLayer returns the type and the offset of the packet behind tags and SNAP headers, any
 // number of them in any order: receivers differ in what they accept, and an attacker can hide a
-// packet from a guard that stops at the second tag. ok is false if Head ends before.
-func networkLayer(f *Frame) (etype uint16, at int, ok bool) {
-	head := f.Head
+// packet from a guard that stops at the second tag. head is the first part of a frame of the given
+// length; ok is false if head ends before.
+func networkLayer(head []byte, length int) (etype uint16, at int, ok bool) {
 	for at = macsLen; at+2 <= len(head); {
 		etype = binary.BigEndian.Uint16(head[at:])
 		at += 2
@@ -35,7 +35,7 @@ func networkLayer(f *Frame) (etype uint16, at int, ok bool) {
 			}
 			at += snapLen
 		default:
-			return etype, at, len(head) == f.Len
+			return etype, at, len(head) == length
 		}
 	}
 	return 0, 0, false
@@ -49,7 +49,7 @@ func isSNAP(b []byte) bool {
 
 // allowsPacket reports whether the packet in a frame is allowed.
 func (g *guard) allowsPacket(f *Frame) (DropReason, bool) {
-	etype, at, ok := networkLayer(f)
+	etype, at, ok := networkLayer(f.Head, f.Len)
 	if !ok {
 		return g.unclear, false
 	}

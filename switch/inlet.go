@@ -10,6 +10,7 @@ type Inlet struct {
 	counters *Counters // for frames that come when the port is detached
 	repair   *repairer
 	mirrorer *mirrorer // nil until a frame is mirrored
+	filterer *filterer // nil until a frame is filtered
 	batch    batch
 	report   [reportLen]byte // scratch memory of stage snoop
 }

@@ -15,6 +15,8 @@ package vswitch
 //	          port's settings                Offload, batch.runs,         reserved-address,
 //	                                         RxFrames/RxBytes             bad-source, bad-offload,
 //	                                                                      vlan
+//	filter    batch.runs, Head, the source   batch.runs, counters of      filter, filter-unreadable
+//	          port's filter                  rules
 //	guard     batch.runs, Head, the FDB,     batch.runs                   mac-spoofed, ip-spoofed,
 //	          the source port's guards                                    locked, dhcp-guard,
 //	                                                                      ra-guard, bpdu-guard
@@ -34,6 +36,7 @@ package vswitch
 //
 //	stage     once for each destination                                   drops, at the destination
 //	--------  ----------------------------------------------------------  -------------------------
+//	filter    Head, the destination port's filter                         filter, filter-unreadable
 //	send      gives Head the tags that the destination port wants,        port-down, egress-rate
 //	          keeps to the rate of the destination port
 //	repair    does offloads that the port does not take (repair.go)       too-big, bad-offload
@@ -44,7 +47,7 @@ package vswitch
 //
 // A frame that a stage drops is in no set that later stages read. No stage writes Body. After
 // classify, decisions depend only on Frame.verdict, the runs, the FDB and the ports' settings;
-// those of guard also on Head and Offload, those of snoop on Head and the MDB.
+// those of filter and guard also on Head and Offload, those of snoop on Head and the MDB.
 //
 // No stage allocates, except snoop for a new membership. No stage reads the time, except once for
 // each batch that a rate of the source or of a destination applies to. The only locks are the
@@ -88,8 +91,10 @@ func (in *Inlet) deliver(frames []Frame) {
 		return
 	}
 	in.classify(frames)
-	// Ingress filters belong here: frames have a VLAN, and the addresses of frames that are dropped
-	// here are not learned.
+	in.filterer.reset()
+	if b.src.ingressFilter != nil {
+		in.filterIngress(frames)
+	}
 	if b.src.guard != nil {
 		in.guard(frames)
 	}

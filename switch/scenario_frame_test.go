@@ -44,16 +44,16 @@ func short(m vswitch.MAC) string {
 
 // A testFrame is one frame of a "from" command.
 type testFrame struct {
-	bytes     []byte
-	csumAt    int  // if not 0: a checksum is asked for here
-	multicast bool // made by multicastFrame
+	bytes    []byte
+	csumAt   int  // if not 0: a checksum is asked for here
+	unmarked bool // the end of the payload does not tell its place in the batch
 }
 
 // parseFrames reads a line: SOURCE > DESTINATION, then options. It returns as many frames as the
 // line stands for, of which the first has number n in its batch.
 func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 	if b := s.multicastFrame(words, n); b != nil {
-		return []testFrame{{bytes: b, multicast: true}}
+		return []testFrame{{bytes: b, unmarked: true}}
 	}
 	if len(words) < 3 || words[1] != ">" {
 		s.t.Fatalf("no frame: %v", words)
@@ -61,7 +61,7 @@ func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 	src, dst := address(words[0]), address(words[2])
 	var tags []*layers.Dot1Q
 	var types []layers.EthernetType // of the tags, then of the payload
-	var packet []string             // options that describe it
+	var packet, flow []string       // options that describe it
 	copies, length, cut, csumAt := 1, 0, -1, 0
 	for i := 3; i < len(words); i += 2 {
 		if i+1 == len(words) {
@@ -70,6 +70,9 @@ func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 		switch words[i] {
 		case "arp-from", "ip-from", "ra-from", "udp-from":
 			packet = append(packet, words[i], words[i+1])
+			continue
+		case "ip", "tcp", "udp", "sctp", "icmp", "proto", "flags", "frag":
+			flow = append(flow, words[i], words[i+1])
 			continue
 		}
 		v := must(strconv.Atoi(words[i+1]))
@@ -99,6 +102,9 @@ func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 	if packet != nil {
 		types[len(types)-1], headers = scenarioPacket(src, packet)
 	}
+	if flow != nil {
+		types[len(types)-1], headers = flowPacket(flow)
+	}
 	for i, t := range tags {
 		t.Type = types[i+1]
 	}
@@ -111,7 +117,7 @@ func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 		if length > 0 {
 			body = body[:length-14-4*len(tags)]
 		}
-		if packet != nil {
+		if headers != nil {
 			body = slices.Concat(headers, s.body(n+c, 60))
 		}
 		buf := gopacket.NewSerializeBuffer()
@@ -122,7 +128,7 @@ func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 		if cut >= 0 {
 			b = b[:cut]
 		}
-		frames = append(frames, testFrame{bytes: b, csumAt: csumAt})
+		frames = append(frames, testFrame{bytes: b, csumAt: csumAt, unmarked: cut >= 0})
 	}
 	return frames
 }
@@ -182,6 +188,9 @@ func (s *scenario) from(d *datadriven.TestData) (string, error) {
 			note += " to " + drop.Port
 		}
 		note += ": " + drop.Reason
+		if drop.Rule != "" {
+			note += " (" + drop.Rule + ")"
+		}
 		for _, i := range drop.Frames {
 			fates[i] = append(fates[i], note)
 		}

@@ -93,7 +93,7 @@ func sameUntagged(b []byte, batch []testFrame) (n int, tag string) {
 	if p := plain(b); len(p) < len(b) {
 		tag = fmt.Sprintf("[vlan %d]", binary.BigEndian.Uint16(b[14:])&0xfff)
 	}
-	return slices.IndexFunc(batch, func(f testFrame) bool { return f.multicast && bytes.Equal(plain(f.bytes), plain(b)) }), tag
+	return slices.IndexFunc(batch, func(f testFrame) bool { return f.unmarked && bytes.Equal(plain(f.bytes), plain(b)) }), tag
 }
 
 // members adds, deletes and configures static members of groups.

@@ -57,6 +57,7 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		"static": s.static, "file": s.file, "times": s.times, "delete": s.delete, "flush": s.flush,
 		"fdb": s.fdb, "drops": s.dropCounts, "events": s.eventCounts, "mdb": s.mdb, "multicast-events": s.mcastCounts, "members": s.members,
 		"conflicts": s.conflicts, "mirror": s.setMirrors, "mirrors": s.mirrorCounts,
+		"filter": s.setFilters, "filters": s.filterCounts, "change-set": s.changeSet,
 	}
 	do := commands[d.Cmd]
 	if do == nil {
@@ -80,6 +81,7 @@ func (s *scenario) checkError(err error) {
 		vswitch.ErrNoEntry, vswitch.ErrTableFull, vswitch.ErrBadGuard, vswitch.ErrBadRate, vswitch.ErrBadMirror,
 		vswitch.ErrBadPrefix, vswitch.ErrBadLinkLocal, vswitch.ErrBadEntry,
 		vswitch.ErrBadGroup, vswitch.ErrBadSource, vswitch.ErrGroupExists, vswitch.ErrNoGroup, vswitch.ErrBadCommunity,
+		vswitch.ErrBadFilter, vswitch.ErrBadSet, vswitch.ErrNoFilter, vswitch.ErrNoSet,
 	}
 	i := slices.IndexFunc(known, func(k error) bool { return errors.Is(err, k) })
 	if i < 0 || !strings.Contains(err.Error(), known[i].Error()) {
@@ -248,6 +250,10 @@ func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
 			cfg.Guards.Locked = must(strconv.ParseBool(v))
 		case "bpdu_guard":
 			cfg.Guards.BPDU = must(strconv.ParseBool(v))
+		case "ingress_filter":
+			cfg.IngressFilter = v
+		case "egress_filter":
+			cfg.EgressFilter = v
 		case "tag":
 			cfg.Tag = uint16(must(strconv.ParseUint(v, 10, 16)))
 		case "trunks":

@@ -104,7 +104,7 @@ func (in *Inlet) sendCopies(m *mirror, v *portView, set uint64, frames []Frame) 
 	for _, l := range in.repair.transmit(v.port, w.out[:sent]) {
 		drops += l.n
 		if l.at == stageTransmit {
-			in.record(drop{stageMirror, l.why, v, pick(set, l.nths), l.n})
+			in.record(drop{at: stageMirror, why: l.why, port: v, frames: pick(set, l.nths), n: l.n})
 		}
 	}
 	if drops > 0 {

@@ -11,8 +11,12 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 		in.drop(stageSend, DropDown, v, group)
 		return
 	}
-	// Egress filters belong here. Frames still have the tags of the last
-	// destination here; their VLAN is in Frame.verdict.
+	// Frames still have the tags of the last destination here; their VLAN is in Frame.verdict.
+	if v.egressFilter != nil {
+		if group &^= in.filter(v.egressFilter, v, group, frames); group == 0 {
+			return
+		}
+	}
 	n := 0
 	for m := group; m != 0; m &= m - 1 {
 		b.out[n&(MaxBatch-1)] = &frames[bits.TrailingZeros64(m)]
@@ -42,7 +46,7 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 		}
 	} else {
 		for _, l := range in.repair.transmit(v.port, out) {
-			in.record(drop{l.at, l.why, v, pick(group, l.nths), l.n})
+			in.record(drop{at: l.at, why: l.why, port: v, frames: pick(group, l.nths), n: l.n})
 		}
 	}
 	if m := v.mirror.dst; m != 0 {

@@ -86,6 +86,9 @@ type Switch struct {
 	mcast   McastConfig
 	mirrors []MirrorInfo
 	groups  []staticMember
+	filters *filterTable
+
+	filterMu sync.Mutex // see filter_admin.go; ranks before mu
 }
 
 // New makes a switch without ports and starts its janitor, a goroutine that advances the clock and
@@ -109,6 +112,7 @@ func newSwitch(cfg Config) *Switch {
 		stop:    make(chan struct{}),
 		names:   make(map[string]*Attachment),
 		inlets:  make(map[*Inlet]struct{}),
+		filters: new(filterTable),
 	}
 	s.nanotime = cfg.Nanotime
 	if s.nanotime == nil {
@@ -158,9 +162,12 @@ func (s *Switch) publish() {
 	set := &portSet{mcast: mcastView{s.mdb.table, s.mcast.Unregistered == McastFlooded}}
 	last := portID(0)
 	for _, a := range s.names {
-		if m := mirroringOf(s.mirrors, a.view.cfg.Name); m != a.view.mirror {
-			v := *a.view
-			v.mirror = m
+		was := a.view
+		m := mirroringOf(s.mirrors, was.cfg.Name)
+		in, out := s.filters.find(was.cfg.IngressFilter), s.filters.find(was.cfg.EgressFilter)
+		if m != was.mirror || in != was.ingressFilter || out != was.egressFilter {
+			v := *was
+			v.mirror, v.ingressFilter, v.egressFilter = m, in, out
 			a.view = &v
 		}
 		set.all = append(set.all, a.view)
