@@ -203,6 +203,9 @@ func ParseRange(s string, most uint16) (Range, error) {
 	return Range{uint16(a), uint16(b)}, nil
 }
 
+// Overlaps reports whether two ranges have a number in common.
+func (r Range) Overlaps(o Range) bool { return r.First <= o.Last && o.First <= r.Last }
+
 func (r Range) String() string {
 	if r.First == r.Last {
 		return strconv.Itoa(int(r.First))

@@ -32,16 +32,16 @@ func (t *filterTable) has(c *FilterConfig, sets map[string]*SetConfig) bool {
 	}
 	for i := range t.sets {
 		s := &t.sets[i]
-		if f.refersTo(s.Name) && !reflect.DeepEqual(s, sets[s.Name]) {
+		if f.config.RefersTo(s.Name) && !reflect.DeepEqual(s, sets[s.Name]) {
 			return false
 		}
 	}
 	return true
 }
 
-// refersTo reports whether a rule refers to a set.
-func (f *filter) refersTo(set string) bool {
-	return slices.ContainsFunc(f.config.Rules, func(r FilterRule) bool {
+// RefersTo reports whether a rule of the filter refers to a set.
+func (c *FilterConfig) RefersTo(set string) bool {
+	return slices.ContainsFunc(c.Rules, func(r FilterRule) bool {
 		for _, sets := range [][]string{r.Src.Sets, r.Dst.Sets, r.SrcPorts.Sets, r.DstPorts.Sets} {
 			if slices.Contains(sets, set) {
 				return true

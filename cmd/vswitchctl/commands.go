@@ -47,9 +47,13 @@ func newRoot(out io.Writer) *cobra.Command {
 	mdb.AddCommand(c.mdbShow(), c.mdbAdd(), c.mdbDel())
 	mirror := group("mirror", "Mirrors: copies of frames for another port")
 	mirror.AddCommand(c.mirrorShow())
+	filter := group("filter", "Filters: rules that accept, drop and count frames")
+	filter.AddCommand(c.filterShow())
+	set := group("set", "Sets of addresses and ports, which rules of filters name")
+	set.AddCommand(c.setShow(), c.setChange("add"), c.setChange("del"))
 	stats := group("stats", "Counters")
 	stats.AddCommand(c.statsShow())
-	root.AddCommand(port, fdb, mdb, mirror, stats)
+	root.AddCommand(port, fdb, mdb, mirror, filter, set, stats)
 	return root
 }
 

@@ -66,6 +66,11 @@ func TestOutput(t *testing.T) {
 		{"mdb-add", "mdb add 239.9.9.9 vm1 --vlan 7 --source 10.0.0.5"},
 		{"mdb-del", "mdb del 239.1.1.2 vm1 --vlan 7"},
 		{"mirror-show", "mirror show"},
+		{"filter-show", "filter show"},
+		{"filter-show-one", "filter show web"},
+		{"set-show", "set show"},
+		{"set-show-one", "set show admins"},
+		{"set-add", "set add admins 10.9.0.1 fd00::/64 80 90-99"},
 		{"stats-show", "stats show"},
 		{"stats-show-port", "stats show vm1"},
 		{"reload", "reload"},
@@ -104,7 +109,8 @@ func TestJSONIsOneValueOfTheRightKind(t *testing.T) {
 	for args, first := range map[string]json.Delim{
 		"show": '{', "port show": '[', "port show vm2": '{', "fdb show": '[', "fdb show --port vm2": '[', "mdb show": '{', "mdb add 239.9.9.9 vm1": '{',
 		"fdb add 52:54:00:00:00:07 vm1": '{', "fdb del 52:54:00:00:00:99": '{', "fdb flush": '{',
-		"mirror show": '[', "stats show": '[', "stats show vm1": '{', "reload": '{', "version": '{',
+		"mirror show": '[', "filter show": '[', "filter show web": '{', "set show": '[', "set show admins": '{', "set del admins 22": '{',
+		"stats show": '[', "stats show vm1": '{', "reload": '{', "version": '{',
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(append([]string{"--control", socket, "-j"}, strings.Fields(args)...), &stdout, &stderr); code != exitOK {
@@ -145,6 +151,13 @@ func TestExitCodes(t *testing.T) {
 		{socket, "port show a/b", 1, `vswitchctl: no such port: "a/b"` + "\n"},
 		{socket, "stats show nobody", 1, `vswitchctl: no such port: "nobody"` + "\n"},
 		{socket, "fdb show --port nobody", 1, `vswitchctl: no such port: "nobody"` + "\n"},
+		{socket, "filter show wbe", 1, `vswitchctl: no such filter: "wbe"; did you mean "web"?` + "\n"},
+		{socket, "set show admin", 1, `vswitchctl: no such set: "admin"; did you mean "admins"?` + "\n"},
+		{socket, "set add admin 10.0.0.1", 1, `vswitchctl: no such set: "admin"; did you mean "admins"?` + "\n"},
+		{socket, "set add admins refused", 1, "vswitchctl: change refused, nothing has changed\nset admins: refused\nfor two reasons\n"},
+		{socket, "set add admins malformed", 1, "vswitchctl: malformed request: addresses: element 0 is wrong\n"},
+		{socket, "set add", 2, "vswitchctl: the name of the set is missing\nUsage:"},
+		{socket, "set del admins", 2, "vswitchctl: an entry is missing: an address, a prefix, a port or a range of ports\nUsage:"},
 		{socket, "reload", 1, "vswitchctl: reload refused, nothing has changed\nf:3: tag: is 5000, must be from 0 to 4095\n"},
 		{socket, "", 2, "vswitchctl: a command is missing\nUsage:"},
 		{socket, "bogus", 2, `vswitchctl: unknown command "bogus"` + "\nUsage:"},

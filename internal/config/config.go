@@ -18,6 +18,8 @@ type Config struct {
 	FDB     []FDBEntry // static entries, in the order of the file
 	MDB     []MDBEntry // static members of multicast groups, in the order of the file
 	Mirrors []*Mirror  // in the order of the file
+	Filters []*Filter  // likewise
+	Sets    []*Set     // likewise
 
 	// Warnings are conditions that the operator should know but that are not errors. Examine finds
 	// more of them than Load.

@@ -164,7 +164,15 @@ func policyKeys(p *vswitch.PortConfig) []key.Key {
 		{Name: "group_fwd_mask", Value: key.Int(&p.GroupFwdMask, 0, 0xffff),
 			Doc: "bit N: frames from the port to the reserved address 01:80:C2:00:00:0N are forwarded; bit 0: those of PVST+ as well"},
 	}
-	return slices.Concat(keys, guardKeys(&p.Guards), rateKeys(p), unsupportedPolicies())
+	return slices.Concat(keys, guardKeys(&p.Guards), filterKeys(p), rateKeys(p), unsupportedPolicies())
+}
+
+// filterKeys name the filters of a port.
+func filterKeys(p *vswitch.PortConfig) []key.Key {
+	return []key.Key{
+		{Name: "ingress_filter", Value: key.Text(&p.IngressFilter), Doc: "the name of the filter of frames from the port, see [layer 2](layer2.md#filters); \"\": none"},
+		{Name: "egress_filter", Value: key.Text(&p.EgressFilter), Doc: "the name of the filter of frames to the port; \"\": none"},
+	}
 }
 
 // guardKeys declares the keys that restrict what a port may send.

@@ -35,7 +35,5 @@ func (m *Mirror) Keys() []key.Key {
 func (p *parser) mirror(t *table, twice bool) {
 	m := &Mirror{MirrorConfig: vswitch.MirrorConfig{Name: t.path[1]}, where: t.where()}
 	t.read(m.Keys(), nil)
-	if !twice {
-		p.cfg.Mirrors = append(p.cfg.Mirrors, m)
-	}
+	p.namedTable(t, twice, func() { p.cfg.Mirrors = append(p.cfg.Mirrors, m) })
 }

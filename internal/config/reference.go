@@ -40,9 +40,18 @@ func (ks Kinds) sections() (list []section) {
 	g := new(MDBEntry)
 	list = append(list, section{header: "[[mdb]]", example: "[[mdb]]", keys: g.keys(),
 		doc: "A port that is a member of a multicast group for good; there may be any number. See [layer 2](layer2.md#multicast-snooping)."})
-	m := new(Mirror)
-	return append(list, section{header: "[mirror.NAME]", example: "[mirror.m1]", keys: m.Keys(),
-		doc: "A mirror, which copies frames of some ports to another one; there may be up to 32."})
+	m, f, s := new(Mirror), new(Filter), new(Set)
+	return append(list,
+		section{header: "[mirror.NAME]", example: "[mirror.m1]", keys: m.Keys(),
+			doc: "A mirror, which copies frames of some ports to another one; there may be up to 32."},
+		section{header: "[filter.NAME]", example: "[filter.web]", keys: f.keys(),
+			doc: "A filter, which ports name by `ingress_filter` and `egress_filter`. See [layer 2](layer2.md#filters)."},
+		section{header: "[[filter.NAME.rules]]", example: "[[filter.web.rules]]", keys: RuleKeys(new(vswitch.FilterRule)),
+			doc: "A rule of a filter; there may be up to 4096, of which the first one that matches decides. " +
+				"Rules may also be written as `rules = [{...}, ...]` in `[filter.NAME]`. " +
+				"A list may be replaced by its only element; an empty list matches any frame."},
+		section{header: "[set.NAME]", example: "[set.admins]", keys: s.Keys(),
+			doc: "A set of addresses and ports, which rules of filters name as `@NAME`. `vswitchctl set add` and `vswitchctl set del` change sets while vswitchd runs."})
 }
 
 // commonKeys returns the keys of all ports.

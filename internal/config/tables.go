@@ -30,6 +30,10 @@ func (p *parser) document(doc map[string]any) {
 			top.list(name, p.mdbEntry)
 		case name == "mirror":
 			top.named(name, p.mirror)
+		case name == "filter":
+			top.named(name, p.filter)
+		case name == "set":
+			top.named(name, p.set)
 		default:
 			top.unknownTable(name)
 		}
@@ -43,7 +47,7 @@ func (t *table) unknownTable(name string) {
 	if _, ok := t.m[name].(map[string]any); !ok {
 		msg = "unknown key"
 	}
-	known := []string{"fdb", "mdb", "mirror"}
+	known := []string{"fdb", "mdb", "mirror", "filter", "set"}
 	for _, b := range t.p.cfg.tables() {
 		known = append(known, b.name)
 	}

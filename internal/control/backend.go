@@ -50,6 +50,17 @@ type Backend interface {
 
 	// Mirrors returns all mirrors, in the order of the configuration.
 	Mirrors() []Mirror
+
+	// Filters returns all filters, in the order of the configuration.
+	Filters() []Filter
+
+	// Sets returns all sets of addresses and ports, in the order of the configuration.
+	Sets() []Set
+
+	// ChangeSet changes a set and returns what it is then. The error is ErrNoSet if no set has that
+	// name, wraps ErrMalformed if the change cannot be read, or says why it is refused. After an
+	// error the set is as before.
+	ChangeSet(name string, change SetChange) (Set, error)
 }
 
 // Reasons are the keys of Counters.Drops and Counters.Resets.
@@ -98,3 +109,12 @@ var FDBTypes = []string{"dynamic", "static", "sticky", "blackhole"}
 
 // ErrNoEntry says that there is no such entry in the FDB.
 var ErrNoEntry = errors.New("no such FDB entry")
+
+// ErrNoFilter and ErrNoSet say that no filter, and no set, has that name.
+var (
+	ErrNoFilter = errors.New("no such filter")
+	ErrNoSet    = errors.New("no such set")
+)
+
+// ErrMalformed says that a request cannot be read.
+var ErrMalformed = errors.New("malformed request")

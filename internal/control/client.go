@@ -45,40 +45,57 @@ const maxAnswer = 256 << 20
 // Get requests a path, with its query, and returns the JSON value as the server wrote it: it may
 // have fields that this client does not know.
 func (c *Client) Get(ctx context.Context, path string) (json.RawMessage, error) {
-	return c.do(ctx, http.MethodGet, path)
+	return c.do(ctx, http.MethodGet, path, nil)
 }
 
 // Post posts an empty request to a path and returns the answer; see Get.
 func (c *Client) Post(ctx context.Context, path string) (json.RawMessage, error) {
-	return c.do(ctx, http.MethodPost, path)
+	return c.do(ctx, http.MethodPost, path, nil)
 }
 
 // Delete sends a request to delete what a path names, and returns the answer; see Get.
 func (c *Client) Delete(ctx context.Context, path string) (json.RawMessage, error) {
-	return c.do(ctx, http.MethodDelete, path)
+	return c.do(ctx, http.MethodDelete, path, nil)
 }
 
-func (c *Client) do(ctx context.Context, method, path string) (json.RawMessage, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://vswitchd"+path, nil)
+// Patch sends a change, encoded in JSON, to a path and returns the answer; see Get.
+func (c *Client) Patch(ctx context.Context, path string, change any) (json.RawMessage, error) {
+	return c.do(ctx, http.MethodPatch, path, change)
+}
+
+// do sends a request, with a body unless it is nil.
+func (c *Client) do(ctx context.Context, method, path string, body any) (json.RawMessage, error) {
+	var content io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		content = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://vswitchd"+path, content)
 	if err != nil {
 		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.dialError(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return nil, fmt.Errorf("reading the answer of vswitchd: %w", err)
 	}
 	if resp.StatusCode >= 400 {
-		return nil, answerError(resp.StatusCode, body)
+		return nil, answerError(resp.StatusCode, answer)
 	}
-	if !json.Valid(body) {
+	if !json.Valid(answer) {
 		return nil, fmt.Errorf("%s does not answer in JSON: is it vswitchd's control socket?", c.socket)
 	}
-	return bytes.TrimSpace(body), nil
+	return bytes.TrimSpace(answer), nil
 }
 
 // dialError distinguishes a daemon that is not running from one that cannot be reached.

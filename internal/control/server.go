@@ -79,6 +79,12 @@ func (s *Server) handler() http.Handler {
 	route("POST", "/v1/mdb", s.postMDB)
 	route("DELETE", "/v1/mdb", s.deleteMDB)
 	route("GET", "/v1/mirrors", s.getMirrors)
+	route("GET", "/v1/filters", s.getFilters)
+	route("GET", "/v1/filters/{name}", s.getFilter)
+	route("GET", "/v1/sets", s.getSets)
+	route("GET", "/v1/sets/{name}", s.getSet)
+	route("PUT", "/v1/sets/{name}", s.putSet)
+	route("PATCH", "/v1/sets/{name}", s.patchSet)
 	route("GET", "/v1/stats", s.getStats)
 	route("GET", "/v1/stats/{name}", s.getPortStats)
 	route("POST", "/v1/reload", s.postReload)
@@ -130,7 +136,9 @@ func errorAnswer(err error) (status int, body errorBody) {
 		return se.status, errorBody{Error: se.msg}
 	case errors.As(err, &re):
 		return http.StatusConflict, errorBody{Error: re.msg, Details: re.details}
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrNoEntry), errors.Is(err, ErrNoMember):
+	case errors.Is(err, ErrMalformed):
+		return http.StatusBadRequest, errorBody{Error: err.Error()}
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrNoEntry), errors.Is(err, ErrNoMember), errors.Is(err, ErrNoFilter), errors.Is(err, ErrNoSet):
 		return http.StatusNotFound, errorBody{Error: err.Error()}
 	}
 	return http.StatusInternalServerError, errorBody{Error: err.Error()}

@@ -127,6 +127,58 @@ type Mirror struct {
 	Drops      uint64       `json:"drops"`  // copies that the output has not taken
 }
 
+// Filter answers GET /v1/filters/{name}, and is an element of the answer to GET /v1/filters.
+type Filter struct {
+	Name    string           `json:"name"`
+	Default FilterRule       `json:"default"` // what happens to frames that no rule decides about
+	Rules   List[FilterRule] `json:"rules"`
+	Ingress List[string]     `json:"ingress"` // ports whose ingress_filter it is
+	Egress  List[string]     `json:"egress"`  // ports whose egress_filter it is
+}
+
+// FilterRule is a rule of a filter, with the frames that have matched it on all ports.
+type FilterRule struct {
+	Name   string   `json:"name"`
+	Action string   `json:"action"` // "accept", "drop" or "count"
+	Match  Settings `json:"match"`  // the keys that it sets, as in the configuration
+	Frames uint64   `json:"frames"`
+	Bytes  uint64   `json:"bytes"`
+}
+
+// Set answers GET /v1/sets/{name}, and is an element of the answer to GET /v1/sets.
+type Set struct {
+	Name string `json:"name"`
+	SetEntries
+	Filters List[string] `json:"filters"` // filters whose rules name it
+}
+
+// SetEntries are entries of a set, and the body of PUT /v1/sets/{name}.
+type SetEntries struct {
+	Addresses List[string]    `json:"addresses"` // IP addresses and prefixes
+	Ports     List[PortRange] `json:"ports"`
+}
+
+// PortRange is a port or a range such as "8000-8080". In a request it may also be a number.
+type PortRange string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *PortRange) UnmarshalJSON(data []byte) error {
+	var n uint16
+	if err := json.Unmarshal(data, &n); err == nil {
+		*p = PortRange(data)
+		return nil
+	}
+	return json.Unmarshal(data, (*string)(p))
+}
+
+// SetChange is a change of a set: its entries are replaced, or some are removed and others added.
+// It is the body of PATCH /v1/sets/{name}.
+type SetChange struct {
+	Replace *SetEntries `json:"-"`
+	Add     *SetEntries `json:"add,omitempty"`
+	Del     *SetEntries `json:"del,omitempty"`
+}
+
 // FDBEntry is an element of the answer to GET /v1/fdb.
 type FDBEntry struct {
 	MAC  string `json:"mac"` // lower case, with colons

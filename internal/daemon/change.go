@@ -90,6 +90,8 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 	}
 	c.lines = append(c.lines, compareMDB(old.MDB, now.MDB)...)
 	c.lines = append(c.lines, compareMirrors(old.Mirrors, now.Mirrors)...)
+	c.lines = append(c.lines, compareFilters(old.Filters, now.Filters)...)
+	c.lines = append(c.lines, compareSets(d.sw.Sets(), mergeSets(old.Sets, now.Sets, d.sw.Sets()))...)
 	return c
 }
 
@@ -158,6 +160,7 @@ func (c *change) commit() error {
 	x.Mcast, x.FDB = &mcast, &times
 	x.Groups, x.SetGroups = staticGroups(c.cfg.MDB), true
 	x.Mirrors, x.SetMirrors = mirrorConfigs(c.cfg.Mirrors), true
+	x.Filters, x.Sets, x.SetFilters = filterConfigs(c.cfg.Filters), mergeSets(c.d.cfg.Sets, c.cfg.Sets, c.d.sw.Sets()), true
 	attached, err := c.d.sw.Apply(&x)
 	if err != nil {
 		return refusals(c.cfg, err, nil)

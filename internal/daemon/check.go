@@ -41,6 +41,7 @@ func (ks kinds) checkSwitch(cfg *config.Config) config.Errors {
 	x.Static = staticEntries(cfg.FDB)
 	x.Groups, x.SetGroups = staticGroups(cfg.MDB), true
 	x.Mirrors, x.SetMirrors = mirrorConfigs(cfg.Mirrors), true
+	x.Filters, x.Sets, x.SetFilters = filterConfigs(cfg.Filters), setConfigs(cfg.Sets), true
 	if err := vswitch.Check(switchConfig(cfg), &x); err != nil {
 		return refusals(cfg, err, hosts)
 	}

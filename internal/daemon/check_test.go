@@ -177,6 +177,7 @@ func randomConfig(r *rand.Rand) string {
 		sometimes(5, "isolated = %v", true)
 		sometimes(20, "community = %q", "blue", "red", "no name")
 		sometimes(9, "allowed_macs = %v", "[]", `["52:54:00:00:00:01"]`, `["52:54:00:00:00:02", "52:54:00:00:00:03"]`)
+		sometimes(9, "ingress_filter = %q", "", "f", "g")
 		sometimes(5, "ingress_policing_rate = %q", "0", "1K", "10G")
 		sometimes(10, "ingress_policing_burst = %q", "0", "1MiB")
 		sometimes(5, "egress_rate = %q", "0", "1K", "10G")
@@ -204,6 +205,14 @@ func randomConfig(r *rand.Rand) string {
 		sometimes(2, "select_all = true # %v", 1)
 		line("output = %q", []string{"a", "b", "c"}[r.IntN(3)])
 		sometimes(9, "output_vlan = %v", 5)
+	}
+	if r.IntN(3) != 0 {
+		line("[set.s]")
+		sometimes(2, "addresses = %v", "[]", `["10.0.0.0/8"]`, `["10.0.0.0/8", "10.0.0.1"]`)
+		line("[filter.f]\ndefault = \"drop\"\n[[filter.f.rules]]\nname = \"a\"\naction = \"drop\"")
+		sometimes(3, "src = %q", "@s", "fd00::/8", "@t")
+		sometimes(3, "proto = %q", "tcp", "icmp")
+		sometimes(3, "dst_ports = %v", 80)
 	}
 	for range r.IntN(3) {
 		line("[[mdb]]")

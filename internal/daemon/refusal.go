@@ -33,6 +33,12 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 	if ce.Group {
 		return cfg.MDB[ce.Static].Errorf(memberKey(err), "%s", msg)
 	}
+	if i := slices.IndexFunc(cfg.Filters, func(f *config.Filter) bool { return ce.Filter != "" && f.Name == ce.Filter }); i >= 0 {
+		return cfg.Filters[i].Errorf(ce.Rule, ce.Key, "%s", msg)
+	}
+	if i := slices.IndexFunc(cfg.Sets, func(s *config.Set) bool { return ce.Set != "" && s.Name == ce.Set }); i >= 0 {
+		return cfg.Sets[i].Errorf(ce.Key, "%s", msg)
+	}
 	if ce.Port == "" {
 		key := "mac"
 		switch {
@@ -44,7 +50,7 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 		return cfg.FDB[ce.Static].Errorf(key, "%s", msg)
 	}
 	i := slices.IndexFunc(cfg.Ports, func(p *config.Port) bool { return p.Name == ce.Port })
-	p, key := cfg.Ports[i], ""
+	p, key := cfg.Ports[i], ce.Key
 	switch {
 	case errors.Is(err, vswitch.ErrBadGuard):
 		key = "allowed_macs"

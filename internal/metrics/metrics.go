@@ -75,6 +75,8 @@ var (
 	copied     = desc("mirror_frames_total", "Copies of frames that the mirror has made.", "mirror")
 	copiedLen  = desc("mirror_bytes_total", "Bytes of the copies that the mirror has made.", "mirror")
 	uncopied   = desc("mirror_drops_total", "Copies that the output of the mirror has not taken.", "mirror")
+	ruleFrames = desc("filter_rule_frames_total", "Frames that matched the rule of the filter; rule default: that no rule has decided about.", "filter", "rule")
+	ruleBytes  = desc("filter_rule_bytes_total", "Bytes of these frames.", "filter", "rule")
 	buildInfo  = desc("build_info", "1, with the version and the target of the build as labels.", "version", "goversion", "goos", "goarch")
 	busy       = desc("worker_busy_seconds_total", "Time that the worker spent in rounds that found frames.", "worker")
 	wakeups    = desc("worker_wakeups_total", "Number of times that the worker woke from sleep.", "worker")
@@ -88,7 +90,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		rxFrames, rxBytes, txFrames, txBytes, drops, up, reconnects, resets,
 		fdbEntries, fdbSize, fdbEvents, portEvents, portFDB,
-		mdbEntries, mcast, portMcast, copied, copiedLen, uncopied,
+		mdbEntries, mcast, portMcast, copied, copiedLen, uncopied, ruleFrames, ruleBytes,
 		buildInfo, busy, wakeups, worked, sources, moved,
 	} {
 		ch <- d
@@ -132,6 +134,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter(copied, float64(m.Frames), m.Name)
 		counter(copiedLen, float64(m.Bytes), m.Name)
 		counter(uncopied, float64(m.Drops), m.Name)
+	}
+	for _, f := range c.backend.Filters() {
+		for _, r := range append(f.Rules, f.Default) {
+			counter(ruleFrames, float64(r.Frames), f.Name, r.Name)
+			counter(ruleBytes, float64(r.Bytes), f.Name, r.Name)
+		}
 	}
 	for i, w := range status.Workers {
 		counter(busy, w.BusyS, strconv.Itoa(i))

@@ -209,6 +209,21 @@ func (s *Switch) FDB(t testing.TB) []control.FDBEntry {
 	return get[[]control.FDBEntry](t, s, "/v1/fdb")
 }
 
+// Filter returns a filter with the counters of its rules.
+func (s *Switch) Filter(t testing.TB, name string) control.Filter {
+	t.Helper()
+	return get[control.Filter](t, s, "/v1/filters/"+name)
+}
+
+// AddToSet adds addresses to a set of filters.
+func (s *Switch) AddToSet(t testing.TB, set string, addresses ...string) {
+	t.Helper()
+	change := control.SetChange{Add: &control.SetEntries{Addresses: addresses}}
+	if _, err := s.api.Patch(t.Context(), "/v1/sets/"+set, change); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // WaitState waits until a port has a state.
 func (s *Switch) WaitState(t testing.TB, port string, state control.State) {
 	t.Helper()

@@ -252,7 +252,7 @@ func prefix(v any) (netip.Prefix, error) {
 // Networks is a list of IP addresses and prefixes, kept in order and without repetitions.
 func Networks(dst *[]netip.Prefix) Value {
 	return Make("list of strings, IP addresses or prefixes", dst, func(v any) ([]netip.Prefix, error) {
-		ps, err := elements(v, network)
+		ps, err := elements(v, Network)
 		slices.SortFunc(ps, func(a, b netip.Prefix) int {
 			return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 		})
@@ -260,15 +260,22 @@ func Networks(dst *[]netip.Prefix) Value {
 	}, func(ps []netip.Prefix) any {
 		all := make([]string, len(ps))
 		for i, p := range ps {
-			if all[i] = p.String(); p.IsSingleIP() {
-				all[i] = p.Addr().String()
-			}
+			all[i] = ShowNetwork(p)
 		}
 		return all
 	})
 }
 
-func network(v any) (p netip.Prefix, err error) {
+// ShowNetwork formats a prefix for Network.
+func ShowNetwork(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}
+
+// Network returns a value as a prefix, of the full length if the value is an IP address.
+func Network(v any) (p netip.Prefix, err error) {
 	s, err := String(v)
 	if err != nil {
 		return p, err

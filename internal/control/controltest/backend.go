@@ -4,6 +4,7 @@ package controltest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -19,6 +20,10 @@ type Backend struct {
 	Entries []control.FDBEntry
 	Groups  control.MDB
 	Copies  []control.Mirror
+	Lists   []control.Filter
+	Members []control.Set
+
+	Changes []control.SetChange // that ChangeSet was called with; not served while it is called
 }
 
 // Switch implements control.Backend.
@@ -143,6 +148,31 @@ func mcastEvents(joined, queries uint64) control.Tally {
 
 // Mirrors implements control.Backend.
 func (b *Backend) Mirrors() []control.Mirror { return b.Copies }
+
+// Filters implements control.Backend.
+func (b *Backend) Filters() []control.Filter { return b.Lists }
+
+// Sets implements control.Backend.
+func (b *Backend) Sets() []control.Set { return b.Members }
+
+// ChangeSet implements control.Backend: it records the change, refuses one that adds "refused", and
+// says that "malformed" is malformed. The set stays as it is.
+func (b *Backend) ChangeSet(name string, change control.SetChange) (control.Set, error) {
+	for _, s := range b.Members {
+		if s.Name != name {
+			continue
+		}
+		b.Changes = append(b.Changes, change)
+		if change.Add != nil && slices.Contains(change.Add.Addresses, "refused") {
+			return s, errors.New("set admins: refused\nfor two reasons")
+		}
+		if change.Add != nil && slices.Contains(change.Add.Addresses, "malformed") {
+			return s, fmt.Errorf("%w: addresses: element 0 is wrong", control.ErrMalformed)
+		}
+		return s, nil
+	}
+	return control.Set{}, control.ErrNoSet
+}
 
 // events returns counts of events in the FDB, with all names.
 func events(learned, moved, flapped uint64) control.Tally {
@@ -270,6 +300,28 @@ func Sample() *Backend {
 		Copies: []control.Mirror{
 			{Name: "m1", SelectSrc: control.List[string]{"vm1", "lan"}, SelectVLAN: control.List[uint16]{5, 7}, Output: "vm2", Frames: 1234, Bytes: 567890, Drops: 5},
 			{Name: "remote", SelectAll: true, OutputVLAN: 900, Snaplen: 128},
+		},
+		Lists: []control.Filter{
+			{
+				Name: "web", Ingress: control.List[string]{"vm1"}, Egress: control.List[string]{"vm1", "lan"},
+				Default: control.FilterRule{Name: "default", Action: "drop", Frames: 7, Bytes: 420},
+				Rules: control.List[control.FilterRule]{
+					{Name: "arp", Action: "accept", Match: control.Settings{{Key: "ethertype", Value: []string{"arp"}}}, Frames: 3, Bytes: 126},
+					{Name: "web", Action: "accept", Match: control.Settings{
+						{Key: "src", Value: []string{"@admins", "10.1.0.0/16"}}, {Key: "proto", Value: []string{"tcp"}}, {Key: "dst_ports", Value: []string{"80", "443"}},
+					}, Frames: 1234, Bytes: 567890},
+					{Name: "back", Action: "accept", Match: control.Settings{{Key: "established", Value: true}}},
+					{Name: "all", Action: "count"},
+				},
+			},
+			{Name: "none", Default: control.FilterRule{Name: "default", Action: "accept"}},
+		},
+		Members: []control.Set{
+			{
+				Name: "admins", Filters: control.List[string]{"web"},
+				SetEntries: control.SetEntries{Addresses: control.List[string]{"10.0.0.0/24", "fd00::1"}, Ports: control.List[control.PortRange]{"22", "8000-8080"}},
+			},
+			{Name: "empty"},
 		},
 		Entries: []control.FDBEntry{
 			{MAC: "52:54:00:00:00:01", VLAN: 7, Port: "vm1", Type: "static"},

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vswitchd/internal/control"
+)
+
+// Commands about filters and sets, and their tables.
+
+func (c *client) filterShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show [NAME]",
+		Short: "Show all filters, or the rules of one, with what they have matched",
+		Args:  atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return get(cmd, c, "/v1/filters/"+url.PathEscape(args[0]), printFilter)
+			}
+			return get(cmd, c, "/v1/filters", printFilters)
+		},
+	}
+}
+
+func (c *client) setShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show [NAME]",
+		Short: "Show all sets, or the entries of one",
+		Args:  atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return get(cmd, c, "/v1/sets/"+url.PathEscape(args[0]), printSet)
+			}
+			return get(cmd, c, "/v1/sets", printSets)
+		},
+	}
+}
+
+// setChange is the command that adds entries to a set, or removes them.
+func (c *client) setChange(verb string) *cobra.Command {
+	short := "Add addresses, prefixes, ports and ranges of ports to a set"
+	if verb == "del" {
+		short = "Remove entries from a set"
+	}
+	return &cobra.Command{
+		Use:   verb + " NAME ENTRY...",
+		Short: short,
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 0 || args[0] == "":
+				return errors.New("the name of the set is missing")
+			case len(args) == 1:
+				return errors.New("an entry is missing: an address, a prefix, a port or a range of ports")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			entries := new(control.SetEntries)
+			for _, arg := range args[1:] {
+				if strings.Trim(arg, "0123456789-") == "" {
+					entries.Ports = append(entries.Ports, control.PortRange(arg))
+				} else {
+					entries.Addresses = append(entries.Addresses, arg)
+				}
+			}
+			change := control.SetChange{Add: entries}
+			if verb == "del" {
+				change = control.SetChange{Del: entries}
+			}
+			body, err := control.NewClient(c.socket).Patch(cmd.Context(), "/v1/sets/"+url.PathEscape(args[0]), change)
+			return show(c, body, err, printSet)
+		},
+	}
+}
+
+func printFilters(w io.Writer, filters []control.Filter) {
+	rows := [][]string{{"NAME", "RULES", "DEFAULT", "FROM", "TO", "FRAMES", "DROPPED"}}
+	for _, f := range filters {
+		total, dropped := uint64(0), uint64(0)
+		for _, r := range append(f.Rules, f.Default) {
+			switch r.Action {
+			case "count":
+				continue
+			case "drop":
+				dropped += r.Frames
+			}
+			total += r.Frames
+		}
+		rows = append(rows, []string{
+			f.Name, fmt.Sprint(len(f.Rules)), f.Default.Action, orDash(strings.Join(f.Ingress, ",")), orDash(strings.Join(f.Egress, ",")),
+			count(total), count(dropped),
+		})
+	}
+	columns(w, []int{1, 5, 6}, rows)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func printFilter(w io.Writer, f control.Filter) {
+	fields(w,
+		"filter", f.Name,
+		"frames from", orDash(strings.Join(f.Ingress, " ")),
+		"frames to", orDash(strings.Join(f.Egress, " ")),
+	)
+	fmt.Fprintln(w)
+	rows := [][]string{{"RULE", "ACTION", "FRAMES", "BYTES", "MATCH"}}
+	for _, r := range append(f.Rules, f.Default) {
+		rows = append(rows, []string{r.Name, r.Action, count(r.Frames), count(r.Bytes), matchText(r.Match)})
+	}
+	columns(w, []int{2, 3}, rows)
+}
+
+// matchText returns what a rule matches: keys with their values.
+func matchText(match control.Settings) string {
+	var parts []string
+	for _, s := range match {
+		text := fmt.Sprint(s.Value)
+		if list, ok := s.Value.([]any); ok {
+			text = strings.Trim(strings.Join(strings.Fields(fmt.Sprint(list)), ","), "[]")
+		}
+		parts = append(parts, s.Key+"="+text)
+	}
+	return orDash(strings.Join(parts, " "))
+}
+
+func printSets(w io.Writer, sets []control.Set) {
+	rows := [][]string{{"NAME", "ADDRESSES", "PORTS", "FILTERS"}}
+	for _, s := range sets {
+		rows = append(rows, []string{s.Name, fmt.Sprint(len(s.Addresses)), fmt.Sprint(len(s.Ports)), orDash(strings.Join(s.Filters, ","))})
+	}
+	columns(w, []int{1, 2}, rows)
+}
+
+func printSet(w io.Writer, s control.Set) {
+	ports := make([]string, len(s.Ports))
+	for i, p := range s.Ports {
+		ports[i] = string(p)
+	}
+	fields(w,
+		"set", s.Name,
+		"addresses", orDash(strings.Join(s.Addresses, " ")),
+		"ports", orDash(strings.Join(ports, " ")),
+		"filters", orDash(strings.Join(s.Filters, " ")),
+	)
+}
