@@ -41,7 +41,7 @@ func attackUntilKilled(socket string) int {
 	}
 	c.Talk(station.Addr(1), 64)
 	c.Talk(station.Addr(2), 64)
-	c.Talk(station.Broadcast, 16, station.Addr(1))
+	c.Talk(station.Broadcast, 16, station.Addr(1), station.Addr(2))
 	c.Start()
 	if err := c.Await(2000); err != nil {
 		fmt.Fprintln(os.Stderr, "attacker:", err)

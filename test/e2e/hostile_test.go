@@ -124,7 +124,7 @@ func (h *battle) visit() {
 	c := h.connect("c", 3)
 	c.Talk(h.a.MAC(), 8)
 	c.Talk(h.b.MAC(), 8)
-	c.Talk(station.Broadcast, 2, h.a.MAC())
+	c.Talk(station.Broadcast, 2, h.a.MAC(), h.b.MAC())
 	c.Start()
 	h.must(c.Await(500))
 	h.must(c.Drain())

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"net"
+	"slices"
 )
 
 // A MAC is an Ethernet address.
@@ -27,7 +28,7 @@ const (
 // A frame, big-endian:
 //
 //	0  destination, source, EtherType     14 bytes
-//	14 origin, target                      6 bytes each: who asks whom
+//	14 origin, target                      6 bytes each: who asks whom; see everybody for broadcasts
 //	26 run                                 4: tells stations with one address apart
 //	30 number                              8: of the request in its flow, from 0
 //	38 length                              2: of the frame
@@ -50,12 +51,33 @@ type flowName struct {
 	run            uint32
 }
 
+// everybody is the target of a broadcast request: 0xff, then the last bytes of the addresses of those
+// that are to answer it. Who is not asked does not answer: whoever asks waits for the answers that
+// are due, and other stations' answers could overrun the ring of a station that is slower.
+func everybody(answerers []MAC) (target MAC) {
+	target[0] = 0xff
+	for i, a := range answerers {
+		target[1+i] = a[5]
+	}
+	return target
+}
+
+// isBroadcast reports whether everybody gets the flow's requests.
+func (f flowName) isBroadcast() bool { return f.target[0] == 0xff }
+
+// asks reports whether a station is to answer the flow's requests.
+func (f flowName) asks(m MAC) bool { return !f.isBroadcast() || slices.Contains(f.target[1:], m[5]) }
+
 func (f flowName) String() string { return fmt.Sprintf("%s to %s, run %#x", f.origin, f.target, f.run) }
 
 // appendRequest appends request number n of a flow, size bytes long.
 func appendRequest(b []byte, f flowName, n uint64, size int) []byte {
 	start := len(b)
-	b = append(b, f.target[:]...)
+	to := f.target
+	if f.isBroadcast() {
+		to = Broadcast
+	}
+	b = append(b, to[:]...)
 	b = append(b, f.origin[:]...)
 	b = binary.BigEndian.AppendUint16(b, etherType)
 	b = append(b, f.origin[:]...)

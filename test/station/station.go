@@ -59,7 +59,6 @@ type Station struct {
 	flows   []*flow
 	heard   map[flowName]uint64 // next request of others' flows
 	answers [][]byte            // to be sent
-	strays  map[flowName]uint64 // next answer to a broadcast by others than the one that counts
 
 	received, answered, noise atomic.Uint64
 	rounds                    atomic.Uint64 // of the loop
@@ -72,11 +71,12 @@ type Station struct {
 // A flow is requests to one address.
 type flow struct {
 	flowName
-	window   int
-	answerer MAC
-	next     uint64 // request to be sent
-	answered atomic.Uint64
-	sent     atomic.Uint64
+	window    int
+	answerers []MAC         // at least one
+	came      []uint64      // by answerer: answers so far
+	next      uint64        // request to be sent
+	answered  atomic.Uint64 // by all answerers
+	sent      atomic.Uint64
 }
 
 // Connect connects a station to a port that listens at socket, and starts its rings.
@@ -105,8 +105,8 @@ func New(fe *vhostusertest.FrontEnd, cfg Config) (*Station, error) {
 	s := &Station{
 		cfg: cfg, fe: fe, run: rand.Uint32(),
 		rxBufs: make([]virtqueuetest.Buf, cfg.Ring), txBufs: make([]virtqueuetest.Buf, cfg.Ring),
-		heard: make(map[flowName]uint64), strays: make(map[flowName]uint64),
-		done: make(chan struct{}),
+		heard: make(map[flowName]uint64),
+		done:  make(chan struct{}),
 	}
 	if err := fe.Handshake(Features, ProtocolFeatures); err != nil {
 		return nil, err
@@ -145,14 +145,18 @@ func New(fe *vhostusertest.FrontEnd, cfg Config) (*Station, error) {
 // MAC is the station's address.
 func (s *Station) MAC() MAC { return s.cfg.MAC }
 
-// Talk makes the station send requests to an address, window of them at a time. To broadcast
-// requests, the answers of one station count, the others' are only checked.
-func (s *Station) Talk(to MAC, window int, answerer ...MAC) {
-	f := &flow{flowName: flowName{s.cfg.MAC, to, s.run}, window: window, answerer: to}
+// Talk makes the station send requests to an address, window of them at a time. Broadcast requests
+// name up to five answerers, and are answered when each of them has answered. Other stations may miss
+// broadcasts: they may come and go, and may be slower than whoever asks.
+func (s *Station) Talk(to MAC, window int, answerers ...MAC) {
 	if to == Broadcast {
-		f.answerer = answerer[0]
+		to = everybody(answerers)
+	} else {
+		answerers = []MAC{to}
 	}
-	s.flows = append(s.flows, f)
+	s.flows = append(s.flows, &flow{
+		flowName: flowName{s.cfg.MAC, to, s.run}, window: window, answerers: answerers, came: make([]uint64, len(answerers)),
+	})
 }
 
 // Start starts the traffic.
@@ -338,14 +342,14 @@ func (s *Station) handle(frame []byte) error {
 	case src != f.origin:
 		return fmt.Errorf("request from %s comes from %s", f, src)
 	}
-	want, known := s.heard[f]
-	if f.target == Broadcast && !known {
-		want = n // from now on; whoever asks counts the answers from the first
-	}
-	if n != want {
+	// Who is not asked may have missed some.
+	if want := s.heard[f]; n < want || n > want && f.asks(s.cfg.MAC) {
 		return fmt.Errorf("request %d from %s came, %d was expected", n, f, want)
 	}
 	s.heard[f] = n + 1
+	if !f.asks(s.cfg.MAC) {
+		return nil
+	}
 	a := slices.Clone(frame)
 	copy(a[0:6], f.origin[:])
 	copy(a[6:12], s.cfg.MAC[:])
@@ -362,23 +366,18 @@ func (s *Station) answerCame(from MAC, name flowName, n uint64) error {
 		return fmt.Errorf("answer from %s to a request that was never made: %s", from, name)
 	}
 	f := s.flows[i]
-	if from != f.answerer {
-		if f.target != Broadcast {
-			return fmt.Errorf("answer from %s, %s was asked", from, f.target)
-		}
-		// Whoever comes and goes may miss some, and get none twice.
-		who := flowName{origin: from, target: name.target}
-		if n < s.strays[who] {
-			return fmt.Errorf("answer %d from %s comes late", n, from)
-		}
-		s.strays[who] = n + 1
-		return nil
+	by := slices.Index(f.answerers, from)
+	if by < 0 {
+		return fmt.Errorf("answer from %s, %v were asked", from, f.answerers)
 	}
-	if want := f.answered.Load(); n != want {
+	if want := f.came[by]; n != want {
 		return fmt.Errorf("answer %d from %s (%s) came, %d was expected", n, from, name, want)
 	}
-	f.answered.Add(1)
-	s.answered.Add(1)
+	f.came[by]++
+	if all := slices.Min(f.came); all > f.answered.Load() {
+		f.answered.Store(all)
+		s.answered.Add(1)
+	}
 	return nil
 }
 
