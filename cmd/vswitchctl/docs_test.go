@@ -63,7 +63,7 @@ func check(root *cobra.Command, words []string) string {
 	}
 	for _, word := range words {
 		word = strings.Trim(word, "[]")
-		if strings.HasPrefix(word, "-") && flagNamed(cmd, strings.TrimLeft(word, "-")) == nil {
+		if strings.HasPrefix(word, "-") && word != "-h" && flagNamed(cmd, strings.TrimLeft(word, "-")) == nil {
 			return "no such flag as " + word
 		}
 	}

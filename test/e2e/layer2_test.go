@@ -12,8 +12,9 @@ import (
 	"vswitchd/test/vm"
 )
 
-// TestLACPBetweenGuests bonds the NICs of two guests by LACP, whose frames go to a reserved address:
-// each guest finds the other as its partner, but not before the ports let the address pass.
+// TestLACPBetweenGuests bonds the NICs of two guests by LACP, whose frames go to a reserved
+// address: each guest finds the other as its partner, but not before the ports let the address
+// pass.
 func TestLACPBetweenGuests(t *testing.T) {
 	s := swtest.Start(t, nil, "[port.a]\n[port.b]\n")
 	configs := []vm.Config{guestConfig(s, vm.QEMU10, "a", 1), guestConfig(s, vm.QEMU10, "b", 2)}

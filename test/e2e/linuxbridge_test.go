@@ -13,9 +13,9 @@ import (
 	"vswitchd/test/vm"
 )
 
-// TestScenariosOnALinuxBridge has a Linux bridge play the scenarios of the switch. The bridge is one
-// of User Mode Linux's kernel, since not every machine's kernel has bridges with VLANs; the guest
-// reads the test program, and ip(8) and bridge(8), from this machine's files.
+// TestScenariosOnALinuxBridge has a Linux bridge play the scenarios of the switch. The bridge is
+// one of User Mode Linux's kernel, since not every machine's kernel has bridges with VLANs; the
+// guest reads the test program, and ip(8) and bridge(8), from this machine's files.
 func TestScenariosOnALinuxBridge(t *testing.T) {
 	ctx := testContext(t)
 	root, err := filepath.Abs("../..")

@@ -51,9 +51,9 @@ type flowName struct {
 	run            uint32
 }
 
-// everybody is the target of a broadcast request: 0xff, then the last bytes of the addresses of those
-// that are to answer it. Who is not asked does not answer: whoever asks waits for the answers that
-// are due, and other stations' answers could overrun the ring of a station that is slower.
+// everybody is the target of a broadcast request: 0xff, then the last bytes of the addresses of
+// those that are to answer it. Who is not asked does not answer: whoever asks waits for the answers
+// that are due, and other stations' answers could overrun the ring of a station that is slower.
 func everybody(answerers []MAC) (target MAC) {
 	target[0] = 0xff
 	for i, a := range answerers {

@@ -146,8 +146,8 @@ func New(fe *vhostusertest.FrontEnd, cfg Config) (*Station, error) {
 func (s *Station) MAC() MAC { return s.cfg.MAC }
 
 // Talk makes the station send requests to an address, window of them at a time. Broadcast requests
-// name up to five answerers, and are answered when each of them has answered. Other stations may miss
-// broadcasts: they may come and go, and may be slower than whoever asks.
+// name up to five answerers, and are answered when each of them has answered. Other stations may
+// miss broadcasts: they may come and go, and may be slower than whoever asks.
 func (s *Station) Talk(to MAC, window int, answerers ...MAC) {
 	if to == Broadcast {
 		to = everybody(answerers)
