@@ -124,7 +124,6 @@ type portView struct {
 	counters *Counters
 	fdb      *fdbPort
 	mcast    *mcastPort
-	cfg      PortConfig
 	vlan     vlanRule
 	guard    *guard        // nil: the port may send anything
 	passed   uint16        // reserved addresses that classify lets pass, as GroupFwdMask
@@ -137,6 +136,8 @@ type portView struct {
 	from, to partition // see parts
 
 	ingressFilter, egressFilter *filter // nil: none
+
+	cfg PortConfig // last, since little of it is read for a frame
 }
 
 // pinned returns the addresses that are pinned to the port.

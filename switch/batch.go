@@ -15,8 +15,9 @@ type batch struct {
 	sets  [MaxBatch]mcastSet // destinations of snooped
 	nsets int
 
-	offloads bool // some frame has an offload request
-	longest  int  // Len of the longest frame
+	offloads  bool // some frame has an offload request
+	customers bool // some frame has a customer's VLAN
+	longest   int  // Len of the longest frame
 
 	groups  [MaxBatch]group // destinations of unicast frames
 	ngroups int

@@ -76,7 +76,7 @@ func (k *filterKey) read(f *Frame) {
 	k.has, k.unread, k.v6 = fieldsFrame, 0, false
 	k.values[fieldDstMAC] = filterMAC(addrAt(f.Head))
 	k.values[fieldSrcMAC] = filterMAC(addrAt(f.Head[6:]))
-	k.values[fieldVLAN] = uint64(f.verdict.vlan)
+	k.values[fieldVLAN] = uint64(f.verdict.vlan())
 	k.values[fieldPCP] = uint64(f.verdict.tag & tciPCP >> pcpShift)
 
 	head := f.Head[:min(len(f.Head), f.checksumAt())]

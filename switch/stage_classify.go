@@ -16,7 +16,7 @@ var beginNone = beginning{0, ^uint64(0)}
 // first of them apply to the others as well, unless they have tags.
 func (in *Inlet) classify(frames []Frame) {
 	b := &in.batch
-	b.touched, b.offloads = 0, false
+	b.touched, b.offloads, b.customers = 0, false, false
 	lastSrc, lastDst := noKey, noKey
 	var srcHash, dstHash hash
 	untagged, carried := b.src.vlan.untagged()
@@ -50,18 +50,26 @@ func (in *Inlet) classify(frames []Frame) {
 			in.drop(stageClassify, why, b.src, 1<<i)
 			continue
 		}
-		same = beginNone
-		if why, ok := b.inVLAN(f, etype, untagged, carried); !ok {
-			in.drop(stageClassify, why, b.src, 1<<i)
+		vlan := untagged.vlan()
+		if isTag(etype) {
+			same = beginNone
+			if why, ok := b.inVLAN(f, etype); !ok {
+				in.drop(stageClassify, why, b.src, 1<<i)
+				continue
+			}
+			vlan = f.verdict.vlan()
+		} else if !carried {
+			same = beginNone
+			in.drop(stageClassify, DropVLAN, b.src, 1<<i)
 			continue
-		}
-		if !isTag(etype) {
+		} else {
 			same = begin
+			f.verdict = untagged
 		}
-		if k := makeKey(src, f.verdict.vlan); k != lastSrc {
+		if k := makeKey(src, vlan); k != lastSrc {
 			lastSrc, srcHash = k, in.hash(k)
 		}
-		if k := makeKey(dst, f.verdict.vlan); k != lastDst && dst&addrGroup == 0 {
+		if k := makeKey(dst, vlan); k != lastDst && dst&addrGroup == 0 {
 			lastDst, dstHash = k, in.hash(k)
 		}
 		r = &b.runs[b.nruns]
@@ -82,14 +90,11 @@ func (in *Inlet) hash(k fdbKey) hash {
 	return h
 }
 
-// inVLAN finds the VLAN of a frame whose addresses are followed by etype, and reports whether the
-// source port carries that VLAN.
-func (b *batch) inVLAN(f *Frame, etype uint16, untagged verdict, carried bool) (DropReason, bool) {
-	if !isTag(etype) {
-		f.verdict = untagged
-		return DropVLAN, carried
-	}
+// inVLAN finds the VLAN of a frame with a tag of type etype, and reports whether the source port
+// carries that VLAN.
+func (b *batch) inVLAN(f *Frame, etype uint16) (DropReason, bool) {
 	ok, short := b.src.vlan.classify(f, etype)
+	b.customers = b.customers || f.verdict.cvlan() != 0
 	if short {
 		return DropTooShort, false
 	}

@@ -65,9 +65,9 @@ func (in *Inlet) filter(f *filter, v *portView, set uint64, frames []Frame) (los
 // cameLen returns the length of a frame with the tags with which it came.
 func (f *Frame) cameLen() int {
 	switch v := &f.verdict; {
-	case v.came == (v.now != noTag):
+	case v.came() == (v.now != noTag):
 		return f.Len
-	case v.came:
+	case v.came():
 		return f.Len + vlanTagLen
 	}
 	return f.Len - vlanTagLen

@@ -37,11 +37,11 @@ func (b *batch) sortByVLAN(flooded uint64, frames []Frame) {
 	for m := flooded; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros64(m)
 		v, g := &frames[i].verdict, 0
-		for g < b.nvlans && (b.vlans[g].vlan != v.vlan || b.vlans[g].cvlan != v.cvlan) {
+		for g < b.nvlans && (b.vlans[g].vlan != v.vlan() || b.vlans[g].cvlan != v.cvlan()) {
 			g++
 		}
 		if g == b.nvlans {
-			b.vlans[g] = vlanGroup{vlan: v.vlan, cvlan: v.cvlan}
+			b.vlans[g] = vlanGroup{vlan: v.vlan(), cvlan: v.cvlan()}
 			b.nvlans++
 		}
 		b.vlans[g].frames |= 1 << i
@@ -65,7 +65,7 @@ func (b *batch) floodsTo(v *portView) (m uint64) {
 	if b.nsets > 0 {
 		m |= b.snoopedTo(v)
 	}
-	if !v.vlan.carriesAll() {
+	if !v.vlan.all {
 		for _, g := range b.vlans[:b.nvlans] {
 			if !v.vlan.carries(g.vlan) || !v.vlan.carriesCustomer(g.cvlan) {
 				m &^= g.frames

@@ -5,7 +5,7 @@ package vswitch
 // lookup finds the destinations of all frames.
 func (in *Inlet) lookup(frames []Frame) {
 	b, t := &in.batch, in.sw.fdb
-	last, cvlan := ^hash(0), uint16(0)
+	last := ^hash(0)
 	var id portID
 	var to *portView
 	var why DropReason
@@ -20,12 +20,14 @@ func (in *Inlet) lookup(frames []Frame) {
 			b.mcast |= r.frames
 			continue
 		}
-		v := &frames[r.first].verdict
-		if r.dstHash != last || v.cvlan != cvlan {
-			last, cvlan = r.dstHash, v.cvlan
+		if r.dstHash != last || b.customers {
+			last = r.dstHash
 			id = t.destination(r.dst, r.dstHash, b.now)
 			if to = b.set.get(id); to != nil {
-				why, ok = b.src.reaches(to, r.dst, v)
+				why, ok = b.src.reaches(to, r.dst)
+				if ok && !to.vlan.all && !to.vlan.admits(&frames[r.first].verdict) {
+					why, ok = DropVLAN, false
+				}
 			}
 		}
 		switch {
@@ -41,8 +43,9 @@ func (in *Inlet) lookup(frames []Frame) {
 	}
 }
 
-// reaches reports whether a frame from src to address dst, with a verdict, may go to port to.
-func (src *portView) reaches(to *portView, dst addr, f *verdict) (why DropReason, ok bool) {
+// reaches reports whether a frame from src to address dst may go to port to, if that carries the
+// frame's VLAN.
+func (src *portView) reaches(to *portView, dst addr) (why DropReason, ok bool) {
 	switch {
 	case to.mirror.output:
 		return DropMirrorOutput, false
@@ -52,8 +55,6 @@ func (src *portView) reaches(to *portView, dst addr, f *verdict) (why DropReason
 		return DropHairpin, false
 	case src.parts(to):
 		return DropPolicy, false
-	case !to.vlan.carries(f.vlan) || !to.vlan.carriesCustomer(f.cvlan):
-		return DropVLAN, false
 	}
 	return 0, true
 }

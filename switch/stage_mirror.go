@@ -60,7 +60,7 @@ func (in *Inlet) mirror(which uint32, set uint64, frames []Frame) {
 func (m *mirror) selected(set uint64, frames []Frame) (todo uint64) {
 	for ; set != 0; set &= set - 1 {
 		f := &frames[bits.TrailingZeros64(set)]
-		vlan := f.verdict.vlan
+		vlan := f.verdict.vlan()
 		if m.vlans != nil && !m.vlans.has(vlan) {
 			continue
 		}
@@ -139,8 +139,7 @@ func (r *vlanRule) shapeCopy(c *Frame) {
 
 // moveTo moves a frame to another VLAN: the tag of its VLAN gets another id.
 func (f *Frame) moveTo(vlan uint16) {
-	v := &f.verdict
-	v.vlan, v.tag = vlan, v.tag.in(vlan)
+	f.verdict.tag = f.verdict.tag.in(vlan)
 }
 
 // cut cuts a copy to a length. What its sender has left to do can no longer be done: a copy

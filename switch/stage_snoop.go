@@ -39,7 +39,7 @@ func (in *Inlet) snoop(frames []Frame) {
 		if !ok {
 			continue
 		}
-		k := netKey{f.verdict.vlan, mf.group.isV6()}
+		k := netKey{f.verdict.vlan(), mf.group.isV6()}
 		forRouters := false
 		if mf.signal {
 			var known bool

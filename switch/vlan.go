@@ -111,6 +111,7 @@ func (s *vlanSet) has(v uint16) bool { return s[v/64&(vlanSetSize-1)]>>(v%64)&1 
 // vlanRule is a port's VLAN settings in the form that the hot path uses.
 type vlanRule struct {
 	plain    bool     // no settings: every VLAN, and tags stay as they are
+	all      bool     // the port carries every VLAN, and every one of a customer's
 	tunnel   bool     // tags of arriving frames are the customer's
 	access   bool     // arriving frames with tags are dropped
 	native   bool     // the port has tagged VLANs besides bare
@@ -177,6 +178,7 @@ func makeVLANRule(c *PortConfig) (vlanRule, error) {
 	if r.tunnel && c.QinQ != QinQ8021Q {
 		tpid = tpidDot1AD
 	}
+	r.all = r.trunk == nil && !r.numbered
 	r.outer = makeTag(tpid, uint16(c.Priority)<<pcpShift|r.pvid)
 	return r, nil
 }
@@ -239,9 +241,6 @@ func (r *vlanRule) carries(v uint16) bool {
 	}
 	return r.trunk.has(v)
 }
-
-// carriesAll reports whether the port carries all VLANs, and all of a customer's.
-func (r *vlanRule) carriesAll() bool { return r.trunk == nil && !r.numbered }
 
 // carriesCustomer reports whether the port carries VLAN v of a customer; 0: frames without a tag of
 // the customer's. An access port carries these alone.

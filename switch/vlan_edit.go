@@ -22,15 +22,30 @@ func (t tag) in(vlan uint16) tag { return t&^tciVID | tag(vlan) }
 // what the bare shape has. The switch changes a frame from one shape to another in place, by moving
 // the two addresses by the length of a tag, as destinations need it.
 type verdict struct {
-	vlan  uint16
-	cvlan uint16 // VLAN of the tag that the bare shape begins with, the customer's; 0: it has none
-	tag   tag    // of the VLAN, with the frame's priority
-	now   tag    // the tag that the frame has now before the bare shape, or noTag
+	tag   tag    // the frame's VLAN and priority
+	now   tag    // what the frame has now before the bare shape, or noTag
+	inner uint16 // innerTag and the VLAN of the tag that the bare shape begins with; 0: it has none
 	off   uint8  // the present offset of Head in Room
-	came  bool   // the frame came with the tag of its VLAN, or a priority tag
-	inner bool   // the bare shape has a tag
 
 	refusal uint8 // 1 + the reason for which a port has refused the frame; 0: none, see Refuse
+}
+
+// innerTag in verdict.inner distinguishes a tag of VLAN 0 from none.
+const innerTag = 1 << 15
+
+// vlan returns the frame's VLAN.
+func (v *verdict) vlan() uint16 { return uint16(v.tag & tciVID) }
+
+// cvlan returns the customer's VLAN: that of the tag that the bare shape begins with, 0 if it has
+// none.
+func (v *verdict) cvlan() uint16 { return v.inner & tciVID }
+
+// came reports whether the frame came with the tag of its VLAN, or with a priority tag.
+func (v *verdict) came() bool {
+	if v.now != noTag {
+		return v.off == Headroom
+	}
+	return v.off > Headroom
 }
 
 func isTag(etype uint16) bool { return etype == tpidDot1Q || etype == tpidDot1AD }
@@ -38,7 +53,7 @@ func isTag(etype uint16) bool { return etype == tpidDot1Q || etype == tpidDot1AD
 // untagged returns the verdict for frames without a tag from a port with rule r, which is the same
 // for all of them. ok is false if the port does not carry their VLAN.
 func (r *vlanRule) untagged() (v verdict, ok bool) {
-	v = verdict{off: Headroom, vlan: r.pvid, tag: r.outer}
+	v = verdict{off: Headroom, tag: r.outer}
 	return v, r.carries(r.pvid) && r.carriesCustomer(0)
 }
 
@@ -50,38 +65,43 @@ func (r *vlanRule) classify(f *Frame, etype uint16) (ok, short bool) {
 	}
 	v := &f.verdict
 	first := makeTag(etype, binary.BigEndian.Uint16(f.Head[macsLen+2:]))
+	vid := uint16(first & tciVID)
 	if r.tunnel {
-		*v = verdict{off: Headroom, vlan: r.pvid, tag: r.outer, cvlan: uint16(first & tciVID), inner: true}
-		return r.carriesCustomer(v.cvlan), false
+		*v = verdict{off: Headroom, tag: r.outer, inner: innerTag | vid}
+		return r.carriesCustomer(vid), false
 	}
-	*v = verdict{off: Headroom, vlan: uint16(first & tciVID), now: first, tag: first, came: true}
+	*v = verdict{off: Headroom, now: first, tag: first}
 	if r.override {
 		v.tag = first&^tciPCP | r.outer&tciPCP
 	}
 	if isTag(binary.BigEndian.Uint16(f.Head[macsLen+vlanTagLen:])) {
-		v.inner = true
+		v.inner = innerTag
 		if len(f.Head) >= MinFrameLen+2*vlanTagLen {
-			v.cvlan = binary.BigEndian.Uint16(f.Head[macsLen+vlanTagLen+2:]) & tciVID
+			v.inner |= binary.BigEndian.Uint16(f.Head[macsLen+vlanTagLen+2:]) & tciVID
 		}
 	}
-	if v.vlan != 0 {
-		return !r.access && r.carries(v.vlan), false
+	if vid != 0 {
+		return !r.access && r.carries(vid), false
 	}
 	// A priority tag names no VLAN (IEEE 802.1Q-2018, section 6.9.1). The frame is in the VLAN of
 	// the port.
-	v.vlan = r.pvid
 	v.tag = v.tag.in(r.pvid)
-	return r.carries(r.pvid) && r.carriesCustomer(v.cvlan), false
+	return r.carries(r.pvid) && r.carriesCustomer(v.cvlan()), false
+}
+
+// admits reports whether the port carries the VLAN of a frame, and that of its customer.
+func (r *vlanRule) admits(v *verdict) bool {
+	return r.carries(v.vlan()) && r.carriesCustomer(v.cvlan())
 }
 
 // shape gives f the shape in which frames leave by a port with rule r, and reports whether f had to
 // be changed.
 func (r *vlanRule) shape(f *Frame) bool {
 	v := &f.verdict
-	want := v.tag
-	if v.vlan == r.bare && !(r.native && v.inner) {
+	want, vlan := v.tag, v.vlan()
+	if vlan == r.bare && !(r.native && v.inner != 0) {
 		want = r.priorityTag(v)
-	} else if v.vlan == 0 {
+	} else if vlan == 0 {
 		want = r.nowhere(v)
 	}
 	if want == v.now {
@@ -96,12 +116,12 @@ func (r *vlanRule) shape(f *Frame) bool {
 func (r *vlanRule) nowhere(v *verdict) tag {
 	keep := false
 	switch {
-	case v.inner:
+	case v.inner != 0:
 		keep = true // the inner tag would be taken for the frame's VLAN
 	case r.prio == prioKeep:
-		keep = v.came
+		keep = v.came()
 	case r.prio != prioNo:
-		keep = v.tag&tciPCP != 0 || v.came && r.prio == prioAlways
+		keep = v.tag&tciPCP != 0 || v.came() && r.prio == prioAlways
 	}
 	if keep {
 		return v.tag
@@ -111,7 +131,7 @@ func (r *vlanRule) nowhere(v *verdict) tag {
 
 // priorityTag returns the tag with which a frame of VLAN bare leaves.
 func (r *vlanRule) priorityTag(v *verdict) tag {
-	if r.prio <= prioKeep || v.inner || v.tag&tciPCP == 0 {
+	if r.prio <= prioKeep || v.inner != 0 || v.tag&tciPCP == 0 {
 		return noTag
 	}
 	return makeTag(tpidDot1Q, uint16(v.tag)).in(0)
