@@ -36,6 +36,14 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 	limited := func(_ int, c *vswitch.PortConfig) {
 		c.IngressPolicingRate, c.IngressPolicingPPS, c.EgressRate, c.StormControlPPS = 1e9, 1e9, 1e6, 1000
 	}
+	tunnels := func(i int, c *vswitch.PortConfig) {
+		if i%3 == 0 {
+			c.VLANMode, c.Tag, c.CVLANs, c.Priority = vswitch.VLANTunnel, 10, []uint16{0, 7}, 3
+		}
+		if i%3 == 1 {
+			c.PriorityTags, c.Tag = vswitch.PriorityTagsAlways, 10
+		}
+	}
 	station := vswitchtest.Station
 	for _, tt := range []struct {
 		name      string
@@ -57,6 +65,12 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 			return station(1 + i%8)
 		}},
 		{"tags", mixed, func(i int) vswitch.MAC {
+			if i%2 == 0 {
+				return vswitchtest.Broadcast
+			}
+			return station(1 + i%8)
+		}},
+		{"tunnels", tunnels, func(i int) vswitch.MAC {
 			if i%2 == 0 {
 				return vswitchtest.Broadcast
 			}

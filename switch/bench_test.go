@@ -52,6 +52,11 @@ func BenchmarkDeliver(b *testing.B) {
 			c.VLANMode, c.Trunks = vswitch.VLANTrunk, []uint16{10}
 		}
 	}
+	tunnel := func(i int, c *vswitch.PortConfig) {
+		if i%2 == 0 {
+			c.VLANMode, c.Tag = vswitch.VLANTunnel, 10
+		}
+	}
 	station := vswitchtest.Station
 	for _, bm := range []struct {
 		name      string
@@ -70,6 +75,7 @@ func BenchmarkDeliver(b *testing.B) {
 			return station(1)
 		}},
 		{"access to access", 3, access, func(int) vswitch.MAC { return vswitchtest.Station(2) }},
+		{"tunnel to trunk", 3, tunnel, func(int) vswitch.MAC { return vswitchtest.Station(1) }},
 		{"flood access to tagged and untagged", 9, mixed, func(int) vswitch.MAC { return vswitchtest.Broadcast }},
 	} {
 		b.Run(bm.name, func(b *testing.B) {

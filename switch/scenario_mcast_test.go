@@ -85,13 +85,16 @@ func (s *scenario) multicastFrame(words []string, n int) []byte {
 // b, and the tag of b. -1: there is none.
 func sameUntagged(b []byte, batch []testFrame) (n int, tag string) {
 	plain := func(b []byte) []byte {
-		if len(b) > 18 && b[12] == 0x81 && b[13] == 0 {
+		if etype := binary.BigEndian.Uint16(b[12:]); len(b) > 18 && (etype == 0x8100 || etype == 0x88a8) {
 			return slices.Concat(b[:12], b[16:])
 		}
 		return b
 	}
 	if p := plain(b); len(p) < len(b) {
 		tag = fmt.Sprintf("[vlan %d]", binary.BigEndian.Uint16(b[14:])&0xfff)
+		if b[12] == 0x88 {
+			tag = "[s-" + tag[1:]
+		}
 	}
 	return slices.IndexFunc(batch, func(f testFrame) bool { return f.unmarked && bytes.Equal(plain(f.bytes), plain(b)) }), tag
 }

@@ -78,6 +78,7 @@ func TestTransmitTagged(t *testing.T) {
 // TestTransmitOffloadsDoneByKernel sends what Caps promises to take to an interface that can do
 // nothing of it, so that the kernel does it all, and looks at the result on the wire.
 func TestTransmitOffloadsDoneByKernel(t *testing.T) {
+	const ctag, stag = unix.ETH_P_8021Q, unix.ETH_P_8021AD
 	l := newLab(t)
 	noTxOffloads(t)
 	r := begin(t, nil)
@@ -97,18 +98,17 @@ func TestTransmitOffloadsDoneByKernel(t *testing.T) {
 			{protoTCP, 65400, gsoType(v6, protoTCP) | vswitch.GSOECN, caps.ECN},
 			{protoUDP, 65400, vswitch.GSOUDPL4, caps.USO4 && caps.USO6},
 		} {
-			for _, tags := range []int{0, 1} {
-				name := fmt.Sprintf("IPv6=%v/protocol=%d/payload=%d/gso=%#x/tags=%d", v6, c.proto, c.n, c.gso, tags)
+			for _, types := range [][]uint16{{}, {ctag}, {stag}, {ctag, stag}, {ctag, ctag, stag}} {
+				tags := len(types)
+				name := fmt.Sprintf("IPv6=%v/protocol=%d/payload=%d/gso=%#x/tags=%x", v6, c.proto, c.n, c.gso, types)
 				data, o := ipFrame(v6, c.proto, c.n)
 				if c.gso != vswitch.GSONone {
 					o.GSOType, o.GSOSize = c.gso, 1400
 				}
 				payload := data[o.HdrLen:]
-				for range tags {
-					data = tagged(data, unix.ETH_P_8021Q, 42)
-					o.CsumStart += 4
-					o.HdrLen += 4
-				}
+				data = withTags(data, types...)
+				o.CsumStart += uint16(4 * tags)
+				o.HdrLen += uint16(4 * tags)
 				if !c.offered {
 					continue
 				}
