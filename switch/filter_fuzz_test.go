@@ -25,7 +25,7 @@ func FuzzFilterKey(f *testing.F) {
 			room := bytes.Repeat([]byte{filling}, 2*HeadMax)
 			copy(room[Headroom:], data[:n])
 			frame := Frame{Room: room, Head: room[Headroom : Headroom+n], Len: len(data)}
-			frame.verdict = verdict{vlan: 5, tag: makeTag(tpidDot1Q, 3<<pcpShift|5)}
+			frame.verdict = verdict{tag: makeTag(tpidDot1Q, 3<<pcpShift|5)}
 			if sum != 0 {
 				frame.Offload = Offload{Flags: HdrNeedsCsum, CsumStart: sum}
 				for i := Headroom + int(sum); i < len(room); i++ {

@@ -85,7 +85,10 @@ func (s *scenario) multicastFrame(words []string, n int) []byte {
 // b, and the tag of b. -1: there is none.
 func sameUntagged(b []byte, batch []testFrame) (n int, tag string) {
 	plain := func(b []byte) []byte {
-		if etype := binary.BigEndian.Uint16(b[12:]); len(b) > 18 && (etype == 0x8100 || etype == 0x88a8) {
+		if len(b) <= 18 {
+			return b
+		}
+		if etype := binary.BigEndian.Uint16(b[12:]); etype == 0x8100 || etype == 0x88a8 {
 			return slices.Concat(b[:12], b[16:])
 		}
 		return b
