@@ -256,6 +256,11 @@ func (x *transaction) check(c *Change) {
 			x.errs = append(x.errs, &ChangeError{Static: i, Err: err})
 		}
 	}
+	if x.mcast != nil {
+		if err := x.mcast.Querier.check(); err != nil {
+			x.errs = append(x.errs, err)
+		}
+	}
 	for i := range x.groups {
 		if err := x.groups[i].check(); err != nil {
 			x.errs = append(x.errs, &ChangeError{Group: true, Static: i, Err: err})
@@ -330,6 +335,7 @@ func (x *transaction) commit() error {
 		s.filters = x.filters
 	}
 	s.mdb.fix(groups)
+	s.mdb.setQueriers(s.mcast.Querier, s.queriedVLANs())
 	s.publish()
 	return nil
 }

@@ -16,6 +16,9 @@ func (s *Switch) Advance(d time.Duration) {
 	}
 }
 
+// SendQueries sends the queries that are due, as the janitor does when it is woken.
+func (s *Switch) SendQueries() { s.query(s.fdb.now()) }
+
 // LeaveIDs makes the switch behave as if all but n port ids were taken; these n are the highest.
 func (s *Switch) LeaveIDs(n int) {
 	for i := range int(blackhole) - n {

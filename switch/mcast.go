@@ -57,6 +57,12 @@ import (
 type McastConfig struct {
 	Snooping     bool // IP multicast goes only to ports that want it
 	Unregistered McastUnregistered
+	Querier      QuerierConfig // matters only with Snooping
+}
+
+// Equal reports whether two configurations say the same.
+func (c McastConfig) Equal(o McastConfig) bool {
+	return c.Snooping == o.Snooping && c.Unregistered == o.Unregistered && c.Querier.equal(&o.Querier)
 }
 
 // McastUnregistered says where frames go that are sent to a group that nobody has joined.
@@ -179,17 +185,18 @@ type mcastTable struct {
 type mcastNet struct {
 	from, until uint32    // seconds between which frames are kept from ports
 	querier     groupAddr // with the lowest address; 0.0.0.0 if all have that
+	own         bool      // that is this switch
 	routers     idSet
 }
 
 // live reports whether the memberships are known: a querier is present, and hosts have had time to
 // answer its first query.
 func (n *mcastNet) live(now uint32) bool {
-	return n != nil && int32(now-n.from) >= 0 && n.present(now)
+	return n.present(now) && int32(now-n.from) >= 0
 }
 
 // present reports whether a querier is present.
-func (n *mcastNet) present(now uint32) bool { return int32(n.until-now) >= 0 }
+func (n *mcastNet) present(now uint32) bool { return n != nil && int32(n.until-now) >= 0 }
 
 func newMcastTable() *mcastTable {
 	t := new(mcastTable)
@@ -254,6 +261,15 @@ type mdb struct {
 
 	late chan lateMessage // messages that arrived while mu was held by another goroutine
 
+	// The switch as a querier.
+	querying  QuerierConfig
+	queriers  []*querier // sorted
+	inquiries []inquiry
+	opened    []*mcastPort  // since the last queries
+	wake      chan struct{} // holds one value: queries may be due
+	address   MAC           // of the switch
+	now       func() uint32
+
 	stats [numMcastEvents]atomic.Uint64 // of all ports together
 }
 
@@ -271,6 +287,7 @@ func (g *mdbGroup) empty() bool { return len(g.members)+len(g.fixed) == 0 }
 type member struct {
 	port    *mcastPort
 	expires uint32 // last second in which the entry is valid
+	asked   bool   // there is an inquiry about the entry
 }
 
 // mcastPort is the MDB's record of one port. Guarded by mdb.mu.

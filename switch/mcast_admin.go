@@ -24,6 +24,7 @@ type MDBNet struct {
 	VLAN     uint16
 	IPv6     bool
 	Querier  netip.Addr    // invalid: none is present, and multicast is flooded
+	Own      bool          // the querier is this switch
 	Expires  time.Duration // until the querier is considered absent, if no query is heard
 	Snooping bool          // hosts have had time to answer the querier; multicast is not flooded
 	Routers  []string      // ports behind which a router is, sorted; without McastRouterAlways
@@ -98,6 +99,7 @@ func (m *mdb) dump(set *portSet, vlan int, now uint32) (entries []MDBEntry) {
 func (n *mcastNet) describe(k netKey, set *portSet, now uint32) MDBNet {
 	e := MDBNet{VLAN: k.vlan, IPv6: k.v6, Snooping: n.live(now)}
 	if n.present(now) {
+		e.Own = n.own
 		e.Querier, e.Expires = n.querier.address(), time.Duration(n.until-now)*time.Second
 	}
 	for _, v := range set.all {

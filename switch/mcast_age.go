@@ -104,6 +104,9 @@ func (m *mdb) setOpen(p *mcastPort, open bool) {
 	p.open = open
 	if !open {
 		m.forget(p, everyVLAN)
+	} else if len(m.queriers) > 0 && !slices.Contains(m.opened, p) {
+		m.opened = append(m.opened, p)
+		m.wakeUp()
 	}
 }
 
@@ -133,6 +136,7 @@ func (m *mdb) configure(on bool) {
 	}
 	m.groups, m.nets = make(map[mdbKey]*mdbGroup), make(map[netKey][]member)
 	m.list, m.sweep, m.total, m.fixed, m.table = nil, 0, 0, 0, nil
+	m.queriers, m.inquiries, m.opened = nil, nil, nil
 	if on {
 		m.table = newMcastTable()
 	}

@@ -6,28 +6,30 @@ type McastEvent uint8
 // Each event is counted at the port that it is about (Counters.Mcast), and in total
 // (Switch.McastEvents).
 const (
-	McastJoined    McastEvent = iota // a port became a member of a group
-	McastLeft                        // a membership was removed at once (PortConfig.McastFastLeave)
-	McastExpired                     // a membership was removed because no report has renewed it
-	McastQueries                     // queries received from the port
-	McastReports                     // reports and leave messages received from the port
-	McastMalformed                   // malformed messages, which teach nothing
-	McastTruncated                   // reports that are too long to be read to their end
-	McastLimited                     // changes not made: a limit of groups, or of changes a second
-	McastContended                   // messages not learned from: the MDB was locked for too long
+	McastJoined      McastEvent = iota // a port became a member of a group
+	McastLeft                          // a membership was removed at once (PortConfig.McastFastLeave)
+	McastExpired                       // a membership was removed because no report has renewed it
+	McastQueries                       // queries received from the port
+	McastReports                       // reports and leave messages received from the port
+	McastMalformed                     // malformed messages, which teach nothing
+	McastTruncated                     // reports that are too long to be read to their end
+	McastLimited                       // changes not made: a limit of groups, or of changes a second
+	McastQueriesSent                   // queries of the switch itself, sent to the port
+	McastContended                     // messages not learned from: the MDB was locked for too long
 	numMcastEvents
 )
 
 var mcastEventNames = [numMcastEvents]string{
-	McastJoined:    "joined",
-	McastLeft:      "left",
-	McastExpired:   "expired",
-	McastQueries:   "queries",
-	McastReports:   "reports",
-	McastMalformed: "malformed",
-	McastTruncated: "truncated",
-	McastLimited:   "limited",
-	McastContended: "contended",
+	McastJoined:      "joined",
+	McastLeft:        "left",
+	McastExpired:     "expired",
+	McastQueries:     "queries",
+	McastReports:     "reports",
+	McastMalformed:   "malformed",
+	McastTruncated:   "truncated",
+	McastLimited:     "limited",
+	McastQueriesSent: "queries_sent",
+	McastContended:   "contended",
 }
 
 // String returns the name under which the event appears in counters and metrics.

@@ -111,7 +111,7 @@ func (m *mdb) join(k mdbKey, p *mcastPort, now uint32) {
 		return
 	}
 	g = m.group(k)
-	g.members = append(g.members, member{p, now + membershipInterval})
+	g.members = append(g.members, member{port: p, expires: now + membershipInterval})
 	p.groups++
 	m.total++
 	m.count(p.counters, McastJoined)
@@ -120,8 +120,8 @@ func (m *mdb) join(k mdbKey, p *mcastPort, now uint32) {
 
 // leave handles that a station behind v has left a group. Other stations behind the same port may
 // still be members. So, as with the Linux bridge, the membership is removed at once only with fast
-// leave. Else the querier, which hears of it too, asks who else is there (query); without a querier
-// the membership ends as if that query was unanswered.
+// leave. Else the querier, which hears of it too, asks who else is there (query, inquire); without
+// a querier the membership ends as if that query was unanswered.
 func (m *mdb) leave(k mdbKey, v *portView, net netKey, now uint32) {
 	g := m.groups[k]
 	if g == nil {
@@ -137,8 +137,11 @@ func (m *mdb) leave(k mdbKey, v *portView, net netKey, now uint32) {
 		}
 		m.count(v.counters, McastLeft)
 		m.remove(g, i)
-	case n == nil || !n.present(now):
+	case !n.present(now):
 		g.members[i].endBy(now + lastMemberCount*lastMemberInterval)
+	case n.own:
+		g.members[i].endBy(now + lastMemberCount*lastMemberInterval)
+		m.inquire(&g.members[i], k, net, now)
 	}
 }
 
@@ -153,21 +156,33 @@ func (m *mdb) query(msg *mcastMessage, v *portView, net netKey, now uint32) {
 		}
 		return
 	}
-	at := m.table.net(net)
-	n := mcastNet{from: now + msg.respond, querier: msg.source}
-	if was := at.Load(); was != nil {
-		n.routers = was.routers
-		if was.present(now) {
-			n.from, n.querier = was.from, lower(was.querier, msg.source)
-		}
-	}
-	n.until = now + querierInterval
-	if was := at.Load(); was == nil || was.until != n.until || was.querier != n.querier {
-		at.Store(&n)
+	if q := m.querier(net); q == nil || m.yields(q, msg, v, now) || q.silenced {
+		m.present(net, msg.source, false, msg.respond, now)
 	}
 	// RFC 4541, section 2.1.1 (1) b: queries from 0.0.0.0 are those of switches.
 	if uint32(msg.source.lo) != 0 || net.v6 {
 		m.router(v, net, now)
+	}
+}
+
+// present records that a querier has sent a general query: this switch, which is the elected one
+// then, or another one.
+func (m *mdb) present(net netKey, source groupAddr, own bool, respond, now uint32) {
+	at := m.table.net(net)
+	n := mcastNet{from: now + respond, querier: source, own: own}
+	was := at.Load()
+	if was != nil {
+		n.routers = was.routers
+		if was.present(now) {
+			n.from = was.from
+			if !own && !was.own {
+				n.querier = lower(was.querier, source)
+			}
+		}
+	}
+	n.until = now + querierInterval
+	if was == nil || was.until != n.until || was.querier != n.querier || was.own != n.own {
+		at.Store(&n)
 	}
 }
 
@@ -195,7 +210,7 @@ func (m *mdb) router(v *portView, net netKey, now uint32) {
 		list[i].expires = now + querierInterval
 		return
 	}
-	m.nets[net] = append(list, member{v.mcast, now + querierInterval})
+	m.nets[net] = append(list, member{port: v.mcast, expires: now + querierInterval})
 	if at := m.table.net(net); at.Load() == nil {
 		at.Store(&mcastNet{until: now - 1}) // no querier
 	}

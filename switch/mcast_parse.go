@@ -69,6 +69,7 @@ type mcastMessage struct {
 	kind    messageKind
 	group   groupAddr // of a query (zero: all groups), report or leave
 	source  groupAddr // the address of the sender
+	station addr      // its Ethernet address
 	respond uint32    // time for answers to a query, in seconds, rounded up
 	lower   bool      // a query after which members have to report again
 	records records   // of msgRecords

@@ -1,6 +1,9 @@
 package vswitch
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // Stage snoop: keeps IP multicast from ports that do not want it. It runs only if snooping is on;
 // mcast.go says how the multicast database (MDB) works, docs/layer2.md what the rules are.
@@ -48,7 +51,7 @@ func (in *Inlet) snoop(frames []Frame) {
 			}
 		}
 		net := t.net(k).Load()
-		if !net.live(b.now) || mf.group.isLocal() && !forRouters {
+		if forRouters && !net.present(b.now) || !forRouters && (!net.live(b.now) || mf.group.isLocal()) {
 			continue
 		}
 		var members *idSet
@@ -67,7 +70,8 @@ func (in *Inlet) snoop(frames []Frame) {
 // is true if it is one; forRouters is true if only routers are to receive it.
 //
 // Other hosts must not see reports of the old kind, because they would not report the same group
-// then (RFC 4541, section 2.1.1 (1)). All other messages are flooded.
+// then (RFC 4541, section 2.1.1 (1)): not even while multicast is flooded because hosts have the
+// time to answer the first query. All other messages are flooded.
 func (in *Inlet) snoopMessage(f *Frame, mf mcastFrame, k netKey) (known, forRouters bool) {
 	b, m := &in.batch, in.sw.mdb
 	packet := in.packet(f, mf.at)
@@ -80,6 +84,7 @@ func (in *Inlet) snoopMessage(f *Frame, mf mcastFrame, k netKey) (known, forRout
 		m.count(b.src.counters, McastMalformed)
 		return false, false
 	}
+	msg.station = addr(binary.BigEndian.Uint64(f.Head[4:]) & (1<<48 - 1))
 	m.learn(b.set.mcast.table, &msg, b.src, k, b.now)
 	return true, msg.kind == msgReport
 }

@@ -51,6 +51,10 @@ type Config struct {
 
 	Mcast McastConfig // the zero value: no snooping
 
+	// Address is the source address of frames that the switch itself sends. The zero value stands
+	// for a random one.
+	Address MAC
+
 	// Nanotime is the clock of rates, in nanoseconds since any time; it never goes back. Several
 	// goroutines may call it at the same time. nil: the time since New.
 	Nanotime func() int64
@@ -89,6 +93,8 @@ type Switch struct {
 	filters *filterTable
 
 	filterMu sync.Mutex // see filter_admin.go; ranks before mu
+
+	origin origin
 }
 
 // New makes a switch without ports and starts its janitor, a goroutine that advances the clock and
@@ -106,7 +112,7 @@ func newSwitch(cfg Config) *Switch {
 	}
 	s := &Switch{
 		fdb:     newFDB(min(cfg.TableSize, MaxTableSize), cfg.FDB),
-		mdb:     &mdb{late: make(chan lateMessage, maxLateMessages)},
+		mdb:     &mdb{late: make(chan lateMessage, maxLateMessages), wake: make(chan struct{}, 1)},
 		mcast:   cfg.Mcast,
 		started: time.Now(),
 		stop:    make(chan struct{}),
@@ -118,6 +124,10 @@ func newSwitch(cfg Config) *Switch {
 	if s.nanotime == nil {
 		s.nanotime = func() int64 { return int64(time.Since(s.started)) }
 	}
+	if s.origin.address = cfg.Address; cfg.Address == (MAC{}) {
+		s.origin.address = randomAddress()
+	}
+	s.mdb.address, s.mdb.now = s.origin.address, s.fdb.now
 	s.ids[0], s.ids[blackhole] = true, true // no ports
 	s.mdb.configure(cfg.Mcast.Snooping)
 	s.publish()
@@ -138,6 +148,8 @@ func (s *Switch) tidy() {
 			return
 		case l := <-s.mdb.late:
 			s.mdb.learnLate(l)
+		case <-s.mdb.wake:
+			s.query(s.fdb.now())
 		case <-t.C:
 			s.tick(1 + uint32(time.Since(s.started)/time.Second))
 		}
@@ -148,6 +160,7 @@ func (s *Switch) tidy() {
 func (s *Switch) tick(now uint32) {
 	s.fdb.tick(now)
 	s.mdb.tick(now)
+	s.query(now)
 }
 
 // Close stops the janitor. Ports stay attached and frames are still forwarded, but entries no

@@ -265,6 +265,9 @@ func printMDB(w io.Writer, m control.MDB) {
 		querier, expires, multicast := "-", "-", "snooped"
 		if n.Querier != "" {
 			querier, expires = n.Querier, fmt.Sprintf("%d s", n.ExpiresS)
+			if n.Own {
+				querier += " (own)"
+			}
 		}
 		if n.Flooding {
 			multicast = "flooded"

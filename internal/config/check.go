@@ -18,6 +18,7 @@ func (p *parser) crossCheck() {
 	p.checkPlaces()
 	p.checkAddresses()
 	p.checkMembers()
+	p.checkQuerier()
 }
 
 // addPort adds a port to the configuration, and checks that its name is valid and unique and that

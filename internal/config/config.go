@@ -59,6 +59,7 @@ type Switch struct {
 
 	McastSnooping     bool
 	McastUnregistered vswitch.McastUnregistered
+	McastQuerier      vswitch.QuerierConfig
 
 	where where
 }
@@ -70,7 +71,7 @@ func (s *Switch) Times() vswitch.FDBConfig {
 
 // Mcast returns the switch's configuration for multicast.
 func (s *Switch) Mcast() vswitch.McastConfig {
-	return vswitch.McastConfig{Snooping: s.McastSnooping, Unregistered: s.McastUnregistered}
+	return vswitch.McastConfig{Snooping: s.McastSnooping, Unregistered: s.McastUnregistered, Querier: s.McastQuerier}
 }
 
 // Port is one port.

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -52,7 +54,36 @@ func (s *Switch) keys() []key.Key {
 		{Name: "mcast_unregistered", Value: key.OneOf(&s.McastUnregistered, vswitch.McastToRouters, vswitch.McastFlooded),
 			Doc: "with snooping, where frames go to a group that nobody has joined"},
 	}
+	keys = append(keys, querierKeys(&s.McastQuerier)...)
 	return append(keys, s.PortSockets.Keys(key.Now, "sockets of ports that do not say it themselves")...)
+}
+
+func querierKeys(q *vswitch.QuerierConfig) []key.Key {
+	return []key.Key{
+		{Name: "mcast_querier", Value: key.Bool(&q.On),
+			Doc: "the switch sends the queries without which snooping has no effect, while no other querier with a lower address does; see [layer 2](layer2.md#multicast-snooping)"},
+		{Name: "mcast_querier_vlans", Value: key.Ranges(&q.VLANs, 0, 4094), Doc: "where it does; empty: in the VLANs of ports' untagged frames"},
+		{Name: "mcast_querier_ipv4", Value: key.OptionalIP(&q.IPv4, querierIPv4),
+			Doc: `the address from which IGMP queries are sent; "": 0.0.0.0, which any other address wins against`},
+		{Name: "mcast_querier_ipv6", Value: key.OptionalIP(&q.IPv6, querierIPv6),
+			Doc: `the link-local address from which MLD queries are sent; "": one made of the switch's Ethernet address, which is chosen at start`},
+		{Name: "mcast_igmp_version", Value: key.Int(&q.IGMP, 2, 3), Doc: "the version of IGMP queries"},
+		{Name: "mcast_mld_version", Value: key.Int(&q.MLD, 1, 2), Doc: "the version of MLD queries"},
+	}
+}
+
+func querierIPv4(a netip.Addr) error {
+	if !a.Is4() {
+		return errors.New("not an IPv4 address")
+	}
+	return vswitch.CheckQuerierAddress(a)
+}
+
+func querierIPv6(a netip.Addr) error {
+	if !a.Is6() {
+		return errors.New("not an IPv6 address")
+	}
+	return vswitch.CheckQuerierAddress(a)
 }
 
 func (e *FDBEntry) keys() []key.Key {
@@ -119,6 +150,7 @@ func defaults() *Config {
 			SocketDir: "/run/vswitchd",
 
 			McastUnregistered: vswitch.McastToRouters,
+			McastQuerier:      vswitch.QuerierConfig{IGMP: 3, MLD: 2},
 			PortSockets:       access,
 		},
 	}

@@ -27,8 +27,8 @@ func (e *MDBEntry) keys() []key.Key {
 			Doc: "the address of the group; link-local groups have no members, since frames to them go to all ports"},
 		{Name: "vlan", Value: key.Int(&e.VLAN, 0, 4095), Default: "that of the port's untagged frames", Doc: "the VLAN in which it is"},
 		{Name: "port", Value: key.Text(&e.Port), Required: true, Example: `"vm1"`, Doc: "the name of the port that gets the group's frames"},
-		{Name: "source", Value: key.IP(&e.Source, nil), Default: "all sources", Example: `"10.0.0.1"`,
-			Doc: "the port gets what comes from this address alone"},
+		{Name: "source", Value: key.OptionalIP(&e.Source, nil),
+			Doc: `the port gets what comes from this address alone; "": from all`},
 	}
 }
 
@@ -94,4 +94,15 @@ func (p *parser) checkMember(e *MDBEntry) bool {
 		}
 	}
 	return len(p.errs) == before && e.Group.IsValid() && port != nil
+}
+
+// checkQuerier reports settings of the querier that nothing uses.
+func (p *parser) checkQuerier() {
+	s := &p.cfg.Switch
+	if s.McastQuerier.On && !s.McastSnooping {
+		p.errs = append(p.errs, s.where.errorf("mcast_querier", "needs mcast_snooping"))
+	}
+	if len(s.McastQuerier.VLANs) > 0 && !s.McastQuerier.On {
+		p.errs = append(p.errs, s.where.errorf("mcast_querier_vlans", "needs mcast_querier"))
+	}
 }

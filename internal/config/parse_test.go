@@ -25,7 +25,7 @@ var kinds = config.Kinds{uplinkport.Declaration, guest.Declaration}
 
 // onlyValues makes cmp ignore the positions of values.
 var onlyValues = cmp.Options{
-	cmpopts.IgnoreUnexported(config.Log{}, config.Control{}, config.Switch{}, config.Port{}, config.FDBEntry{}, config.Mirror{}),
+	cmpopts.IgnoreUnexported(config.Log{}, config.Control{}, config.Switch{}, config.Port{}, config.FDBEntry{}, config.MDBEntry{}, config.Mirror{}),
 	cmp.Comparer(func(a, b *config.Kind) bool { return a == b }),
 	cmpopts.EquateEmpty(),
 }
@@ -42,9 +42,10 @@ func TestParseEmptyFileIsDefaults(t *testing.T) {
 		Switch: config.Switch{
 			MACAging: 5 * time.Minute, MACTable: 8192, Workers: 1, Poll: config.Poll{For: 50 * time.Microsecond},
 			SocketDir: "/run/vswitchd", PortSockets: access, McastUnregistered: vswitch.McastToRouters,
+			McastQuerier: vswitch.QuerierConfig{IGMP: 3, MLD: 2},
 		},
 	}
-	if diff := cmp.Diff(want, got, onlyValues, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(want, got, onlyValues, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -116,6 +117,12 @@ socket_group = "root"
 socket_mode = "0777"
 mcast_snooping = true
 mcast_unregistered = "flood"
+mcast_querier = true
+mcast_querier_vlans = ["6-7", 5]
+mcast_querier_ipv4 = "10.0.0.2"
+mcast_querier_ipv6 = "fe80::2"
+mcast_igmp_version = 2
+mcast_mld_version = 1
 
 [log]
 level = "debug"
@@ -147,6 +154,15 @@ port = "vm2"
 mac = "52:54:00:00:00:01"
 vlan = 2
 port = "lan"
+
+[[mdb]]
+group = "239.1.1.1"
+port = "lan"
+[[mdb]]
+group = "FF05::1"
+port = "vm1"
+vlan = 30
+source = "2001:db8::1"
 `))
 	if len(errs) > 0 {
 		t.Fatal(errs)
@@ -165,6 +181,14 @@ port = "lan"
 			MACAging: 5 * time.Minute, MACTable: 100, Workers: 2, CPUs: []int{1, 0},
 			Poll: config.Poll{Always: true}, SocketDir: "/tmp/s", PortSockets: config.Access{Mode: 0o777},
 			McastSnooping: true, McastUnregistered: vswitch.McastFlooded,
+			McastQuerier: vswitch.QuerierConfig{
+				On: true, VLANs: []uint16{5, 6, 7}, IGMP: 2, MLD: 1,
+				IPv4: netip.MustParseAddr("10.0.0.2"), IPv6: netip.MustParseAddr("fe80::2"),
+			},
+		},
+		MDB: []config.MDBEntry{
+			{StaticGroup: vswitch.StaticGroup{Group: netip.MustParseAddr("239.1.1.1"), VLAN: 1, Port: "lan"}},
+			{StaticGroup: vswitch.StaticGroup{Group: netip.MustParseAddr("ff05::1"), VLAN: 30, Port: "vm1", Source: netip.MustParseAddr("2001:db8::1")}},
 		},
 		Mirrors: []*config.Mirror{{MirrorConfig: vswitch.MirrorConfig{
 			Name: "m1", SelectAll: true, SelectSrc: []string{"vm1", "lan"}, SelectDst: []string{"vm1"},
@@ -207,7 +231,7 @@ port = "lan"
 			{StaticEntry: vswitch.StaticEntry{MAC: mac, VLAN: 2, Port: "lan"}},
 		},
 	}
-	if diff := cmp.Diff(want, got, onlyValues, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(want, got, onlyValues, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Error(diff)
 	}
 	if at := got.Ports[1].At("mac").String(); at != "f:7" {

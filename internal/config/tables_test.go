@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"reflect"
 	"testing"
 	"time"
@@ -23,6 +24,10 @@ func TestReloadDetectsEveryFieldOfTables(t *testing.T) {
 			*v += "x"
 		case *int:
 			*v++
+		case *netip.Addr:
+			*v = netip.IPv6LinkLocalAllNodes()
+		case *[]uint16:
+			*v = append(*v, 1)
 		case *[]int:
 			*v = append(*v, 1)
 		case *time.Duration:
@@ -43,15 +48,25 @@ func TestReloadDetectsEveryFieldOfTables(t *testing.T) {
 			if !field.Type.Field(i).IsExported() {
 				continue
 			}
-			fields++
-			was, now := defaults(), defaults()
-			change(reflect.ValueOf(now).Elem().FieldByName(part).Field(i))
-			seen := 0
-			for j, table := range now.tables() {
-				seen += len(key.Differing(table.keys, was.tables()[j].keys))
+			leaves := 1
+			if field.Type.Field(i).Type == reflect.TypeFor[vswitch.QuerierConfig]() {
+				leaves = field.Type.Field(i).Type.NumField()
 			}
-			if seen != 1 {
-				t.Errorf("a change of %s.%s is detected %d times, want once", part, field.Type.Field(i).Name, seen)
+			for leaf := range leaves {
+				fields++
+				was, now := defaults(), defaults()
+				f := reflect.ValueOf(now).Elem().FieldByName(part).Field(i)
+				if leaves > 1 {
+					f = f.Field(leaf)
+				}
+				change(f)
+				seen := 0
+				for j, table := range now.tables() {
+					seen += len(key.Differing(table.keys, was.tables()[j].keys))
+				}
+				if seen != 1 {
+					t.Errorf("a change of %s.%s (%d) is detected %d times, want once", part, field.Type.Field(i).Name, leaf, seen)
+				}
 			}
 		}
 	}

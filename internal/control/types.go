@@ -216,6 +216,7 @@ type MDBNet struct {
 	VLAN      uint16       `json:"vlan"`
 	IPVersion int          `json:"ip_version"`        // 4 or 6
 	Querier   string       `json:"querier,omitempty"` // IP address of the querier that is present
+	Own       bool         `json:"own"`               // the querier is this switch
 	ExpiresS  int64        `json:"expires_s"`         // whole seconds until the querier is considered absent
 	Flooding  bool         `json:"flooding"`          // multicast goes to all ports: no querier, or too short a time
 	Routers   List[string] `json:"routers"`           // ports behind which routers have announced themselves

@@ -85,7 +85,7 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 	if was, will := old.Switch.Times(), now.Switch.Times(); was.HoldDown != will.HoldDown {
 		c.lines = append(c.lines, fmt.Sprintf("switch.mac_hold_down: %v -> %v", was.HoldDown, will.HoldDown))
 	}
-	if old.Switch.Mcast() != now.Switch.Mcast() {
+	if !old.Switch.Mcast().Equal(now.Switch.Mcast()) {
 		c.lines = append(c.lines, "multicast snooping reconfigured")
 	}
 	c.lines = append(c.lines, compareMDB(old.MDB, now.MDB)...)

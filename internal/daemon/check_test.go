@@ -214,12 +214,11 @@ func randomConfig(r *rand.Rand) string {
 		sometimes(3, "proto = %q", "tcp", "icmp")
 		sometimes(3, "dst_ports = %v", 80)
 	}
-	for range r.IntN(3) {
+	for range r.IntN(2) {
 		line("[[mdb]]")
-		line("group = %q", []string{"239.1.1.1", "ff05::1"}[r.IntN(2)])
+		line("group = %q", []string{"239.1.1.1", "239.1.1.2"}[r.IntN(2)])
 		line("port = %q", names[r.IntN(len(names))])
-		sometimes(3, "source = %q", "10.0.0.1", "2001:db8::1", "10.0.0.2")
-		sometimes(2, "vlan = %v", tags...)
+		sometimes(6, "source = %q", "10.0.0.1", "10.0.0.2", "2001:db8::1")
 	}
 	for range r.IntN(4) {
 		line("[[fdb]]")

@@ -61,7 +61,7 @@ func (b backend) MDB(vlan int) (info control.MDB) {
 	}
 	for _, n := range nets {
 		e := control.MDBNet{
-			VLAN: n.VLAN, IPVersion: 4, ExpiresS: int64(n.Expires.Seconds()), Flooding: !n.Snooping, Routers: n.Routers,
+			VLAN: n.VLAN, IPVersion: 4, ExpiresS: int64(n.Expires.Seconds()), Flooding: !n.Snooping, Own: n.Own, Routers: n.Routers,
 		}
 		if n.IPv6 {
 			e.IPVersion = 6

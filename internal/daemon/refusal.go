@@ -23,6 +23,9 @@ func refusals(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port)
 
 func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) config.Error {
 	var ce *vswitch.ChangeError
+	if errors.Is(err, vswitch.ErrBadQuerier) {
+		return config.Error{Pos: cfg.Switch.At("mcast_querier"), Key: "switch.mcast_querier", Msg: err.Error()}
+	}
 	if !errors.As(err, &ce) {
 		return config.Error{Pos: cfg.Switch.At("mac_table_size"), Key: "switch.mac_table_size", Msg: err.Error()}
 	}

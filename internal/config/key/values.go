@@ -183,27 +183,41 @@ func MACs[M ~[6]byte](dst *[]M) Value {
 // IP is an IP address, which check, if it is not nil, has to accept. The zero value is written as
 // "".
 func IP(dst *netip.Addr, check func(netip.Addr) error) Value {
-	return Make("string, an IP address", dst, func(v any) (netip.Addr, error) {
-		s, err := String(v)
-		if err != nil {
-			return netip.Addr{}, err
+	return Make("string, an IP address", dst, func(v any) (netip.Addr, error) { return readIP(v, check) }, showIP)
+}
+
+// OptionalIP is an address as IP, or "".
+func OptionalIP(dst *netip.Addr, check func(netip.Addr) error) Value {
+	return Make(`string, an IP address or ""`, dst, func(v any) (netip.Addr, error) {
+		if v == "" {
+			return netip.Addr{}, nil
 		}
-		a, err := netip.ParseAddr(s)
-		if err != nil || a.Zone() != "" || a.Is4In6() {
-			return netip.Addr{}, fmt.Errorf("is %q, must be an IP address", s)
+		return readIP(v, check)
+	}, showIP)
+}
+
+func readIP(v any, check func(netip.Addr) error) (netip.Addr, error) {
+	s, err := String(v)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" || a.Is4In6() {
+		return netip.Addr{}, fmt.Errorf("is %q, must be an IP address", s)
+	}
+	if check != nil {
+		if err := check(a); err != nil {
+			return netip.Addr{}, fmt.Errorf("is %q: %w", s, err)
 		}
-		if check != nil {
-			if err := check(a); err != nil {
-				return netip.Addr{}, fmt.Errorf("is %q: %w", s, err)
-			}
-		}
-		return a, nil
-	}, func(a netip.Addr) any {
-		if !a.IsValid() {
-			return ""
-		}
-		return a.String()
-	})
+	}
+	return a, nil
+}
+
+func showIP(a netip.Addr) any {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // Prefixes is a list of addresses of stations, each with the length of its network's prefix.

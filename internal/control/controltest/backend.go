@@ -142,7 +142,7 @@ func (b *Backend) DeleteMember(m control.Member) (control.MDBEntry, error) {
 func mcastEvents(joined, queries uint64) control.Tally {
 	return control.Tally{
 		"joined": joined, "left": 0, "expired": 0, "queries": queries, "reports": joined, "malformed": 0,
-		"truncated": 0, "limited": 0, "contended": 0,
+		"truncated": 0, "limited": 0, "contended": 0, "queries_sent": 0,
 	}
 }
 
@@ -342,7 +342,7 @@ func Sample() *Backend {
 			Networks: []control.MDBNet{
 				{IPVersion: 4, Querier: "10.0.0.1", ExpiresS: 240, Routers: []string{"lan", "vm2"}},
 				{IPVersion: 6, Flooding: true, Routers: []string{"lan"}},
-				{VLAN: 7, IPVersion: 4, Querier: "0.0.0.0", ExpiresS: 255, Flooding: true},
+				{VLAN: 7, IPVersion: 4, Querier: "0.0.0.0", Own: true, ExpiresS: 255, Flooding: true},
 			},
 		},
 	}
