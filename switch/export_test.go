@@ -45,7 +45,12 @@ const (
 	MaxGroups        = maxGroups
 	MaxGroupsPerPort = maxGroupsPerPort
 	MaxLateMessages  = maxLateMessages
-	ReportLen        = reportLen
+
+	MaxSources         = maxSources
+	MaxSourcesPerPort  = maxSourcesPerPort
+	MaxSourcesPerGroup = maxSourcesPerGroup
+
+	ReportLen = reportLen
 )
 
 // ParseMulticast parses the head of a frame and a packet as snooping does, and returns how many

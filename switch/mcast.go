@@ -12,7 +12,8 @@ import (
 // ==================
 //
 // The multicast database (MDB) says which ports want the frames of an IP multicast group: those
-// behind which a station has joined the group (IGMP, MLD), and those behind which a router is.
+// behind which a station has joined the group (IGMP, MLD), and those behind which a router is. What
+// a station wants may depend on the source of a frame.
 // Stage snoop (stage_snoop.go) keeps multicast frames from all other ports, as RFC 4541 recommends.
 //
 // # Structure
@@ -44,8 +45,8 @@ import (
 //
 // Guests choose what they join and may send queries.
 //
-//   - Filling the MDB: a port can have maxGroupsPerPort memberships, a small part of maxGroups. It
-//     can add or remove mcastChangesPerSecond memberships a second.
+//   - Filling the MDB: a port can have maxGroupsPerPort memberships, a small part of maxGroups,
+//     with maxSourcesPerPort sources. It can make mcastChangesPerSecond changes a second.
 //   - Collisions: the hash of groups is keyed at random for each table.
 //   - Posing as a router: a query makes its port a router port, which gets all multicast. With
 //     PortConfig.McastRouter set to McastRouterNever, the port does not become one.
@@ -174,6 +175,13 @@ func (p idSet) with(id portID) idSet {
 	return p
 }
 
+func (p idSet) without(id portID) idSet {
+	if p.has(id) {
+		p[id/64] &^= 1 << (id % 64)
+	}
+	return p
+}
+
 // mcastTable is the part of the MDB that the data plane reads.
 type mcastTable struct {
 	buckets [mcastBuckets]atomic.Pointer[mcastGroup]
@@ -255,9 +263,10 @@ type mdb struct {
 	groups map[mdbKey]*mdbGroup
 	list   []*mdbGroup // the same
 	nets   map[netKey][]member
-	total  int // memberships, without static ones
-	fixed  int // static memberships
-	sweep  int // where in list the next sweep goes on
+	total  int        // memberships, without static ones
+	fixed  int        // static memberships
+	next   transition // scratch memory
+	sweep  int        // where in list the next sweep goes on
 
 	late chan lateMessage // messages that arrived while mu was held by another goroutine
 
@@ -279,16 +288,10 @@ type mdbGroup struct {
 	at      int // index in mdb.list
 	members []member
 	fixed   []fixedMember
+	sources int // of members
 }
 
 func (g *mdbGroup) empty() bool { return len(g.members)+len(g.fixed) == 0 }
-
-// A member is a port that wants the frames of a group, or of all groups because of a router.
-type member struct {
-	port    *mcastPort
-	expires uint32 // last second in which the entry is valid
-	asked   bool   // there is an inquiry about the entry
-}
 
 // mcastPort is the MDB's record of one port. Guarded by mdb.mu.
 type mcastPort struct {
@@ -296,6 +299,7 @@ type mcastPort struct {
 	open     bool // something may be learned from the port
 	counters *Counters
 	groups   int // memberships
+	sources  int // of these
 
 	second  uint32 // of changes
 	changes int

@@ -16,7 +16,16 @@ type MDBEntry struct {
 	Port    string
 	Static  bool          // a StaticGroup
 	Source  netip.Addr    // of a StaticGroup
+	Exclude bool          // the port gets what comes from all sources, except those that are Blocked
+	Sources []MDBSource   // without Exclude: the port gets what comes from these; sorted
 	Expires time.Duration // until the entry is removed, if nothing renews it; whole seconds; 0 if Static
+}
+
+// An MDBSource is a source that an MDBEntry distinguishes.
+type MDBSource struct {
+	Address netip.Addr
+	Blocked bool
+	Expires time.Duration // until the source is no longer wanted, likewise; 0 if Blocked
 }
 
 // An MDBNet is what is known of multicast routers in a VLAN.
@@ -75,25 +84,39 @@ func (m *mdb) dump(set *portSet, vlan int, now uint32) (entries []MDBEntry) {
 		}
 		for _, f := range g.fixed {
 			if v := set.get(f.port.id); v != nil {
-				e := MDBEntry{Group: g.key.group.address(), VLAN: g.key.vlan, Port: v.cfg.Name, Static: true}
+				e := MDBEntry{Group: g.key.group.address(), VLAN: g.key.vlan, Port: v.cfg.Name, Static: true, Exclude: f.source == (groupAddr{})}
 				if f.source != (groupAddr{}) {
 					e.Source = f.source.address()
 				}
 				entries = append(entries, e)
 			}
 		}
-		for _, e := range g.members {
+		for i := range g.members {
+			e := &g.members[i]
 			v := set.get(e.port.id)
 			if v == nil || e.expired(now) {
 				continue
 			}
 			entries = append(entries, MDBEntry{
-				Group: g.key.group.address(), VLAN: g.key.vlan, Port: v.cfg.Name,
-				Expires: time.Duration(e.expires-now) * time.Second,
+				Group: g.key.group.address(), VLAN: g.key.vlan, Port: v.cfg.Name, Exclude: e.exclude,
+				Sources: e.describe(now), Expires: time.Duration(e.expires-now) * time.Second,
 			})
 		}
 	}
 	return entries
+}
+
+// describe returns the sources of a member.
+func (e *member) describe(now uint32) (list []MDBSource) {
+	for _, s := range e.sources {
+		d := MDBSource{Address: s.addr.address(), Blocked: s.blocked}
+		if !s.blocked {
+			d.Expires = time.Duration(max(int32(s.expires-now), 0)) * time.Second
+		}
+		list = append(list, d)
+	}
+	slices.SortFunc(list, func(a, b MDBSource) int { return a.Address.Compare(b.Address) })
+	return list
 }
 
 func (n *mcastNet) describe(k netKey, set *portSet, now uint32) MDBNet {

@@ -38,18 +38,34 @@ func (m *mdb) ageChunk(now uint32) bool {
 			return false
 		}
 		g := m.list[m.sweep]
-		m.prune(g, func(e member) bool {
-			old := e.expired(now)
-			if old {
-				m.count(e.port.counters, McastExpired)
-			}
-			return old
-		})
+		m.age(g, now)
 		if !g.empty() { // else another group has its place in the list
 			m.sweep++
 		}
 	}
 	return true
+}
+
+// age removes from a group what nothing has renewed.
+func (m *mdb) age(g *mdbGroup, now uint32) {
+	changed := false
+	for i := len(g.members) - 1; i >= 0; i-- {
+		e := &g.members[i]
+		had := len(e.sources)
+		if !e.age(now) {
+			continue
+		}
+		m.countSources(g, e.port, len(e.sources)-had)
+		if e.gone() {
+			m.count(e.port.counters, McastExpired)
+			m.remove(g, i)
+		} else {
+			changed = true
+		}
+	}
+	if changed {
+		m.publish(g)
+	}
 }
 
 func (e member) expired(now uint32) bool { return int32(now-e.expires) > 0 }
@@ -131,7 +147,7 @@ func (m *mdb) configure(on bool) {
 	}
 	for _, g := range m.list {
 		for _, e := range g.members {
-			e.port.groups = 0
+			e.port.groups, e.port.sources = 0, 0
 		}
 	}
 	m.groups, m.nets = make(map[mdbKey]*mdbGroup), make(map[netKey][]member)

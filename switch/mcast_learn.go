@@ -23,7 +23,7 @@ func (m *mdb) learn(t *mcastTable, msg *mcastMessage, v *portView, net netKey, n
 		return
 	}
 	late := lateMessage{*msg, t, v, net, now}
-	late.msg.records.b = slices.Clone(msg.records.b)
+	late.msg.records.b, late.msg.records.list = slices.Clone(msg.records.b), slices.Clone(msg.records.list)
 	select {
 	case m.late <- late:
 	default:
@@ -59,30 +59,24 @@ func (m *mdb) apply(t *mcastTable, msg *mcastMessage, v *portView, net netKey, n
 		m.router(v, net, now)
 	case msgReport:
 		m.count(v.counters, McastReports)
-		m.join(mdbKey{msg.group, net.vlan}, v.mcast, now)
+		m.record(mdbKey{msg.group, net.vlan}, &records{kind: recordIsExclude}, v, net, now, true)
 	case msgLeave:
 		m.count(v.counters, McastReports)
-		m.leave(mdbKey{msg.group, net.vlan}, v, net, now)
+		m.record(mdbKey{msg.group, net.vlan}, &records{kind: recordToInclude}, v, net, now, true)
 	case msgRecords:
 		m.count(v.counters, McastReports)
 		m.report(msg.records, v, net, now)
 	}
 }
 
-// report handles the records of an IGMPv3 or MLDv2 report. Sources are not distinguished: a port is
-// a member of a group for all sources or none.
+// report handles the records of an IGMPv3 or MLDv2 report.
 func (m *mdb) report(r records, v *portView, net netKey, now uint32) {
 	for r.next() {
-		k := mdbKey{r.group, net.vlan}
-		switch {
-		case !r.valid():
+		if !r.valid() {
 			m.count(v.counters, McastMalformed)
 			return
-		case r.joins():
-			m.join(k, v.mcast, now)
-		case r.leaves():
-			m.leave(k, v, net, now)
 		}
+		m.record(mdbKey{r.group, net.vlan}, &r, v, net, now, false)
 	}
 	switch {
 	case r.left == 0:
@@ -93,56 +87,106 @@ func (m *mdb) report(r records, v *portView, net netKey, now uint32) {
 	}
 }
 
-// join makes p a member of a group, or renews the membership. Groups whose frames go to all ports
-// are not recorded.
-func (m *mdb) join(k mdbKey, p *mcastPort, now uint32) {
+// record handles a record of a report. Messages of the old kinds are records, too: a report
+// excludes no source, and a leave message includes none. Groups whose frames go to all ports are
+// not recorded.
+func (m *mdb) record(k mdbKey, r *records, v *portView, net netKey, now uint32, old bool) {
 	if k.group.isLocal() {
 		return
 	}
-	g := m.groups[k]
+	g, p := m.groups[k], v.mcast
+	var e *member
+	i := -1
 	if g != nil {
-		if i := memberAt(g.members, p); i >= 0 {
-			g.members[i].expires = now + membershipInterval
-			return
+		if i = memberAt(g.members, p); i >= 0 {
+			e = &g.members[i]
 		}
 	}
-	if p.groups >= maxGroupsPerPort || g == nil && len(m.list) >= maxGroups || !p.mayChange(now) {
+	if e != nil && !old && int32(e.old-now) >= 0 {
+		// RFC 3376, section 7.3.2; RFC 3810, section 8.3.2.
+		switch r.kind {
+		case recordBlock:
+			return
+		case recordToExclude:
+			r.sources = 0
+		}
+	}
+	t := &m.next
+	t.begin(e)
+	t.record(r, now)
+	if v.cfg.McastFastLeave {
+		t.unask()
+	}
+	if e == nil && t.empty() {
+		return
+	}
+	if !t.same(e) && !m.allow(g, e, t, p, now) {
 		m.count(p.counters, McastLimited)
 		return
 	}
-	g = m.group(k)
-	g.members = append(g.members, member{port: p, expires: now + membershipInterval})
-	p.groups++
-	m.total++
-	m.count(p.counters, McastJoined)
-	m.publish(g)
-}
-
-// leave handles that a station behind v has left a group. Other stations behind the same port may
-// still be members. So, as with the Linux bridge, the membership is removed at once only with fast
-// leave. Else the querier, which hears of it too, asks who else is there (query, inquire); without
-// a querier the membership ends as if that query was unanswered.
-func (m *mdb) leave(k mdbKey, v *portView, net netKey, now uint32) {
-	g := m.groups[k]
-	if g == nil {
+	if t.overflow {
+		m.count(p.counters, McastLimited)
+	}
+	if t.empty() {
+		m.count(p.counters, McastLeft)
+		m.remove(g, i)
 		return
 	}
-	i := memberAt(g.members, v.mcast)
-	switch n := m.table.net(net).Load(); {
-	case i < 0:
-	case v.cfg.McastFastLeave:
-		if !v.mcast.mayChange(now) {
-			m.count(v.counters, McastLimited)
-			return
-		}
-		m.count(v.counters, McastLeft)
-		m.remove(g, i)
-	case !n.present(now):
-		g.members[i].endBy(now + lastMemberCount*lastMemberInterval)
-	case n.own:
-		g.members[i].endBy(now + lastMemberCount*lastMemberInterval)
-		m.inquire(&g.members[i], k, net, now)
+	g, e = m.change(k, e, p)
+	if old && r.kind == recordIsExclude {
+		e.old = now + membershipInterval
 	}
+	same := t.same(e)
+	m.store(g, e, t)
+	if !same {
+		m.publish(g)
+	}
+	if t.askGroup || len(t.ask) > 0 {
+		m.inquire(e, k, net, now)
+	}
+}
+
+// allow reports whether a change is within the limits. If there would be too many sources, the
+// change is one to all sources instead.
+func (m *mdb) allow(g *mdbGroup, e *member, t *transition, p *mcastPort, now uint32) bool {
+	if e == nil && (p.groups >= maxGroupsPerPort || g == nil && len(m.list) >= maxGroups) || !p.mayChange(now) {
+		return false
+	}
+	more := len(t.sources)
+	if e != nil {
+		more -= len(e.sources)
+	}
+	if more > 0 && (p.sources+more > maxSourcesPerPort || g != nil && g.sources+more > maxSourcesPerGroup) {
+		t.overflow, t.exclude, t.expires = true, true, now+membershipInterval
+		t.sources, t.ask, t.askGroup = t.sources[:0], t.ask[:0], false
+	}
+	return true
+}
+
+// change returns the group k and the port's membership in it, which it makes if e is nil.
+func (m *mdb) change(k mdbKey, e *member, p *mcastPort) (*mdbGroup, *member) {
+	g := m.group(k)
+	if e == nil {
+		g.members = append(g.members, member{port: p})
+		e = &g.members[len(g.members)-1]
+		p.groups++
+		m.total++
+		m.count(p.counters, McastJoined)
+	}
+	return g, e
+}
+
+// store makes e say what t says.
+func (m *mdb) store(g *mdbGroup, e *member, t *transition) {
+	m.countSources(g, e.port, len(t.sources)-len(e.sources))
+	e.exclude, e.expires = t.exclude, t.expires
+	e.sources = append(e.sources[:0], t.sources...)
+}
+
+// countSources counts n more sources of a membership.
+func (m *mdb) countSources(g *mdbGroup, p *mcastPort, n int) {
+	g.sources += n
+	p.sources += n
 }
 
 // query handles a query: its port is one behind which there is a router, and the members of the
@@ -150,9 +194,7 @@ func (m *mdb) leave(k mdbKey, v *portView, net netKey, now uint32) {
 func (m *mdb) query(msg *mcastMessage, v *portView, net netKey, now uint32) {
 	if msg.group != (groupAddr{}) {
 		if g := m.groups[mdbKey{msg.group, net.vlan}]; g != nil && msg.lower {
-			for i := range g.members {
-				g.members[i].endBy(now + lastMemberCount*msg.respond)
-			}
+			g.lower(&msg.records, now+lastMemberCount*msg.respond)
 		}
 		return
 	}
@@ -162,6 +204,20 @@ func (m *mdb) query(msg *mcastMessage, v *portView, net netKey, now uint32) {
 	// RFC 4541, section 2.1.1 (1) b: queries from 0.0.0.0 are those of switches.
 	if uint32(msg.source.lo) != 0 || net.v6 {
 		m.router(v, net, now)
+	}
+}
+
+// lower makes what a query asks about end by a time: memberships for all sources, or those for the
+// sources in the query. RFC 3376, section 6.6.1; RFC 3810, section 7.6.1.
+func (g *mdbGroup) lower(asked *records, by uint32) {
+	for i := range g.members {
+		e := &g.members[i]
+		if asked.sources == 0 && e.exclude {
+			e.endBy(by)
+		}
+		for n := range asked.sources {
+			e.endSourceBy(asked.source(n), by)
+		}
 	}
 }
 
@@ -221,16 +277,10 @@ func memberAt(list []member, p *mcastPort) int {
 	return slices.IndexFunc(list, func(m member) bool { return m.port == p })
 }
 
-// endBy makes an entry end at a time, if it does not end earlier.
-func (e *member) endBy(t uint32) {
-	if int32(e.expires-t) > 0 {
-		e.expires = t
-	}
-}
-
 // remove removes the i-th member of a group, which is not static, and the group if that was the
 // last one.
 func (m *mdb) remove(g *mdbGroup, i int) {
+	m.countSources(g, g.members[i].port, -len(g.members[i].sources))
 	g.members[i].port.groups--
 	m.total--
 	g.members = slices.Delete(g.members, i, i+1)

@@ -72,7 +72,7 @@ type mcastMessage struct {
 	station addr      // its Ethernet address
 	respond uint32    // time for answers to a query, in seconds, rounded up
 	lower   bool      // a query after which members have to report again
-	records records   // of msgRecords
+	records records   // of msgRecords; of a query: a record of the sources that it names
 }
 
 // multicastMessage parses an IP packet. cut is true if the end of the packet is missing. With
@@ -141,7 +141,8 @@ func ipv4Message(ip []byte, cut bool) (m mcastMessage) {
 			if tenths >= 128 {
 				tenths = (tenths&0xf | 0x10) << (tenths>>4&7 + 3)
 			}
-			m.lower = msg[8]&8 == 0 && binary.BigEndian.Uint16(msg[10:]) == 0
+			m.lower = msg[8]&8 == 0
+			m.records = queriedSources(msg[10:], false)
 		}
 		m.respond = (tenths + 9) / 10
 		if m.respond == 0 {
@@ -255,7 +256,8 @@ func ipv6Message(ip []byte, cut, partial bool) (m mcastMessage) {
 		if ms >= 32768 {
 			ms = (ms&0xfff | 0x1000) << (ms>>12&7 + 3)
 		}
-		m.lower = m.lower && msg[24]&8 == 0 && binary.BigEndian.Uint16(msg[26:]) == 0
+		m.lower = m.lower && msg[24]&8 == 0
+		m.records = queriedSources(msg[26:], true)
 	}
 	m.respond = max((ms+999)/1000, 1)
 	m.kind = msgQuery
@@ -336,14 +338,21 @@ type records struct {
 	kind    uint8
 	sources int
 	group   groupAddr
+	list    []byte // of the sources
+}
+
+// queriedSources reads the number of sources of a query, and the sources. Those that are missing
+// are left out.
+func queriedSources(b []byte, v6 bool) records {
+	r := records{v6: v6, list: b[2:], sources: int(binary.BigEndian.Uint16(b))}
+	r.sources = min(r.sources, len(r.list)/r.addressLen())
+	return r
 }
 
 // next reads a record, and reports whether there was a complete one.
 func (r *records) next() bool {
-	alen, hl := 4, 8
-	if r.v6 {
-		alen, hl = 16, 20
-	}
+	alen := r.addressLen()
+	hl := 4 + alen
 	if r.left == 0 || len(r.b) < hl {
 		return false
 	}
@@ -357,25 +366,35 @@ func (r *records) next() bool {
 	} else {
 		r.group = group4(r.b[4:])
 	}
+	r.list = r.b[hl : hl+r.sources*alen]
 	r.b = r.b[n:]
 	r.left--
 	return true
 }
 
-// joins reports whether the sender of a record wants frames of the group, and leaves whether it
-// wants none. A record that blocks sources says neither.
-func (r *records) joins() bool {
-	switch r.kind {
-	case recordIsExclude, recordToExclude:
-		return true
-	case recordIsInclude, recordToInclude, recordAllow:
-		return r.sources > 0
+func (r *records) addressLen() int {
+	if r.v6 {
+		return 16
 	}
-	return false
+	return 4
 }
 
-func (r *records) leaves() bool {
-	return r.sources == 0 && (r.kind == recordIsInclude || r.kind == recordToInclude)
+// source returns the i-th source of the record that next has read.
+func (r *records) source(i int) groupAddr {
+	if r.v6 {
+		return group6(r.list[16*i:])
+	}
+	return group4(r.list[4*i:])
+}
+
+// has reports whether a source is in the record.
+func (r *records) has(a groupAddr) bool {
+	for i := range r.sources {
+		if r.source(i) == a {
+			return true
+		}
+	}
+	return false
 }
 
 // valid reports whether the record that next has read is about a multicast group of its IP version.

@@ -94,11 +94,12 @@ type querier struct {
 
 // An inquiry is queries after which a membership ends unless it is renewed. Guarded by mdb.mu.
 type inquiry struct {
-	key  mdbKey
-	port *mcastPort
-	net  netKey
-	due  uint32
-	left int // queries
+	key     mdbKey
+	port    *mcastPort
+	net     netKey
+	sources []groupAddr // nil: about the group
+	due     uint32
+	left    int // queries
 }
 
 // setQueriers makes the switch the querier in these VLANs, which are sorted. What is the same as
@@ -177,13 +178,48 @@ func (m *mdb) wakeUp() {
 	}
 }
 
-// inquire has the members behind a port asked whether they still want a group.
+// inquire has the stations behind a port asked whether they still want what m.next asks about. It
+// ends unless it is renewed: also if no querier is present, in which case nobody is asked. If
+// another querier is present, that asks, and what it asks about ends then (query).
 func (m *mdb) inquire(e *member, k mdbKey, net netKey, now uint32) {
-	if !e.asked {
-		e.asked = true
-		m.inquiries = append(m.inquiries, inquiry{key: k, port: e.port, net: net, due: now, left: lastMemberCount})
+	n := m.table.net(net).Load()
+	if n.present(now) && !n.own {
+		return
+	}
+	own := n.present(now)
+	if own && len(m.next.ask) > 0 && !m.knowsSources(net) {
+		return // the switch cannot ask about sources
+	}
+	by := now + lastMemberCount*lastMemberInterval
+	q := inquiry{key: k, port: e.port, net: net, due: now, left: lastMemberCount}
+	if m.next.askGroup {
+		e.endBy(by)
+		if own && !e.asked {
+			e.asked = true
+			m.inquiries = append(m.inquiries, q)
+		}
+	}
+	q.sources = nil
+	for _, a := range m.next.ask {
+		if s := e.endSourceBy(a, by); s != nil && own && !s.asked {
+			s.asked = true
+			q.sources = append(q.sources, a)
+		}
+	}
+	if q.sources != nil {
+		m.inquiries = append(m.inquiries, q)
+	}
+	if own {
 		m.wakeUp()
 	}
+}
+
+// knowsSources reports whether the switch's queries can be about sources.
+func (m *mdb) knowsSources(net netKey) bool {
+	if net.v6 {
+		return m.querying.mld() >= 2
+	}
+	return m.querying.igmp() >= 3
 }
 
 // dueQueries returns the queries that are to be sent now.
@@ -235,24 +271,52 @@ func (m *mdb) dueInquiries(now uint32) (list []ownQuery) {
 			return true
 		}
 		i := memberAt(g.members, q.port)
-		if i < 0 {
-			return true
-		}
-		e := &g.members[i]
-		if int32(e.expires-now) > lastMemberCount*lastMemberInterval || q.left == 0 { // renewed, or about to end
-			e.asked = false
-			return true
-		}
-		return false
+		return i < 0 || q.over(&g.members[i], now)
 	})
 	for i := range m.inquiries {
 		if q := &m.inquiries[i]; int32(now-q.due) >= 0 {
-			list = append(list, ownQuery{net: q.net, group: q.key.group, port: q.port})
+			e := &m.groups[q.key].members[memberAt(m.groups[q.key].members, q.port)]
+			list = append(list, ownQuery{net: q.net, group: q.key.group, sources: q.open(e, now), port: q.port})
 			q.left--
 			q.due = now + lastMemberInterval
 		}
 	}
 	return list
+}
+
+// over reports whether nothing is left to be asked: it has been renewed, or will end.
+func (q *inquiry) over(e *member, now uint32) bool {
+	if q.sources == nil {
+		if q.left > 0 && e.exclude && !renewed(e.expires, now) {
+			return false
+		}
+		e.asked = false
+		return true
+	}
+	if q.left > 0 && len(q.open(e, now)) > 0 {
+		return false
+	}
+	for i := range e.sources {
+		if slices.Contains(q.sources, e.sources[i].addr) {
+			e.sources[i].asked = false
+		}
+	}
+	return true
+}
+
+// open returns the sources of the inquiry that have not been renewed.
+func (q *inquiry) open(e *member, now uint32) (left []groupAddr) {
+	for _, s := range e.sources {
+		if !s.blocked && !renewed(s.expires, now) && slices.Contains(q.sources, s.addr) {
+			left = append(left, s.addr)
+		}
+	}
+	return left
+}
+
+// renewed reports whether an entry does not end soon.
+func renewed(expires, now uint32) bool {
+	return int32(expires-now) > lastMemberCount*lastMemberInterval
 }
 
 // query sends the queries that are due.

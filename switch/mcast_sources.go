@@ -30,6 +30,7 @@ func (g *mcastGroup) wantedFrom(source groupAddr) *idSet {
 	return &g.ports
 }
 
+// compare orders addresses.
 func (g groupAddr) compare(h groupAddr) int {
 	return cmp.Or(cmp.Compare(g.hi, h.hi), cmp.Compare(g.lo, h.lo))
 }
@@ -39,14 +40,14 @@ func (g *mdbGroup) wanted() *mcastGroup {
 	if g.empty() {
 		return nil
 	}
-	to := &mcastGroup{key: g.key, ports: portsOf(g.members)}
-	for _, f := range g.fixed {
-		if f.source == (groupAddr{}) {
-			to.ports = to.ports.with(f.port.id)
+	to := &mcastGroup{key: g.key}
+	g.each(func(id portID, a groupAddr, _ bool) {
+		if a == (groupAddr{}) {
+			to.ports = to.ports.with(id)
 		} else {
-			to.sources = append(to.sources, mcastSource{addr: f.source})
+			to.sources = append(to.sources, mcastSource{addr: a})
 		}
-	}
+	})
 	if to.sources == nil {
 		return to
 	}
@@ -55,11 +56,47 @@ func (g *mdbGroup) wanted() *mcastGroup {
 	for i := range to.sources {
 		to.sources[i].ports = slices.Clone(to.ports)
 	}
-	for _, f := range g.fixed {
-		if f.source != (groupAddr{}) {
-			ports := to.wantedFrom(f.source)
-			*ports = ports.with(f.port.id)
+	g.each(func(id portID, a groupAddr, wants bool) {
+		if a == (groupAddr{}) {
+			return
+		}
+		if ports := to.wantedFrom(a); wants {
+			*ports = ports.with(id)
+		} else {
+			*ports = ports.without(id)
+		}
+	})
+	return to
+}
+
+// each calls f for each port that wants all sources, with the zero address, and for each source
+// for which a port is an exception from what it wants of other sources. Static members come last.
+func (g *mdbGroup) each(f func(id portID, source groupAddr, wants bool)) {
+	for i := range g.members {
+		e := &g.members[i]
+		if e.exclude {
+			f(e.port.id, groupAddr{}, true)
+		}
+		for _, s := range e.sources {
+			if s.blocked == e.exclude {
+				f(e.port.id, s.addr, !s.blocked)
+			}
 		}
 	}
-	return to
+	for _, m := range g.fixed {
+		if m.source != (groupAddr{}) {
+			f(m.port.id, m.source, true)
+			continue
+		}
+		f(m.port.id, groupAddr{}, true)
+		for i := range g.members {
+			if e := &g.members[i]; e.port == m.port {
+				for _, s := range e.sources {
+					if s.blocked {
+						f(e.port.id, s.addr, true)
+					}
+				}
+			}
+		}
+	}
 }

@@ -51,6 +51,16 @@ func (s *scenario) multicastFrame(words []string, n int) []byte {
 			records = append(records, record(kind, must(netip.ParseAddr(g))))
 		}
 		b = reportOf(src, v6, id, records...)
+	case "includes", "excludes", "allows", "blocks", "is-in", "is-ex": // GROUP [A,…]
+		kinds := map[string]byte{"is-in": 1, "is-ex": 2, "includes": 3, "excludes": 4, "allows": 5, "blocks": 6}
+		group := must(netip.ParseAddr(rest[0]))
+		var sources []netip.Addr
+		if len(rest) > 1 && rest[1] != "vlan" {
+			for a := range strings.SplitSeq(rest[1], ",") {
+				sources = append(sources, must(netip.ParseAddr(a)))
+			}
+		}
+		b = reportOf(src, group.Is6(), id, record(kinds[words[1]], group, sources...))
 	case "queries": // FROM [GROUP]
 		from := must(netip.ParseAddr(rest[0]))
 		group := noIPv6
@@ -153,7 +163,7 @@ func (s *scenario) mdb(*datadriven.TestData) (string, error) {
 			fmt.Fprintf(&out, "%v%s%s at %s, static\n", e.Group, source, inVLAN(e.VLAN), e.Port)
 			continue
 		}
-		fmt.Fprintf(&out, "%v%s at %s, for %d s\n", e.Group, inVLAN(e.VLAN), e.Port, e.Expires/time.Second)
+		fmt.Fprintf(&out, "%v%s%s at %s, for %d s\n", e.Group, sourcesOf(&e), inVLAN(e.VLAN), e.Port, e.Expires/time.Second)
 	}
 	for _, n := range nets {
 		what := "IPv4"
@@ -176,6 +186,28 @@ func (s *scenario) mdb(*datadriven.TestData) (string, error) {
 		return "empty\n", nil
 	}
 	return out.String(), nil
+}
+
+// sourcesOf describes the sources of a membership, with the seconds for which they are wanted.
+func sourcesOf(e *vswitch.MDBEntry) string {
+	var wanted, blocked []string
+	for _, s := range e.Sources {
+		if s.Blocked {
+			blocked = append(blocked, s.Address.String())
+		} else {
+			wanted = append(wanted, fmt.Sprintf("%v (%d s)", s.Address, s.Expires/time.Second))
+		}
+	}
+	text := ""
+	if !e.Exclude {
+		text = " from " + strings.Join(wanted, " ")
+	} else if len(wanted) > 0 {
+		text = " also from " + strings.Join(wanted, " ")
+	}
+	if len(blocked) > 0 {
+		text += " not from " + strings.Join(blocked, " ")
+	}
+	return text
 }
 
 func (s *scenario) mcastCounts(*datadriven.TestData) (string, error) {

@@ -245,20 +245,31 @@ func eventText(t control.Tally) string {
 	return strings.Join(parts, ", ")
 }
 
+// sourcesText lists the sources that a membership is about: those that are included or excluded.
+func sourcesText(e *control.MDBEntry) string {
+	var list []string
+	for _, s := range e.Sources {
+		if s.Blocked == (e.Mode == "exclude") {
+			list = append(list, s.Address)
+		}
+	}
+	return cmp.Or(strings.Join(list, " "), "-")
+}
+
 func printMDB(w io.Writer, m control.MDB) {
 	if !m.Snooping {
 		fmt.Fprintln(w, "multicast snooping is off (switch.mcast_snooping): multicast goes to all ports")
 		return
 	}
-	rows := [][]string{{"GROUP", "SOURCE", "VLAN", "PORT", "TYPE", "EXPIRES"}}
+	rows := [][]string{{"GROUP", "VLAN", "PORT", "TYPE", "MODE", "SOURCES", "EXPIRES"}}
 	for _, e := range m.Entries {
 		expires := fmt.Sprintf("%d s", e.ExpiresS)
 		if e.Type == "static" {
 			expires = "-"
 		}
-		rows = append(rows, []string{e.Group, cmp.Or(e.Source, "*"), strconv.Itoa(int(e.VLAN)), e.Port, e.Type, expires})
+		rows = append(rows, []string{e.Group, strconv.Itoa(int(e.VLAN)), e.Port, e.Type, e.Mode, sourcesText(&e), expires})
 	}
-	columns(w, []int{2, 5}, rows)
+	columns(w, []int{1, 6}, rows)
 	fmt.Fprintln(w)
 	rows = [][]string{{"VLAN", "IP", "QUERIER", "EXPIRES", "MULTICAST", "ROUTER PORTS"}}
 	for _, n := range m.Networks {

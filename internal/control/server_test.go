@@ -107,7 +107,7 @@ func TestFDBIsSortedAndFiltered(t *testing.T) {
 
 func TestMDBIsFiltered(t *testing.T) {
 	socket := serve(t, controltest.Sample(), nil)
-	for query, want := range map[string]string{"": "5 3", "?vlan=0": "3 2", "?vlan=7": "2 1", "?vlan=8": "0 0"} {
+	for query, want := range map[string]string{"": "6 3", "?vlan=0": "4 2", "?vlan=7": "2 1", "?vlan=8": "0 0"} {
 		m := get[control.MDB](t, socket, "/v1/mdb"+query)
 		if got := fmt.Sprint(len(m.Entries), len(m.Networks)); got != want || !m.Snooping {
 			t.Errorf("%q: %s, want %s", query, got, want)

@@ -208,7 +208,17 @@ type MDBEntry struct {
 	Port     string `json:"port"`
 	Type     string `json:"type"`             // "dynamic" or "static"
 	Source   string `json:"source,omitempty"` // IP address; only for a static entry: the one source
+	Mode     string `json:"mode"`             // "include": what comes from Sources; "exclude": from others, too
 	ExpiresS int64  `json:"expires_s"`        // whole seconds, if no report renews the entry; 0 if it is static
+
+	Sources List[MDBSource] `json:"sources"` // sorted
+}
+
+// MDBSource is a source that an MDBEntry distinguishes.
+type MDBSource struct {
+	Address  string `json:"address"`   // IP address
+	Blocked  bool   `json:"blocked"`   // the port does not get what comes from it; only with "exclude"
+	ExpiresS int64  `json:"expires_s"` // whole seconds, if no report renews it; 0 if it is blocked or static
 }
 
 // MDBNet is what is known of multicast routers in a VLAN, for one IP version.

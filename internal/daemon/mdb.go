@@ -83,6 +83,14 @@ func mdbEntry(e *vswitch.MDBEntry) control.MDBEntry {
 	}
 	if e.Source.IsValid() {
 		entry.Source = e.Source.String()
+		entry.Sources = append(entry.Sources, control.MDBSource{Address: entry.Source})
+	}
+	entry.Mode = "include"
+	if e.Exclude {
+		entry.Mode = "exclude"
+	}
+	for _, s := range e.Sources {
+		entry.Sources = append(entry.Sources, control.MDBSource{Address: s.Address.String(), Blocked: s.Blocked, ExpiresS: int64(s.Expires.Seconds())})
 	}
 	return entry
 }
@@ -114,7 +122,7 @@ func (b backend) changeMember(m control.Member, do func(vswitch.StaticGroup) err
 	case err != nil:
 		return control.MDBEntry{}, err
 	}
-	e := mdbEntry(&vswitch.MDBEntry{Group: g.Group, VLAN: g.VLAN, Port: g.Port, Static: true, Source: g.Source})
+	e := mdbEntry(&vswitch.MDBEntry{Group: g.Group, VLAN: g.VLAN, Port: g.Port, Static: true, Source: g.Source, Exclude: !g.Source.IsValid()})
 	b.d.log.Info("a static member of a multicast group was "+what+" by hand", "group", e.Group, "source", e.Source, "vlan", e.VLAN, "port", e.Port)
 	return e, nil
 }

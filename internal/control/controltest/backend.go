@@ -123,7 +123,9 @@ func (b *Backend) AddMember(m control.Member) (control.MDBEntry, error) {
 	if m.Source.IsValid() {
 		e.Source = m.Source.String()
 	}
-	if slices.Contains(b.Groups.Entries, e) {
+	if slices.ContainsFunc(b.Groups.Entries, func(o control.MDBEntry) bool {
+		return o.Group == e.Group && o.VLAN == e.VLAN && o.Port == e.Port && o.Type == e.Type && o.Source == e.Source
+	}) {
 		return e, fmt.Errorf("port is a static member already: %s", e.Group)
 	}
 	return e, nil
@@ -333,11 +335,16 @@ func Sample() *Backend {
 		Groups: control.MDB{
 			Snooping: true,
 			Entries: []control.MDBEntry{
-				{Group: "239.1.1.1", Port: "vm3", Type: "dynamic", ExpiresS: 250},
-				{Group: "ff05::1:3", Port: "vm1", Type: "static", Source: "2001:db8::5"},
-				{Group: "ff05::1:3", Port: "vm3", Type: "dynamic", ExpiresS: 7},
-				{Group: "239.1.1.1", VLAN: 7, Port: "vm1", Type: "dynamic", ExpiresS: 260},
-				{Group: "239.1.1.2", VLAN: 7, Port: "vm1", Type: "static"},
+				{Group: "239.1.1.1", Port: "vm2", Type: "dynamic", Mode: "include", ExpiresS: 200, Sources: []control.MDBSource{
+					{Address: "10.0.0.5", ExpiresS: 200}, {Address: "10.0.0.6", ExpiresS: 3},
+				}},
+				{Group: "239.1.1.1", Port: "vm3", Type: "dynamic", Mode: "exclude", ExpiresS: 250, Sources: []control.MDBSource{
+					{Address: "10.0.0.5", Blocked: true}, {Address: "10.0.0.7", ExpiresS: 100},
+				}},
+				{Group: "ff05::1:3", Port: "vm1", Type: "static", Mode: "include", Source: "2001:db8::5", Sources: []control.MDBSource{{Address: "2001:db8::5"}}},
+				{Group: "ff05::1:3", Port: "vm3", Type: "dynamic", Mode: "exclude", ExpiresS: 7},
+				{Group: "239.1.1.1", VLAN: 7, Port: "vm1", Type: "dynamic", Mode: "exclude", ExpiresS: 260},
+				{Group: "239.1.1.2", VLAN: 7, Port: "vm1", Type: "static", Mode: "exclude"},
 			},
 			Networks: []control.MDBNet{
 				{IPVersion: 4, Querier: "10.0.0.1", ExpiresS: 240, Routers: []string{"lan", "vm2"}},
