@@ -457,9 +457,17 @@ func (p *pump) stop() {
 // waitFor waits until cond holds.
 func waitFor(t testing.TB, what string, cond func() bool) {
 	t.Helper()
+	if !eventually(cond) {
+		t.Fatalf("waited in vain for %s", what)
+	}
+}
+
+// eventually waits until cond returns true, and reports whether that has happened in time.
+func eventually(cond func() bool) bool {
 	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
+			return false
 		}
 	}
+	return true
 }

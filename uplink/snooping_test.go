@@ -177,11 +177,17 @@ type snoopingLab struct {
 // reach returns the numbers of the stations that get a datagram to a group from the last station.
 func (l *snoopingLab) reach(group netip.Addr) string {
 	l.t.Helper()
+	return l.reachWith(func(n int, payload []byte) []byte { return datagram(l.t, n, group, payload) })
+}
+
+// reachWith is reach for a frame that station number n sends.
+func (l *snoopingLab) reachWith(frame func(n int, payload []byte) []byte) string {
+	l.t.Helper()
 	l.probe++
 	last := len(l.all) - 1
 	payload := fmt.Appendf(nil, "probe %d of groups", l.probe)
 	marker := ethernet(net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, net.HardwareAddr{2, 0, 0, 0, 9, byte(last)}, ethExperimental, 60, l.probe)
-	l.all[last].send(datagram(l.t, last, group, payload))
+	l.all[last].send(frame(last, payload))
 	l.all[last].send(marker)
 	var got []string
 	for i, s := range l.all[:last] {
