@@ -10,12 +10,13 @@ type PortConfig struct {
 	Name     string    // 1 to 15 letters, digits and ". _ -"
 	Counters *Counters // shared with the Port; nil: new ones
 
-	Learning   bool // the switch learns the source addresses of frames from the port
-	Flood      bool // unicast frames whose destination is not in the FDB are flooded to the port
-	McastFlood bool // multicast frames are flooded to the port
-	BcastFlood bool // broadcast frames are flooded to the port
-	Isolated   bool // the port reaches only ports that are neither isolated nor in a community
-	Hairpin    bool // frames may be sent back out of the port that they came from
+	Learning      bool // the switch learns the source addresses of frames from the port
+	Flood         bool // unicast frames whose destination is not in the FDB are flooded to the port
+	McastFlood    bool // multicast frames are flooded to the port
+	BcastFlood    bool // broadcast frames are flooded to the port
+	Isolated      bool // the port reaches only ports that are neither isolated nor in a community
+	NeighSuppress bool // see Neighbor: requests for known neighbors are not flooded to the port
+	Hairpin       bool // frames may be sent back out of the port that they came from
 
 	// Community is the name of a private-VLAN community, as for names of ports; "": none. Its ports
 	// reach each other, and ports that are neither isolated nor in a community (RFC 5517:
@@ -155,6 +156,7 @@ type portSet struct {
 	all  []*portView // sorted so that frames change their shape as rarely as possible on the way
 
 	mcast   mcastView
+	neigh   neighView
 	mirrors mirrorSet // nil: there are none
 }
 
@@ -275,6 +277,9 @@ func (a *Attachment) SetUp(up bool) {
 	s.mdb.setOpen(a.mcast, up)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !up {
+		s.neigh.Load().forget(a.id)
+	}
 	a.fdb.open = up // a Deliver that still uses the old port set learns nothing more
 	if !up {
 		t.flush(a.fdb, AnyVLAN, entryDynamic, entrySticky)

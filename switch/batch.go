@@ -11,6 +11,7 @@ type batch struct {
 
 	unknown, mcast, bcast uint64 // frames that are flooded, and why
 	snooped               uint64 // multicast frames that go only to ports that want them
+	known, answered       uint64 // of mcast and bcast: what stage neigh has found out
 
 	sets  [MaxBatch]mcastSet // destinations of snooped
 	nsets int
@@ -68,6 +69,7 @@ func (b *batch) reset() {
 	b.ngroups, b.nvlans, b.nruns, b.ndrops = 0, 0, 0, 0
 	b.nsets = 0
 	b.unknown, b.mcast, b.bcast, b.snooped = 0, 0, 0, 0
+	b.known, b.answered = 0, 0
 	b.shaped = false
 	b.nanos = 0
 }

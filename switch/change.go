@@ -39,6 +39,11 @@ type Change struct {
 	Filters    []FilterConfig
 	Sets       []SetConfig
 	SetFilters bool
+
+	// Neighbors, if SetNeighbors is true, are the configured neighbors after the change. Otherwise,
+	// the present ones stay.
+	Neighbors    []Neighbor
+	SetNeighbors bool
 }
 
 // A Reconfiguration is the new configuration of a port that stays attached; the name may change,
@@ -168,6 +173,7 @@ func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
 	s.mu.Lock()
 	for _, a := range x.detach {
 		s.ids[a.id] = false
+		s.neigh.Load().forget(a.id)
 	}
 	s.forgetMirrorOutputs()
 	s.mu.Unlock()
@@ -192,6 +198,8 @@ type transaction struct {
 	groups     []StaticGroup
 	setGroups  bool
 	fdb        *FDBConfig
+	neighbors  []Neighbor
+	setNeigh   bool
 	mirrors    []MirrorConfig
 	setMirrors bool
 	filters    *filterTable // nil: as before
@@ -224,6 +232,12 @@ func (x *transaction) check(c *Change) {
 	}
 	if c.SetFilters {
 		x.filters = x.compileFilters(c.Filters, c.Sets, x.sw.filters)
+	}
+	x.neighbors, x.setNeigh = slices.Clone(c.Neighbors), c.SetNeighbors
+	for i := range x.neighbors {
+		if err := x.neighbors[i].check(); err != nil {
+			x.errs = append(x.errs, err)
+		}
 	}
 	for _, r := range c.Reconfigure {
 		v, err := checkPort(r.Config)
@@ -336,6 +350,9 @@ func (x *transaction) commit() error {
 	}
 	s.mdb.fix(groups)
 	s.mdb.setQueriers(s.mcast.Querier, s.queriedVLANs())
+	if x.setNeigh {
+		s.neighbors = x.neighbors
+	}
 	s.publish()
 	return nil
 }

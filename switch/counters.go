@@ -15,6 +15,7 @@ type Counters struct {
 	drops             [numDropReasons]atomic.Uint64
 	fdb               [numFDBEvents]atomic.Uint64
 	mcast             [numMcastEvents]atomic.Uint64
+	neigh             [numNeighEvents]atomic.Uint64
 }
 
 // FDB returns how often each event of the FDB has happened at this port.
@@ -110,6 +111,7 @@ const (
 	DropBlackhole                      // in: to an address with a blackhole entry in the FDB
 	DropFilter                         // in, out: by a rule, or the default, of a filter of the port
 	DropUnreadable                     // in, out: likewise, since a field that the filter needs cannot be read
+	DropNeighbor                       // in: a request for no port but those with NeighSuppress
 	numDropReasons
 )
 
@@ -150,6 +152,7 @@ var dropNames = [numDropReasons]string{
 	DropBlackhole:    "blackhole",
 	DropFilter:       "filter",
 	DropUnreadable:   "filter-unreadable",
+	DropNeighbor:     "neigh-suppress",
 }
 
 // String returns the name under which the reason appears in counters, metrics and traces.

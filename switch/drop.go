@@ -13,6 +13,7 @@ const (
 	stagePolice
 	stageLookup
 	stageStorm
+	stageNeigh
 	stageFlood
 	stageSend
 	stageRepair
@@ -29,6 +30,7 @@ var stageNames = [numStages]string{
 	stagePolice:   "police",
 	stageLookup:   "lookup",
 	stageStorm:    "storm",
+	stageNeigh:    "neigh",
 	stageFlood:    "flood",
 	stageSend:     "send",
 	stageRepair:   "repair",

@@ -103,3 +103,42 @@ func (in *Inlet) Dropped() (list []Dropped) {
 	}
 	return list
 }
+
+// The limits of the neighbor table.
+const (
+	MaxNeighbors        = maxNeighbors
+	MaxNeighborsPerPort = maxNeighborsPerPort
+)
+
+// LearnedNeighbors returns the number of learned entries, those that are too old included.
+func (s *Switch) LearnedNeighbors() int { return s.neigh.Load().total }
+
+// CheckNeighbors verifies that the neighbor table is consistent.
+func (s *Switch) CheckNeighbors(t *testing.T) {
+	table := s.neigh.Load()
+	if table == nil {
+		return
+	}
+	table.mu.Lock()
+	defer table.mu.Unlock()
+	total, count := 0, make(map[portID]int)
+	for b := range table.buckets {
+		if list := table.buckets[b].Load(); list != nil {
+			for _, n := range *list {
+				if table.bucket(n.key) != &table.buckets[b] || table.find(n.key) != n {
+					t.Errorf("%v is in bucket %d, or twice", n.key, b)
+				}
+				total++
+				count[n.port]++
+			}
+		}
+	}
+	for id, n := range table.count {
+		if n != count[id] {
+			t.Errorf("port %d has %d neighbors, counted as %d", id, count[id], n)
+		}
+	}
+	if total != table.total {
+		t.Errorf("%d neighbors, counted as %d", total, table.total)
+	}
+}

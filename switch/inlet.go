@@ -9,8 +9,9 @@ type Inlet struct {
 	att      *Attachment
 	counters *Counters // for frames that come when the port is detached
 	repair   *repairer
-	mirrorer *mirrorer // nil until a frame is mirrored
-	filterer *filterer // nil until a frame is filtered
+	mirrorer *mirrorer     // nil until a frame is mirrored
+	filterer *filterer     // nil until a frame is filtered
+	replier  *neighReplier // nil until a request is answered
 	batch    batch
 	report   [reportLen]byte // scratch memory of stage snoop
 }

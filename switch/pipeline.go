@@ -31,8 +31,12 @@ package vswitch
 //	          source port's limits           buckets
 //	snoop     mcast, Head, copies of         the MDB; snooped and sets    nothing
 //	          reports, the MDB               instead of mcast
-//	flood     unknown, mcast, bcast and      nothing                      no-destination, no-member
-//	          snooped, settings of all ports
+//	neigh     batch.runs, Head, bcast and    the neighbor table; known,   nothing; replies as send
+//	          mcast, the neighbor table,     answered and replies
+//	          the FDB
+//	flood     unknown, mcast, bcast and      nothing                      no-destination, no-member,
+//	          snooped, known, settings of                                 neigh-suppress
+//	          all ports
 //
 //	stage     once for each destination                                   drops, at the destination
 //	--------  ----------------------------------------------------------  -------------------------
@@ -47,14 +51,15 @@ package vswitch
 //
 // A frame that a stage drops is in no set that later stages read. No stage writes Body. After
 // classify, decisions depend only on Frame.verdict, the runs, the FDB and the ports' settings;
-// those of filter and guard also on Head and Offload, those of snoop on Head and the MDB.
+// those of filter and guard also on Head and Offload, those of snoop on Head and the MDB, those of
+// neigh on Head and the neighbor table.
 //
-// No stage allocates, except snoop for a new membership. No stage reads the time, except once for
-// each batch that a rate of the source or of a destination applies to. The only locks are the
-// FDB's, for new and moved addresses, and the MDB's, for reports and queries; no stage waits for
-// them. The stages read the ports from one immutable portSet, which the inlet's epoch
-// protects. The batch belongs to one Inlet and is used by the goroutine that is inside that Inlet's
-// Deliver.
+// No stage allocates, except snoop for a new membership and neigh for a new neighbor. No stage
+// reads the time, except once for each batch that a rate of the source or of a destination applies
+// to. The only locks are the FDB's, for new and moved addresses, the MDB's, for reports and
+// queries, and the neighbor table's, for new and changed neighbors; no stage waits for them. The
+// stages read the ports from one immutable portSet, which the inlet's epoch protects. The batch
+// belongs to one Inlet and is used by the goroutine that is inside that Inlet's Deliver.
 //
 // A Transmit may panic, if a guest's memory vanishes while the port copies from it. The panic
 // passes through Deliver; the next call clears the state that is left.
@@ -116,6 +121,9 @@ func (in *Inlet) deliver(frames []Frame) {
 	}
 	if b.mcast != 0 && b.set.mcast.table != nil {
 		in.snoop(frames)
+	}
+	if b.set.neigh.table != nil {
+		in.suppressNeighbors(frames)
 	}
 	if b.flooded() != 0 {
 		in.flood(frames) // sends the unicast frames as well

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,9 @@ type testFrame struct {
 	bytes    []byte
 	csumAt   int  // if not 0: a checksum is asked for here
 	unmarked bool // the end of the payload does not tell its place in the batch
+
+	asks  netip.Addr // who has this address? Invalid: no such request
+	asker vswitch.MAC
 }
 
 // parseFrames reads a line: SOURCE > DESTINATION, then options. It returns as many frames as the
@@ -54,6 +58,9 @@ type testFrame struct {
 func (s *scenario) parseFrames(words []string, n int) (frames []testFrame) {
 	if b := s.multicastFrame(words, n); b != nil {
 		return []testFrame{{bytes: b, unmarked: true}}
+	}
+	if f, ok := s.neighborFrame(words); ok {
+		return []testFrame{f}
 	}
 	if len(words) < 3 || words[1] != ">" {
 		s.t.Fatalf("no frame: %v", words)
@@ -209,6 +216,9 @@ func (s *scenario) noteArrivals(batch []testFrame, fates [][]string) {
 	for _, name := range names {
 		last := -1
 		for _, sent := range s.ports[name].Take() {
+			if n, _ := sameUntagged(sent.Bytes, batch); n < 0 && s.noteAnswer(name, sent.Bytes, batch, fates) {
+				continue
+			}
 			n, tags := s.recognise(sent.Bytes, batch)
 			if n <= last {
 				s.t.Errorf("%s got frame %d after frame %d", name, n+1, last+1)

@@ -58,6 +58,7 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		"fdb": s.fdb, "drops": s.dropCounts, "events": s.eventCounts, "mdb": s.mdb, "multicast-events": s.mcastCounts, "members": s.members,
 		"conflicts": s.conflicts, "mirror": s.setMirrors, "mirrors": s.mirrorCounts,
 		"filter": s.setFilters, "filters": s.filterCounts, "change-set": s.changeSet,
+		"neighbors": s.neighbors, "neigh": s.neigh, "neigh-events": s.neighCounts,
 	}
 	do := commands[d.Cmd]
 	if do == nil {
@@ -81,7 +82,7 @@ func (s *scenario) checkError(err error) {
 		vswitch.ErrNoEntry, vswitch.ErrTableFull, vswitch.ErrBadGuard, vswitch.ErrBadRate, vswitch.ErrBadMirror,
 		vswitch.ErrBadPrefix, vswitch.ErrBadLinkLocal, vswitch.ErrBadEntry,
 		vswitch.ErrBadGroup, vswitch.ErrBadSource, vswitch.ErrGroupExists, vswitch.ErrNoGroup, vswitch.ErrBadCommunity,
-		vswitch.ErrBadFilter, vswitch.ErrBadSet, vswitch.ErrNoFilter, vswitch.ErrNoSet,
+		vswitch.ErrBadFilter, vswitch.ErrBadSet, vswitch.ErrNoFilter, vswitch.ErrNoSet, vswitch.ErrBadNeighbor,
 	}
 	i := slices.IndexFunc(known, func(k error) bool { return errors.Is(err, k) })
 	if i < 0 || !strings.Contains(err.Error(), known[i].Error()) {
@@ -208,6 +209,8 @@ func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
 			cfg.McastFastLeave = must(strconv.ParseBool(v))
 		case "isolated":
 			cfg.Isolated = must(strconv.ParseBool(v))
+		case "neigh_suppress":
+			cfg.NeighSuppress = must(strconv.ParseBool(v))
 		case "community":
 			cfg.Community = v
 		case "hairpin":

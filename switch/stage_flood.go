@@ -21,7 +21,11 @@ func (in *Inlet) flood(frames []Frame) {
 			in.send(v, m, frames)
 		}
 	}
-	if lost := all &^ reached; lost != 0 {
+	if lost := all &^ reached &^ b.answered; lost != 0 {
+		if known := lost & b.known; known != 0 {
+			in.drop(stageFlood, DropNeighbor, b.src, known)
+			lost &^= known
+		}
 		if unwanted := lost & b.snooped; unwanted != 0 {
 			in.drop(stageFlood, DropNoMember, b.src, unwanted)
 			lost &^= unwanted
@@ -64,6 +68,9 @@ func (b *batch) floodsTo(v *portView) (m uint64) {
 	}
 	if b.nsets > 0 {
 		m |= b.snoopedTo(v)
+	}
+	if b.known != 0 && v.cfg.NeighSuppress {
+		m &^= b.known
 	}
 	if !v.vlan.all {
 		for _, g := range b.vlans[:b.nvlans] {

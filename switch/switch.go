@@ -76,21 +76,23 @@ type FDBConfig struct {
 type Switch struct {
 	fdb     *fdb
 	mdb     *mdb
-	set     atomic.Pointer[portSet] // what the data plane reads
+	neigh   atomic.Pointer[neighTable] // nil: no port has PortConfig.NeighSuppress
+	set     atomic.Pointer[portSet]    // what the data plane reads
 	started time.Time
 	stop    chan struct{}
 	janitor sync.WaitGroup
 
 	nanotime func() int64 // the clock of rates
 
-	mu      sync.Mutex // ranks before fdb.mu
-	names   map[string]*Attachment
-	ids     [maxPorts]bool // in use, or still waited for after a detach
-	inlets  map[*Inlet]struct{}
-	mcast   McastConfig
-	mirrors []MirrorInfo
-	groups  []staticMember
-	filters *filterTable
+	mu        sync.Mutex // ranks before fdb.mu
+	names     map[string]*Attachment
+	ids       [maxPorts]bool // in use, or still waited for after a detach
+	inlets    map[*Inlet]struct{}
+	mcast     McastConfig
+	mirrors   []MirrorInfo
+	groups    []staticMember
+	filters   *filterTable
+	neighbors []Neighbor // configured
 
 	filterMu sync.Mutex // see filter_admin.go; ranks before mu
 
@@ -161,6 +163,7 @@ func (s *Switch) tick(now uint32) {
 	s.fdb.tick(now)
 	s.mdb.tick(now)
 	s.query(now)
+	s.neigh.Load().tick(now)
 }
 
 // Close stops the janitor. Ports stay attached and frames are still forwarded, but entries no
@@ -194,6 +197,7 @@ func (s *Switch) publish() {
 		set.byID[v.id] = v
 	}
 	set.mirrors = makeMirrorSet(s.mirrors, set.all)
+	set.neigh = s.neighView(set.all)
 	s.set.Store(set)
 }
 

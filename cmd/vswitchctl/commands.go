@@ -45,6 +45,8 @@ func newRoot(out io.Writer) *cobra.Command {
 	fdb.AddCommand(c.fdbShow(), c.fdbAdd(), c.fdbDel(), c.fdbFlush())
 	mdb := group("mdb", "Multicast database: which port has joined which group")
 	mdb.AddCommand(c.mdbShow(), c.mdbAdd(), c.mdbDel())
+	neigh := group("neigh", "Neighbor table: which MAC address has which IP address")
+	neigh.AddCommand(c.neighShow())
 	mirror := group("mirror", "Mirrors: copies of frames for another port")
 	mirror.AddCommand(c.mirrorShow())
 	filter := group("filter", "Filters: rules that accept, drop and count frames")
@@ -53,7 +55,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	set.AddCommand(c.setShow(), c.setChange("add"), c.setChange("del"))
 	stats := group("stats", "Counters")
 	stats.AddCommand(c.statsShow())
-	root.AddCommand(port, fdb, mdb, mirror, filter, set, stats)
+	root.AddCommand(port, fdb, mdb, neigh, mirror, filter, set, stats)
 	return root
 }
 

@@ -65,6 +65,8 @@ func TestOutput(t *testing.T) {
 		{"mdb-show-empty", "mdb show --vlan 8"},
 		{"mdb-add", "mdb add 239.9.9.9 vm1 --vlan 7 --source 10.0.0.5"},
 		{"mdb-del", "mdb del 239.1.1.2 vm1 --vlan 7"},
+		{"neigh-show", "neigh show"},
+		{"neigh-show-filtered", "neigh show --vlan 8"},
 		{"mirror-show", "mirror show"},
 		{"filter-show", "filter show"},
 		{"filter-show-one", "filter show web"},
@@ -109,7 +111,7 @@ func TestJSONIsOneValueOfTheRightKind(t *testing.T) {
 	for args, first := range map[string]json.Delim{
 		"show": '{', "port show": '[', "port show vm2": '{', "fdb show": '[', "fdb show --port vm2": '[', "mdb show": '{', "mdb add 239.9.9.9 vm1": '{',
 		"fdb add 52:54:00:00:00:07 vm1": '{', "fdb del 52:54:00:00:00:99": '{', "fdb flush": '{',
-		"mirror show": '[', "filter show": '[', "filter show web": '{', "set show": '[', "set show admins": '{', "set del admins 22": '{',
+		"neigh show": '[', "mirror show": '[', "filter show": '[', "filter show web": '{', "set show": '[', "set show admins": '{', "set del admins 22": '{',
 		"stats show": '[', "stats show vm1": '{', "reload": '{', "version": '{',
 	} {
 		var stdout, stderr bytes.Buffer

@@ -174,6 +174,12 @@ func printCounters(w io.Writer, kind control.Kind, c control.Counters) {
 	if text := eventText(c.McastEvents); text != "" {
 		pairs = append(pairs, "multicast events", text)
 	}
+	if c.NeighReplies > 0 {
+		pairs = append(pairs, "neighbor replies", count(c.NeighReplies))
+	}
+	if text := eventText(c.NeighEvents); text != "" {
+		pairs = append(pairs, "neighbor events", text)
+	}
 	if kind == control.KindGuest {
 		pairs = append(pairs, "kicks", count(c.Kicks), "calls", count(c.Calls), "reconnects", count(c.Reconnects))
 		for _, reason := range slices.Sorted(maps.Keys(c.Resets)) {

@@ -17,6 +17,7 @@ import (
 func (p *parser) crossCheck() {
 	p.checkPlaces()
 	p.checkAddresses()
+	p.checkNeighbors()
 	p.checkMembers()
 	p.checkQuerier()
 }

@@ -21,6 +21,8 @@ type Config struct {
 	Filters []*Filter  // likewise
 	Sets    []*Set     // likewise
 
+	Neighbors []Neighbor // in the order of the file
+
 	// Warnings are conditions that the operator should know but that are not errors. Examine finds
 	// more of them than Load.
 	Warnings Errors

@@ -24,10 +24,4 @@
 // The TOML library parses the document into maps; a walk over these maps then checks each key
 // against its declaration. Decoding into structs would be shorter, but stops at the first value of
 // a wrong type. The library does not report the line of a key; package tomlpos does.
-//
-// # Keys that are known but not implemented
-//
-// A key that this version does not implement is accepted with its default value and refused with
-// any other: an operator who writes locked = true relies on it. The declarations of these keys are
-// marked as unsupported; unsupported.go has most of them.
 package config

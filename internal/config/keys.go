@@ -191,12 +191,14 @@ func policyKeys(p *vswitch.PortConfig) []key.Key {
 		{Name: "isolated", Value: key.Bool(&p.Isolated), Doc: "the port reaches only ports that are neither isolated nor in a community"},
 		{Name: "community", Value: key.Printable(&p.Community, key.MaxName),
 			Doc: "ports with the same name here reach each other, and ports that are neither isolated nor in a community; see [layer 2](layer2.md#isolation)"},
+		{Name: "neigh_suppress", Value: key.Bool(&p.NeighSuppress),
+			Doc: "ARP requests and IPv6 neighbor solicitations for stations that the switch knows are not flooded to the port; for those behind such a port the switch answers; see [layer 2](layer2.md#neighbor-suppression)"},
 		{Name: "hairpin", Value: key.Bool(&p.Hairpin), Doc: "frames may leave by the port that they came in by"},
 		{Name: "max_macs", Value: key.Int(&p.MaxMACs, 0, 1<<20), Doc: "most addresses that are learned from the port; 0: no limit but the table's"},
 		{Name: "group_fwd_mask", Value: key.Int(&p.GroupFwdMask, 0, 0xffff),
 			Doc: "bit N: frames from the port to the reserved address 01:80:C2:00:00:0N are forwarded; bit 0: those of PVST+ as well"},
 	}
-	return slices.Concat(keys, guardKeys(&p.Guards), filterKeys(p), rateKeys(p), unsupportedPolicies())
+	return slices.Concat(keys, guardKeys(&p.Guards), filterKeys(p), rateKeys(p))
 }
 
 // filterKeys name the filters of a port.

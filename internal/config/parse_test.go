@@ -446,7 +446,7 @@ func TestPortKeysTakeWhatTheyShow(t *testing.T) {
 	}
 	for _, p := range cfg.Ports {
 		for _, k := range p.Keys() {
-			if k.Flag || k.Unsupported {
+			if k.Flag {
 				continue
 			}
 			was := key.TOML(k.Get())

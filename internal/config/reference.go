@@ -40,6 +40,9 @@ func (ks Kinds) sections() (list []section) {
 	g := new(MDBEntry)
 	list = append(list, section{header: "[[mdb]]", example: "[[mdb]]", keys: g.keys(),
 		doc: "A port that is a member of a multicast group for good; there may be any number. See [layer 2](layer2.md#multicast-snooping)."})
+	n := new(Neighbor)
+	list = append(list, section{header: "[[neigh]]", example: "[[neigh]]", keys: n.keys(),
+		doc: "The MAC address that has an IP address, for ports with `neigh_suppress`; there may be any number. See [layer 2](layer2.md#neighbor-suppression)."})
 	m, f, s := new(Mirror), new(Filter), new(Set)
 	return append(list,
 		section{header: "[mirror.NAME]", example: "[mirror.m1]", keys: m.Keys(),
@@ -100,14 +103,6 @@ func (ks Kinds) Reference() string {
 	for _, paragraph := range referenceAbout {
 		b.WriteString("\n" + fold(paragraph))
 	}
-	var unsupported []string
-	note := func(header string, keys []key.Key) {
-		for _, k := range keys {
-			if k.Unsupported {
-				unsupported = append(unsupported, "`"+k.Name+"` in "+header)
-			}
-		}
-	}
 	var tables []string
 	for _, s := range ks.sections() {
 		doc := s.doc
@@ -117,14 +112,9 @@ func (ks Kinds) Reference() string {
 		}
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n", s.header, fold(doc))
 		writeTable(&b, s.keys)
-		note("`"+s.header+"`", s.keys)
 	}
 	fmt.Fprintf(&b, "\n## All ports\n\nKeys of %s.\n\n", strings.Join(tables, ", "))
 	writeTable(&b, commonKeys())
-	note("ports", commonKeys())
-	b.WriteString("\n## Not supported\n\n")
-	b.WriteString(fold("These keys are known and not implemented. Only their defaults are accepted: " +
-		strings.Join(unsupported, ", ") + "."))
 	return b.String()
 }
 
@@ -144,7 +134,7 @@ func writeTable(b *strings.Builder, keys []key.Key) {
 
 // shown returns the keys that an operator can use.
 func shown(keys []key.Key) []key.Key {
-	return slices.DeleteFunc(slices.Clone(keys), func(k key.Key) bool { return k.Flag || k.Unsupported })
+	return slices.DeleteFunc(slices.Clone(keys), func(k key.Key) bool { return k.Flag })
 }
 
 // layer2 is a link to the page about layer 2.

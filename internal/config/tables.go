@@ -28,6 +28,8 @@ func (p *parser) document(doc map[string]any) {
 			top.list(name, p.fdbEntry)
 		case name == "mdb":
 			top.list(name, p.mdbEntry)
+		case name == "neigh":
+			top.list(name, p.neighbor)
 		case name == "mirror":
 			top.named(name, p.mirror)
 		case name == "filter":
@@ -47,7 +49,7 @@ func (t *table) unknownTable(name string) {
 	if _, ok := t.m[name].(map[string]any); !ok {
 		msg = "unknown key"
 	}
-	known := []string{"fdb", "mdb", "mirror", "filter", "set"}
+	known := []string{"fdb", "mdb", "neigh", "mirror", "filter", "set"}
 	for _, b := range t.p.cfg.tables() {
 		known = append(known, b.name)
 	}

@@ -79,9 +79,6 @@ func TestReloadDetectsEveryFieldOfTables(t *testing.T) {
 func TestKeysTakeWhatTheyShow(t *testing.T) {
 	for _, table := range defaults().tables() {
 		for _, k := range table.keys {
-			if k.Unsupported {
-				continue
-			}
 			was := key.TOML(k.Get())
 			var doc map[string]any
 			if _, err := toml.Decode("v = "+was, &doc); err != nil {

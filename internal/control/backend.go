@@ -48,6 +48,10 @@ type Backend interface {
 	// that name, and ErrNoMember if there is no such static member.
 	DeleteMember(Member) (MDBEntry, error)
 
+	// Neighbors returns the neighbor table in a VLAN (negative: in all VLANs), sorted by VLAN and
+	// IP address.
+	Neighbors(vlan int) []Neighbor
+
 	// Mirrors returns all mirrors, in the order of the configuration.
 	Mirrors() []Mirror
 

@@ -76,6 +76,7 @@ func (s *Server) handler() http.Handler {
 	route("DELETE", "/v1/fdb", s.deleteFDB)
 	route("DELETE", "/v1/fdb/{mac}", s.deleteFDBEntry)
 	route("GET", "/v1/mdb", s.getMDB)
+	route("GET", "/v1/neigh", s.getNeighbors)
 	route("POST", "/v1/mdb", s.postMDB)
 	route("DELETE", "/v1/mdb", s.deleteMDB)
 	route("GET", "/v1/mirrors", s.getMirrors)
@@ -148,7 +149,7 @@ func (s *Server) getSwitch(r *http.Request) (any, error) {
 	if _, err := query(r); err != nil {
 		return nil, err
 	}
-	info := SwitchInfo{SwitchStatus: s.backend.Switch(), Totals: Counters{Drops: Tally{}, FDBEvents: Tally{}, McastEvents: Tally{}, Resets: Tally{}}}
+	info := SwitchInfo{SwitchStatus: s.backend.Switch(), Totals: Counters{Drops: Tally{}, FDBEvents: Tally{}, McastEvents: Tally{}, NeighEvents: Tally{}, Resets: Tally{}}}
 	for _, p := range s.backend.Ports() {
 		info.Ports = append(info.Ports, p.stats())
 		info.Totals.add(&p.Counters)
@@ -181,6 +182,18 @@ func (s *Server) port(name string) (PortDetail, error) {
 		return p, fmt.Errorf("%w: %q%s", err, name, nearest.Hint(name, names))
 	}
 	return p, nil
+}
+
+func (s *Server) getNeighbors(r *http.Request) (any, error) {
+	q, err := query(r, "vlan")
+	if err != nil {
+		return nil, err
+	}
+	vlan, err := vlanOf(q)
+	if err != nil {
+		return nil, err
+	}
+	return List[Neighbor](s.backend.Neighbors(vlan)), nil
 }
 
 // vlanOf returns the parameter vlan of a query; -1: there is none.

@@ -22,6 +22,10 @@ func (c *Counters) add(d *Counters) {
 	for event, n := range d.FDBEvents {
 		c.FDBEvents[event] += n
 	}
+	c.NeighReplies += d.NeighReplies
+	for event, n := range d.NeighEvents {
+		c.NeighEvents[event] += n
+	}
 	for event, n := range d.McastEvents {
 		c.McastEvents[event] += n
 	}

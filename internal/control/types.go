@@ -109,6 +109,9 @@ type Counters struct {
 	Resets     Tally  `json:"resets"`     // sessions that did not end in an orderly way
 
 	McastEvents Tally `json:"mcast_events"` // events of multicast snooping; includes zeros
+
+	NeighReplies uint64 `json:"neigh_replies"` // requests answered for other stations
+	NeighEvents  Tally  `json:"neigh_events"`  // other events of the neighbor table; includes zeros
 }
 
 // Mirror is an element of the answer to GET /v1/mirrors. Its settings are those of the
@@ -192,6 +195,20 @@ type FDBEntry struct {
 // FDBRemoved answers DELETE /v1/fdb and DELETE /v1/fdb/{mac}.
 type FDBRemoved struct {
 	Removed int `json:"removed"` // entries
+}
+
+// Neighbor is an element of the answer to GET /v1/neigh.
+type Neighbor struct {
+	IP      string `json:"ip"`
+	MAC     string `json:"mac"` // lower case, with colons
+	VLAN    uint16 `json:"vlan"`
+	All     bool   `json:"all_vlans"`      // valid in every VLAN
+	Port    string `json:"port,omitempty"` // behind which the MAC address is
+	Type    string `json:"type"`           // "configured" or "learned"
+	State   string `json:"state"`          // "active", "contested" or "unseen"
+	Router  bool   `json:"router"`
+	Guarded bool   `json:"guarded"` // learned from a port whose guard allows it the address
+	AgeS    int64  `json:"age_s"`   // whole seconds since the last message, if learned
 }
 
 // MDB answers GET /v1/mdb: the multicast database.

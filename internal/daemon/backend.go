@@ -79,5 +79,8 @@ func countersInfo(c *vswitch.Counters) control.Counters {
 
 		FDBEvents:   c.FDB().ByName(),
 		McastEvents: c.Mcast().ByName(),
+
+		NeighReplies: c.Neigh(vswitch.NeighReplies),
+		NeighEvents:  c.NeighByName(),
 	}
 }

@@ -89,6 +89,7 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 		c.lines = append(c.lines, "multicast snooping reconfigured")
 	}
 	c.lines = append(c.lines, compareMDB(old.MDB, now.MDB)...)
+	c.lines = append(c.lines, compareNeighbors(old.Neighbors, now.Neighbors)...)
 	c.lines = append(c.lines, compareMirrors(old.Mirrors, now.Mirrors)...)
 	c.lines = append(c.lines, compareFilters(old.Filters, now.Filters)...)
 	c.lines = append(c.lines, compareSets(d.sw.Sets(), mergeSets(old.Sets, now.Sets, d.sw.Sets()))...)
@@ -158,6 +159,7 @@ func (c *change) commit() error {
 	x.Static = staticEntries(c.cfg.FDB)
 	mcast, times := c.cfg.Switch.Mcast(), c.cfg.Switch.Times()
 	x.Mcast, x.FDB = &mcast, &times
+	x.Neighbors, x.SetNeighbors = neighbors(c.cfg.Neighbors), true
 	x.Groups, x.SetGroups = staticGroups(c.cfg.MDB), true
 	x.Mirrors, x.SetMirrors = mirrorConfigs(c.cfg.Mirrors), true
 	x.Filters, x.Sets, x.SetFilters = filterConfigs(c.cfg.Filters), mergeSets(c.d.cfg.Sets, c.cfg.Sets, c.d.sw.Sets()), true

@@ -39,6 +39,7 @@ func (ks kinds) checkSwitch(cfg *config.Config) config.Errors {
 		x.Attach = append(x.Attach, n)
 	}
 	x.Static = staticEntries(cfg.FDB)
+	x.Neighbors, x.SetNeighbors = neighbors(cfg.Neighbors), true
 	x.Groups, x.SetGroups = staticGroups(cfg.MDB), true
 	x.Mirrors, x.SetMirrors = mirrorConfigs(cfg.Mirrors), true
 	x.Filters, x.Sets, x.SetFilters = filterConfigs(cfg.Filters), setConfigs(cfg.Sets), true

@@ -68,7 +68,7 @@ func (m *member) detail() control.PortDetail {
 // settings returns the values of the keys that can be set in a file.
 func settings(keys []key.Key) (list control.Settings) {
 	for _, k := range keys {
-		if !k.Flag && !k.Unsupported {
+		if !k.Flag {
 			list = append(list, control.Setting{Key: k.Name, Value: k.Get()})
 		}
 	}

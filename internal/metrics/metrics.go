@@ -56,33 +56,35 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	rxFrames   = desc("port_rx_frames_total", "Frames that the switch received from the port.", "port")
-	rxBytes    = desc("port_rx_bytes_total", "Bytes that the switch received from the port.", "port")
-	txFrames   = desc("port_tx_frames_total", "Frames that the switch sent to the port.", "port")
-	txBytes    = desc("port_tx_bytes_total", "Bytes that the switch sent to the port.", "port")
-	drops      = desc("port_drops_total", "Frames dropped at the port.", "port", "reason")
-	up         = desc("port_up", "1 if frames can pass the port.", "port")
-	reconnects = desc("port_reconnects_total", "Front-ends that connected to the port, without the first.", "port")
-	resets     = desc("port_resets_total", "Sessions of the port that did not end in an orderly way.", "port", "reason")
-	fdbEntries = desc("fdb_entries", "Dynamic and static entries of the FDB.")
-	fdbSize    = desc("fdb_size", "Largest number of entries in the FDB.")
-	fdbEvents  = desc("fdb_events_total", "Events of addresses in the FDB, of all ports together.", "event")
-	portEvents = desc("port_fdb_events_total", "Events of the port's addresses in the FDB.", "port", "event")
-	portFDB    = desc("port_fdb_entries", "Entries that the port has in the FDB.", "port", "type")
-	mdbEntries = desc("mdb_entries", "Memberships of ports in multicast groups.")
-	mcast      = desc("mcast_events_total", "Events of multicast snooping, of all ports together.", "event")
-	portMcast  = desc("port_mcast_events_total", "Events of multicast snooping at the port.", "port", "event")
-	copied     = desc("mirror_frames_total", "Copies of frames that the mirror has made.", "mirror")
-	copiedLen  = desc("mirror_bytes_total", "Bytes of the copies that the mirror has made.", "mirror")
-	uncopied   = desc("mirror_drops_total", "Copies that the output of the mirror has not taken.", "mirror")
-	ruleFrames = desc("filter_rule_frames_total", "Frames that matched the rule of the filter; rule default: that no rule has decided about.", "filter", "rule")
-	ruleBytes  = desc("filter_rule_bytes_total", "Bytes of these frames.", "filter", "rule")
-	buildInfo  = desc("build_info", "1, with the version and the target of the build as labels.", "version", "goversion", "goos", "goarch")
-	busy       = desc("worker_busy_seconds_total", "Time that the worker spent in rounds that found frames.", "worker")
-	wakeups    = desc("worker_wakeups_total", "Number of times that the worker woke from sleep.", "worker")
-	worked     = desc("worker_frames_total", "Frames that the worker received.", "worker")
-	sources    = desc("worker_sources", "Transmit queues and uplinks that the worker serves.", "worker")
-	moved      = desc("worker_moves_total", "Sources that were moved to the worker because another one was busier.", "worker")
+	rxFrames    = desc("port_rx_frames_total", "Frames that the switch received from the port.", "port")
+	rxBytes     = desc("port_rx_bytes_total", "Bytes that the switch received from the port.", "port")
+	txFrames    = desc("port_tx_frames_total", "Frames that the switch sent to the port.", "port")
+	txBytes     = desc("port_tx_bytes_total", "Bytes that the switch sent to the port.", "port")
+	drops       = desc("port_drops_total", "Frames dropped at the port.", "port", "reason")
+	up          = desc("port_up", "1 if frames can pass the port.", "port")
+	reconnects  = desc("port_reconnects_total", "Front-ends that connected to the port, without the first.", "port")
+	resets      = desc("port_resets_total", "Sessions of the port that did not end in an orderly way.", "port", "reason")
+	fdbEntries  = desc("fdb_entries", "Dynamic and static entries of the FDB.")
+	fdbSize     = desc("fdb_size", "Largest number of entries in the FDB.")
+	fdbEvents   = desc("fdb_events_total", "Events of addresses in the FDB, of all ports together.", "event")
+	portEvents  = desc("port_fdb_events_total", "Events of the port's addresses in the FDB.", "port", "event")
+	portFDB     = desc("port_fdb_entries", "Entries that the port has in the FDB.", "port", "type")
+	mdbEntries  = desc("mdb_entries", "Memberships of ports in multicast groups.")
+	mcast       = desc("mcast_events_total", "Events of multicast snooping, of all ports together.", "event")
+	portMcast   = desc("port_mcast_events_total", "Events of multicast snooping at the port.", "port", "event")
+	copied      = desc("mirror_frames_total", "Copies of frames that the mirror has made.", "mirror")
+	copiedLen   = desc("mirror_bytes_total", "Bytes of the copies that the mirror has made.", "mirror")
+	uncopied    = desc("mirror_drops_total", "Copies that the output of the mirror has not taken.", "mirror")
+	ruleFrames  = desc("filter_rule_frames_total", "Frames that matched the rule of the filter; rule default: that no rule has decided about.", "filter", "rule")
+	ruleBytes   = desc("filter_rule_bytes_total", "Bytes of these frames.", "filter", "rule")
+	buildInfo   = desc("build_info", "1, with the version and the target of the build as labels.", "version", "goversion", "goos", "goarch")
+	busy        = desc("worker_busy_seconds_total", "Time that the worker spent in rounds that found frames.", "worker")
+	wakeups     = desc("worker_wakeups_total", "Number of times that the worker woke from sleep.", "worker")
+	worked      = desc("worker_frames_total", "Frames that the worker received.", "worker")
+	sources     = desc("worker_sources", "Transmit queues and uplinks that the worker serves.", "worker")
+	moved       = desc("worker_moves_total", "Sources that were moved to the worker because another one was busier.", "worker")
+	portReplies = desc("port_neigh_replies_total", "Requests for neighbors from the port that the switch has answered.", "port")
+	portNeigh   = desc("port_neigh_events_total", "Events of the neighbor table at the port.", "port", "event")
 )
 
 // Describe implements prometheus.Collector.
@@ -90,7 +92,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		rxFrames, rxBytes, txFrames, txBytes, drops, up, reconnects, resets,
 		fdbEntries, fdbSize, fdbEvents, portEvents, portFDB,
-		mdbEntries, mcast, portMcast, copied, copiedLen, uncopied, ruleFrames, ruleBytes,
+		mdbEntries, mcast, portMcast, portReplies, portNeigh, copied, copiedLen, uncopied, ruleFrames, ruleBytes,
 		buildInfo, busy, wakeups, worked, sources, moved,
 	} {
 		ch <- d
@@ -160,6 +162,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		tally(resets, n.Resets, known.Resets, p.Name)
 		for event, times := range n.FDBEvents {
 			counter(portEvents, float64(times), p.Name, event)
+		}
+		counter(portReplies, float64(n.NeighReplies), p.Name)
+		for event, times := range n.NeighEvents {
+			counter(portNeigh, float64(times), p.Name, event)
 		}
 		for event, times := range n.McastEvents {
 			counter(portMcast, float64(times), p.Name, event)

@@ -38,8 +38,7 @@ type Key struct {
 	// of another kind of port. If it is empty, the other kind's Kind.Says is used.
 	Elsewhere string
 
-	Flag        bool // the key can be set only by a command-line flag, not in the file
-	Unsupported bool // only the default is accepted
+	Flag bool // the key can be set only by a command-line flag, not in the file
 }
 
 // Live specifies when a change of a key takes effect after the configuration is reloaded.
@@ -100,7 +99,7 @@ func (k *Key) compared() any {
 // come from the same declaration, bound to different structs.
 func Differing(keys, was []Key) (differ []Key) {
 	for i := range keys {
-		if !keys[i].Unsupported && !reflect.DeepEqual(keys[i].compared(), was[i].compared()) {
+		if !reflect.DeepEqual(keys[i].compared(), was[i].compared()) {
 			differ = append(differ, keys[i])
 		}
 	}

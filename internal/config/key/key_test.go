@@ -59,7 +59,6 @@ func TestDiffering(t *testing.T) {
 		return []Key{
 			{Name: "path", Value: Text(&path), Same: func() any { return strings.ToLower(path) }},
 			{Name: "n", Value: Int(&n, 0, 9)},
-			{Name: "later", Unsupported: true},
 		}
 	}
 	for _, tt := range []struct {

@@ -19,6 +19,7 @@ type Backend struct {
 	Details []control.PortDetail
 	Entries []control.FDBEntry
 	Groups  control.MDB
+	Neighs  []control.Neighbor
 	Copies  []control.Mirror
 	Lists   []control.Filter
 	Members []control.Set
@@ -146,6 +147,16 @@ func mcastEvents(joined, queries uint64) control.Tally {
 		"joined": joined, "left": 0, "expired": 0, "queries": queries, "reports": joined, "malformed": 0,
 		"truncated": 0, "limited": 0, "contended": 0, "queries_sent": 0,
 	}
+}
+
+// Neighbors implements control.Backend.
+func (b *Backend) Neighbors(vlan int) (list []control.Neighbor) {
+	for _, n := range b.Neighs {
+		if vlan < 0 || n.All || vlan == int(n.VLAN) {
+			list = append(list, n)
+		}
+	}
+	return list
 }
 
 // Mirrors implements control.Backend.
@@ -331,6 +342,11 @@ func Sample() *Backend {
 			{MAC: "52:54:00:00:00:02", VLAN: 0, Port: "vm3", Type: "dynamic"},
 			{MAC: "52:54:00:00:00:66", All: true, Type: "blackhole"},
 			{MAC: "52:54:00:00:00:05", VLAN: 5, Port: "vm3", Type: "sticky", AgeS: 4},
+		},
+		Neighs: []control.Neighbor{
+			{IP: "10.0.0.1", MAC: "52:54:00:00:00:01", All: true, Port: "vm1", Type: "configured", State: "active"},
+			{IP: "10.0.0.2", MAC: "52:54:00:00:00:02", Port: "vm3", Type: "learned", State: "contested", AgeS: 3},
+			{IP: "fe80::1", MAC: "52:54:00:00:00:99", VLAN: 7, Type: "learned", State: "unseen", Router: true, Guarded: true, AgeS: 170},
 		},
 		Groups: control.MDB{
 			Snooping: true,

@@ -1,0 +1,172 @@
+package vswitch
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// Stage neigh: answers ARP requests and neighbor solicitations for stations that are known, and
+// keeps them from ports with PortConfig.NeighSuppress. It runs only while some port has that flag;
+// neigh.go says how the neighbor table works, docs/layer2.md what the rules are.
+
+// suppressNeighbors learns from the messages of a batch, and answers those that are flooded and can
+// be answered. batch.known gets the requests that ports with NeighSuppress are not to be sent.
+func (in *Inlet) suppressNeighbors(frames []Frame) {
+	b := &in.batch
+	for i := range b.runs[:b.nruns] {
+		r := &b.runs[i]
+		at := MinFrameLen
+		if frames[r.first].verdict.now != noTag {
+			at += vlanTagLen
+		}
+		switch binary.BigEndian.Uint16(frames[r.first].Head[at-2:]) {
+		case etherARP:
+			for m := r.frames; m != 0; m &= m - 1 {
+				in.seeARP(bits.TrailingZeros64(m), at, frames)
+			}
+		case etherIPv6:
+			for m := r.frames; m != 0; m &= m - 1 {
+				in.seeND(bits.TrailingZeros64(m), at, frames)
+			}
+		}
+	}
+	if w := in.replier; w != nil && w.n > 0 {
+		in.reply(w)
+	}
+	if n := bits.OnesCount64(b.known); n > 0 {
+		b.src.counters.neigh[NeighSuppressed].Add(uint64(n))
+	}
+}
+
+// seeARP handles the ARP packet at an offset of the i-th frame.
+func (in *Inlet) seeARP(i, at int, frames []Frame) {
+	b, f := &in.batch, &frames[i]
+	a, ok := parseARP(f, at)
+	if !ok {
+		return
+	}
+	if c, ok := a.claim(); ok {
+		in.learnNeighbor(c, f.verdict.vlan())
+	}
+	// An announcement asks for nothing (RFC 5227, section 2.3). Everybody has to see it.
+	if a.op != arpRequest || a.sender == a.target || b.bcast>>i&1 == 0 {
+		return
+	}
+	mac, _, answer := in.resolve(mapped4(a.target), a.mac, &f.verdict)
+	if mac == 0 {
+		return
+	}
+	b.known |= 1 << i
+	if answer {
+		b.answered |= 1 << i
+		in.neighReplier().answerARP(f, &a, mac)
+	}
+}
+
+// seeND handles the IPv6 packet at an offset of the i-th frame.
+func (in *Inlet) seeND(i, at int, frames []Frame) {
+	b, f := &in.batch, &frames[i]
+	m, ok := parseND(f, at)
+	if !ok {
+		return
+	}
+	if c, ok := m.claim(); ok {
+		in.learnNeighbor(c, f.verdict.vlan())
+	}
+	if m.kind != neighborSolicit || b.mcast>>i&1 == 0 {
+		return
+	}
+	from := m.link
+	if from == 0 {
+		from = addrAt(f.Head[6:])
+	}
+	mac, router, answer := in.resolve(m.target, from, &f.verdict)
+	if mac == 0 {
+		return
+	}
+	b.known |= 1 << i
+	if answer {
+		b.answered |= 1 << i
+		in.neighReplier().answerND(f, &m, mac, router)
+	}
+}
+
+// learnNeighbor learns from a message of the source port, if the FDB says that the address is
+// behind the port, and no configured entry says something else.
+func (in *Inlet) learnNeighbor(c claim, vlan uint16) {
+	b, t := &in.batch, in.sw.fdb
+	if b.set.neigh.find(neighKey{c.ip, vlan}) == nil &&
+		t.destination(c.mac, t.perm.hash(makeKey(c.mac, vlan)), b.now) == b.src.id {
+		b.set.neigh.table.learn(c, vlan, b.src, b.now)
+	}
+}
+
+// resolve returns the MAC address of ip, about which the station with address from asks, or 0 if it
+// is not known who has the address. v is the verdict of the request. answer is true if the switch
+// is to answer: if the owner is behind a port that will not be sent the request, but could have
+// been reached otherwise.
+func (in *Inlet) resolve(ip ipv6, from addr, v *verdict) (mac addr, router, answer bool) {
+	b, t, vlan := &in.batch, in.sw.fdb, v.vlan()
+	if k := b.set.neigh.find(neighKey{ip, vlan}); k != nil {
+		mac, router = k.mac, k.router
+	} else if n := b.set.neigh.table.find(neighKey{ip, vlan}); n != nil && n.usable(b.now) {
+		mac, router = n.mac, n.router
+	} else {
+		return 0, false, false
+	}
+	owner := b.set.get(t.destination(mac, t.perm.hash(makeKey(mac, vlan)), b.now))
+	if owner == nil || !owner.up || owner.mirror.output {
+		return 0, false, false
+	}
+	if mac == from || owner == b.src || !owner.cfg.NeighSuppress {
+		return mac, router, false
+	}
+	_, answer = b.src.reaches(owner, mac)
+	answer = answer && (owner.vlan.all || owner.vlan.admits(v))
+	return mac, router, answer
+}
+
+// neighReplier returns the inlet's memory for replies.
+func (in *Inlet) neighReplier() *neighReplier {
+	if in.replier == nil {
+		in.replier = new(neighReplier)
+	}
+	return in.replier
+}
+
+// reply sends the replies to the source port.
+func (in *Inlet) reply(w *neighReplier) {
+	b := &in.batch
+	v, n := b.src, w.n
+	w.n = 0
+	for i := range n {
+		w.out[i] = &w.frames[i]
+		v.vlan.shape(w.out[i])
+	}
+	v.counters.neigh[NeighReplies].Add(uint64(n))
+	out := w.out[:n]
+	if v.egress != nil {
+		if k := in.affordable(v.egress, out); k < n {
+			in.record(drop{at: stageNeigh, why: DropEgressRate, port: v, n: n - k})
+			out = out[:k]
+		}
+	}
+	for _, l := range in.repair.transmit(v.port, out) {
+		in.record(drop{at: l.at, why: l.why, port: v, n: l.n})
+	}
+	if m := v.mirror.dst; m != 0 {
+		in.mirrorReplies(m, w, len(out))
+	}
+}
+
+// mirrorReplies sends copies of the first n replies to the outputs of mirrors. For the mirrors they
+// are a batch of their own.
+func (in *Inlet) mirrorReplies(which uint32, w *neighReplier, n int) {
+	if in.mirrorer == nil {
+		in.mirrorer = new(mirrorer)
+	}
+	done := in.mirrorer.done
+	in.mirrorer.done = [MaxMirrors]uint64{}
+	in.mirror(which, 1<<n-1, w.frames[:n])
+	in.mirrorer.done = done
+}
