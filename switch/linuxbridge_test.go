@@ -73,8 +73,8 @@ var bridgeDifferences = map[string][]difference{
 		{"a: bb > ee vlan 6", "c[vlan 6]", "Linux has no static entry in a VLAN that the port does not carry, and floods"},
 	},
 	"vlan-modes": {
-		{"src: aa > broadcast s-vlan 5 pcp 3", "plain[s-vlan 5 pcp 3], trunk0[s-vlan 5 pcp 3], untagall[s-vlan 5 pcp 3]", outerQinQ},
-		{"src: aa > broadcast vlan 0 pcp 4", "plain, trunk0, untagall", priorityTags},
+		{"src: aa > broadcast s-vlan 5 pcp 3", "plain[s-vlan 5 pcp 3], trunk0[s-vlan 5 pcp 3]", outerQinQ},
+		{"src: aa > broadcast vlan 0 pcp 4", "plain, trunk0", priorityTags},
 		{"src: aa > broadcast vlan 5 pcp 1 vlan 9 pcp 2", "acc5[vlan 9 pcp 2], plain[vlan 5 pcp 1 vlan 9 pcp 2], tagged5[vlan 5 pcp 1 vlan 9 pcp 2], trunk56[vlan 5 pcp 1 vlan 9 pcp 2], untagall[vlan 9 pcp 2], untagd5[vlan 9 pcp 2]", nextTag},
 		{"src: aa > broadcast vlan 5", "acc5, plain[vlan 5], tagged5[vlan 5], trunk56[vlan 5], untagall, untagd5", taggedAccess},
 		{"src: aa > broadcast s-vlan 5", "acc5[s-vlan 5], plain[vlan 5 s-vlan 5], tagged5[vlan 5 s-vlan 5], trunk56[vlan 5 s-vlan 5], untagall[s-vlan 5], untagd5[s-vlan 5]", outerQinQ},
@@ -303,18 +303,15 @@ func linuxVLANs(c vswitch.PortConfig) map[int]string {
 	for _, v := range trunks {
 		vlans[int(v)] = ""
 	}
-	switch c.VLANMode {
-	case vswitch.VLANNativeTagged:
+	_, untagged := vlans[0]
+	delete(vlans, 0)
+	switch {
+	case c.VLANMode == vswitch.VLANNativeTagged:
 		vlans[int(c.Tag)] = "pvid"
-	case vswitch.VLANNativeUntagged:
+	case c.VLANMode == vswitch.VLANNativeUntagged:
 		vlans[int(c.Tag)] = "pvid untagged"
-	}
-	if _, ok := vlans[0]; ok {
-		delete(vlans, 0)
-		vlans[untaggedVLAN] = "untagged"
-		if c.VLANMode == vswitch.VLANTrunk || c.VLANMode == vswitch.VLANDefault {
-			vlans[untaggedVLAN] = "pvid untagged"
-		}
+	case untagged:
+		vlans[untaggedVLAN] = "pvid untagged"
 	}
 	return vlans
 }
