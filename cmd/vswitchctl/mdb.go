@@ -15,20 +15,25 @@ import (
 )
 
 func (c *client) mdbShow() *cobra.Command {
+	return showByVLAN(c, "Show the memberships in multicast groups, queriers and routers", "only this `VLAN`", "/v1/mdb", printMDB)
+}
+
+// showByVLAN returns a command that shows what is at a path of the API, of all VLANs or of one.
+func showByVLAN[T any](c *client, short, flag, path string, show func(io.Writer, T)) *cobra.Command {
 	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
 	cmd := &cobra.Command{
 		Use:   "show",
-		Short: "Show the memberships in multicast groups, queriers and routers",
+		Short: short,
 		Args:  atMost(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path := "/v1/mdb"
+			path := path
 			if cmd.Flags().Changed("vlan") {
 				path += "?vlan=" + vlan.String()
 			}
-			return get(cmd, c, path, printMDB)
+			return get(cmd, c, path, show)
 		},
 	}
-	cmd.Flags().Var(&vlan, "vlan", "only this `VLAN`")
+	cmd.Flags().Var(&vlan, "vlan", flag)
 	return cmd
 }
 

@@ -9,25 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
-	"vswitchd/internal/usage"
 )
 
 func (c *client) neighShow() *cobra.Command {
-	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
-	cmd := &cobra.Command{
-		Use:   "show",
-		Short: "Show which MAC address has which IP address, for ports with neigh_suppress",
-		Args:  atMost(0),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			path := "/v1/neigh"
-			if cmd.Flags().Changed("vlan") {
-				path += "?vlan=" + vlan.String()
-			}
-			return get(cmd, c, path, printNeighbors)
-		},
-	}
-	cmd.Flags().Var(&vlan, "vlan", "only entries of this `VLAN`")
-	return cmd
+	return showByVLAN(c, "Show which MAC address has which IP address, for ports with neigh_suppress", "only entries of this `VLAN`", "/v1/neigh", printNeighbors)
 }
 
 func printNeighbors(w io.Writer, list []control.Neighbor) {

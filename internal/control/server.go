@@ -185,15 +185,20 @@ func (s *Server) port(name string) (PortDetail, error) {
 }
 
 func (s *Server) getNeighbors(r *http.Request) (any, error) {
-	q, err := query(r, "vlan")
-	if err != nil {
-		return nil, err
-	}
-	vlan, err := vlanOf(q)
+	vlan, err := onlyVLAN(r)
 	if err != nil {
 		return nil, err
 	}
 	return List[Neighbor](s.backend.Neighbors(vlan)), nil
+}
+
+// onlyVLAN returns the VLAN in the query of a request without other parameters; -1: there is none.
+func onlyVLAN(r *http.Request) (int, error) {
+	q, err := query(r, "vlan")
+	if err != nil {
+		return 0, err
+	}
+	return vlanOf(q)
 }
 
 // vlanOf returns the parameter vlan of a query; -1: there is none.

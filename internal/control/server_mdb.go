@@ -10,11 +10,7 @@ import (
 // Requests about the multicast database.
 
 func (s *Server) getMDB(r *http.Request) (any, error) {
-	q, err := query(r, "vlan")
-	if err != nil {
-		return nil, err
-	}
-	vlan, err := vlanOf(q)
+	vlan, err := onlyVLAN(r)
 	if err != nil {
 		return nil, err
 	}

@@ -59,52 +59,15 @@ func withAdded[T comparable](list, was, running []T, overlap func(a, b T) bool) 
 }
 
 // compareFilters returns a line for each filter that is to change.
-func compareFilters(old, now []*config.Filter) (lines []string) {
-	was := make(map[string]*config.Filter)
-	for _, f := range old {
-		was[f.Name] = f
-	}
-	for _, f := range now {
-		o := was[f.Name]
-		delete(was, f.Name)
-		switch {
-		case o == nil:
-			lines = append(lines, "filter "+f.Name+" added")
-		case !f.Equal(o):
-			lines = append(lines, "filter "+f.Name+" changed")
-		}
-	}
-	for _, o := range old {
-		if was[o.Name] != nil {
-			lines = append(lines, "filter "+o.Name+" removed")
-		}
-	}
-	return lines
+func compareFilters(old, now []*config.Filter) []string {
+	return compareNamed("filter", old, now, func(f *config.Filter) string { return f.Name }, (*config.Filter).Equal)
 }
 
 // compareSets returns a line for each of the running sets that is to change.
-func compareSets(running, now []vswitch.SetConfig) (lines []string) {
-	was := make(map[string]*vswitch.SetConfig)
-	for i := range running {
-		was[running[i].Name] = &running[i]
-	}
-	for i := range now {
-		s := &now[i]
-		o := was[s.Name]
-		delete(was, s.Name)
-		switch {
-		case o == nil:
-			lines = append(lines, "set "+s.Name+" added")
-		case !slices.Equal(s.Addresses, o.Addresses) || !slices.Equal(s.Ports, o.Ports):
-			lines = append(lines, "set "+s.Name+" changed")
-		}
-	}
-	for i := range running {
-		if was[running[i].Name] != nil {
-			lines = append(lines, "set "+running[i].Name+" removed")
-		}
-	}
-	return lines
+func compareSets(running, now []vswitch.SetConfig) []string {
+	return compareNamed("set", running, now, func(s vswitch.SetConfig) string { return s.Name }, func(a, b vswitch.SetConfig) bool {
+		return slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Ports, b.Ports)
+	})
 }
 
 // Filters implements control.Backend.

@@ -3,7 +3,6 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
@@ -33,29 +32,14 @@ func memberKey(err error) string {
 }
 
 // compareMDB returns a line for each static member that is added or removed.
-func compareMDB(old, now []config.MDBEntry) (lines []string) {
-	was, will := staticGroups(old), staticGroups(now)
-	for _, e := range will {
-		if !slices.Contains(was, e) {
-			lines = append(lines, "static member "+e.String()+" added")
-		}
-	}
-	for _, e := range was {
-		if !slices.Contains(will, e) {
-			lines = append(lines, "static member "+e.String()+" removed")
-		}
-	}
-	slices.Sort(lines)
-	return lines
+func compareMDB(old, now []config.MDBEntry) []string {
+	return compareValues(staticGroups(old), staticGroups(now), func(g vswitch.StaticGroup) string { return "static member " + g.String() })
 }
 
 // MDB implements control.Backend.
 func (b backend) MDB(vlan int) (info control.MDB) {
-	if vlan < 0 {
-		vlan = vswitch.AnyVLAN
-	}
 	info.Snooping = b.d.sw.Snooping()
-	entries, nets := b.d.sw.MDB(vlan)
+	entries, nets := b.d.sw.MDB(anyVLAN(vlan))
 	for i := range entries {
 		info.Entries = append(info.Entries, mdbEntry(&entries[i]))
 	}

@@ -15,27 +15,10 @@ func mirrorConfigs(mirrors []*config.Mirror) (list []vswitch.MirrorConfig) {
 }
 
 // compareMirrors returns a line for each mirror that is to change.
-func compareMirrors(old, now []*config.Mirror) (lines []string) {
-	was := make(map[string]*config.Mirror)
-	for _, m := range old {
-		was[m.Name] = m
-	}
-	for _, m := range now {
-		o := was[m.Name]
-		delete(was, m.Name)
-		switch {
-		case o == nil:
-			lines = append(lines, "mirror "+m.Name+" added")
-		case len(key.Differing(m.Keys(), o.Keys())) > 0:
-			lines = append(lines, "mirror "+m.Name+" changed")
-		}
-	}
-	for _, o := range old {
-		if was[o.Name] != nil {
-			lines = append(lines, "mirror "+o.Name+" removed")
-		}
-	}
-	return lines
+func compareMirrors(old, now []*config.Mirror) []string {
+	return compareNamed("mirror", old, now, func(m *config.Mirror) string { return m.Name }, func(a, b *config.Mirror) bool {
+		return len(key.Differing(a.Keys(), b.Keys())) == 0
+	})
 }
 
 // Mirrors implements control.Backend.

@@ -3,7 +3,6 @@ package daemon
 import (
 	"fmt"
 	"net"
-	"slices"
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
@@ -20,9 +19,8 @@ func neighbors(entries []config.Neighbor) (list []vswitch.Neighbor) {
 }
 
 // compareNeighbors returns a line for each neighbor that is added or removed.
-func compareNeighbors(old, now []config.Neighbor) (lines []string) {
-	was, will := neighbors(old), neighbors(now)
-	line := func(n vswitch.Neighbor, what string) string {
+func compareNeighbors(old, now []config.Neighbor) []string {
+	return compareValues(neighbors(old), neighbors(now), func(n vswitch.Neighbor) string {
 		text := fmt.Sprintf("neighbor %v at %s", n.IP, n.MAC)
 		if !n.All {
 			text += fmt.Sprintf(" in VLAN %d", n.VLAN)
@@ -30,20 +28,8 @@ func compareNeighbors(old, now []config.Neighbor) (lines []string) {
 		if n.Router {
 			text += ", a router,"
 		}
-		return text + " " + what
-	}
-	for _, n := range will {
-		if !slices.Contains(was, n) {
-			lines = append(lines, line(n, "added"))
-		}
-	}
-	for _, n := range was {
-		if !slices.Contains(will, n) {
-			lines = append(lines, line(n, "removed"))
-		}
-	}
-	slices.Sort(lines)
-	return lines
+		return text
+	})
 }
 
 // Neighbors implements control.Backend.
