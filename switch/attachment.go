@@ -131,12 +131,15 @@ type portView struct {
 	policing *policing     // nil: the port may send as much as it wants
 	storm    *stormControl // nil: all that is to be flooded is flooded
 	mirror   mirroring
+	observed bool    // mirrors or taps are shown what is sent to the port
 	egress   *bucket // nil: the port is sent everything
 	local    []MAC   // the host's own addresses; see SetLocal
 	spare    []MAC
 	from, to partition // see parts
 
 	ingressFilter, egressFilter *filter // nil: none
+
+	taps *tapping // nil: none
 
 	cfg PortConfig // last, since little of it is read for a frame
 }
@@ -158,6 +161,8 @@ type portSet struct {
 	mcast   mcastView
 	neigh   neighView
 	mirrors mirrorSet // nil: there are none
+
+	observed bool // there are mirrors or taps
 }
 
 // get returns a port by id, or nil.

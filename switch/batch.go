@@ -35,6 +35,8 @@ type batch struct {
 
 	nanos int64            // see Inlet.nanotime; 0: not read yet
 	sizes [MaxBatch]uint32 // of frames, in the tokens of a bucket
+
+	frames []Frame // the batch, if portSet.observed
 }
 
 // A run is frames of a batch that are treated alike, because they have the same addresses and are

@@ -15,11 +15,15 @@ const (
 	stageStorm
 	stageNeigh
 	stageFlood
+	stageEgressFilter
 	stageSend
 	stageRepair
 	stageTransmit
 	stageMirror
 	numStages
+
+	// firstEgressStage is the first of the stages that drop frames on the way to a destination.
+	firstEgressStage = stageEgressFilter
 )
 
 var stageNames = [numStages]string{
@@ -33,9 +37,11 @@ var stageNames = [numStages]string{
 	stageNeigh:    "neigh",
 	stageFlood:    "flood",
 	stageSend:     "send",
-	stageRepair:   "repair",
-	stageTransmit: "transmit",
-	stageMirror:   "mirror",
+
+	stageEgressFilter: "filter",
+	stageRepair:       "repair",
+	stageTransmit:     "transmit",
+	stageMirror:       "mirror",
 }
 
 func (s stage) String() string { return stageNames[s] }
@@ -62,8 +68,8 @@ func (in *Inlet) drop(at stage, why DropReason, v *portView, frames uint64) {
 }
 
 // dropByRule is drop for frames that a rule of a filter of port v drops.
-func (in *Inlet) dropByRule(why DropReason, v *portView, frames uint64, r *filterRule) {
-	in.record(drop{at: stageFilter, why: why, port: v, frames: frames, n: bits.OnesCount64(frames), rule: r})
+func (in *Inlet) dropByRule(at stage, why DropReason, v *portView, frames uint64, r *filterRule) {
+	in.record(drop{at: at, why: why, port: v, frames: frames, n: bits.OnesCount64(frames), rule: r})
 }
 
 // record records a drop, together with an earlier one that differs in its frames only.
@@ -85,9 +91,9 @@ func (in *Inlet) record(d drop) {
 	b.ndrops++
 }
 
-// settle counts the stored drops. Every drop in the pipeline passes through here, with its frames,
-// which are still valid: capture, mirrors and traces of dropped frames belong here. Head, Len and
-// Offload of the frames may have changed since they were delivered.
+// settle counts the stored drops, and shows their frames to taps. Every drop in the pipeline passes
+// through here, with its frames, which are still valid. Head, Len and Offload of the frames may
+// have changed since they were delivered.
 func (in *Inlet) settle() {
 	b := &in.batch
 	for i := range b.drops[:b.ndrops] {
@@ -95,6 +101,9 @@ func (in *Inlet) settle() {
 		c := in.counters
 		if d.port != nil {
 			c = d.port.counters
+			if d.port.taps != nil {
+				in.tapDropped(d)
+			}
 		}
 		c.Drop(d.why, d.n)
 	}

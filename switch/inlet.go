@@ -14,6 +14,7 @@ type Inlet struct {
 	replier  *neighReplier // nil until a request is answered
 	batch    batch
 	report   [reportLen]byte // scratch memory of stage snoop
+	tapper   *tapper         // nil until a frame is shown to a tap
 }
 
 // NewInlet makes an inlet for frames from this port. Close the inlet when it is no longer used.

@@ -49,6 +49,8 @@ package vswitch
 //
 // Copies that the output of a mirror refuses are counted as its drops, besides.
 //
+// Taps are shown frames in the steps called mirror, and dropped frames when Deliver counts them.
+//
 // A frame that a stage drops is in no set that later stages read. No stage writes Body. After
 // classify, decisions depend only on Frame.verdict, the runs, the FDB and the ports' settings;
 // those of filter and guard also on Head and Offload, those of snoop on Head and the MDB, those of
@@ -106,11 +108,8 @@ func (in *Inlet) deliver(frames []Frame) {
 	if b.src.policing != nil {
 		in.police(frames)
 	}
-	if b.set.mirrors != nil {
-		in.mirrorer.reset()
-		if m := b.src.mirror.src; m != 0 {
-			in.mirror(m, b.remaining(), frames)
-		}
+	if b.set.observed {
+		in.observe(frames)
 	}
 	if b.src.cfg.Learning {
 		in.learn()

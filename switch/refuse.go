@@ -29,8 +29,9 @@ func (f *Frame) Refusal() (why DropReason, ok bool) {
 	return DropReason(mark - 1), mark != 0
 }
 
-// dropRefused drops the frames of a group that port v has refused. out is the group.
-func (in *Inlet) dropRefused(v *portView, group uint64, out []*Frame) {
+// dropRefused drops the frames of a group that port v has refused, and returns them. out is the
+// group.
+func (in *Inlet) dropRefused(v *portView, group uint64, out []*Frame) (lost uint64) {
 	var last DropReason
 	var set uint64 // frames that were refused for that reason
 	for _, f := range out {
@@ -41,10 +42,12 @@ func (in *Inlet) dropRefused(v *portView, group uint64, out []*Frame) {
 			}
 			last = why
 			set |= group & -group
+			lost |= group & -group
 		}
 		group &= group - 1
 	}
 	if set != 0 {
 		in.drop(stageTransmit, last, v, set)
 	}
+	return lost
 }

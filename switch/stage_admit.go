@@ -22,6 +22,10 @@ func (in *Inlet) admit(frames []Frame) bool {
 		c = b.src.counters
 	}
 	received(c, frames)
+	if b.set.observed {
+		b.frames = frames
+		in.tapReceived(frames)
+	}
 	in.drop(stageAdmit, why, b.src, 1<<len(frames)-1)
 	return false
 }

@@ -33,14 +33,14 @@ type ruleTally struct {
 // filterIngress applies the source port's filter.
 func (in *Inlet) filterIngress(frames []Frame) {
 	b := &in.batch
-	if lost := in.filter(b.src.ingressFilter, b.src, b.remaining(), frames); lost != 0 {
+	if lost := in.filter(stageFilter, b.src.ingressFilter, b.src, b.remaining(), frames); lost != 0 {
 		b.discard(lost)
 	}
 }
 
 // filter applies a filter of port v to a set of frames, counts them at the rules, drops those that
-// the filter does not accept, and returns these.
-func (in *Inlet) filter(f *filter, v *portView, set uint64, frames []Frame) (lost uint64) {
+// the filter does not accept, and returns these. at is the filter's place in the pipeline.
+func (in *Inlet) filter(at stage, f *filter, v *portView, set uint64, frames []Frame) (lost uint64) {
 	if in.filterer == nil {
 		in.filterer = new(filterer)
 	}
@@ -59,7 +59,7 @@ func (in *Inlet) filter(f *filter, v *portView, set uint64, frames []Frame) (los
 		i := bits.TrailingZeros64(m) & (MaxBatch - 1)
 		w.decide(f, i, frames[i].cameLen())
 	}
-	return in.settleRules(f, v)
+	return in.settleRules(at, f, v)
 }
 
 // cameLen returns the length of a frame with the tags with which it came.
@@ -123,7 +123,7 @@ func (w *filterer) tally(f *filter, rule, i, length int) {
 
 // settleRules adds the tallies to the counters of the rules, drops the frames of rules that drop,
 // at port v, and returns these frames.
-func (in *Inlet) settleRules(f *filter, v *portView) (lost uint64) {
+func (in *Inlet) settleRules(at stage, f *filter, v *portView) (lost uint64) {
 	w := in.filterer
 	for _, i := range w.touched {
 		t, r := &w.tallies[i], &f.rules[i]
@@ -132,10 +132,10 @@ func (in *Inlet) settleRules(f *filter, v *portView) (lost uint64) {
 		if r.action == FilterDrop {
 			lost |= t.frames
 			if clear := t.frames &^ t.unclear; clear != 0 {
-				in.dropByRule(DropFilter, v, clear, r)
+				in.dropByRule(at, DropFilter, v, clear, r)
 			}
 			if t.unclear != 0 {
-				in.dropByRule(DropUnreadable, v, t.unclear, r)
+				in.dropByRule(at, DropUnreadable, v, t.unclear, r)
 			}
 		}
 		*t = ruleTally{}

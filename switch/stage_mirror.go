@@ -20,8 +20,7 @@ type mirrorer struct {
 	done [MaxMirrors]uint64 // frames of the batch that have been sent to the output of a mirror
 	used bool               // done has to be cleared
 
-	copies [MaxBatch]Frame
-	rooms  [MaxBatch][segmentRoom]byte
+	copies copies
 	out    [MaxBatch]*Frame
 	pieces [][]byte // the Bodies of copies that are cut
 }
@@ -82,7 +81,7 @@ func isReserved(head []byte) bool {
 func (in *Inlet) sendCopies(m *mirror, v *portView, set uint64, frames []Frame) {
 	w, n, bytes := in.mirrorer, 0, 0
 	for s := set; s != 0; s &= s - 1 {
-		c := w.copy(n, &frames[bits.TrailingZeros64(s)])
+		c := w.copies.add(n, &frames[bits.TrailingZeros64(s)])
 		if m.vlan != noVLAN {
 			c.moveTo(m.vlan)
 		}
@@ -101,30 +100,23 @@ func (in *Inlet) sendCopies(m *mirror, v *portView, set uint64, frames []Frame) 
 		sent = in.affordable(v.egress, w.out[:n])
 	}
 	drops := n - sent
+	var lost uint64
 	for _, l := range in.repair.transmit(v.port, w.out[:sent]) {
 		drops += l.n
+		lost |= l.nths
 		if l.at == stageTransmit {
 			in.record(drop{at: stageMirror, why: l.why, port: v, frames: pick(set, l.nths), n: l.n})
 		}
 	}
+	if v.taps != nil {
+		in.tapCopies(v, w.copies.frames[:sent], lost)
+	}
 	if drops > 0 {
 		m.counters.Drops.Add(uint64(drops))
 	}
-	for i := range n {
-		w.copies[i].Body = nil // points into memory that may be unmapped after Deliver
-	}
+	w.copies.release(n)
 	clear(w.pieces)
 	w.pieces = w.pieces[:0]
-}
-
-// copy makes the i-th copy.
-func (w *mirrorer) copy(i int, f *Frame) *Frame {
-	c, room := &w.copies[i&(MaxBatch-1)], w.rooms[i&(MaxBatch-1)][:]
-	*c = *f
-	begin := int(f.verdict.off)
-	end := begin + copy(room[begin:], f.Head)
-	c.Room, c.Head = room, room[begin:end:end]
-	return c
 }
 
 // shapeCopy gives a copy the shape in which copies leave by a port with rule r. A port with a

@@ -151,22 +151,24 @@ func (in *Inlet) reply(w *neighReplier) {
 			out = out[:k]
 		}
 	}
+	var lost uint64
 	for _, l := range in.repair.transmit(v.port, out) {
+		lost |= l.nths
 		in.record(drop{at: l.at, why: l.why, port: v, n: l.n})
 	}
-	if m := v.mirror.dst; m != 0 {
-		in.mirrorReplies(m, w, len(out))
+	if v.observed {
+		in.observeReplies(v, w, len(out), lost)
 	}
 }
 
-// mirrorReplies sends copies of the first n replies to the outputs of mirrors. For the mirrors they
-// are a batch of their own.
-func (in *Inlet) mirrorReplies(which uint32, w *neighReplier, n int) {
+// observeReplies shows the first n replies, which went to port v, to its mirrors and taps. For the
+// mirrors they are another batch.
+func (in *Inlet) observeReplies(v *portView, w *neighReplier, n int, lost uint64) {
 	if in.mirrorer == nil {
 		in.mirrorer = new(mirrorer)
 	}
 	done := in.mirrorer.done
 	in.mirrorer.done = [MaxMirrors]uint64{}
-	in.mirror(which, 1<<n-1, w.frames[:n])
+	in.observeSent(v, 1<<n-1, lost, w.frames[:n])
 	in.mirrorer.done = done
 }

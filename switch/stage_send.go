@@ -13,7 +13,7 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 	}
 	// Frames still have the tags of the last destination here; their VLAN is in Frame.verdict.
 	if v.egressFilter != nil {
-		if group &^= in.filter(v.egressFilter, v, group, frames); group == 0 {
+		if group &^= in.filter(stageEgressFilter, v.egressFilter, v, group, frames); group == 0 {
 			return
 		}
 	}
@@ -40,18 +40,27 @@ func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 			group, out = kept, out[:n]
 		}
 	}
+	var lost uint64
 	if b.fits(v) {
 		if v.port.Transmit(out) < n {
-			in.dropRefused(v, group, out)
+			lost = in.dropRefused(v, group, out)
 		}
-	} else {
-		for _, l := range in.repair.transmit(v.port, out) {
-			in.record(drop{at: l.at, why: l.why, port: v, frames: pick(group, l.nths), n: l.n})
-		}
+	} else if l := in.repair.transmit(v.port, out); len(l) > 0 {
+		lost = in.dropLost(v, group, l)
 	}
-	if m := v.mirror.dst; m != 0 {
-		in.mirror(m, group, frames)
+	if v.observed {
+		in.observeSent(v, group, lost, frames)
 	}
+}
+
+// dropLost drops the frames of a group that repair has not sent to port v, and returns them.
+func (in *Inlet) dropLost(v *portView, group uint64, list losses) (lost uint64) {
+	for _, l := range list {
+		frames := pick(group, l.nths)
+		lost |= frames
+		in.record(drop{at: l.at, why: l.why, port: v, frames: frames, n: l.n})
+	}
+	return lost
 }
 
 // affordable returns the number of frames for which bucket k has tokens, and takes the tokens.

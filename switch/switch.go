@@ -90,6 +90,7 @@ type Switch struct {
 	inlets    map[*Inlet]struct{}
 	mcast     McastConfig
 	mirrors   []MirrorInfo
+	taps      []*tapEntry
 	groups    []staticMember
 	filters   *filterTable
 	neighbors []Neighbor // configured
@@ -181,9 +182,11 @@ func (s *Switch) publish() {
 		was := a.view
 		m := mirroringOf(s.mirrors, was.cfg.Name)
 		in, out := s.filters.find(was.cfg.IngressFilter), s.filters.find(was.cfg.EgressFilter)
-		if m != was.mirror || in != was.ingressFilter || out != was.egressFilter {
+		taps := tappingOf(s.taps, was.cfg.Name)
+		if m != was.mirror || in != was.ingressFilter || out != was.egressFilter || !taps.equal(was.taps) {
 			v := *was
-			v.mirror, v.ingressFilter, v.egressFilter = m, in, out
+			v.mirror, v.taps, v.ingressFilter, v.egressFilter = m, taps, in, out
+			v.observed = m.dst != 0 || taps != nil
 			a.view = &v
 		}
 		set.all = append(set.all, a.view)
@@ -197,6 +200,7 @@ func (s *Switch) publish() {
 		set.byID[v.id] = v
 	}
 	set.mirrors = makeMirrorSet(s.mirrors, set.all)
+	set.observed = len(s.mirrors)+len(s.taps) > 0
 	set.neigh = s.neighView(set.all)
 	s.set.Store(set)
 }
