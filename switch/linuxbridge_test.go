@@ -59,6 +59,10 @@ var bridgeDifferences = map[string][]difference{
 	"guard-locked": {
 		{"vm1: ab > broadcast", "uplink, vm2", "on Linux, an entry that was learned before the port was locked lets the station in"},
 	},
+	"linux-selftests": {
+		{"swp1: a1 > a3 s-vlan 3 vlan 5", "swp2[s-vlan 3 vlan 5]", outerQinQ},
+		{"fdb", "a1 vlan 1 at swp1", "Linux has learned from the frame with an 802.1ad tag"},
+	},
 	"reserved": {
 		{"a: aa > 01:80:c2:00:00:00", "b, c", bpdus},
 		{"fdb", "bb at a", "Linux learns from frames to reserved addresses"},

@@ -109,6 +109,27 @@ func TestRatesAreAccurate(t *testing.T) {
 	}
 }
 
+// Limits in frames per second let as many frames pass, whatever their length.
+func TestFrameRatesAreAccurate(t *testing.T) {
+	for name, limit := range map[string]func(c *vswitch.PortConfig, pps int){
+		"policing":      func(c *vswitch.PortConfig, pps int) { c.IngressPolicingPPS = pps },
+		"storm control": func(c *vswitch.PortConfig, pps int) { c.StormControlPPS = pps },
+	} {
+		for _, pps := range []int{2000, 1e6} {
+			t.Run(fmt.Sprint(name, " ", pps), func(t *testing.T) {
+				r := newRated(t, func(c *vswitch.PortConfig) { limit(c, pps) }, nil)
+				for _, length := range []int{60, 1514} {
+					bits := float64(length * 8)
+					got := r.offer(2*float64(pps)*bits, length, time.Second) / bits
+					if d := got/float64(pps) - 1; math.Abs(d) > 0.03 {
+						t.Errorf("frames of %d bytes: %.0f pass in a second, %+.1f %% of %d", length, got, 100*d, pps)
+					}
+				}
+			})
+		}
+	}
+}
+
 // Inlets that deliver at the same time cannot send more than one inlet could.
 func TestRatesAreSharedByAllInlets(t *testing.T) {
 	const burst = 1 << 20

@@ -45,7 +45,8 @@ func TestScenarios(t *testing.T) {
 type scenario struct {
 	*lab
 	doubles map[string]*refusingPort
-	sent    int // batches so far
+	sent    int  // batches so far
+	queries bool // the switch sends queries
 }
 
 // run executes one command, and returns the output that is compared with the file.
@@ -144,12 +145,16 @@ func (s *scenario) configure(d *datadriven.TestData) (string, error) {
 			cfg.Mcast.Snooping = must(strconv.ParseBool(v))
 		case "mcast_unregistered":
 			cfg.Mcast.Unregistered = vswitch.McastUnregistered(v)
+		case "mcast_querier":
+			cfg.Mcast.Querier.On = must(strconv.ParseBool(v))
+			cfg.Address = own
 		default:
 			s.t.Fatalf("no setting %q of the switch", key)
 		}
 	}
 	s.lab = newLab(s.t, cfg)
 	s.doubles = make(map[string]*refusingPort)
+	s.queries = cfg.Mcast.Querier.On
 	return "", nil
 }
 
@@ -388,6 +393,9 @@ func (s *scenario) local(d *datadriven.TestData) (string, error) {
 
 func (s *scenario) advanceClock(d *datadriven.TestData) (string, error) {
 	s.advance(must(time.ParseDuration(args(d)[0])))
+	if s.queries {
+		s.taken()
+	}
 	return "", nil
 }
 
