@@ -105,7 +105,7 @@ func TestEndsThatNeedNoSwitch(t *testing.T) {
 		{"--check=maybe", 2, "", "vswitchd: --check: is \"maybe\", must be true or false\nTry vswitchd --help.\n"},
 		{"--log-level wran", 2, "", "--log-level wran: log.level: is \"wran\", must be one of \"trace\", \"debug\", \"info\", \"warn\", \"error\"; did you mean \"warn\"?\n"},
 		{"--check --socket-path /no-such/x", 1, "", "--socket-path /no-such/x: port.net0.socket: there is no directory /no-such\n"},
-		{"--check --control /no-such/x --port a=/tmp/a", 1, "", "--control /no-such/x: control.socket: there is no directory /no-such\n"},
+		{"--check --control /no-such/x --port a=/tmp/vswitchd-test-nothing", 1, "", "--control /no-such/x: control.socket: there is no directory /no-such\n"},
 		{"--bogus", 2, "", "vswitchd: unknown flag: --bogus\nTry vswitchd --help.\n"},
 		{"extra", 2, "", "vswitchd: unexpected argument \"extra\"\nTry vswitchd --help.\n"},
 		{"--config=", 2, "", "vswitchd: --config: the value is empty\nTry vswitchd --help.\n"},
