@@ -298,7 +298,7 @@ func (x *transaction) commit() error {
 		mirrors = x.checkMirrors(x.mirrors, s.mirrors, names)
 	}
 	groups := x.planGroups(names)
-	x.checkFilterNames(names)
+	x.checkFilterNames(names, mirrors)
 	if err := x.err(); err != nil {
 		return err
 	}

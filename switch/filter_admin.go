@@ -99,11 +99,17 @@ func (x *transaction) compileFilters(filters []FilterConfig, sets []SetConfig, w
 	return t
 }
 
-// checkFilterNames refuses ports whose filters do not exist after the change. Needs Switch.mu.
-func (x *transaction) checkFilterNames(names map[string]*Attachment) {
+// checkFilterNames refuses ports and mirrors whose filters do not exist after the change. Needs
+// Switch.mu.
+func (x *transaction) checkFilterNames(names map[string]*Attachment, mirrors []MirrorInfo) {
 	t := x.filters
 	if t == nil {
 		t = x.sw.filters
+	}
+	for i := range mirrors {
+		if c := &mirrors[i].Config; c.Filter != "" && t.find(c.Filter) == nil {
+			x.refuseMirror(c)("filter", fmt.Errorf("%w: %s", ErrNoFilter, c.Filter))
+		}
 	}
 	changed := make(map[*Attachment]*PortConfig)
 	for _, p := range x.ports {

@@ -35,6 +35,7 @@ type MirrorConfig struct {
 	SelectSrc  []string // frames that come from these ports
 	SelectDst  []string // frames that go to these ports
 	SelectVLAN []uint16 // of the selected frames, only those in these VLANs; empty: in any
+	Filter     string   // of these, only those that the filter of this name accepts; "": all
 
 	// Output is the port to which the copies are sent. The port is reserved for mirrors: no other
 	// frames are sent to it, and frames that come from it are dropped.
@@ -83,6 +84,7 @@ func (s *Switch) forgetMirrorOutputs() {
 type mirror struct {
 	counters *MirrorCounters
 	vlans    *vlanSet    // of frames that are selected; nil: all
+	filter   *filter     // which frames that are selected have to pass; nil: none
 	to       []*portView // that are up
 	vlan     uint16      // output VLAN, or noVLAN
 	snaplen  int
@@ -116,11 +118,14 @@ func mirroringOf(mirrors []MirrorInfo, name string) (m mirroring) {
 }
 
 // makeMirrorSet makes what the data plane reads, from the views of all ports.
-func makeMirrorSet(mirrors []MirrorInfo, ports []*portView) mirrorSet {
+func makeMirrorSet(mirrors []MirrorInfo, ports []*portView, filters *filterTable) mirrorSet {
 	var set mirrorSet
 	for i := range mirrors {
 		c := &mirrors[i].Config
-		m := mirror{counters: mirrors[i].Counters, vlans: makeVLANSet(c.SelectVLAN...), vlan: noVLAN, snaplen: c.Snaplen}
+		m := mirror{
+			counters: mirrors[i].Counters, vlans: makeVLANSet(c.SelectVLAN...), filter: filters.find(c.Filter),
+			vlan: noVLAN, snaplen: c.Snaplen,
+		}
 		if c.Output == "" {
 			m.vlan = c.OutputVLAN
 		}

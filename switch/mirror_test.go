@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	vswitch "vswitchd/switch"
 	"vswitchd/switch/vswitchtest"
@@ -106,12 +107,81 @@ func TestMirrorsLeaveFramesAlone(t *testing.T) {
 	}
 }
 
+// What the switch itself sends passes the egress filter of the port and the filter of the mirror
+// like any frame, whatever these filters have decided about a frame before.
+func TestFiltersOfFramesFromTheSwitch(t *testing.T) {
+	l := newLab(t, vswitch.Config{Address: own, Mcast: vswitch.McastConfig{Snooping: true, Querier: vswitch.QuerierConfig{On: true}}})
+	setFilters(t, l.s,
+		vswitch.FilterConfig{Name: "igmp", Default: vswitch.FilterDrop, Rules: []vswitch.FilterRule{
+			accepting("igmp", func(r *vswitch.FilterRule) { r.Protos = []uint8{2} }),
+		}},
+		vswitch.FilterConfig{Name: "mld", Default: vswitch.FilterDrop, Rules: []vswitch.FilterRule{
+			accepting("mld", func(r *vswitch.FilterRule) { r.ICMPv6Types = []vswitch.ICMPType{{Type: 130, Code: vswitch.AnyCode}} }),
+		}},
+		vswitch.FilterConfig{Name: "arp", Default: vswitch.FilterDrop, Rules: []vswitch.FilterRule{
+			accepting("arp", func(r *vswitch.FilterRule) { r.EtherTypes = []uint16{etherARP} }),
+		}},
+	)
+	l.add("igmp", func(c *vswitch.PortConfig) { c.EgressFilter = "igmp" })
+	l.add("mld", func(c *vswitch.PortConfig) { c.EgressFilter = "mld" })
+	l.addAll("any", "probe")
+	l.mirror(vswitch.MirrorConfig{Name: "m", SelectDst: []string{"any"}, Filter: "mld", Output: "probe"})
+	for range 2 {
+		l.advance(31 * time.Second)
+		l.wantQueries("filtered", "igmp", general4)
+		l.wantQueries("filtered", "mld", general6)
+		l.wantQueries("not filtered", "any", general4, general6)
+		l.wantQueries("mirrored", "probe", general6)
+	}
+}
+
+// Replies on behalf of other stations pass filters and mirrors as well, and leave what these have
+// found out about the batch alone.
+func TestFiltersOfNeighborReplies(t *testing.T) {
+	l := newLab(t, vswitch.Config{})
+	arp := accepting("arp", func(r *vswitch.FilterRule) { r.EtherTypes = []uint16{etherARP} })
+	setFilters(t, l.s,
+		vswitch.FilterConfig{Name: "all", Default: vswitch.FilterAccept},
+		vswitch.FilterConfig{Name: "arp", Default: vswitch.FilterDrop, Rules: []vswitch.FilterRule{arp}},
+		vswitch.FilterConfig{Name: "copied", Default: vswitch.FilterDrop, Rules: []vswitch.FilterRule{arp}},
+	)
+	l.add("owner", suppressed)
+	l.send("owner", message(macA, "claims", "10.0.0.1", ""), message(macA, "claims", "fd00::1", ""))
+	l.add("asker", func(c *vswitch.PortConfig) {
+		c.IngressFilter, c.EgressFilter, c.EgressRate, c.EgressBurst = "all", "arp", 1e6, 102
+	})
+	l.add("other", func(c *vswitch.PortConfig) { c.EgressFilter = "arp" })
+	l.addAll("third", "probe")
+	l.mirror(vswitch.MirrorConfig{
+		Name: "m", SelectSrc: []string{"asker"}, SelectDst: []string{"asker", "other", "third"}, Filter: "copied", Output: "probe",
+	})
+
+	ask4, ask6 := message(macB, "asks", "10.0.0.1", "10.0.0.2"), message(macB, "asks", "fd00::1", "fd00::2")
+	l.send("asker", message(macB, "asks", "10.0.0.9", "10.0.0.2"), ether(broadcast, macB, "payload"), ask6, ask4, ask4, ask4, ask6, ask4, ask4)
+	if n := len(l.ports["asker"].Take()); n != 3 {
+		t.Errorf("%d replies, want the three for which there are tokens", n)
+	}
+	l.drops("asker", drops{"filter": 2, "egress-rate": 2})
+	if n := len(l.ports["other"].Take()); n != 6 {
+		t.Errorf("%d requests for addresses behind the owner's port, want all six that are ARP", n)
+	}
+	l.drops("other", drops{"filter": 3})
+	if n := len(l.ports["probe"].Take()); n != 9 {
+		t.Errorf("%d copies, want those of six requests and three replies", n)
+	}
+	f := l.s.Filters()[2]
+	if n, m := f.Rules[0].Frames.Load(), f.Default.Frames.Load(); n != 9 || m != 3 {
+		t.Errorf("the mirror's filter has seen %d ARP packets and %d other frames, want 9 and 3", n, m)
+	}
+}
+
 // After the first batches, mirrors do not allocate.
 func TestMirrorsDoNotAllocate(t *testing.T) {
 	s, ins := benchSwitch(t, 5, nil)
+	setFilters(t, s, vswitch.FilterConfig{Name: "f", Default: vswitch.FilterAccept})
 	if _, err := s.Apply(&vswitch.Change{KeepStatic: true, SetMirrors: true, Mirrors: []vswitch.MirrorConfig{
 		{Name: "m", SelectSrc: []string{"p0"}, Output: "p4", Snaplen: 40},
-		{Name: "n", SelectDst: []string{"p1"}, OutputVLAN: 7},
+		{Name: "n", SelectDst: []string{"p1"}, Filter: "f", OutputVLAN: 7},
 	}}); err != nil {
 		t.Fatal(err)
 	}

@@ -51,6 +51,7 @@ func (s *Switch) originate(b []byte, vlan uint16, wanted func(*portView) bool) {
 	batch.set, batch.src = s.set.Load(), sourceIn(vlan)
 	batch.offloads, batch.longest = false, len(b)
 	in.mirrorer.reset()
+	in.filterer.reset()
 	batch.frames = o.frame[:]
 
 	f := &o.frame[0]

@@ -22,7 +22,8 @@ package vswitch
 //	                                                                      ra-guard, bpdu-guard
 //	police    batch.runs, the source port's  batch.runs, buckets          rate-limit
 //	          rates
-//	mirror    batch.runs, mirrors            nothing                      counted at the mirror
+//	mirror    batch.runs, mirrors, Head if   counters of rules            counted at the mirror
+//	          a mirror has a filter
 //	learn     batch.runs                     the FDB, FDB events          nothing
 //	lookup    batch.runs, the FDB, settings  batch.groups (one known      to-host, own-port, policy,
 //	          of both ports                  destination), or unknown,    vlan, mirror-output,
@@ -31,9 +32,10 @@ package vswitch
 //	          source port's limits           buckets
 //	snoop     mcast, Head, copies of         the MDB; snooped and sets    nothing
 //	          reports, the MDB               instead of mcast
-//	neigh     batch.runs, Head, bcast and    the neighbor table; known,   nothing; replies as send
-//	          mcast, the neighbor table,     answered and replies
-//	          the FDB
+//	neigh     batch.runs, Head, bcast and    the neighbor table; known,   of replies: filter, and
+//	          mcast, the neighbor table,     answered and replies         as send
+//	          the FDB, the source port's
+//	          egress filter
 //	flood     unknown, mcast, bcast and      nothing                      no-destination, no-member,
 //	          snooped, known, settings of                                 neigh-suppress
 //	          all ports

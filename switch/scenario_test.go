@@ -499,6 +499,8 @@ func (s *scenario) setMirrors(d *datadriven.TestData) (string, error) {
 				m.SelectDst = strings.Split(v, ",")
 			case "select_vlan":
 				m.SelectVLAN = numbers(v)
+			case "filter":
+				m.Filter = v
 			case "output":
 				m.Output = v
 			case "output_vlan":

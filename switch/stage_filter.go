@@ -39,7 +39,8 @@ func (in *Inlet) filterIngress(frames []Frame) {
 }
 
 // filter applies a filter of port v to a set of frames, counts them at the rules, drops those that
-// the filter does not accept, and returns these. at is the filter's place in the pipeline.
+// the filter does not accept, and returns these. For the filter of a mirror, v is nil, and nothing
+// is dropped. at is the filter's place in the pipeline.
 func (in *Inlet) filter(at stage, f *filter, v *portView, set uint64, frames []Frame) (lost uint64) {
 	if in.filterer == nil {
 		in.filterer = new(filterer)
@@ -122,7 +123,7 @@ func (w *filterer) tally(f *filter, rule, i, length int) {
 }
 
 // settleRules adds the tallies to the counters of the rules, drops the frames of rules that drop,
-// at port v, and returns these frames.
+// at port v unless that is nil, and returns these frames.
 func (in *Inlet) settleRules(at stage, f *filter, v *portView) (lost uint64) {
 	w := in.filterer
 	for _, i := range w.touched {
@@ -131,10 +132,10 @@ func (in *Inlet) settleRules(at stage, f *filter, v *portView) (lost uint64) {
 		r.counters.Bytes.Add(uint64(t.bytes))
 		if r.action == FilterDrop {
 			lost |= t.frames
-			if clear := t.frames &^ t.unclear; clear != 0 {
+			if clear := t.frames &^ t.unclear; clear != 0 && v != nil {
 				in.dropByRule(at, DropFilter, v, clear, r)
 			}
-			if t.unclear != 0 {
+			if t.unclear != 0 && v != nil {
 				in.dropByRule(at, DropUnreadable, v, t.unclear, r)
 			}
 		}

@@ -10,15 +10,17 @@ import (
 // Transmit.
 //
 // A copy has a private Head, in which its tags are changed, and shares the Body. The frames
-// themselves are not touched. A frame is sent to each output once at most, whatever selects it.
+// themselves are not touched. A frame is sent to each output once at most, whatever selects it, and
+// seen by the filter of each mirror once at most.
 //
 // Locking: none. A mirrorer belongs to one Inlet.
 
 // A mirrorer is the memory that mirroring needs. Only inlets whose frames have been mirrored have
 // one.
 type mirrorer struct {
-	done [MaxMirrors]uint64 // frames of the batch that have been sent to the output of a mirror
-	used bool               // done has to be cleared
+	done     [MaxMirrors]uint64 // frames of the batch that have been sent to the output of a mirror
+	filtered [MaxMirrors]uint64 // frames of the batch that the filter of a mirror has not accepted
+	used     bool               // done and filtered have to be cleared
 
 	copies copies
 	out    [MaxBatch]*Frame
@@ -34,10 +36,16 @@ func (in *Inlet) mirror(which uint32, set uint64, frames []Frame) {
 	w := in.mirrorer
 	w.used = true
 	for ; which != 0; which &= which - 1 {
-		m := &in.batch.set.mirrors[bits.TrailingZeros32(which)]
+		i := bits.TrailingZeros32(which)
+		m := &in.batch.set.mirrors[i]
 		todo := set &^ w.done[m.output]
 		if m.vlans != nil || m.vlan != noVLAN {
 			todo = m.selected(todo, frames)
+		}
+		if todo &^= w.filtered[i]; m.filter != nil && todo != 0 {
+			lost := in.filter(stageMirror, m.filter, nil, todo, frames)
+			w.filtered[i] |= lost
+			todo &^= lost
 		}
 		if todo == 0 {
 			continue
@@ -156,6 +164,7 @@ func (w *mirrorer) cut(c *Frame, length int) {
 func (w *mirrorer) reset() {
 	if w != nil && w.used {
 		clear(w.done[:])
+		clear(w.filtered[:])
 		w.used = false
 	}
 }

@@ -134,41 +134,57 @@ func (in *Inlet) neighReplier() *neighReplier {
 	return in.replier
 }
 
-// reply sends the replies to the source port.
+// reply sends the replies to the source port. For filters and mirrors, the replies are a batch by
+// themselves.
 func (in *Inlet) reply(w *neighReplier) {
-	b := &in.batch
-	v, n := b.src, w.n
+	v, n := in.batch.src, w.n
 	w.n = 0
-	for i := range n {
-		w.out[i] = &w.frames[i]
-		v.vlan.shape(w.out[i])
-	}
 	v.counters.neigh[NeighReplies].Add(uint64(n))
-	out := w.out[:n]
+	in.filterer.reset()
+	group := ^uint64(0) >> (MaxBatch - n)
+	if v.egressFilter != nil {
+		group &^= in.filterReplies(v, group, w)
+	}
+	out := w.out[:0]
+	for m := group; m != 0; m &= m - 1 {
+		f := &w.frames[bits.TrailingZeros64(m)]
+		v.vlan.shape(f)
+		out = append(out, f)
+	}
 	if v.egress != nil {
-		if k := in.affordable(v.egress, out); k < n {
-			in.record(drop{at: stageNeigh, why: DropEgressRate, port: v, n: n - k})
-			out = out[:k]
+		if k := in.affordable(v.egress, out); k < len(out) {
+			in.record(drop{at: stageNeigh, why: DropEgressRate, port: v, n: len(out) - k})
+			group, out = pick(group, 1<<k-1), out[:k]
 		}
 	}
 	var lost uint64
 	for _, l := range in.repair.transmit(v.port, out) {
-		lost |= l.nths
+		lost |= pick(group, l.nths)
 		in.record(drop{at: l.at, why: l.why, port: v, n: l.n})
 	}
 	if v.observed {
-		in.observeReplies(v, w, len(out), lost)
+		in.observeReplies(v, group, lost, w)
 	}
+	in.filterer.reset()
 }
 
-// observeReplies shows the first n replies, which went to port v, to its mirrors and taps. For the
-// mirrors they are another batch.
-func (in *Inlet) observeReplies(v *portView, w *neighReplier, n int, lost uint64) {
+// filterReplies returns those of a set of replies that the egress filter of port v does not accept.
+func (in *Inlet) filterReplies(v *portView, set uint64, w *neighReplier) (lost uint64) {
+	lost = in.filter(stageEgressFilter, v.egressFilter, nil, set, w.frames[:])
+	if n := bits.OnesCount64(lost); n > 0 {
+		in.record(drop{at: stageNeigh, why: DropFilter, port: v, n: n})
+	}
+	return lost
+}
+
+// observeReplies shows a set of replies, which went to port v, to its mirrors and taps.
+func (in *Inlet) observeReplies(v *portView, set, lost uint64, w *neighReplier) {
 	if in.mirrorer == nil {
 		in.mirrorer = new(mirrorer)
 	}
-	done := in.mirrorer.done
-	in.mirrorer.done = [MaxMirrors]uint64{}
-	in.observeSent(v, 1<<n-1, lost, w.frames[:n])
-	in.mirrorer.done = done
+	m := in.mirrorer
+	done, filtered := m.done, m.filtered
+	m.done, m.filtered = [MaxMirrors]uint64{}, [MaxMirrors]uint64{}
+	in.observeSent(v, set, lost, w.frames[:])
+	m.done, m.filtered = done, filtered
 }

@@ -199,7 +199,7 @@ func (s *Switch) publish() {
 	for _, v := range set.all {
 		set.byID[v.id] = v
 	}
-	set.mirrors = makeMirrorSet(s.mirrors, set.all)
+	set.mirrors = makeMirrorSet(s.mirrors, set.all, s.filters)
 	set.observed = len(s.mirrors)+len(s.taps) > 0
 	set.neigh = s.neighView(set.all)
 	s.set.Store(set)

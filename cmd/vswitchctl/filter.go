@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -80,7 +81,7 @@ func (c *client) setChange(verb string) *cobra.Command {
 }
 
 func printFilters(w io.Writer, filters []control.Filter) {
-	rows := [][]string{{"NAME", "RULES", "DEFAULT", "FROM", "TO", "FRAMES", "DROPPED"}}
+	rows := [][]string{{"NAME", "RULES", "DEFAULT", "FROM", "TO", "MIRRORS", "FRAMES", "DROPPED"}}
 	for _, f := range filters {
 		total, dropped := uint64(0), uint64(0)
 		for _, r := range append(f.Rules, f.Default) {
@@ -93,25 +94,19 @@ func printFilters(w io.Writer, filters []control.Filter) {
 			total += r.Frames
 		}
 		rows = append(rows, []string{
-			f.Name, fmt.Sprint(len(f.Rules)), f.Default.Action, orDash(strings.Join(f.Ingress, ",")), orDash(strings.Join(f.Egress, ",")),
-			count(total), count(dropped),
+			f.Name, fmt.Sprint(len(f.Rules)), f.Default.Action, cmp.Or(strings.Join(f.Ingress, ","), "-"), cmp.Or(strings.Join(f.Egress, ","), "-"),
+			cmp.Or(strings.Join(f.Mirrors, ","), "-"), count(total), count(dropped),
 		})
 	}
-	columns(w, []int{1, 5, 6}, rows)
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
+	columns(w, []int{1, 6, 7}, rows)
 }
 
 func printFilter(w io.Writer, f control.Filter) {
 	fields(w,
 		"filter", f.Name,
-		"frames from", orDash(strings.Join(f.Ingress, " ")),
-		"frames to", orDash(strings.Join(f.Egress, " ")),
+		"frames from", cmp.Or(strings.Join(f.Ingress, " "), "-"),
+		"frames to", cmp.Or(strings.Join(f.Egress, " "), "-"),
+		"mirrors", cmp.Or(strings.Join(f.Mirrors, " "), "-"),
 	)
 	fmt.Fprintln(w)
 	rows := [][]string{{"RULE", "ACTION", "FRAMES", "BYTES", "MATCH"}}
@@ -131,13 +126,13 @@ func matchText(match control.Settings) string {
 		}
 		parts = append(parts, s.Key+"="+text)
 	}
-	return orDash(strings.Join(parts, " "))
+	return cmp.Or(strings.Join(parts, " "), "-")
 }
 
 func printSets(w io.Writer, sets []control.Set) {
 	rows := [][]string{{"NAME", "ADDRESSES", "PORTS", "FILTERS"}}
 	for _, s := range sets {
-		rows = append(rows, []string{s.Name, fmt.Sprint(len(s.Addresses)), fmt.Sprint(len(s.Ports)), orDash(strings.Join(s.Filters, ","))})
+		rows = append(rows, []string{s.Name, fmt.Sprint(len(s.Addresses)), fmt.Sprint(len(s.Ports)), cmp.Or(strings.Join(s.Filters, ","), "-")})
 	}
 	columns(w, []int{1, 2}, rows)
 }
@@ -149,8 +144,8 @@ func printSet(w io.Writer, s control.Set) {
 	}
 	fields(w,
 		"set", s.Name,
-		"addresses", orDash(strings.Join(s.Addresses, " ")),
-		"ports", orDash(strings.Join(ports, " ")),
-		"filters", orDash(strings.Join(s.Filters, " ")),
+		"addresses", cmp.Or(strings.Join(s.Addresses, " "), "-"),
+		"ports", cmp.Or(strings.Join(ports, " "), "-"),
+		"filters", cmp.Or(strings.Join(s.Filters, " "), "-"),
 	)
 }

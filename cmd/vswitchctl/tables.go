@@ -206,7 +206,7 @@ func printFDB(w io.Writer, entries []control.FDBEntry) {
 }
 
 func printMirrors(w io.Writer, mirrors []control.Mirror) {
-	rows := [][]string{{"NAME", "FROM", "TO", "VLANS", "OUTPUT", "SNAPLEN", "FRAMES", "BYTES", "DROPPED"}}
+	rows := [][]string{{"NAME", "FROM", "TO", "VLANS", "FILTER", "OUTPUT", "SNAPLEN", "FRAMES", "BYTES", "DROPPED"}}
 	for _, m := range mirrors {
 		from, to := strings.Join(m.SelectSrc, ","), strings.Join(m.SelectDst, ",")
 		if m.SelectAll {
@@ -217,11 +217,11 @@ func printMirrors(w io.Writer, mirrors []control.Mirror) {
 			snaplen = strconv.Itoa(m.Snaplen)
 		}
 		rows = append(rows, []string{
-			m.Name, cmp.Or(from, "-"), cmp.Or(to, "-"), cmp.Or(ranges.Text(m.SelectVLAN), "all"),
+			m.Name, cmp.Or(from, "-"), cmp.Or(to, "-"), cmp.Or(ranges.Text(m.SelectVLAN), "all"), cmp.Or(m.Filter, "-"),
 			cmp.Or(m.Output, fmt.Sprintf("VLAN %d", m.OutputVLAN)), snaplen, count(m.Frames), count(m.Bytes), count(m.Drops),
 		})
 	}
-	columns(w, []int{5, 6, 7, 8}, rows)
+	columns(w, []int{6, 7, 8, 9}, rows)
 }
 
 // printFDBEvents prints the line below the table of entries.

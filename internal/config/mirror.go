@@ -25,6 +25,7 @@ func (m *Mirror) Keys() []key.Key {
 		{Name: "select_src", Value: key.Texts(&m.SelectSrc), Doc: "ports: frames that come from them are copied"},
 		{Name: "select_dst", Value: key.Texts(&m.SelectDst), Doc: "ports: frames that go to them are copied"},
 		{Name: "select_vlan", Value: key.Ranges(&m.SelectVLAN, 0, 4095), Doc: "of these frames only those in these VLANs are copied; empty: those in any"},
+		{Name: "filter", Value: key.Text(&m.Filter), Doc: "of these frames only those that the filter of this name accepts are copied; \"\": all"},
 		{Name: "output", Value: key.Text(&m.Output), Example: `"vm1"`,
 			Doc: "the port to which the copies are sent, and nothing else; what comes from it is dropped"},
 		{Name: "output_vlan", Value: key.Int(&m.OutputVLAN, 0, 4094), Doc: "instead of output: the VLAN into which the copies are sent (RSPAN); 0: none"},

@@ -139,6 +139,7 @@ select_all = true
 select_src = ["vm1", "lan"]
 select_dst = ["vm1"]
 select_vlan = [7, 5, 7]
+filter = "web"
 output = "vm2"
 output_vlan = 4094
 snaplen = 128
@@ -192,7 +193,7 @@ source = "2001:db8::1"
 		},
 		Mirrors: []*config.Mirror{{MirrorConfig: vswitch.MirrorConfig{
 			Name: "m1", SelectAll: true, SelectSrc: []string{"vm1", "lan"}, SelectDst: []string{"vm1"},
-			SelectVLAN: []uint16{5, 7}, Output: "vm2", OutputVLAN: 4094, Snaplen: 128,
+			SelectVLAN: []uint16{5, 7}, Filter: "web", Output: "vm2", OutputVLAN: 4094, Snaplen: 128,
 		}}},
 		Ports: []*config.Port{
 			{Kind: uplinkport.Declaration, PortConfig: lan, Settings: &uplinkport.Settings{Interface: "eth1"}},

@@ -48,7 +48,7 @@ func (ks Kinds) sections() (list []section) {
 		section{header: "[mirror.NAME]", example: "[mirror.m1]", keys: m.Keys(),
 			doc: "A mirror, which copies frames of some ports to another one; there may be up to 32."},
 		section{header: "[filter.NAME]", example: "[filter.web]", keys: f.keys(),
-			doc: "A filter, which ports name by `ingress_filter` and `egress_filter`. See [layer 2](layer2.md#filters)."},
+			doc: "A filter, which ports name by `ingress_filter` and `egress_filter`, and mirrors by `filter`. See [layer 2](layer2.md#filters)."},
 		section{header: "[[filter.NAME.rules]]", example: "[[filter.web.rules]]", keys: RuleKeys(new(vswitch.FilterRule)),
 			doc: "A rule of a filter; there may be up to 4096, of which the first one that matches decides. " +
 				"Rules may also be written as `rules = [{...}, ...]` in `[filter.NAME]`. " +

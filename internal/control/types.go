@@ -122,6 +122,7 @@ type Mirror struct {
 	SelectSrc  List[string] `json:"select_src"`
 	SelectDst  List[string] `json:"select_dst"`
 	SelectVLAN List[uint16] `json:"select_vlan"`
+	Filter     string       `json:"filter,omitempty"`
 	Output     string       `json:"output,omitempty"`
 	OutputVLAN uint16       `json:"output_vlan,omitempty"`
 	Snaplen    int          `json:"snaplen"`
@@ -137,6 +138,7 @@ type Filter struct {
 	Rules   List[FilterRule] `json:"rules"`
 	Ingress List[string]     `json:"ingress"` // ports whose ingress_filter it is
 	Egress  List[string]     `json:"egress"`  // ports whose egress_filter it is
+	Mirrors List[string]     `json:"mirrors"` // mirrors whose filter it is
 }
 
 // FilterRule is a rule of a filter, with the frames that have matched it on all ports.

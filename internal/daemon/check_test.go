@@ -205,6 +205,7 @@ func randomConfig(r *rand.Rand) string {
 		sometimes(2, "select_all = true # %v", 1)
 		line("output = %q", []string{"a", "b", "c"}[r.IntN(3)])
 		sometimes(9, "output_vlan = %v", 5)
+		sometimes(4, "filter = %q", "f", "g")
 	}
 	if r.IntN(3) != 0 {
 		line("[set.s]")

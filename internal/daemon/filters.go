@@ -72,7 +72,7 @@ func compareSets(running, now []vswitch.SetConfig) []string {
 
 // Filters implements control.Backend.
 func (b backend) Filters() (infos []control.Filter) {
-	ports := b.d.sw.Ports()
+	ports, mirrors := b.d.sw.Ports(), b.d.sw.Mirrors()
 	for _, f := range b.d.sw.Filters() {
 		info := control.Filter{
 			Name:    f.Config.Name,
@@ -84,6 +84,11 @@ func (b backend) Filters() (infos []control.Filter) {
 			}
 			if p.Config.EgressFilter == info.Name {
 				info.Egress = append(info.Egress, p.Config.Name)
+			}
+		}
+		for i := range mirrors {
+			if mirrors[i].Config.Filter == info.Name {
+				info.Mirrors = append(info.Mirrors, mirrors[i].Config.Name)
 			}
 		}
 		for i, c := range f.Rules {

@@ -27,7 +27,7 @@ func (b backend) Mirrors() (infos []control.Mirror) {
 		c := &m.Config
 		infos = append(infos, control.Mirror{
 			Name: c.Name, SelectAll: c.SelectAll, SelectSrc: c.SelectSrc, SelectDst: c.SelectDst, SelectVLAN: c.SelectVLAN,
-			Output: c.Output, OutputVLAN: c.OutputVLAN, Snaplen: c.Snaplen,
+			Filter: c.Filter, Output: c.Output, OutputVLAN: c.OutputVLAN, Snaplen: c.Snaplen,
 			Frames: m.Counters.Frames.Load(), Bytes: m.Counters.Bytes.Load(), Drops: m.Counters.Drops.Load(),
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"vswitchd/internal/config"
+	"vswitchd/internal/control"
 )
 
 // A reload sees a change of each setting of a mirror.
@@ -56,4 +57,15 @@ f:11: mirror.o.output: no such port: c`
 	}
 	l.reload(ports, "mirror n removed", "mirror m removed")
 	mirrors()
+
+	const filter, mirror = "[filter.web]\ndefault = \"drop\"\n", "[mirror.m]\nselect_src = [\"a\"]\noutput = \"probe\"\n"
+	l.reload(ports+filter+mirror, "mirror m added", "filter web added")
+	l.reload(ports+filter+mirror+"filter = \"web\"\n", "mirror m changed")
+	if m, f := l.d.Backend().Mirrors()[0], l.d.Backend().Filters()[0]; m.Filter != "web" || !reflect.DeepEqual(f.Mirrors, control.List[string]{"m"}) {
+		t.Errorf("mirror m has filter %q, and filter web mirrors %q", m.Filter, f.Mirrors)
+	}
+	_, errs = l.examine(ports + mirror + "filter = \"web\"\n")
+	if want := "f:11: mirror.m.filter: no such filter: web"; errs.Error() != want {
+		t.Errorf("got\n%s\nwant\n%s", errs, want)
+	}
 }

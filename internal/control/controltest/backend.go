@@ -311,12 +311,12 @@ func Sample() *Backend {
 			}},
 		},
 		Copies: []control.Mirror{
-			{Name: "m1", SelectSrc: control.List[string]{"vm1", "lan"}, SelectVLAN: control.List[uint16]{5, 7}, Output: "vm2", Frames: 1234, Bytes: 567890, Drops: 5},
+			{Name: "m1", SelectSrc: control.List[string]{"vm1", "lan"}, SelectVLAN: control.List[uint16]{5, 7}, Filter: "web", Output: "vm2", Frames: 1234, Bytes: 567890, Drops: 5},
 			{Name: "remote", SelectAll: true, OutputVLAN: 900, Snaplen: 128},
 		},
 		Lists: []control.Filter{
 			{
-				Name: "web", Ingress: control.List[string]{"vm1"}, Egress: control.List[string]{"vm1", "lan"},
+				Name: "web", Ingress: control.List[string]{"vm1"}, Egress: control.List[string]{"vm1", "lan"}, Mirrors: control.List[string]{"m1"},
 				Default: control.FilterRule{Name: "default", Action: "drop", Frames: 7, Bytes: 420},
 				Rules: control.List[control.FilterRule]{
 					{Name: "arp", Action: "accept", Match: control.Settings{{Key: "ethertype", Value: []string{"arp"}}}, Frames: 3, Bytes: 126},
