@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"vswitchd/internal/control"
 	"vswitchd/vhostuser/vhostusertest"
@@ -168,26 +167,25 @@ func begin(t *testing.T, args ...string) *process {
 // beginWith is begin with a file, which may be nil, as descriptor 3 of the program.
 func beginWith(t *testing.T, file *os.File, args ...string) *process {
 	t.Helper()
-	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "n"), Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer notify.Close()
+	p, s := beginUnder(t, file, args...)
+	s.Close()
+	return p
+}
+
+// beginUnder is beginWith that also returns systemd's end of further notifications.
+func beginUnder(t *testing.T, file *os.File, args ...string) (*process, systemd) {
+	t.Helper()
+	s := newSystemd(t)
 	cmd := exec.Command(program, args...)
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify.LocalAddr().String())
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+s.LocalAddr().String())
 	if file != nil {
 		cmd.ExtraFiles = []*os.File{file}
 	}
 	p := spawn(t, cmd)
-	if err := notify.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
+	if got := s.next(); got != "READY=1" {
+		t.Fatalf("notification %q", got)
 	}
-	buf := make([]byte, 100)
-	n, err := notify.Read(buf)
-	if err != nil || string(buf[:n]) != "READY=1" {
-		t.Fatalf("notification %q, %v", buf[:n], err)
-	}
-	return p
+	return p, s
 }
 
 // spawn starts the program, which is killed when the test ends.

@@ -24,7 +24,7 @@ import (
 // serve runs the switch until a signal stops it or it ends by itself, and returns the exit code.
 // Each value from reloads triggers a reload of the configuration.
 func serve(opts *options, cfg *config.Config, reloads <-chan os.Signal, stderr io.Writer) int {
-	log := newLogger(cfg.Log, stderr)
+	log := newLogger(cfg.Log, stderr, readByJournal())
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	// From here on, a signal stops everything that has been started.
@@ -109,6 +109,10 @@ func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Log
 			<-ctx.Done()
 			notify(log, sd.SdNotifyStopping)
 			return nil
+		},
+		func(ctx context.Context) error {
+			feedWatchdog(ctx, d.Answer, log)
+			return nil
 		})
 }
 
@@ -173,20 +177,4 @@ func (r *reloader) reload() (changed []string, err error) {
 	}
 	r.cfg = cfg
 	return changed, nil
-}
-
-// notify sends a state to systemd if vswitchd was started by systemd.
-func notify(log hclog.Logger, state string) {
-	if _, err := sd.SdNotify(false, state); err != nil {
-		log.Warn("cannot notify systemd", "error", err)
-	}
-}
-
-func newLogger(c config.Log, w io.Writer) hclog.Logger {
-	return hclog.New(&hclog.LoggerOptions{
-		Name:       "vswitchd",
-		Level:      hclog.LevelFromString(c.Level),
-		Output:     w,
-		JSONFormat: c.JSON(),
-	})
 }

@@ -135,6 +135,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 }
 
+// Answer returns when each worker has finished the round that it was in, and the list of ports could
+// be read. It does not return while one of them is stuck.
+func (d *Daemon) Answer() {
+	d.snapshot()
+	d.pool.Answer()
+}
+
 // reportOver implements port.Env.Over: it reports to Run that a port will never pass a frame again.
 func (d *Daemon) reportOver(ctx context.Context, p port.Port, failure error) {
 	select {

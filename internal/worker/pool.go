@@ -121,6 +121,19 @@ func (p *Pool) SetPoll(d time.Duration) {
 	}
 }
 
+// Answer returns when each worker has finished the round that it was in. It does not return while a
+// worker is stuck, in a source's method for example. After Close it returns at once.
+func (p *Pool) Answer() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	for _, w := range p.workers {
+		_ = w.call(command{}) // fails only if the worker's eventfd is broken: then nothing works
+	}
+}
+
 // Close removes all sources and ends the workers.
 func (p *Pool) Close() {
 	p.mu.Lock()

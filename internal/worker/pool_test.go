@@ -233,6 +233,48 @@ func TestPinning(t *testing.T) {
 	}
 }
 
+// A stuckSource is stuck in Poll until it is released.
+type stuckSource struct {
+	*fakeSource
+	enter   func() // may be called more than once
+	release chan struct{}
+}
+
+func (s *stuckSource) Poll() int {
+	s.enter()
+	<-s.release
+	return 0
+}
+
+// Answer waits for a worker that is stuck.
+func TestAnswerWaitsForEveryWorker(t *testing.T) {
+	p := newPool(t, Config{Workers: 2})
+	p.Answer()
+	inside := make(chan struct{})
+	s := &stuckSource{newFakeSource(t), sync.OnceFunc(func() { close(inside) }), make(chan struct{})}
+	if err := p.Add(s); err != nil {
+		t.Fatal(err)
+	}
+	<-inside
+	var released atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.Answer()
+		if !released.Load() {
+			t.Error("a stuck worker has answered")
+		}
+	}()
+	for range 1000 {
+		runtime.Gosched()
+	}
+	released.Store(true)
+	close(s.release)
+	<-done
+	p.Close()
+	p.Answer() // returns
+}
+
 func TestClosedPool(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
 	p := newPool(t, Config{Workers: 2})

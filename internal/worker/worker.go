@@ -80,7 +80,8 @@ type entry struct {
 	pollHistory
 }
 
-// A command changes what a worker serves. The worker sends the result to reply.
+// A command changes what a worker serves; one without any field does nothing. The worker sends the
+// result to reply.
 type command struct {
 	add, remove Source
 	port        any // for add
