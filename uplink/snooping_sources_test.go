@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -169,12 +170,20 @@ func TestDistinguishesSourcesLikeABridge(t *testing.T) {
 	t.Run("bridge", func(t *testing.T) {
 		all, names := newListeners(t, 2)
 		defer joinByBridge(t, names...)()
-		// MLD queries have the bridge's link-local address.
+		// MLD queries have the bridge's link-local address. The kernel adds it some time after it
+		// was allowed, and a query that was due before comes half a minute later.
 		for _, key := range []string{"accept_dad", "disable_ipv6"} {
 			if err := os.WriteFile("/proc/sys/net/ipv6/conf/br0/"+key, []byte("0"), 0); err != nil {
 				t.Fatal(err)
 			}
 		}
+		waitFor(t, "the bridge's link-local address", func() bool {
+			addresses, err := os.ReadFile("/proc/thread-self/net/if_inet6")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return bytes.Contains(addresses, []byte(" br0\n"))
+		})
 		if out, err := exec.Command("ip", strings.Fields("link set br0 type bridge mcast_igmp_version 3 mcast_mld_version 2 mcast_query_response_interval 100 mcast_querier 1")...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}

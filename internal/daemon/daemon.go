@@ -135,8 +135,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 }
 
-// Answer returns when each worker has finished the round that it was in, and the list of ports could
-// be read. It does not return while one of them is stuck.
+// Answer returns when each worker has finished the round that it was in, and the list of ports
+// could be read. It does not return while one of them is stuck.
 func (d *Daemon) Answer() {
 	d.snapshot()
 	d.pool.Answer()
