@@ -85,6 +85,7 @@ var layers = []layer{
 		{"test/guest", ""},
 		{"test/guest/agent", "internal/platform/linux test/guest"},
 		{"test/guest/flow", "internal/platform/linux"},
+		{"test/guest/inject", "internal/platform/linux"},
 		{"test/guest/umlexec", "internal/platform/linux"},
 		{"test/guest/xdppass", "test/bpf"},
 		{"test/rules", ""},

@@ -85,3 +85,23 @@ func TestAlteredDatagram(t *testing.T) {
 		t.Error("a datagram was cut, and nobody has noticed")
 	}
 }
+
+func TestDatagramsOfAGroup(t *testing.T) {
+	d, want := make([]byte, 100), make([]byte, 100)
+	j := Joined{Last: -1}
+	for _, i := range []int{3, 4, 6, 5, 6} {
+		fillDatagram(d, i)
+		if j.add(d, want) {
+			t.Errorf("datagram %d is taken for the end", i)
+		}
+	}
+	d[50] ^= 1
+	j.add(d, want)
+	fillDatagram(d, lastDatagram)
+	if !j.add(d, want) {
+		t.Error("the end is not noticed")
+	}
+	if j != (Joined{Datagrams: 3, First: 3, Last: 6, Others: 3}) {
+		t.Errorf("%+v", j)
+	}
+}

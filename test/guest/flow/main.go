@@ -5,12 +5,17 @@
 //
 //	flow serve PORT
 //	flow send [flags] ADDR PORT
+//	flow cast [flags] GROUP PORT
+//	flow join [flags] GROUP PORT
 //
-// The sender prints one JSON object, a [Report].
+// The sender prints one JSON object, a [Report]. A multicast stream, from one "flow cast" to any
+// number of "flow join", has no connection beside it. Each end runs until SIGTERM, a receiver only
+// as long as the stream, and prints what it has sent or received, a [Cast] or a [Joined].
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -27,12 +32,20 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) == 2 && args[0] == "serve" {
+	switch {
+	case len(args) == 2 && args[0] == "serve":
 		return serve(args[1])
+	case len(args) > 0 && args[0] == "send":
+		return runSend(args)
+	case len(args) > 0 && (args[0] == "cast" || args[0] == "join"):
+		return runGroup(args)
 	}
-	if len(args) == 0 || args[0] != "send" {
-		return fmt.Errorf("usage: flow serve PORT | flow send [flags] ADDR PORT")
-	}
+	return errUsage
+}
+
+var errUsage = errors.New("usage: flow serve PORT | flow send [flags] ADDR PORT | flow {cast|join} [flags] GROUP PORT")
+
+func runSend(args []string) error {
 	var o order
 	flags := flag.NewFlagSet("flow send", flag.ContinueOnError)
 	flags.IntVar(&o.Bytes, "bytes", 1<<20, "how much to send by TCP")
@@ -44,7 +57,7 @@ func run(args []string) error {
 		return err
 	}
 	if flags.NArg() != 2 || o.Size < datagramLen || o.batch < 1 {
-		return fmt.Errorf("usage: flow send [flags] ADDR PORT")
+		return errUsage
 	}
 	report, err := send(net.JoinHostPort(flags.Arg(0), flags.Arg(1)), o)
 	if err != nil {
