@@ -13,11 +13,17 @@ import (
 // Program is the path of vswitchd.
 func Program(t testing.TB) string {
 	t.Helper()
+	return built(t, "vswitchd")
+}
+
+// built is the path of a program of this module that make build has built.
+func built(t testing.TB, program string) string {
+	t.Helper()
 	root, err := vm.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(root, "build", "vswitchd")
+	return filepath.Join(root, "build", program)
 }
 
 // Exec runs vswitchd with the given arguments in a namespace (nil: that of the test) until vswitchd

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -222,6 +223,53 @@ func (s *Switch) AddToSet(t testing.TB, set string, addresses ...string) {
 	if _, err := s.api.Patch(t.Context(), "/v1/sets/"+set, change); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Neighbors returns the neighbor table.
+func (s *Switch) Neighbors(t testing.TB) []control.Neighbor {
+	t.Helper()
+	return get[[]control.Neighbor](t, s, "/v1/neigh")
+}
+
+// MDB returns the multicast database.
+func (s *Switch) MDB(t testing.TB) control.MDB {
+	t.Helper()
+	return get[control.MDB](t, s, "/v1/mdb")
+}
+
+// Mirror returns a mirror, with its counters.
+func (s *Switch) Mirror(t testing.TB, name string) control.Mirror {
+	t.Helper()
+	for _, m := range get[[]control.Mirror](t, s, "/v1/mirrors") {
+		if m.Name == name {
+			return m
+		}
+	}
+	t.Fatalf("there is no mirror %s", name)
+	return control.Mirror{}
+}
+
+// Reload has the process apply a configuration, which Configure writes, and returns when that has
+// been done.
+func (s *Switch) Reload(t testing.TB, config string) {
+	t.Helper()
+	s.Configure(t, config)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second) // also when the test ends
+	defer cancel()
+	if _, err := s.api.Post(ctx, "/v1/reload"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Ctl runs vswitchctl and returns what it prints. It fails the test if the command does.
+func (s *Switch) Ctl(t testing.TB, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(built(t, "vswitchctl"), append([]string{"--control", s.ControlSocket()}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("vswitchctl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
 }
 
 // WaitState waits until a port has a state.
