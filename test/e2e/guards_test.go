@@ -48,7 +48,7 @@ interface = "nic0"
 	a.MustRun(t, "cd /proc/sys/net/ipv6/conf/eth0 && echo 1 >accept_ra && echo 1 >accept_dad && ip link set eth0 down && ip link set eth0 up")
 	fd, mac := packetSocket(t, there, "far0")
 	t.Cleanup(func() { unix.Close(fd) })
-	advert := routerAdvert(t, mac)
+	advert := routerAdvert(t, mac, "fd00::")
 	swtest.Until(t, "the guest has an address in fd00::/64", func() bool {
 		_ = unix.Send(fd, advert, 0)
 		addresses := a.MustRun(t, "ip -6 addr show dev eth0 scope global")
@@ -113,8 +113,8 @@ func lease(t *testing.T, ns *swtest.Netns) {
 	start(t, cmd)
 }
 
-// routerAdvert is a router advertisement with the prefix fd00::/64.
-func routerAdvert(t *testing.T, mac net.HardwareAddr) []byte {
+// routerAdvert is a router advertisement with a prefix of 64 bits.
+func routerAdvert(t *testing.T, mac net.HardwareAddr, network string) []byte {
 	t.Helper()
 	ip := &layers.IPv6{
 		Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6,
@@ -126,7 +126,7 @@ func routerAdvert(t *testing.T, mac net.HardwareAddr) []byte {
 	}
 	const onLink, autonomous = 0x80, 0x40
 	hour := byte(time.Hour / time.Second >> 8)
-	prefix := append([]byte{64, onLink | autonomous, 0, 0, hour, 0, 0, 0, hour, 0, 0, 0, 0, 0}, net.ParseIP("fd00::")...)
+	prefix := append([]byte{64, onLink | autonomous, 0, 0, hour, 0, 0, 0, hour, 0, 0, 0, 0, 0}, net.ParseIP(network)...)
 	buf := gopacket.NewSerializeBuffer()
 	err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
 		&layers.Ethernet{SrcMAC: mac, DstMAC: net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, EthernetType: layers.EthernetTypeIPv6},

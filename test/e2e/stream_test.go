@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -20,11 +19,6 @@ type stream struct {
 	port     int64
 	sent     chan output
 	received chan output
-}
-
-type output struct {
-	text string
-	err  error
 }
 
 var streamPorts atomic.Int64
@@ -55,11 +49,6 @@ func startStream(ctx context.Context, from, to *vm.VM, addr string, blocks int) 
 		run(ctx, from, send, s.sent)
 	}()
 	return s
-}
-
-func run(ctx context.Context, m *vm.VM, command string, done chan<- output) {
-	text, err := m.Output(ctx, command)
-	done <- output{strings.TrimSpace(text), err}
 }
 
 // stop ends a stream that has no end.
