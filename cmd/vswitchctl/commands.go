@@ -166,7 +166,7 @@ func (c *client) reload() *cobra.Command {
 		Args:  atMost(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			body, err := control.NewClient(c.socket).Post(cmd.Context(), "/v1/reload")
-			return show(c, body, err, printReload)
+			return show(c, body, err, printChange)
 		},
 	}
 }

@@ -22,7 +22,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // serve serves the sample switch until the test ends, and returns the socket.
-func serve(t *testing.T, reload func() ([]string, error)) string {
+func serve(t *testing.T, config control.Configuration) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := control.Listen(t.Context(), path, control.Access{UID: -1, GID: -1, Mode: 0o600})
@@ -31,7 +31,7 @@ func serve(t *testing.T, reload func() ([]string, error)) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	s := control.NewServer(controltest.Sample(), reload, hclog.NewNullLogger())
+	s := control.NewServer(controltest.Sample(), config, hclog.NewNullLogger())
 	go func() { done <- s.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()
@@ -42,7 +42,7 @@ func serve(t *testing.T, reload func() ([]string, error)) string {
 	return path
 }
 
-func reloads() ([]string, error) { return []string{"port vm4 added", "port vm1: tag 7 -> 8"}, nil }
+var reloads = &controltest.Configuration{Change: control.ConfigChange{Changed: []string{"port vm4 added", "port vm1: tag 7 -> 8"}}}
 
 func TestOutput(t *testing.T) {
 	socket := serve(t, reloads)
@@ -134,7 +134,7 @@ func TestExitCodes(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	socket := serve(t, func() ([]string, error) { return nil, errors.New("f:3: tag: is 5000, must be from 0 to 4095") })
+	socket := serve(t, &controltest.Configuration{Err: errors.New("f:3: tag: is 5000, must be from 0 to 4095")})
 	nobody := filepath.Join(t.TempDir(), "nobody")
 	for _, tt := range []struct {
 		socket, args string

@@ -309,7 +309,7 @@ func printStats(w io.Writer, stats []control.PortStats) {
 	}
 }
 
-func printReload(w io.Writer, r control.ReloadResult) {
+func printChange(w io.Writer, r control.ConfigChange) {
 	if len(r.Changed) == 0 {
 		fmt.Fprintln(w, "nothing has changed")
 	}

@@ -56,12 +56,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return check(opts, stdout, stderr)
 	}
 	reloads := catchReloads()
-	cfg, errs := daemon.Kinds().Load(opts.file, opts.flags)
+	cfg, running, errs := daemon.Kinds().LoadRunning(opts.file, opts.flags)
 	if len(errs) > 0 {
 		fmt.Fprintln(stderr, errs)
 		return exitUsage
 	}
-	return serve(opts, cfg, reloads, stderr)
+	return serve(opts, cfg, running, reloads, stderr)
 }
 
 // capabilities describes this program as VHostUserBackendCapabilities in

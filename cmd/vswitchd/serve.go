@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 	"sync"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -23,7 +22,7 @@ import (
 
 // serve runs the switch until a signal stops it or it ends by itself, and returns the exit code.
 // Each value from reloads triggers a reload of the configuration.
-func serve(opts *options, cfg *config.Config, reloads <-chan os.Signal, stderr io.Writer) int {
+func serve(opts *options, cfg *config.Config, running *config.Running, reloads <-chan os.Signal, stderr io.Writer) int {
 	log := newLogger(cfg.Log, stderr, readByJournal())
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -31,7 +30,7 @@ func serve(opts *options, cfg *config.Config, reloads <-chan os.Signal, stderr i
 	go awaitEnd(catchEnds(), stop, log)
 
 	log.Debug("starting", "version", version.String(), "config", opts.file)
-	err := start(ctx, opts, cfg, log, reloads)
+	err := start(ctx, opts, cfg, running, log, reloads)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // a signal stopped the start
 	}
@@ -50,7 +49,7 @@ func serve(opts *options, cfg *config.Config, reloads <-chan os.Signal, stderr i
 
 // start sets up the switch and its servers and runs them until ctx is done or the switch ends by
 // itself. It returns after everything has been stopped.
-func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Logger, reloads <-chan os.Signal) error {
+func start(ctx context.Context, opts *options, cfg *config.Config, running *config.Running, log hclog.Logger, reloads <-chan os.Signal) error {
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
@@ -85,8 +84,8 @@ func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Log
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	r := &reloader{opts: opts, d: d, log: log, cfg: cfg}
-	go awaitReloads(ctx, reloads, r)
+	c := daemon.NewConfiguration(d, opts.file, opts.flags, cfg, running)
+	go awaitReloads(ctx, reloads, c)
 	notify(log, sd.SdNotifyReady)
 	return together(ctx, stop,
 		func(ctx context.Context) error {
@@ -97,7 +96,7 @@ func start(ctx context.Context, opts *options, cfg *config.Config, log hclog.Log
 			if l == nil {
 				return nil
 			}
-			return control.NewServer(d.Backend(), r.reload, log.Named("control")).Serve(ctx, l)
+			return control.NewServer(d.Backend(), c, log.Named("control")).Serve(ctx, l)
 		},
 		func(ctx context.Context) error {
 			if ml == nil {
@@ -129,52 +128,4 @@ func together(ctx context.Context, stop context.CancelFunc, fs ...func(context.C
 	}
 	wg.Wait()
 	return errors.Join(errs...)
-}
-
-// reloader reloads the configuration and applies it to the switch.
-type reloader struct {
-	opts *options
-	d    *daemon.Daemon
-	log  hclog.Logger
-
-	mu  sync.Mutex // one reload at a time
-	cfg *config.Config
-}
-
-// reload applies all changes of the configuration or none. It logs the changes or the errors, and
-// returns a line for each change.
-func (r *reloader) reload() (changed []string, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	defer func() {
-		if err != nil {
-			for line := range strings.Lines(err.Error()) {
-				r.log.Error("reload refused", "reason", strings.TrimSpace(line))
-			}
-			return
-		}
-		for _, c := range changed {
-			r.log.Info("reloaded", "change", c)
-		}
-		if len(changed) == 0 {
-			r.log.Info("reloaded, nothing has changed")
-		}
-	}()
-
-	cfg, errs := daemon.Kinds().Load(r.opts.file, r.opts.flags)
-	if len(errs) > 0 {
-		return nil, errs
-	}
-	if changed, err = r.d.Reload(cfg); err != nil {
-		return nil, err
-	}
-	if old := r.cfg.Log.Level; cfg.Log.Level != old {
-		r.log.SetLevel(hclog.LevelFromString(cfg.Log.Level))
-		changed = append(changed, fmt.Sprintf("log.level: %s -> %s", old, cfg.Log.Level))
-	}
-	for _, w := range cfg.Warnings {
-		r.log.Warn(w.Error())
-	}
-	r.cfg = cfg
-	return changed, nil
 }

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
+
+	"vswitchd/internal/daemon"
 )
 
 // The signals that stop vswitchd and those that trigger a reload have separate channels and
@@ -31,13 +33,13 @@ func catchEnds() <-chan os.Signal {
 }
 
 // awaitReloads reloads at each signal until ctx is done.
-func awaitReloads(ctx context.Context, reloads <-chan os.Signal, r *reloader) {
+func awaitReloads(ctx context.Context, reloads <-chan os.Signal, c *daemon.Configuration) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-reloads:
-			_, _ = r.reload() // logs its changes or errors itself
+			_, _ = c.Reload() // logs its changes or errors itself
 		}
 	}
 }

@@ -42,8 +42,17 @@ func (ks Kinds) Examine(path string, flags Flags) (*Config, Errors) {
 // load is Load, but returns the configuration even if it has errors, unless the file could not be
 // read or parsed.
 func (ks Kinds) load(path string, flags Flags) (*Config, Errors) {
+	data, errs := read(path)
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return ks.parse(path, data, flags)
+}
+
+// read returns the text of a file, which is empty if the path is.
+func read(path string) ([]byte, Errors) {
 	if path == "" {
-		return ks.parse("", nil, flags)
+		return nil, nil
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -53,7 +62,7 @@ func (ks Kinds) load(path string, flags Flags) (*Config, Errors) {
 		}
 		return nil, Errors{{Pos: Pos{File: path}, Msg: "cannot read the configuration: " + err.Error()}}
 	}
-	return ks.parse(path, data, flags)
+	return data, nil
 }
 
 // Parse checks the text of a configuration file; name is the file's name in errors. It returns
@@ -68,9 +77,13 @@ func (ks Kinds) Parse(name string, data []byte) (*Config, Errors) {
 
 // parse returns a configuration even if it has errors, unless they are syntax errors.
 func (ks Kinds) parse(name string, data []byte, flags Flags) (*Config, Errors) {
-	p := parser{kinds: ks, file: name, cfg: defaults()}
+	return (&parser{kinds: ks, file: name, cfg: defaults()}).parse(data, flags)
+}
+
+// parse is Kinds.parse, into the parser's configuration.
+func (p *parser) parse(data []byte, flags Flags) (*Config, Errors) {
 	for _, t := range p.cfg.tables() {
-		*t.where = where{path: t.name, pos: Pos{File: name}}
+		*t.where = where{path: t.name, pos: Pos{File: p.file}}
 	}
 	doc, errs := p.decode(data)
 	if len(errs) > 0 {
@@ -82,7 +95,7 @@ func (ks Kinds) parse(name string, data []byte, flags Flags) (*Config, Errors) {
 	p.document(doc)
 	p.flags(flags)
 	p.crossCheck()
-	ks.sort(p.cfg.Ports)
+	p.kinds.sort(p.cfg.Ports)
 	if len(p.errs) > 0 {
 		return p.cfg, p.errs.sorted()
 	}
@@ -97,6 +110,16 @@ type parser struct {
 	layout  tomlpos.Layout
 	aliases map[string]tomlpos.Clash // generated names of second definitions
 	errs    Errors
+
+	requested func(line int) bool // what is in a line comes from a request; nil: nothing does
+}
+
+// pos returns the position of a line.
+func (p *parser) pos(line int) Pos {
+	if p.requested != nil && p.requested(line) {
+		return Pos{File: inRequest}
+	}
+	return Pos{p.file, line}
 }
 
 // decode parses the document and finds its layout. The TOML library refuses a second definition of
@@ -198,7 +221,7 @@ func (t *table) errorf(k, format string, args ...any) {
 
 func (t *table) at(k, format string, args ...any) Error {
 	return Error{
-		Pos: Pos{File: t.p.file, Line: max(t.node.Kid(k).Line, 1)},
+		Pos: t.p.pos(max(t.node.Kid(k).Line, 1)),
 		Key: keyString(append(slices.Clone(t.path), k)...),
 		Msg: fmt.Sprintf(format, args...),
 	}
@@ -206,9 +229,9 @@ func (t *table) at(k, format string, args ...any) Error {
 
 // where returns the positions of the table and of its keys.
 func (t *table) where() where {
-	w := where{path: keyString(t.path...), pos: Pos{t.p.file, t.node.Line}, keys: make(map[string]Pos)}
+	w := where{path: keyString(t.path...), pos: t.p.pos(t.node.Line), keys: make(map[string]Pos)}
 	for k := range t.m {
-		w.keys[k] = Pos{t.p.file, t.node.Kid(k).Line}
+		w.keys[k] = t.p.pos(t.node.Kid(k).Line)
 	}
 	return w
 }

@@ -13,48 +13,59 @@ import (
 
 // This file generates the reference page and the sample file from the declarations.
 
-// A section is a table in the documentation, whose keys are bound to defaults.
-type section struct {
-	header  string // with a placeholder, for the reference: [log], [port.NAME]
+// A Section is a table in the documentation, whose keys are bound to defaults.
+type Section struct {
+	Header string    // with a placeholder: [log], [port.NAME], [[filter.NAME.rules]]
+	Doc    string    // one or more sentences of Markdown
+	Keys   []key.Key // without those of all ports
+
 	example string // the header in the sample: [port.vm1]
-	doc     string
-	keys    []key.Key
-	common  bool // the table also has the keys of all ports
+	common  bool   // the table also has the keys of all ports
 }
 
-func (ks Kinds) sections() (list []section) {
+// AllKeys returns the keys that the table can have in a file.
+func (s *Section) AllKeys() []key.Key {
+	keys := s.Keys
+	if s.common {
+		keys = slices.Concat(keys, commonKeys())
+	}
+	return shown(keys)
+}
+
+// Sections returns all tables that a configuration may have, in the order of the documentation.
+func (ks Kinds) Sections() (list []Section) {
 	cfg := defaults()
 	for _, t := range cfg.tables() {
 		header := "[" + t.name + "]"
-		list = append(list, section{header: header, example: header, doc: t.doc, keys: t.keys})
+		list = append(list, Section{Header: header, example: header, Doc: t.doc, Keys: t.keys})
 	}
 	for _, k := range ks {
 		p := newPort(k, k.Example, &cfg.Switch)
-		list = append(list, section{
-			header: "[" + k.Table + ".NAME]", example: "[" + k.Table + "." + k.Example + "]", doc: k.Doc,
-			keys: p.Settings.Keys(&p.PortConfig), common: true,
+		list = append(list, Section{
+			Header: "[" + k.Table + ".NAME]", example: "[" + k.Table + "." + k.Example + "]", Doc: k.Doc,
+			Keys: p.Settings.Keys(&p.PortConfig), common: true,
 		})
 	}
 	e := new(FDBEntry)
-	list = append(list, section{header: "[[fdb]]", example: "[[fdb]]", doc: "A static FDB entry; there may be any number.", keys: e.keys()})
+	list = append(list, Section{Header: "[[fdb]]", example: "[[fdb]]", Doc: "A static FDB entry; there may be any number.", Keys: e.keys()})
 	g := new(MDBEntry)
-	list = append(list, section{header: "[[mdb]]", example: "[[mdb]]", keys: g.keys(),
-		doc: "A port that is a member of a multicast group for good; there may be any number. See [layer 2](layer2.md#multicast-snooping)."})
+	list = append(list, Section{Header: "[[mdb]]", example: "[[mdb]]", Keys: g.keys(),
+		Doc: "A port that is a member of a multicast group for good; there may be any number. See [layer 2](layer2.md#multicast-snooping)."})
 	n := new(Neighbor)
-	list = append(list, section{header: "[[neigh]]", example: "[[neigh]]", keys: n.keys(),
-		doc: "The MAC address that has an IP address, for ports with `neigh_suppress`; there may be any number. See [layer 2](layer2.md#neighbor-suppression)."})
+	list = append(list, Section{Header: "[[neigh]]", example: "[[neigh]]", Keys: n.keys(),
+		Doc: "The MAC address that has an IP address, for ports with `neigh_suppress`; there may be any number. See [layer 2](layer2.md#neighbor-suppression)."})
 	m, f, s := new(Mirror), new(Filter), new(Set)
 	return append(list,
-		section{header: "[mirror.NAME]", example: "[mirror.m1]", keys: m.Keys(),
-			doc: "A mirror, which copies frames of some ports to another one; there may be up to 32."},
-		section{header: "[filter.NAME]", example: "[filter.web]", keys: f.keys(),
-			doc: "A filter, which ports name by `ingress_filter` and `egress_filter`, and mirrors by `filter`. See [layer 2](layer2.md#filters)."},
-		section{header: "[[filter.NAME.rules]]", example: "[[filter.web.rules]]", keys: RuleKeys(new(vswitch.FilterRule)),
-			doc: "A rule of a filter; there may be up to 4096, of which the first one that matches decides. " +
+		Section{Header: "[mirror.NAME]", example: "[mirror.m1]", Keys: m.Keys(),
+			Doc: "A mirror, which copies frames of some ports to another one; there may be up to 32."},
+		Section{Header: "[filter.NAME]", example: "[filter.web]", Keys: f.keys(),
+			Doc: "A filter, which ports name by `ingress_filter` and `egress_filter`, and mirrors by `filter`. See [layer 2](layer2.md#filters)."},
+		Section{Header: "[[filter.NAME.rules]]", example: "[[filter.web.rules]]", Keys: RuleKeys(new(vswitch.FilterRule)),
+			Doc: "A rule of a filter; there may be up to 4096, of which the first one that matches decides. " +
 				"Rules may also be written as `rules = [{...}, ...]` in `[filter.NAME]`. " +
 				"A list may be replaced by its only element; an empty list matches any frame."},
-		section{header: "[set.NAME]", example: "[set.admins]", keys: s.Keys(),
-			doc: "A set of addresses and ports, which rules of filters name as `@NAME`. `vswitchctl set add` and `vswitchctl set del` change sets while vswitchd runs."})
+		Section{Header: "[set.NAME]", example: "[set.admins]", Keys: s.Keys(),
+			Doc: "A set of addresses and ports, which rules of filters name as `@NAME`. `vswitchctl set add` and `vswitchctl set del` change sets while vswitchd runs."})
 }
 
 // commonKeys returns the keys of all ports.
@@ -104,14 +115,14 @@ func (ks Kinds) Reference() string {
 		b.WriteString("\n" + fold(paragraph))
 	}
 	var tables []string
-	for _, s := range ks.sections() {
-		doc := s.doc
+	for _, s := range ks.Sections() {
+		doc := s.Doc
 		if s.common {
 			doc += " Besides these keys it has [those of all ports](#all-ports)."
-			tables = append(tables, "`"+s.header+"`")
+			tables = append(tables, "`"+s.Header+"`")
 		}
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n", s.header, fold(doc))
-		writeTable(&b, s.keys)
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", s.Header, fold(doc))
+		writeTable(&b, s.Keys)
 	}
 	fmt.Fprintf(&b, "\n## All ports\n\nKeys of %s.\n\n", strings.Join(tables, ", "))
 	writeTable(&b, commonKeys())
@@ -147,13 +158,9 @@ func (ks Kinds) Sample() string {
 	var b strings.Builder
 	b.WriteString("# A sample configuration of vswitchd, for " + DefaultFile + ". It has every key, with its default.\n" +
 		"# docs/configuration.md describes the keys in more detail.\n")
-	for _, s := range ks.sections() {
-		fmt.Fprintf(&b, "\n# %s\n#%s\n", s.doc, s.example)
-		keys := s.keys
-		if s.common {
-			keys = slices.Concat(keys, commonKeys())
-		}
-		for _, k := range shown(keys) {
+	for _, s := range ks.Sections() {
+		fmt.Fprintf(&b, "\n# %s\n#%s\n", s.Doc, s.example)
+		for _, k := range s.AllKeys() {
 			value := k.Example
 			if value == "" {
 				value = key.TOML(k.Get())

@@ -10,10 +10,12 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"vswitchd/internal/tomldoc"
 	"vswitchd/internal/usage"
 )
 
@@ -63,8 +65,31 @@ func (c *Client) Patch(ctx context.Context, path string, change any) (json.RawMe
 	return c.do(ctx, http.MethodPatch, path, change)
 }
 
+// EditConfig edits the configuration that runs, if its revision is the given one or that is "", and
+// returns the answer; see Get. With try nothing is changed.
+func (c *Client) EditConfig(ctx context.Context, patch tomldoc.Patch, revision string, try bool) (json.RawMessage, error) {
+	path, header := "/v1/config", http.Header{}
+	if try {
+		path += "?dry_run=true"
+	}
+	if revision != "" {
+		header.Set("If-Match", strconv.Quote(revision))
+	}
+	return c.send(ctx, http.MethodPatch, path, header, append(tomldoc.Patch{}, patch...))
+}
+
+// CheckConfig checks the text of a configuration file and returns the answer; see Get.
+func (c *Client) CheckConfig(ctx context.Context, text string) (json.RawMessage, error) {
+	return c.do(ctx, http.MethodPost, "/v1/config/check", configText{text})
+}
+
 // do sends a request, with a body unless it is nil.
 func (c *Client) do(ctx context.Context, method, path string, body any) (json.RawMessage, error) {
+	return c.send(ctx, method, path, http.Header{}, body)
+}
+
+// send sends a request with a header, and with a body unless it is nil.
+func (c *Client) send(ctx context.Context, method, path string, header http.Header, body any) (json.RawMessage, error) {
 	var content io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
@@ -77,6 +102,7 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (json.Ra
 	if err != nil {
 		return nil, err
 	}
+	req.Header = header
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

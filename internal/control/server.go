@@ -22,17 +22,16 @@ import (
 // Server answers the control API.
 type Server struct {
 	backend Backend
-	reload  func() (changed []string, err error)
+	config  Configuration
 	log     hclog.Logger
 }
 
 // maxConns is the limit of connected clients: one more replaces the oldest.
 const maxConns = 32
 
-// NewServer returns a server. reload does what SIGHUP does: it returns a line for each change, or
-// an error, every line of which is a reason why nothing changed.
-func NewServer(backend Backend, reload func() ([]string, error), log hclog.Logger) *Server {
-	return &Server{backend: backend, reload: reload, log: log}
+// NewServer returns a server.
+func NewServer(backend Backend, config Configuration, log hclog.Logger) *Server {
+	return &Server{backend: backend, config: config, log: log}
 }
 
 // Serve answers requests that arrive through l until ctx is done; then it closes l, gives requests
@@ -88,6 +87,9 @@ func (s *Server) handler() http.Handler {
 	route("PATCH", "/v1/sets/{name}", s.patchSet)
 	route("GET", "/v1/stats", s.getStats)
 	route("GET", "/v1/stats/{name}", s.getPortStats)
+	route("GET", "/v1/config", s.getConfig)
+	route("PATCH", "/v1/config", s.patchConfig)
+	route("POST", "/v1/config/check", s.postConfigCheck)
 	route("POST", "/v1/reload", s.postReload)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, nil, &statusError{http.StatusNotFound, "there is no " + strconv.Quote(r.URL.Path) + " in this API"})
@@ -123,6 +125,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, v any, err error
 		status, body = http.StatusInternalServerError, []byte(`{"error":"the answer could not be encoded"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if tagged, ok := v.(interface{ etag() string }); ok {
+		w.Header().Set("ETag", tagged.etag())
+	}
 	w.WriteHeader(status)
 	if _, err := w.Write(append(body, '\n')); err != nil {
 		s.log.Debug("control API: a client disconnected", "path", r.URL.Path, "error", err)
@@ -238,17 +243,6 @@ func (s *Server) getPortStats(r *http.Request) (any, error) {
 	}
 	p, err := s.port(r.PathValue("name"))
 	return p.stats(), err
-}
-
-func (s *Server) postReload(r *http.Request) (any, error) {
-	if _, err := query(r); err != nil {
-		return nil, err
-	}
-	changed, err := s.reload()
-	if err != nil {
-		return nil, &refusal{"reload refused, nothing has changed", splitLines(err.Error())}
-	}
-	return ReloadResult{Changed: changed}, nil
 }
 
 // query returns the query of a request. Unknown parameters are refused: if they were ignored, a

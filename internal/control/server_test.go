@@ -19,10 +19,11 @@ import (
 
 	"vswitchd/internal/control"
 	"vswitchd/internal/control/controltest"
+	"vswitchd/internal/tomldoc"
 )
 
 // serve serves a backend until the test ends, and returns the socket.
-func serve(t *testing.T, backend control.Backend, reload func() ([]string, error)) string {
+func serve(t *testing.T, backend control.Backend, config control.Configuration) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "control.sock")
 	l, err := control.Listen(t.Context(), path, control.Access{UID: -1, GID: -1, Mode: 0o600})
@@ -31,7 +32,7 @@ func serve(t *testing.T, backend control.Backend, reload func() ([]string, error
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	s := control.NewServer(backend, reload, hclog.NewNullLogger())
+	s := control.NewServer(backend, config, hclog.NewNullLogger())
 	go func() { done <- s.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()
@@ -117,9 +118,9 @@ func TestMDBIsFiltered(t *testing.T) {
 
 func TestListsAreNeverNull(t *testing.T) {
 	empty := &controltest.Backend{Details: []control.PortDetail{{PortInfo: control.PortInfo{Name: "p"}, Session: &control.Session{}}}}
-	socket := serve(t, empty, func() ([]string, error) { return nil, nil })
+	socket := serve(t, empty, &controltest.Configuration{Info: control.ConfigInfo{Document: &tomldoc.Table{}}})
 	c := control.NewClient(socket)
-	for _, path := range []string{"/v1/switch", "/v1/ports", "/v1/ports/p", "/v1/fdb", "/v1/mdb", "/v1/mirrors", "/v1/stats", "/v1/stats/p"} {
+	for _, path := range []string{"/v1/switch", "/v1/ports", "/v1/ports/p", "/v1/fdb", "/v1/mdb", "/v1/mirrors", "/v1/stats", "/v1/stats/p", "/v1/config"} {
 		body, err := c.Get(t.Context(), path)
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
@@ -129,7 +130,7 @@ func TestListsAreNeverNull(t *testing.T) {
 		}
 	}
 	body, err := c.Post(t.Context(), "/v1/reload")
-	if err != nil || string(body) != `{"changed":[]}` {
+	if err != nil || string(body) != `{"changed":[],"warnings":[],"revision":""}` {
 		t.Errorf("reload: %s %v", body, err)
 	}
 }
@@ -168,7 +169,7 @@ func TestNamesInPortDetail(t *testing.T) {
 }
 
 func TestErrorsHaveAStatusAndSayWhy(t *testing.T) {
-	socket := serve(t, controltest.Sample(), func() ([]string, error) { return nil, errors.New("f:1: a: bad\nf:2: b: bad\n") })
+	socket := serve(t, controltest.Sample(), &controltest.Configuration{Err: errors.New("f:1: a: bad\nf:2: b: bad\n")})
 	for _, tt := range []struct {
 		method, path string
 		status       int
@@ -236,7 +237,7 @@ func raw(t *testing.T, socket, method, path string) (status int, body string) {
 }
 
 func TestClientShowsTheLinesOfARefusal(t *testing.T) {
-	socket := serve(t, controltest.Sample(), func() ([]string, error) { return nil, errors.New("f:1: a: bad\nf:2: b: bad") })
+	socket := serve(t, controltest.Sample(), &controltest.Configuration{Err: errors.New("f:1: a: bad\nf:2: b: bad")})
 	_, err := control.NewClient(socket).Post(t.Context(), "/v1/reload")
 	if err == nil || err.Error() != "reload refused, nothing has changed\nf:1: a: bad\nf:2: b: bad" {
 		t.Error(err)

@@ -259,11 +259,6 @@ type PortStats struct {
 	Counters Counters `json:"counters"`
 }
 
-// ReloadResult answers POST /v1/reload.
-type ReloadResult struct {
-	Changed List[string] `json:"changed"` // one line for each change
-}
-
 // errorBody is the body of every answer with a status of 400 or more.
 type errorBody struct {
 	Error   string   `json:"error"`             // one line

@@ -134,7 +134,7 @@ func TestEndDuringAReloadThatHangs(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("Run does not return")
 	}
-	if err := other.carryOut(other.compare(other.cfg, l.load("[port.b]\n[port.c]\n"))); err == nil {
+	if err := other.carryOut(other.compare(other.cfg, l.load("[port.b]\n[port.c]\n"), false)); err == nil {
 		t.Error("a reload succeeded after the stop")
 	}
 	if _, err := os.Lstat(l.socket("c")); !os.IsNotExist(err) {

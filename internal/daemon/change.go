@@ -13,6 +13,14 @@ import (
 
 // A change replaces one configuration of the ports by another one, in two phases.
 //
+// sets returns the sets of the switch after the change.
+func (c *change) sets() []vswitch.SetConfig {
+	return mergeSets(c.old.Sets, c.cfg.Sets, c.d.sw.Sets(), c.keep)
+}
+
+// check returns the errors that the switch would find.
+func (c *change) check() error { return c.d.kinds.checkSwitch(c.cfg).Err() }
+
 // prepare opens the sockets and interfaces that the new configuration needs and the old one does
 // not have. Nearly every error occurs in this phase, in which no existing port is affected.
 //
@@ -26,7 +34,9 @@ import (
 // learned from it, and so does a guest's port that is moved.
 type change struct {
 	d     *Daemon
+	old   *config.Config
 	cfg   *config.Config
+	keep  bool // what was changed by hand stays where the configurations are the same
 	ports []*step
 	gone  []*member // removed ports
 	lines []string  // descriptions of the changes for the operator
@@ -44,8 +54,8 @@ type step struct {
 }
 
 // compare matches the ports of the new configuration with the existing ones.
-func (d *Daemon) compare(old, now *config.Config) *change {
-	c := &change{d: d, cfg: now}
+func (d *Daemon) compare(old, now *config.Config, keep bool) *change {
+	c := &change{d: d, old: old, cfg: now, keep: keep}
 	was := d.snapshot()
 	take := func(fits func(o *config.Port) bool) *member {
 		i := slices.IndexFunc(was, func(m *member) bool { return fits(m.cfg) })
@@ -92,7 +102,10 @@ func (d *Daemon) compare(old, now *config.Config) *change {
 	c.lines = append(c.lines, compareNeighbors(old.Neighbors, now.Neighbors)...)
 	c.lines = append(c.lines, compareMirrors(old.Mirrors, now.Mirrors)...)
 	c.lines = append(c.lines, compareFilters(old.Filters, now.Filters)...)
-	c.lines = append(c.lines, compareSets(d.sw.Sets(), mergeSets(old.Sets, now.Sets, d.sw.Sets()))...)
+	c.lines = append(c.lines, compareSets(d.sw.Sets(), c.sets())...)
+	if pollTime(old.Switch.Poll) != pollTime(now.Switch.Poll) {
+		c.lines = append(c.lines, "switch.poll changed")
+	}
 	return c
 }
 
@@ -156,13 +169,18 @@ func (c *change) commit() error {
 		}
 		x.Reconfigure = append(x.Reconfigure, vswitch.Reconfiguration{Attachment: st.was.att, Config: pc, Port: st.change.Transmitter})
 	}
-	x.Static = staticEntries(c.cfg.FDB)
+	x.KeepStatic = c.keep && len(compareFDB(c.old.FDB, c.cfg.FDB)) == 0
+	if !x.KeepStatic {
+		x.Static = staticEntries(c.cfg.FDB)
+	}
 	mcast, times := c.cfg.Switch.Mcast(), c.cfg.Switch.Times()
 	x.Mcast, x.FDB = &mcast, &times
 	x.Neighbors, x.SetNeighbors = neighbors(c.cfg.Neighbors), true
-	x.Groups, x.SetGroups = staticGroups(c.cfg.MDB), true
+	if x.SetGroups = !c.keep || len(compareMDB(c.old.MDB, c.cfg.MDB)) > 0; x.SetGroups {
+		x.Groups = staticGroups(c.cfg.MDB)
+	}
 	x.Mirrors, x.SetMirrors = mirrorConfigs(c.cfg.Mirrors), true
-	x.Filters, x.Sets, x.SetFilters = filterConfigs(c.cfg.Filters), mergeSets(c.d.cfg.Sets, c.cfg.Sets, c.d.sw.Sets()), true
+	x.Filters, x.Sets, x.SetFilters = filterConfigs(c.cfg.Filters), c.sets(), true
 	attached, err := c.d.sw.Apply(&x)
 	if err != nil {
 		return refusals(c.cfg, err, nil)
@@ -180,6 +198,9 @@ func (c *change) commit() error {
 			st.change.Apply()
 		}
 		ports = append(ports, m)
+	}
+	if poll := pollTime(c.cfg.Switch.Poll); poll != pollTime(c.old.Switch.Poll) {
+		c.d.pool.SetPoll(poll)
 	}
 	c.d.publish(c.cfg, ports)
 	for _, o := range c.d.openers {

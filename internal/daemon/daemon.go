@@ -30,7 +30,6 @@ type Daemon struct {
 
 	reloading  chan struct{} // semaphore: holds an element while a Reload runs
 	cfg        *config.Config
-	poll       time.Duration
 	committing sync.Mutex // held while a change is committed and while close runs; ranks before mu
 
 	mu    sync.RWMutex
@@ -77,7 +76,6 @@ func (ks kinds) newDaemon(ctx context.Context, cfg *config.Config, log hclog.Log
 		kinds: ks,
 		over:  make(chan ended),
 		cfg:   &config.Config{},
-		poll:  pollTime(cfg.Switch.Poll),
 
 		reloading: make(chan struct{}, 1),
 	}
@@ -85,7 +83,7 @@ func (ks kinds) newDaemon(ctx context.Context, cfg *config.Config, log hclog.Log
 	stop := context.AfterFunc(ctx, func() { d.quit(context.Cause(ctx)) })
 	d.openers, err = ks.start(port.Env{Logger: log, Switch: d.sw, Workers: pool, Over: d.reportOver})
 	if err == nil {
-		err = d.carryOut(d.compare(d.cfg, cfg))
+		err = d.carryOut(d.compare(d.cfg, cfg, false))
 	}
 	if !stop() && err == nil {
 		err = context.Cause(ctx)

@@ -28,8 +28,9 @@ func setConfigs(sets []*config.Set) (list []vswitch.SetConfig) {
 
 // mergeSets returns the sets of a new configuration, with the entries that were added to the
 // running sets by hand: those that are not in the old configuration. An added entry that overlaps
-// one of the new configuration is left out.
-func mergeSets(old, now []*config.Set, running []vswitch.SetConfig) []vswitch.SetConfig {
+// one of the new configuration is left out. Entries that were removed by hand are there again,
+// unless keep is true.
+func mergeSets(old, now []*config.Set, running []vswitch.SetConfig, keep bool) []vswitch.SetConfig {
 	was := make(map[string]*vswitch.SetConfig)
 	for _, s := range old {
 		was[s.Name] = &s.SetConfig
@@ -40,6 +41,10 @@ func mergeSets(old, now []*config.Set, running []vswitch.SetConfig) []vswitch.Se
 		j := slices.IndexFunc(running, func(r vswitch.SetConfig) bool { return r.Name == s.Name })
 		if j < 0 || was[s.Name] == nil {
 			continue
+		}
+		if keep {
+			s.Addresses = withoutRemoved(s.Addresses, was[s.Name].Addresses, running[j].Addresses)
+			s.Ports = withoutRemoved(s.Ports, was[s.Name].Ports, running[j].Ports)
 		}
 		s.Addresses = withAdded(s.Addresses, was[s.Name].Addresses, running[j].Addresses, netip.Prefix.Overlaps)
 		s.Ports = withAdded(s.Ports, was[s.Name].Ports, running[j].Ports, vswitch.Range.Overlaps)
@@ -56,6 +61,11 @@ func withAdded[T comparable](list, was, running []T, overlap func(a, b T) bool) 
 		}
 	}
 	return list
+}
+
+// withoutRemoved returns list without the elements of was that are not running.
+func withoutRemoved[T comparable](list, was, running []T) []T {
+	return slices.DeleteFunc(slices.Clone(list), func(e T) bool { return slices.Contains(was, e) && !slices.Contains(running, e) })
 }
 
 // compareFilters returns a line for each filter that is to change.

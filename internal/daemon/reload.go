@@ -22,7 +22,30 @@ const abortTimeout = 3 * time.Second
 // Reload changes the running switch to cfg, as a whole or not at all, and returns one line for each
 // change. If it returns an error, every port is unchanged; however, other processes may have seen a
 // new socket for a short time.
+//
+// What was changed by hand (FDB entries, members of groups, entries of sets) and contradicts cfg is
+// undone.
 func (d *Daemon) Reload(cfg *config.Config) (changed []string, err error) {
+	return d.change(cfg, false, (*Daemon).carryOut)
+}
+
+// Change is Reload for a configuration that was edited: what was changed by hand stays as it is in
+// the parts of the configuration in which cfg is no different.
+func (d *Daemon) Change(cfg *config.Config) (changed []string, err error) {
+	return d.change(cfg, true, (*Daemon).carryOut)
+}
+
+// Try returns what Change would, and changes nothing. It does not try to open sockets and
+// interfaces.
+func (d *Daemon) Try(cfg *config.Config) (changed []string, err error) {
+	return d.change(cfg, true, func(_ *Daemon, c *change) error {
+		return c.check()
+	})
+}
+
+// change compares cfg with the running configuration, does something with the change, and returns
+// its lines.
+func (d *Daemon) change(cfg *config.Config, keep bool, do func(*Daemon, *change) error) ([]string, error) {
 	select {
 	case d.reloading <- struct{}{}:
 		defer func() { <-d.reloading }()
@@ -32,22 +55,17 @@ func (d *Daemon) Reload(cfg *config.Config) (changed []string, err error) {
 	if err := checkFixed(d.cfg, cfg); err != nil {
 		return nil, err
 	}
-	c := d.compare(d.cfg, cfg)
-	if err := d.carryOut(c); err != nil {
+	c := d.compare(d.cfg, cfg, keep)
+	if err := do(d, c); err != nil {
 		return nil, err
-	}
-	if poll := pollTime(cfg.Switch.Poll); poll != d.poll {
-		d.pool.SetPoll(poll)
-		d.poll = poll
-		c.lines = append(c.lines, "switch.poll changed")
 	}
 	return c.lines, nil
 }
 
 // carryOut prepares and commits a change. After an error everything is as before.
 func (d *Daemon) carryOut(c *change) error {
-	if errs := d.kinds.checkSwitch(c.cfg); len(errs) > 0 {
-		return errs
+	if err := c.check(); err != nil {
+		return err
 	}
 	err := c.prepare(d.life)
 	if err == nil {

@@ -54,10 +54,11 @@ var layers = []layer{
 		{"internal/rundir", "internal/nearest internal/platform/linux"},
 		{"internal/usage", "internal/nearest"},
 		{"internal/tomlpos", ""},
+		{"internal/tomldoc", "internal/nearest internal/tomlpos"},
 		{"internal/config/key", "internal/nearest internal/ranges"},
-		{"internal/config", "internal/config/key internal/nearest internal/tomlpos switch"},
+		{"internal/config", "internal/config/key internal/nearest internal/tomldoc internal/tomlpos switch"},
 		{"internal/httpserve", "internal/connlimit"},
-		{"internal/control", "internal/httpserve internal/nearest internal/rundir internal/unixsock internal/usage"},
+		{"internal/control", "internal/httpserve internal/nearest internal/rundir internal/tomldoc internal/unixsock internal/usage"},
 		{"internal/metrics", "internal/control internal/httpserve"},
 		{"internal/port", "internal/config internal/control internal/loglimit internal/worker switch"},
 		{"internal/port/guest", "internal/config internal/config/key internal/control internal/port internal/rundir internal/worker " +
@@ -66,7 +67,7 @@ var layers = []layer{
 		{"internal/port/hostport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
 		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
 		{"internal/daemon", "internal/config internal/config/key internal/control internal/port internal/port/guest internal/port/hostport " +
-			"internal/port/uplinkport internal/rundir internal/version internal/worker switch"},
+			"internal/port/uplinkport internal/rundir internal/tomldoc internal/version internal/worker switch"},
 	}},
 	{"programs", []row{
 		{"cmd/vswitchctl", "internal/control internal/nearest internal/ranges internal/usage internal/version"},
@@ -74,7 +75,7 @@ var layers = []layer{
 		{"examples/rng", "vhostuser vhostuser/loop"},
 	}},
 	{"tests and measurement", []row{
-		{"internal/control/controltest", "internal/control"},
+		{"internal/control/controltest", "internal/control internal/tomldoc"},
 		{"switch/vswitchtest", "switch"},
 		{"virtqueue/virtqueuetest", "virtqueue"},
 		{"vhostuser/vhostusertest", "vhostuser virtqueue virtqueue/virtqueuetest"},
