@@ -39,29 +39,29 @@ func newRoot(out io.Writer) *cobra.Command {
 
 	root.AddCommand(c.show(), c.reload(), c.version())
 	root.SetHelpCommand(help(root))
-	port := group("port", "Ports")
-	port.AddCommand(c.portShow())
-	fdb := group("fdb", "Forwarding database: which MAC address is behind which port")
-	fdb.AddCommand(c.fdbShow(), c.fdbAdd(), c.fdbDel(), c.fdbFlush())
-	mdb := group("mdb", "Multicast database: which port has joined which group")
-	mdb.AddCommand(c.mdbShow(), c.mdbAdd(), c.mdbDel())
-	neigh := group("neigh", "Neighbor table: which MAC address has which IP address")
-	neigh.AddCommand(c.neighShow())
-	mirror := group("mirror", "Mirrors: copies of frames for another port")
-	mirror.AddCommand(c.mirrorShow())
-	filter := group("filter", "Filters: rules that accept, drop and count frames")
-	filter.AddCommand(c.filterShow())
-	set := group("set", "Sets of addresses and ports, which rules of filters name")
-	set.AddCommand(c.setShow(), c.setChange("add"), c.setChange("del"))
-	stats := group("stats", "Counters")
-	stats.AddCommand(c.statsShow())
-	root.AddCommand(port, fdb, mdb, neigh, mirror, filter, set, stats)
+	root.AddCommand(
+		group("port", "Ports", c.portShow(), c.objectAdd(portObject), c.objectSet(portObject), c.objectDel(portObject, "del")),
+		group("uplink", "Uplinks: ports on network interfaces of the host", c.objectAdd(uplinkObject), c.objectSet(uplinkObject), c.objectDel(uplinkObject, "del")),
+		group("host", "Host ports: the host itself on the switch", c.objectAdd(hostObject), c.objectSet(hostObject), c.objectDel(hostObject, "del")),
+		group("vlan", "VLANs of ports", c.vlanShow(), c.vlanAdd(), c.vlanDel()),
+		group("fdb", "Forwarding database: which MAC address is behind which port", c.fdbShow(), c.fdbAdd(), c.fdbDel(), c.fdbFlush()),
+		group("mdb", "Multicast database: which port has joined which group", c.mdbShow(), c.mdbAdd(), c.mdbDel()),
+		group("neigh", "Neighbor table: which MAC address has which IP address", c.neighShow(), c.neighAdd(), c.neighDel()),
+		group("mirror", "Mirrors: copies of frames for another port", c.mirrorShow(), c.objectAdd(mirrorObject), c.objectSet(mirrorObject), c.objectDel(mirrorObject, "del")),
+		group("filter", "Filters: rules that accept, drop and count frames", c.filterShow(), c.objectAdd(filterObject), c.objectSet(filterObject), c.objectDel(filterObject, "del"),
+			group("rule", "Rules of a filter", c.ruleAdd(), c.ruleSet(), c.ruleReplace(), c.ruleDel())),
+		group("set", "Sets of addresses and ports, which rules of filters name", c.setShow(), c.setChange("add"), c.setChange("del"), c.setCreate(), c.objectDel(setObject, "destroy")),
+		group("switch", "The switch as a whole", c.singleSet("switch", "Change keys of the switch as a whole")),
+		group("log", "The log of vswitchd", c.singleSet("log", "Change how much is logged")),
+		group("config", "The configuration as a whole", c.configShow(), c.configSave()),
+		group("stats", "Counters", c.statsShow()),
+	)
 	return root
 }
 
 // group returns a command that only contains others.
-func group(use, short string) *cobra.Command {
-	return &cobra.Command{
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
 		Use:   use,
 		Short: short,
 		Args:  cobra.ArbitraryArgs,
@@ -76,6 +76,8 @@ func group(use, short string) *cobra.Command {
 			return errors.New("a command is missing")
 		},
 	}
+	cmd.AddCommand(commands...)
+	return cmd
 }
 
 // atMost allows up to n arguments.

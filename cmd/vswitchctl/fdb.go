@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/tomldoc"
 	"vswitchd/internal/usage"
 )
 
@@ -69,7 +70,7 @@ func (c *client) fdbShow() *cobra.Command {
 }
 
 func (c *client) fdbAdd() *cobra.Command {
-	var sticky, dynamic, blackhole bool
+	var sticky, dynamic, blackhole, save bool
 	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
 	cmd := &cobra.Command{
 		Use:   "add MAC {PORT | --blackhole}",
@@ -97,6 +98,10 @@ func (c *client) fdbAdd() *cobra.Command {
 				}
 				q.Set("type", kind)
 			}
+			if save {
+				in, _ := inVLAN(cmd, &vlan)
+				return c.fdbAddSaved(cmd, q, in)
+			}
 			if cmd.Flags().Changed("vlan") {
 				q.Set("vlan", vlan.String())
 			}
@@ -108,10 +113,27 @@ func (c *client) fdbAdd() *cobra.Command {
 	cmd.Flags().BoolVar(&sticky, "sticky", false, "the entry ages, but does not move to another port")
 	cmd.Flags().BoolVar(&dynamic, "dynamic", false, "the entry ages and moves, as if it had been learned")
 	cmd.Flags().BoolVar(&blackhole, "blackhole", false, "frames to the address are dropped")
+	saveFlag(cmd, &save)
 	return cmd
 }
 
+// fdbAddSaved adds an entry that a query describes to the configuration.
+func (c *client) fdbAddSaved(cmd *cobra.Command, q url.Values, vlan []setting) error {
+	settings := append([]setting{{"mac", q.Get("mac")}}, vlan...)
+	if q.Has("port") {
+		settings = append(settings, setting{"port", q.Get("port")})
+	}
+	switch kind := q.Get("type"); kind {
+	case "dynamic":
+		return errors.New("--dynamic: the configuration has no such entries, so there is nothing to save")
+	case "sticky", "blackhole":
+		settings = append(settings, setting{kind, true})
+	}
+	return c.edit(cmd, &editFlags{save: true}, addEntry("fdb", settings...))
+}
+
 func (c *client) fdbDel() *cobra.Command {
+	var save bool
 	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
 	cmd := &cobra.Command{
 		Use:   "del MAC",
@@ -120,6 +142,10 @@ func (c *client) fdbDel() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("the address is missing")
+			}
+			if save {
+				_, in := inVLAN(cmd, &vlan)
+				return c.edit(cmd, &editFlags{save: true}, delEntry("fdb", args[0], func(t *tomldoc.Table) bool { return sameText(t, "mac", args[0]) && in(t) }))
 			}
 			q := url.Values{}
 			if cmd.Flags().Changed("vlan") {
@@ -130,6 +156,7 @@ func (c *client) fdbDel() *cobra.Command {
 		},
 	}
 	cmd.Flags().Var(&vlan, "vlan", "the `VLAN`, if the address has entries in several")
+	saveFlag(cmd, &save)
 	return cmd
 }
 

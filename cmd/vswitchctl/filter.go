@@ -49,7 +49,8 @@ func (c *client) setChange(verb string) *cobra.Command {
 	if verb == "del" {
 		short = "Remove entries from a set"
 	}
-	return &cobra.Command{
+	var save bool
+	cmd := &cobra.Command{
 		Use:   verb + " NAME ENTRY...",
 		Short: short,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -62,13 +63,13 @@ func (c *client) setChange(verb string) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			entries := new(control.SetEntries)
-			for _, arg := range args[1:] {
-				if strings.Trim(arg, "0123456789-") == "" {
-					entries.Ports = append(entries.Ports, control.PortRange(arg))
-				} else {
-					entries.Addresses = append(entries.Addresses, arg)
-				}
+			if save {
+				return c.edit(cmd, &editFlags{save: true}, changeSet(args[0], verb == "del", args[1:]))
+			}
+			addresses, ports := entriesOf(args[1:])
+			entries := &control.SetEntries{Addresses: addresses}
+			for _, p := range ports {
+				entries.Ports = append(entries.Ports, control.PortRange(p))
 			}
 			change := control.SetChange{Add: entries}
 			if verb == "del" {
@@ -78,6 +79,8 @@ func (c *client) setChange(verb string) *cobra.Command {
 			return show(c, body, err, printSet)
 		},
 	}
+	saveFlag(cmd, &save)
+	return cmd
 }
 
 func printFilters(w io.Writer, filters []control.Filter) {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/tomldoc"
 	"vswitchd/internal/usage"
 )
 
@@ -48,6 +49,7 @@ func (c *client) mdbDel() *cobra.Command {
 // mdbChange returns a command that changes a static membership.
 func (c *client) mdbChange(verb, short, done string, send func(*control.Client, context.Context, string) (json.RawMessage, error)) *cobra.Command {
 	var source string
+	var save bool
 	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
 	cmd := &cobra.Command{
 		Use:   verb + " GROUP PORT",
@@ -59,6 +61,10 @@ func (c *client) mdbChange(verb, short, done string, send func(*control.Client, 
 				return errors.New("the address of the group is missing")
 			case 1:
 				return errors.New("the port is missing")
+			}
+			if save {
+				in, is := inVLAN(cmd, &vlan)
+				return c.edit(cmd, &editFlags{save: true}, memberEdit(verb, args, source, in, is))
 			}
 			q := url.Values{"group": {args[0]}, "port": {args[1]}}
 			if cmd.Flags().Changed("vlan") {
@@ -79,5 +85,21 @@ func (c *client) mdbChange(verb, short, done string, send func(*control.Client, 
 	}
 	cmd.Flags().Var(&vlan, "vlan", "the `VLAN`, instead of that of the port's untagged frames")
 	cmd.Flags().StringVar(&source, "source", "", "only what comes from this `address`")
+	saveFlag(cmd, &save)
 	return cmd
+}
+
+// memberEdit adds a static membership to the configuration, or removes it.
+func memberEdit(verb string, args []string, source string, vlan []setting, in func(*tomldoc.Table) bool) edit {
+	if verb == "del" {
+		return delEntry("mdb", args[0]+" of "+args[1], func(t *tomldoc.Table) bool {
+			from := sameIP(t, "source", source) || source == "" && (t.Get("source") == nil || t.Get("source") == "")
+			return sameIP(t, "group", args[0]) && t.Get("port") == args[1] && from && in(t)
+		})
+	}
+	settings := append([]setting{{"group", args[0]}, {"port", args[1]}}, vlan...)
+	if source != "" {
+		settings = append(settings, setting{"source", source})
+	}
+	return addEntry("mdb", settings...)
 }

@@ -308,12 +308,3 @@ func printStats(w io.Writer, stats []control.PortStats) {
 		printCounters(w, s.Kind, s.Counters)
 	}
 }
-
-func printChange(w io.Writer, r control.ConfigChange) {
-	if len(r.Changed) == 0 {
-		fmt.Fprintln(w, "nothing has changed")
-	}
-	for _, line := range r.Changed {
-		fmt.Fprintln(w, line)
-	}
-}

@@ -11,13 +11,15 @@ import (
 	"vswitchd/internal/daemon"
 )
 
-var update = flag.Bool("update", false, "regenerate the configuration reference and the sample")
+var update = flag.Bool("update", false, "regenerate the configuration reference, the sample and the keys of vswitchctl")
 
-// docs/configuration.md and the sample are the ones generated from the declarations of the keys.
+// docs/configuration.md, the sample and the keys that vswitchctl knows are the ones generated from
+// the declarations of the keys.
 func TestReferenceIsUpToDate(t *testing.T) {
 	for file, want := range map[string]string{
 		"../../docs/configuration.md":       daemon.Kinds().Reference(),
 		"../../qemu-examples/vswitchd.toml": daemon.Kinds().Sample(),
+		"../vswitchctl/keys.json":           daemon.Kinds().KeyList(),
 	} {
 		if *update {
 			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {

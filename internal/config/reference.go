@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -78,9 +79,12 @@ func commonKeys() []key.Key {
 var referenceAbout = []string{
 	"vswitchd reads `" + DefaultFile + "`, or the file that `--config` names; it is [TOML](https://toml.io). " +
 		"`vswitchd --check --config FILE` lists everything that is wrong with a file. " +
-		"SIGHUP and `vswitchctl reload` apply a changed file: a change of a key takes effect *at once*, " +
+		"SIGHUP and `vswitchctl reload` apply a changed file, and commands such as `vswitchctl port set` change " +
+		"what runs: a change of a key takes effect *at once*, " +
 		"for the *next front-end* that connects to the port, or not before a *restart*, " +
-		"in which case the whole file is refused.",
+		"in which case the whole file, or the command, is refused.",
+	"Commands and the [control API](control-api.md#editing-the-configuration) " +
+		"change what runs until the next reload or restart; with `--save`, they change the file, too.",
 	"This page and [a sample](../qemu-examples/vswitchd.toml) are generated from the declarations of the keys: " +
 		"`go test ./cmd/vswitchd -run Reference -update` regenerates both.",
 }
@@ -168,6 +172,42 @@ func (ks Kinds) Sample() string {
 			fmt.Fprintf(&b, "#%s = %s # %s\n", k.Name, value, k.Doc)
 		}
 	}
-	text := strings.ReplaceAll(b.String(), "[control API](control-api.md)", "control API")
-	return layer2.ReplaceAllString(text, "docs/layer2.md")
+	return plain(b.String())
+}
+
+// KeyList returns the list of all tables and their keys in JSON, for programs that cannot depend on
+// the declarations.
+func (ks Kinds) KeyList() string {
+	type listedKey struct {
+		Name string `json:"name"`
+		Type string `json:"type"` // begins with "string", "integer", "boolean" or "list"
+		Live string `json:"live"` // when a change takes effect
+		Doc  string `json:"doc"`
+	}
+	type listedTable struct {
+		Header string      `json:"header"`
+		Keys   []listedKey `json:"keys"`
+	}
+	var tables []listedTable
+	for _, s := range ks.Sections() {
+		t := listedTable{Header: s.Header}
+		for _, k := range s.AllKeys() {
+			t.Keys = append(t.Keys, listedKey{k.Name, k.Type, k.Live.String(), plain(k.Doc)})
+		}
+		tables = append(tables, t)
+	}
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "\t")
+	if err := e.Encode(tables); err != nil {
+		panic(err) // strings can be encoded
+	}
+	return b.String()
+}
+
+// plain returns a line of documentation without links.
+func plain(doc string) string {
+	doc = strings.ReplaceAll(doc, "[control API](control-api.md)", "control API")
+	return layer2.ReplaceAllString(doc, "docs/layer2.md")
 }

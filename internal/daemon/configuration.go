@@ -48,7 +48,7 @@ func (c *Configuration) Reload() (change control.ConfigChange, err error) {
 	if len(errs) > 0 {
 		return change, errs
 	}
-	if change, err = c.apply(c.d.Reload, cfg, running); err == nil && len(change.Changed) == 0 {
+	if change, err = c.apply(c.d.Reload, cfg, running, cfg.Warnings); err == nil && len(change.Changed) == 0 {
 		c.d.log.Info("reloaded, nothing has changed")
 	}
 	return change, err
@@ -65,12 +65,11 @@ func (c *Configuration) Edit(patch tomldoc.Patch, revision string, try bool) (ch
 	if err != nil {
 		return change, err
 	}
-	cfg.Warnings = news(cfg.Warnings, c.cfg.Warnings)
 	if try {
-		return c.describe(c.d.Try, cfg)
+		return c.describe(c.d.Try, cfg, news(cfg.Warnings, c.cfg.Warnings))
 	}
 	defer func() { c.logChange("configured", "change refused", change, err) }()
-	return c.apply(c.d.Change, cfg, running)
+	return c.apply(c.d.Change, cfg, running, news(cfg.Warnings, c.cfg.Warnings))
 }
 
 // news returns the warnings that there were not before.
@@ -88,12 +87,12 @@ func (c *Configuration) TryFile(text string) (change control.ConfigChange, err e
 	if len(errs) > 0 {
 		return change, errs
 	}
-	return c.describe(c.d.Try, cfg)
+	return c.describe(c.d.Try, cfg, cfg.Warnings)
 }
 
 // apply changes the daemon to cfg by do, and makes cfg the configuration that runs.
-func (c *Configuration) apply(do func(*config.Config) ([]string, error), cfg *config.Config, running *config.Running) (change control.ConfigChange, err error) {
-	if change, err = c.describe(do, cfg); err != nil {
+func (c *Configuration) apply(do func(*config.Config) ([]string, error), cfg *config.Config, running *config.Running, warnings config.Errors) (change control.ConfigChange, err error) {
+	if change, err = c.describe(do, cfg, warnings); err != nil {
 		return change, err
 	}
 	c.d.log.SetLevel(hclog.LevelFromString(cfg.Log.Level))
@@ -102,15 +101,15 @@ func (c *Configuration) apply(do func(*config.Config) ([]string, error), cfg *co
 	return change, nil
 }
 
-// describe calls do, and describes what that has changed.
-func (c *Configuration) describe(do func(*config.Config) ([]string, error), cfg *config.Config) (change control.ConfigChange, err error) {
+// describe calls do, and describes what that has changed, with warnings.
+func (c *Configuration) describe(do func(*config.Config) ([]string, error), cfg *config.Config, warnings config.Errors) (change control.ConfigChange, err error) {
 	if change.Changed, err = do(cfg); err != nil {
 		return change, err
 	}
 	if old := c.cfg.Log.Level; cfg.Log.Level != old {
 		change.Changed = append(change.Changed, fmt.Sprintf("log.level: %s -> %s", old, cfg.Log.Level))
 	}
-	for _, w := range cfg.Warnings {
+	for _, w := range warnings {
 		change.Warnings = append(change.Warnings, w.Error())
 	}
 	change.Revision = revisionOf(c.running.Document)

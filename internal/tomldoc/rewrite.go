@@ -99,13 +99,19 @@ func (l *layout) remove(p Path) ([]byte, error) {
 }
 
 // cut removes parts of the text that begin and end with lines. Two blank lines that meet become
-// one. The blank line behind a comment stays, since the comment is not about what follows.
+// one, and none is left at the end. The blank line behind a comment stays, since the comment is not
+// about what follows.
 func (l *layout) cut(gone []span) []byte {
 	text := l.text
 	for _, at := range slices.Backward(gone) {
 		before, after := text[:min(at.start, len(text))], text[min(at.end, len(text)):]
-		if blankEnd(before) && blankStart(after) {
+		switch {
+		case blankEnd(before) && blankStart(after):
 			after = after[bytes.IndexByte(after, '\n')+1:]
+		case blankEnd(before) && len(after) == 0:
+			if before = bytes.TrimRight(before, "\r\n"); len(before) > 0 {
+				before = l.text[:l.lineEnd(len(before))]
+			}
 		}
 		text = slices.Concat(before, after)
 	}

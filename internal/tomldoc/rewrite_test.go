@@ -37,6 +37,8 @@ func TestRewrite(t *testing.T) {
 		{"a table is removed", "# top\n[port.a]\ntag = 1\n# within\nmac = \"\"\n\n# b's\n[port.b]\n", `[{"op":"remove","path":"/port/a"}]`,
 			"# top\n\n# b's\n[port.b]\n"},
 		{"a table is removed in the middle", "[port.a]\n\n[port.b]\ntag = 1\n\n[port.c]\n", `[{"op":"remove","path":"/port/b"}]`, "[port.a]\n\n[port.c]\n"},
+		{"the last table is removed", "[port.a]\n\n[port.b]\ntag = 1\n", `[{"op":"remove","path":"/port/b"}]`, "[port.a]\n"},
+		{"all is removed", "[port.b]\ntag = 1\n", `[{"op":"remove","path":"/port/b"}]`, ""},
 		{"an element of an array is changed", "trunks = [\n  10, # lab\n  20,\n]\n", `[{"op":"replace","path":"/trunks/1","value":30}]`,
 			"trunks = [\n  10, # lab\n  30,\n]\n"},
 		{"elements are added to lines", "a = [\n  \"x\", # one\n  \"y\" # two\n]\n", `[{"op":"add","path":"/a/-","value":"z"},{"op":"add","path":"/a/0","value":"w"}]`,

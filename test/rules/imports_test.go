@@ -70,7 +70,7 @@ var layers = []layer{
 			"internal/port/uplinkport internal/rundir internal/tomldoc internal/version internal/worker switch"},
 	}},
 	{"programs", []row{
-		{"cmd/vswitchctl", "internal/control internal/nearest internal/ranges internal/usage internal/version"},
+		{"cmd/vswitchctl", "internal/control internal/nearest internal/ranges internal/tomldoc internal/usage internal/version"},
 		{"cmd/vswitchd", "internal/config internal/control internal/daemon internal/metrics internal/usage internal/version"},
 		{"examples/rng", "vhostuser vhostuser/loop"},
 	}},

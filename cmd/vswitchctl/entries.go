@@ -1,0 +1,207 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vswitchd/internal/tomldoc"
+	"vswitchd/internal/usage"
+)
+
+// Entries of arrays of tables: [[fdb]], [[mdb]] and [[neigh]].
+
+// addEntry adds an entry to an array of tables.
+func addEntry(array string, settings ...setting) edit {
+	return func(*tomldoc.Table) (tomldoc.Patch, error) {
+		return tomldoc.Patch{{Op: "add", Path: tomldoc.Path{array, "-"}, Value: tableOf(settings)}}, nil
+	}
+}
+
+// delEntry removes the entry for which is returns true, and which text describes.
+func delEntry(array, text string, is func(*tomldoc.Table) bool) edit {
+	return func(doc *tomldoc.Table) (tomldoc.Patch, error) {
+		var found []int
+		for i, e := range doc.List(array) {
+			if t, ok := e.(*tomldoc.Table); ok && is(t) {
+				found = append(found, i)
+			}
+		}
+		switch len(found) {
+		case 0:
+			return nil, fmt.Errorf("[[%s]] has no entry %s", array, text)
+		case 1:
+			return tomldoc.Patch{{Op: "remove", Path: tomldoc.Path{array, strconv.Itoa(found[0])}}}, nil
+		}
+		return nil, fmt.Errorf("[[%s]] has %d entries %s: say in which VLAN", array, len(found), text)
+	}
+}
+
+// sameText reports whether a key is a text, in any case of its letters.
+func sameText(t *tomldoc.Table, key, text string) bool {
+	s, _ := t.Get(key).(string)
+	return strings.EqualFold(strings.ReplaceAll(s, "-", ":"), strings.ReplaceAll(text, "-", ":"))
+}
+
+// sameIP reports whether a key is an IP address.
+func sameIP(t *tomldoc.Table, key, text string) bool {
+	s, _ := t.Get(key).(string)
+	a, err := netip.ParseAddr(s)
+	b, err2 := netip.ParseAddr(text)
+	return err == nil && err2 == nil && a == b
+}
+
+// inVLAN returns what vlan adds to an entry, and whether an entry is in that VLAN; any is, if the
+// flag is not given.
+func inVLAN(cmd *cobra.Command, vlan *usage.Integer) ([]setting, func(*tomldoc.Table) bool) {
+	if !cmd.Flags().Changed("vlan") {
+		return nil, func(*tomldoc.Table) bool { return true }
+	}
+	return []setting{{"vlan", int64(vlan.N)}}, func(t *tomldoc.Table) bool { return t.Get("vlan") == int64(vlan.N) }
+}
+
+// exactly requires the named arguments.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < len(names) {
+			return errors.New(names[len(args)] + " is missing")
+		}
+		return atMost(len(names))(cmd, args)
+	}
+}
+
+func (c *client) neighAdd() *cobra.Command {
+	var f editFlags
+	var router bool
+	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
+	cmd := &cobra.Command{
+		Use:   "add IP MAC",
+		Short: "Configure which MAC address has an IP address",
+		Args:  exactly("the IP address", "the MAC address"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, _ := inVLAN(cmd, &vlan)
+			settings := append([]setting{{"ip", args[0]}, {"mac", args[1]}}, in...)
+			if router {
+				settings = append(settings, setting{"router", true})
+			}
+			return c.edit(cmd, &f, addEntry("neigh", settings...))
+		},
+	}
+	cmd.Flags().Var(&vlan, "vlan", "the `VLAN`, instead of all")
+	cmd.Flags().BoolVar(&router, "router", false, "the station is a router")
+	f.register(cmd)
+	return cmd
+}
+
+func (c *client) neighDel() *cobra.Command {
+	var f editFlags
+	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
+	cmd := &cobra.Command{
+		Use:   "del IP",
+		Short: "Remove a configured neighbor",
+		Args:  exactly("the IP address"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, in := inVLAN(cmd, &vlan)
+			return c.edit(cmd, &f, delEntry("neigh", args[0], func(t *tomldoc.Table) bool { return sameIP(t, "ip", args[0]) && in(t) }))
+		},
+	}
+	cmd.Flags().Var(&vlan, "vlan", "the `VLAN`, if the address has entries in several")
+	f.register(cmd)
+	return cmd
+}
+
+func (c *client) setCreate() *cobra.Command {
+	var f editFlags
+	cmd := &cobra.Command{
+		Use:   "create NAME [ENTRY]...",
+		Short: "Make a set of addresses, prefixes, ports and ranges of ports",
+		Args:  named("set"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			addresses, ports := entriesOf(args[1:])
+			return c.edit(cmd, &f, func(doc *tomldoc.Table) (tomldoc.Patch, error) {
+				if setObject.exists(doc, args[0]) == nil {
+					return nil, fmt.Errorf("there is a set %q already", args[0])
+				}
+				t := &tomldoc.Table{}
+				if len(addresses) > 0 {
+					t.Set("addresses", texts(addresses))
+				}
+				if len(ports) > 0 {
+					t.Set("ports", texts(ports))
+				}
+				return tomldoc.Patch{{Op: "add", Path: setObject.path(args[0]), Value: t}}, nil
+			})
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+// entriesOf divides entries of a set into addresses and ports.
+func entriesOf(args []string) (addresses, ports []string) {
+	for _, arg := range args {
+		if strings.Trim(arg, "0123456789-") == "" {
+			ports = append(ports, arg)
+		} else {
+			addresses = append(addresses, arg)
+		}
+	}
+	return addresses, ports
+}
+
+func texts(words []string) (list []any) {
+	for _, w := range words {
+		list = append(list, w)
+	}
+	return list
+}
+
+// changeSet is the edit that adds entries to a set of the configuration, or removes them.
+func changeSet(name string, del bool, entries []string) edit {
+	addresses, ports := entriesOf(entries)
+	return func(doc *tomldoc.Table) (p tomldoc.Patch, err error) {
+		if err := setObject.exists(doc, name); err != nil {
+			return nil, err
+		}
+		set := doc.Table("set").Table(name)
+		for _, part := range []struct {
+			key   string
+			words []string
+		}{{"addresses", addresses}, {"ports", ports}} {
+			if len(part.words) == 0 {
+				continue
+			}
+			list := slices.Clone(elementsOf(set, part.key))
+			for _, w := range part.words {
+				i := slices.IndexFunc(list, func(e any) bool { return fmt.Sprint(e) == w })
+				switch {
+				case del && i < 0:
+					return nil, fmt.Errorf("set %q of the configuration has no entry %s", name, w)
+				case del:
+					list = slices.Delete(list, i, i+1)
+				default:
+					list = append(list, w)
+				}
+			}
+			p = append(p, tomldoc.Edit{Op: "add", Path: setObject.path(name, part.key), Value: append([]any{}, list...)})
+		}
+		return p, nil
+	}
+}
+
+// elementsOf returns the elements of a list, which may be its only element.
+func elementsOf(t *tomldoc.Table, key string) []any {
+	switch v := t.Get(key).(type) {
+	case nil:
+		return nil
+	case []any:
+		return v
+	default:
+		return []any{v}
+	}
+}
