@@ -503,6 +503,9 @@ func (t *fdb) rewrite(plan *rewriting) error {
 	for k, f := range plan.want {
 		if s, kind, p := t.get(k); p != nil && kind != entryDynamic {
 			byHand := t.cold[s].byHand
+			if k.isEverywhere() && kind != f.kind { // a blackhole leaves single VLANs to other entries
+				t.forgetLearned(k.addr().station())
+			}
 			t.assign(s, f.port.fdb, f.kind)
 			undo = append(undo, func() {
 				t.assign(s, p, kind)
