@@ -66,8 +66,9 @@ fuzz-short: tools ## Each fuzz target for FUZZTIME (5000x)
 e2e: lab build ## End-to-end tests with guests in QEMU and User Mode Linux, and DPDK's virtio-user (as root)
 	go test -tags e2e -count=1 -p 1 -timeout 30m ./switch ./test/... ./bench/...
 
-e2e-long: lab-long build ## As e2e, with what takes long: every QEMU option, memory hot-plug, 50 kills, client mode (as root)
+e2e-long: lab-long build ## As e2e, with what takes long: every QEMU option, memory hot-plug, 50 kills, client mode, a million frames through the model (as root)
 	go test -tags e2e,long -count=1 -p 1 -timeout 60m ./test/e2e
+	go test -count=1 -run 'TestAgainstModel$$' ./switch -model.runs 150
 
 bench: tools ## Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

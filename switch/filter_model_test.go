@@ -496,12 +496,15 @@ func (r filterRand) rule(i int) vswitch.FilterRule {
 }
 
 // filter makes a filter whose rules the switch accepts.
-func (r filterRand) filter(rules int) *linearFilter {
-	f := &linearFilter{sets: r.sets()}
-	f.Name, f.Default = "f", []vswitch.FilterAction{vswitch.FilterAccept, vswitch.FilterDrop}[r.IntN(2)]
+func (r filterRand) filter(rules int) *linearFilter { return r.filterOf("f", r.sets(), rules) }
+
+// filterOf is filter for a filter with a name, which may refer to sets.
+func (r filterRand) filterOf(name string, sets map[string]vswitch.SetConfig, rules int) *linearFilter {
+	f := &linearFilter{sets: sets}
+	f.Name, f.Default = name, []vswitch.FilterAction{vswitch.FilterAccept, vswitch.FilterDrop}[r.IntN(2)]
 	for len(f.Rules) < rules {
 		one := &linearFilter{sets: f.sets}
-		one.Name, one.Default = "f", f.Default
+		one.Name, one.Default = name, f.Default
 		one.Rules = []vswitch.FilterRule{r.rule(len(f.Rules))}
 		if vswitch.Check(vswitch.Config{TableSize: 16}, one.change()) == nil {
 			f.Rules = append(f.Rules, one.Rules[0])
@@ -512,12 +515,18 @@ func (r filterRand) filter(rules int) *linearFilter {
 
 func (f *linearFilter) change() *vswitch.Change {
 	c := &vswitch.Change{KeepStatic: true, SetFilters: true, Filters: []vswitch.FilterConfig{f.FilterConfig}}
-	for _, name := range []string{"s0", "s1", "s2", "p0"} {
-		s := f.sets[name]
-		s.Name = name
-		c.Sets = append(c.Sets, s)
-	}
+	c.Sets = setList(f.sets)
 	return c
+}
+
+// setList returns sets with their names, in order.
+func setList(sets map[string]vswitch.SetConfig) (list []vswitch.SetConfig) {
+	for _, name := range []string{"s0", "s1", "s2", "p0"} {
+		s := sets[name]
+		s.Name = name
+		list = append(list, s)
+	}
+	return list
 }
 
 // frame makes a whole frame.

@@ -126,6 +126,12 @@ func (j *judge) verdict() (why string) {
 	}
 }
 
+// JudgeGuards returns the reason for which guards that look into packets drop a frame, according to
+// a judge, or "".
+func JudgeGuards(g Guards, frame []byte) string {
+	return (&judge{g, &Frame{Head: slices.Clip(frame[:min(len(frame), HeadLen)]), Len: len(frame)}}).verdict()
+}
+
 // sum is where the checksum is requested, from an offset of the frame on; far away if it is not.
 func (j *judge) sum(at int) int {
 	if o := j.frame.Offload; o.Flags&HdrNeedsCsum != 0 {

@@ -2,7 +2,7 @@ package vswitch_test
 
 import (
 	"bytes"
-	"encoding/binary"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -10,236 +10,93 @@ import (
 	"time"
 
 	vswitch "vswitchd/switch"
-	"vswitchd/switch/vswitchtest"
 )
 
 // A model is a switch that is meant to be obviously right: it uses maps, handles one frame after
-// another, and makes new bytes for each destination.
+// another, and makes new bytes for each destination. Each part of it is in a file model_*_test.go.
 type model struct {
-	ageing int // seconds
-	now    int
-	ports  map[string]*modelPort
-	fdb    map[modelKey]modelEntry
+	t        *testing.T
+	now      int // seconds, like all times
+	ageing   int
+	holdDown int
+	ports    map[string]*modelPort
+	fdb      modelFDB
+	sticky   map[string][]modelKey // entries of the file, by port
+
+	filters map[string]*modelFilter
+
+	neighbors []vswitch.Neighbor
+	learned   map[neighborKey]modelNeighbor
+
+	snooping     bool
+	unregistered vswitch.McastUnregistered
+	nets         map[netKey]*modelNet
+	members      map[groupKey]*membership
+	static       []vswitch.StaticGroup
+
+	mirrors []*modelMirror
+	copied  map[string]bool // copies of this batch, and frames that filters of mirrors have not accepted
+
+	refused map[string]int // changes that were refused, by what they were to change
+	did     map[string]int // what has happened that no drop shows
+	frames  int
 }
 
 type modelPort struct {
 	cfg   vswitch.PortConfig
 	up    bool
+	rates modelRates
 	sent  [][]byte
 	drops map[string]uint64
 }
 
-type modelKey struct {
-	mac  vswitch.MAC
-	vlan uint16
-}
-
-type modelEntry struct {
-	port string // "" for a blackhole
-	kind vswitch.FDBKind
-	seen int // second
-}
-
-func (e modelEntry) moves() bool { return e.kind == vswitch.FDBDynamic }
-func (e modelEntry) ages() bool  { return e.moves() || e.kind == vswitch.FDBSticky }
-
-// A modelFrame is a parsed frame: its addresses, its VLAN, and the tag with that VLAN.
-type modelFrame struct {
-	raw      []byte
-	dst, src vswitch.MAC
-	vlan     uint16
-	tagged   bool // raw has that tag
-	tpid     uint16
-	pcp      uint16 // priority and DEI, in place
-	customer uint16 // the customer's VLAN: that of the next tag
-	more     bool   // there is a next tag
-}
-
-func (p *modelPort) mode() vswitch.VLANMode {
-	switch {
-	case p.cfg.VLANMode != vswitch.VLANDefault:
-		return p.cfg.VLANMode
-	case p.cfg.Tag != 0:
-		return vswitch.VLANAccess
-	default:
-		return vswitch.VLANTrunk
+func newModel(t *testing.T, ageing int) *model {
+	return &model{
+		t: t, now: 1, ageing: ageing, ports: make(map[string]*modelPort), fdb: make(modelFDB), learned: make(map[neighborKey]modelNeighbor),
+		nets: make(map[netKey]*modelNet), members: make(map[groupKey]*membership), refused: make(map[string]int), did: make(map[string]int),
 	}
 }
 
-func (p *modelPort) carries(vlan uint16) bool {
-	switch p.mode() {
-	case vswitch.VLANAccess, vswitch.VLANTunnel:
-		return vlan == p.cfg.Tag
-	case vswitch.VLANTrunk:
-		return len(p.cfg.Trunks) == 0 || slices.Contains(p.cfg.Trunks, vlan)
-	default:
-		return vlan == p.cfg.Tag || vlan != 0 && (len(p.cfg.Trunks) == 0 || slices.Contains(p.cfg.Trunks, vlan))
-	}
-}
-
-// takes reports whether p carries frames with a customer's VLAN.
-func (p *modelPort) takes(customer uint16) bool {
-	switch p.mode() {
-	case vswitch.VLANAccess:
-		return customer == 0
-	case vswitch.VLANTunnel:
-		return len(p.cfg.CVLANs) == 0 || slices.Contains(p.cfg.CVLANs, customer)
-	}
-	return true
-}
-
-// tagAt returns the tag that b begins with, or false.
-func tagAt(b []byte) (tpid, tci uint16, ok bool) {
-	if len(b) < 2 {
-		return 0, 0, false
-	}
-	tpid = binary.BigEndian.Uint16(b)
-	ok = tpid == 0x8100 || tpid == 0x88a8
-	if ok && len(b) >= 6 {
-		tci = binary.BigEndian.Uint16(b[2:])
-	}
-	return tpid, tci, ok
-}
-
-// parse parses a frame from p. It returns the reason for which the frame is dropped, or "".
-func (p *modelPort) parse(raw []byte) (f modelFrame, reason string) {
-	if len(raw) < 14 {
-		return f, "too-short"
-	}
-	f.raw = raw
-	copy(f.dst[:], raw)
-	copy(f.src[:], raw[6:])
-	reserved := bytes.Equal(f.dst[:5], []byte{1, 0x80, 0xc2, 0, 0}) && f.dst[5] < 16 || f.dst.String() == "01:00:0c:cc:cc:cd"
-	if reserved && !(p.cfg.Guards.BPDU && f.isBPDU()) {
-		return f, "reserved-address"
-	}
-	if f.src[0]&1 != 0 || f.src == (vswitch.MAC{}) {
-		return f, "bad-source"
-	}
-	native := p.cfg.Tag
-	if p.mode() == vswitch.VLANTrunk {
-		native = 0
-	}
-	f.vlan, f.tpid, f.pcp = native, 0x8100, uint16(p.cfg.Priority)<<13
-	tpid, tci, tagged := tagAt(raw[12:])
-	switch {
-	case tagged && len(raw) < 18:
-		return f, "too-short"
-	case p.mode() == vswitch.VLANTunnel:
-		if p.cfg.QinQ != vswitch.QinQ8021Q {
-			f.tpid = 0x88a8
-		}
-		f.more, f.customer = tagged, tci&0xfff
-	case tagged:
-		f.tagged, f.tpid, f.pcp = true, tpid, tci&0xf000
-		if p.cfg.PriorityOverride {
-			f.pcp = tci&0x1000 | uint16(p.cfg.Priority)<<13
-		}
-		_, next, more := tagAt(raw[16:])
-		f.more, f.customer = more, next&0xfff
-		if vid := tci & 0xfff; vid != 0 {
-			f.vlan = vid
-			if p.mode() == vswitch.VLANAccess {
-				return f, "vlan"
-			}
-			if !p.carries(vid) {
-				return f, "vlan"
-			}
-			return f, ""
-		}
-	}
-	if !p.carries(f.vlan) || !p.takes(f.customer) {
-		return f, "vlan"
-	}
-	return f, ""
-}
-
-// shaped returns the bytes of f as they leave by p.
-func (p *modelPort) shaped(f modelFrame) []byte {
-	rest := f.raw[12:]
-	if f.tagged {
-		rest = rest[4:]
-	}
-	with := func(tpid, tci uint16) []byte {
-		tag := binary.BigEndian.AppendUint16(nil, tpid)
-		tag = binary.BigEndian.AppendUint16(tag, tci)
-		return slices.Concat(f.raw[:12], tag, rest)
-	}
-	without := slices.Concat(f.raw[:12], rest)
-	urgent := f.pcp&0xe000 != 0
-	adds := p.cfg.PriorityTags == vswitch.PriorityTagsNonzero || p.cfg.PriorityTags == vswitch.PriorityTagsAlways
-
-	bare := f.vlan == p.cfg.Tag
-	switch p.mode() {
-	case vswitch.VLANTrunk, vswitch.VLANNativeTagged:
-		bare = false
-	case vswitch.VLANNativeUntagged:
-		bare = bare && !f.more
-	}
-	switch {
-	case bare && adds && urgent && !f.more:
-		return with(0x8100, f.pcp)
-	case bare:
-		return without
-	case f.vlan != 0:
-		return with(f.tpid, f.pcp|f.vlan)
-	case f.more:
-		return with(f.tpid, f.pcp)
-	}
-	var keep bool // the priority tag
-	switch p.cfg.PriorityTags {
-	case vswitch.PriorityTagsNo:
-	case vswitch.PriorityTagsNonzero:
-		keep = urgent
-	case vswitch.PriorityTagsAlways:
-		keep = urgent || f.tagged
-	default:
-		keep = f.tagged
-	}
-	if keep {
-		return with(f.tpid, f.pcp)
-	}
-	return without
-}
-
-func (m *model) deliver(from string, batch [][]byte) {
+// deliver takes a batch through the stages.
+func (m *model) deliver(from string, batch []*modelMessage) {
 	src := m.ports[from]
-	if !src.up {
-		src.drops["source-down"] += uint64(len(batch))
+	m.frames += len(batch)
+	if !src.up || m.isOutput(from) {
+		reason := "mirror-output"
+		if !src.up {
+			reason = "source-down"
+		}
+		src.drops[reason] += uint64(len(batch))
 		return
 	}
-	var fit []modelFrame
-	for _, raw := range batch {
-		f, reason := src.parse(raw)
-		if reason == "" {
-			reason = m.guarded(from, f)
-		}
-		if reason != "" {
+	var frames, allowed []modelFrame
+	for _, in := range batch {
+		if f, reason := src.parse(in); reason != "" {
 			src.drops[reason]++
-			continue
+		} else {
+			frames = append(frames, f)
 		}
-		fit = append(fit, f)
 	}
-	for _, f := range fit {
+	for _, f := range m.filter(src, src.cfg.IngressFilter, frames) {
+		if reason := m.guarded(from, f); reason != "" {
+			src.drops[reason]++
+		} else {
+			allowed = append(allowed, f)
+		}
+	}
+	allowed = m.police(src, allowed)
+	m.beginMirrors()
+	m.mirrorFrom(from, allowed)
+	for _, f := range allowed {
 		m.learn(from, f)
 	}
-	for _, f := range fit {
-		m.forward(from, f)
-	}
-}
-
-func (f *modelFrame) isBPDU() bool {
-	switch f.dst.String() {
-	case "01:80:c2:00:00:00", "01:80:c2:00:00:08", "01:00:0c:cc:cc:cd":
-		return true
-	}
-	return false
+	m.forward(from, allowed)
 }
 
 // guarded returns the reason for which a guard of the port drops f, or "".
 func (m *model) guarded(port string, f modelFrame) string {
 	g := &m.ports[port].cfg.Guards
-	e := m.fdb[modelKey{f.src, f.vlan}]
+	e, _ := m.fdb.find(f.src, f.vlan)
 	switch {
 	case g.BPDU && f.isBPDU():
 		return "bpdu-guard"
@@ -248,79 +105,151 @@ func (m *model) guarded(port string, f modelFrame) string {
 	case g.Locked && !(e.kind == vswitch.FDBStatic && e.port == port):
 		return "locked"
 	}
-	return ""
+	return vswitch.JudgeGuards(*g, f.raw)
 }
 
-func (m *model) learn(from string, f modelFrame) {
-	k := modelKey{f.src, f.vlan}
-	e, known := m.fdb[k]
-	p := m.ports[from]
-	switch {
-	case known && e.kind == vswitch.FDBSticky && p.cfg.Learning && e.port == from:
-		e.seen = m.now
-		m.fdb[k] = e
-		return
-	case !p.cfg.Learning || known && !e.moves():
-		return
-	case known && e.port == from:
-	case p.cfg.MaxMACs != 0 && m.learned(from) >= p.cfg.MaxMACs:
-		return
-	}
-	m.fdb[k] = modelEntry{port: from, kind: vswitch.FDBDynamic, seen: m.now}
+// A modelFate is where a frame goes.
+type modelFate struct {
+	modelFrame
+	to      string // the port of its destination; "": it is flooded
+	wanted  func(*vswitch.PortConfig) bool
+	only    map[string]bool // multicast: the ports that want it; nil: all
+	known   bool            // a request for a known neighbor
+	reached bool
 }
 
-func (m *model) learned(port string) (n int) {
-	for _, e := range m.fdb {
-		if e.port == port && e.moves() {
-			n++
+// forward finds out where frames go, and sends them.
+func (m *model) forward(from string, frames []modelFrame) {
+	var fates []*modelFate
+	var storm []bool
+	for _, f := range frames {
+		fate, dropped := m.lookup(from, f)
+		fates, storm = append(fates, fate), append(storm, dropped)
+	}
+	for i, fate := range fates {
+		if !storm[i] && fate.wanted != nil && fate.dst != broadcast && fate.dst[0]&1 != 0 {
+			m.restrict(from, fate)
 		}
 	}
-	return n
-}
-
-func (m *model) forward(from string, f modelFrame) {
-	src := m.ports[from]
-	group := f.dst[0]&1 != 0
-	e, known := m.fdb[modelKey{f.dst, f.vlan}]
-	if known && e.ages() && m.now-e.seen > m.ageing {
-		known = false
+	m.askNeighbors(from, fates, storm)
+	for name, p := range m.ports {
+		var group []modelFrame
+		for i, fate := range fates {
+			if !storm[i] && m.goesTo(from, fate, name) {
+				fate.reached = true
+				group = append(group, fate.modelFrame)
+			}
+		}
+		m.send(from, name, p, group)
 	}
-	if known && !group {
-		to := m.ports[e.port]
-		switch {
-		case e.kind == vswitch.FDBBlackhole:
-			src.drops["blackhole"]++
-		case to == src && !src.cfg.Hairpin:
-			src.drops["own-port"]++
-		case apart(src, to):
-			src.drops["policy"]++
-		case !to.carries(f.vlan) || !to.takes(f.customer):
-			src.drops["vlan"]++
-		case !to.up:
-			to.drops["port-down"]++
-		default:
-			to.sent = append(to.sent, to.shaped(f))
-		}
-		return
-	}
-	reached := false
-	for _, to := range m.ports {
-		wants := to.cfg.Flood
-		if group {
-			wants = to.cfg.McastFlood
-		}
-		if f.dst == broadcast {
-			wants = to.cfg.BcastFlood
-		}
-		if !wants || !to.up || !to.carries(f.vlan) || !to.takes(f.customer) || to == src && !src.cfg.Hairpin || apart(src, to) {
+	for i, fate := range fates {
+		if storm[i] || fate.to != "" || fate.reached || fate.wanted == nil {
 			continue
 		}
-		reached = true
-		to.sent = append(to.sent, to.shaped(f))
+		reason := "no-destination"
+		switch {
+		case fate.known:
+			reason = "neigh-suppress"
+		case fate.only != nil:
+			reason = "no-member"
+		}
+		m.ports[from].drops[reason]++
 	}
-	if !reached {
-		src.drops["no-destination"]++
+}
+
+// lookup finds the destination of a frame. storm is true if storm control drops it. A frame that is
+// dropped otherwise has neither destination nor wanted.
+func (m *model) lookup(from string, f modelFrame) (fate *modelFate, storm bool) {
+	src := m.ports[from]
+	fate = &modelFate{modelFrame: f}
+	class := src.rates.unknown
+	e, known := m.fdb.find(f.dst, f.vlan)
+	switch to := m.ports[e.port]; {
+	case f.dst == broadcast:
+		fate.wanted, class = func(c *vswitch.PortConfig) bool { return c.BcastFlood }, src.rates.bcast
+	case f.dst[0]&1 != 0:
+		fate.wanted, class = func(c *vswitch.PortConfig) bool { return c.McastFlood }, src.rates.mcast
+	case !known:
+		fate.wanted = func(c *vswitch.PortConfig) bool { return c.Flood }
+	case e.kind == vswitch.FDBBlackhole:
+		src.drops["blackhole"]++
+	case m.isOutput(e.port):
+		src.drops["mirror-output"]++
+	case to == src && !src.cfg.Hairpin:
+		src.drops["own-port"]++
+	case apart(src, to):
+		src.drops["policy"]++
+	case !to.gets(f):
+		src.drops["vlan"]++
+	default:
+		fate.to = e.port
 	}
+	if fate.wanted != nil && !(class.take(1) && src.rates.flooded.take(1)) {
+		src.drops["storm-control"]++
+		return fate, true
+	}
+	return fate, false
+}
+
+// restrict keeps a multicast frame from the ports that do not want it.
+func (m *model) restrict(from string, fate *modelFate) {
+	limited, to := m.snoop(from, fate.modelFrame)
+	if !limited {
+		return
+	}
+	fate.only = make(map[string]bool)
+	m.did["to members"]++
+	for name := range m.ports {
+		fate.only[name] = to(name)
+	}
+}
+
+// askNeighbors learns from messages about neighbors, and answers some.
+func (m *model) askNeighbors(from string, fates []*modelFate, storm []bool) {
+	var requests []modelFrame
+	var replies [][]byte
+	for i, fate := range fates {
+		flooded := !storm[i] && fate.wanted != nil && fate.only == nil
+		known, reply := m.suppress(from, fate.modelFrame, flooded)
+		if fate.known = known; reply != nil {
+			fate.reached = true
+			requests, replies = append(requests, fate.modelFrame), append(replies, reply)
+		}
+	}
+	if len(replies) > 0 {
+		m.answer(from, requests, replies)
+	}
+}
+
+// goesTo reports whether a frame goes to a port.
+func (m *model) goesTo(from string, fate *modelFate, name string) bool {
+	src, to := m.ports[from], m.ports[name]
+	switch {
+	case fate.to != "":
+		return fate.to == name
+	case fate.wanted == nil, !to.up, m.isOutput(name), to == src && !src.cfg.Hairpin, apart(src, to), !to.gets(fate.modelFrame):
+		return false
+	case fate.known && to.cfg.NeighSuppress:
+		return false
+	case fate.only != nil:
+		return fate.only[name]
+	}
+	return fate.wanted(&to.cfg)
+}
+
+// send sends frames to a port.
+func (m *model) send(from, name string, p *modelPort, group []modelFrame) {
+	if !p.up {
+		if len(group) > 0 {
+			p.drops["port-down"] += uint64(len(group))
+		}
+		return
+	}
+	group = m.afford(p, m.filter(p, p.cfg.EgressFilter, group))
+	for _, f := range group {
+		p.sent = append(p.sent, p.shaped(f))
+	}
+	m.mirrorTo(name, from, group)
 }
 
 // apart reports whether isolation or communities keep frames from port a from port b.
@@ -332,222 +261,333 @@ func apart(a, b *modelPort) bool {
 	return grouped(a) && grouped(b)
 }
 
-// forget removes a port's learned entries for which cond holds.
-func (m *model) forget(port string, cond func(modelKey) bool) {
-	for k, e := range m.fdb {
-		if e.port == port && e.moves() && cond(k) {
-			delete(m.fdb, k)
+// expect compares whether a change was made with whether it was to be.
+func (m *model) expect(t *testing.T, err error, done bool, what string) {
+	t.Helper()
+	if (err == nil) != done {
+		t.Errorf("%s: error %v, want success: %v", what, err, done)
+	}
+	if err != nil {
+		m.refused[what]++
+	}
+}
+
+// applied does what follows each change of the configuration.
+func (m *model) applied() {
+	m.fdb.remove(func(_ modelKey, e modelEntry) bool { return e.ages() && m.isOutput(e.port) })
+	if !m.suppresses() {
+		m.learned = make(map[neighborKey]modelNeighbor)
+	}
+}
+
+// configure gives a port a configuration.
+func (m *model) configure(name string, c vswitch.PortConfig) {
+	p := m.ports[name]
+	p.cfg, p.rates = c, ratesOf(&c, p.rates)
+	m.pin(name)
+	gone := func(vlan uint16) bool { return !p.carries(vlan) }
+	m.fdb.remove(func(k modelKey, e modelEntry) bool { return e.port == name && e.moving() && gone(k.vlan) })
+	m.forgetGroups(name, gone)
+	if p.cfg.McastRouter == "" {
+		p.cfg.McastRouter = vswitch.McastRouterAuto
+	}
+	if p.cfg.McastRouter != vswitch.McastRouterAuto {
+		for _, n := range m.nets {
+			delete(n.routers, name)
+		}
+	}
+	m.applied()
+}
+
+// setUp sets a port up or down.
+func (m *model) setUp(name string, up bool) {
+	was := m.ports[name].up
+	if m.ports[name].up = up; up {
+		if !was {
+			m.comeUp(name)
+		}
+		return
+	}
+	m.fdb.remove(func(_ modelKey, e modelEntry) bool { return e.port == name && e.ages() })
+	m.forgetPort(name)
+}
+
+// forgetPort removes what messages from a port have said.
+func (m *model) forgetPort(name string) {
+	m.forgetGroups(name, func(uint16) bool { return true })
+	for k, n := range m.learned {
+		if n.port == name {
+			delete(m.learned, k)
 		}
 	}
 }
 
-// removeAgeing removes a port's entries that age.
-func (m *model) removeAgeing(port string) {
-	for k, e := range m.fdb {
-		if e.port == port && e.ages() {
-			delete(m.fdb, k)
-		}
+// detach removes a port.
+func (m *model) detach(name string) {
+	delete(m.ports, name)
+	delete(m.sticky, name)
+	m.fdb.remove(func(_ modelKey, e modelEntry) bool { return e.port == name })
+	m.forgetPort(name)
+	m.static = slices.DeleteFunc(m.static, func(e vswitch.StaticGroup) bool { return e.Port == name })
+	m.applied()
+}
+
+// advance moves the clock.
+func (m *model) advance(seconds int) {
+	for range seconds {
+		m.now++
+		m.age()
+		m.ageGroups()
+	}
+	for _, p := range m.ports {
+		p.rates.fill(seconds)
 	}
 }
 
-// randomConfig returns a random port configuration, in which most settings usually have their
-// defaults.
-func randomConfig(r *rand.Rand, name string) vswitch.PortConfig {
-	c := vswitch.DefaultPortConfig(name)
-	often := func() bool { return r.IntN(8) != 0 }
-	c.Learning, c.Flood, c.McastFlood, c.BcastFlood = often(), often(), often(), often()
-	c.Isolated, c.Hairpin = !often(), !often()
-	if !c.Isolated && r.IntN(4) == 0 {
-		c.Community = []string{"x", "y"}[r.IntN(2)]
-	}
-	if r.IntN(5) == 0 {
-		c.MaxMACs = 1 + r.IntN(4)
-	}
-	if r.IntN(4) == 0 {
-		for range 1 + r.IntN(6) {
-			c.Guards.AllowedMACs = append(c.Guards.AllowedMACs, vswitchtest.Station(r.IntN(12)))
-		}
-	}
-	c.Guards.BPDU, c.Guards.Locked = !often(), r.IntN(20) == 0
-	if r.IntN(2) == 0 {
-		c.VLANMode = vswitch.VLANMode(r.IntN(int(vswitch.VLANTunnel) + 1))
-		c.Tag = uint16(r.IntN(4))
-		for range r.IntN(3) {
-			c.Trunks = append(c.Trunks, uint16(r.IntN(4)))
-		}
-		if c.VLANMode == vswitch.VLANTunnel {
-			c.Tag = max(c.Tag, 1)
-			c.QinQ = []vswitch.QinQ{"", vswitch.QinQ8021AD, vswitch.QinQ8021Q}[r.IntN(3)]
-			for range r.IntN(3) {
-				c.CVLANs = append(c.CVLANs, uint16(r.IntN(4)))
-			}
-		}
-	}
-	if r.IntN(3) == 0 {
-		c.Priority, c.PriorityOverride = r.IntN(8), c.VLANMode != vswitch.VLANTunnel && r.IntN(2) == 0
-	}
-	c.PriorityTags = []vswitch.PriorityTags{
-		"", "", "", vswitch.PriorityTagsKeep, vswitch.PriorityTagsNo, vswitch.PriorityTagsNonzero, vswitch.PriorityTagsAlways,
-	}[r.IntN(7)]
-	return c
-}
+// A run is about 8,000 frames; 130 runs are a million.
+const defaultModelRuns = 6
 
-// randomFrame returns a random frame between few stations in few VLANs, which is sometimes
-// malformed.
-func randomFrame(r *rand.Rand, payload string) []byte {
-	mac := func() vswitch.MAC {
-		switch r.IntN(20) {
-		case 0:
-			return broadcast
-		case 1:
-			return multicast
-		case 2:
-			if r.IntN(4) == 0 {
-				return vswitch.MAC{1, 0, 0x0c, 0xcc, 0xcc, 0xcd}
-			}
-			return vswitch.MAC{1, 0x80, 0xc2, 0, 0, byte(r.IntN(32))}
-		case 3:
-			return vswitch.MAC{}
-		default:
-			return vswitchtest.Station(r.IntN(12))
-		}
-	}
-	var tags []vswitchtest.Tag
-	for r.IntN(3) == 0 {
-		tags = append(tags, vswitchtest.Tag{
-			Type: []uint16{0x8100, 0x88a8}[r.IntN(2)], TCI: uint16(r.IntN(16)<<12 | r.IntN(4)),
-		})
-	}
-	b := ether(mac(), mac(), payload, tags...)
-	if r.IntN(50) == 0 {
-		b = b[:r.IntN(len(b))]
-	}
-	return b
-}
+var (
+	modelRuns = flag.Int("model.runs", defaultModelRuns, "how many runs of TestAgainstModel")
+	modelSeed = flag.Uint64("model.seed", 0, "the seed of the first one")
+)
 
 // TestAgainstModel sends random traffic through the switch and the model while ports come, go and
-// change, and compares every byte that comes out, every drop, and the FDB.
+// change, and entries, groups, filters, neighbors and mirrors with them. It compares every byte
+// that comes out, every drop and its reason, and what the switch has learned.
 func TestAgainstModel(t *testing.T) {
-	for seed := range uint64(20) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { compareWithModel(t, seed) })
+	total := make(map[string]uint64)
+	frames := 0
+	for i := range uint64(*modelRuns) {
+		seed := *modelSeed + i
+		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			x := newModelRun(t, seed)
+			for step := range 400 {
+				if x.step(); t.Failed() {
+					t.Fatalf("step %d: %s", step, x.last)
+				}
+			}
+			for _, p := range x.m.ports {
+				for reason, n := range p.drops {
+					total[reason] += n
+				}
+			}
+			for what, n := range x.m.refused {
+				total["refused: "+what] += uint64(n)
+			}
+			for what, n := range x.m.did {
+				total[what] += uint64(n)
+			}
+			frames += x.m.frames
+		})
+		if !ok {
+			return
+		}
 	}
+	for _, reason := range []string{
+		"too-short", "reserved-address", "bad-source", "vlan", "source-down", "mirror-output", "filter", "filter-unreadable", "bpdu-guard",
+		"mac-spoofed", "ip-spoofed", "dhcp-guard", "ra-guard", "locked", "rate-limit", "blackhole", "own-port", "policy", "port-down",
+		"storm-control", "egress-rate", "no-destination", "no-member", "neigh-suppress", "held", "replies", "copies", "to members",
+		"refused: reload", "refused: add an FDB entry", "refused: add a member",
+	} {
+		if total[reason] == 0 && *modelRuns >= defaultModelRuns {
+			t.Errorf("%s: never", reason)
+		}
+	}
+	t.Logf("%d frames; %v", frames, total)
 }
 
-func compareWithModel(t *testing.T, seed uint64) {
-	r := rand.New(rand.NewPCG(seed, 1))
-	const ageing = 5
-	l := newLab(t, vswitch.Config{FDB: vswitch.FDBConfig{AgingTime: ageing * time.Second}})
-	m := &model{ageing: ageing, ports: map[string]*modelPort{}, fdb: map[modelKey]modelEntry{}}
-	add := func(name string) {
-		c := randomConfig(r, name)
-		l.add(name, func(to *vswitch.PortConfig) { *to = c })
-		m.ports[name] = &modelPort{cfg: c, up: true, drops: map[string]uint64{}}
+// A modelRun is a switch and a model to which the same happens.
+type modelRun struct {
+	t    *testing.T
+	r    modelRand
+	l    *lab
+	m    *model
+	last string // what has happened last
+}
+
+func newModelRun(t *testing.T, seed uint64) *modelRun {
+	r := modelRand{Rand: rand.New(rand.NewPCG(seed, 1))}
+	r.mirrors, r.rates = r.IntN(3) == 0, r.IntN(2) == 0
+	m := newModel(t, 5)
+	m.snooping = r.IntN(3) != 0
+	x := &modelRun{t: t, r: r, m: m, l: newLab(t, vswitch.Config{
+		FDB: vswitch.FDBConfig{AgingTime: 5 * time.Second}, Mcast: vswitch.McastConfig{Snooping: m.snooping},
+	})}
+	for m.filters == nil {
+		m.changeFilters(t, r, x.l)
 	}
-	names := []string{"p0", "p1", "p2", "p3", "p4", "p5"}
-	for _, n := range names {
-		add(n)
+	for i := range 6 {
+		x.attach(i)
 	}
-	for step := range 400 {
-		name := names[r.IntN(len(names))]
-		p, mp := l.ports[name], m.ports[name]
+	return x
+}
+
+func (x *modelRun) attach(n int) {
+	c := x.r.config(n)
+	x.l.add(c.Name, func(to *vswitch.PortConfig) { *to = c })
+	x.m.ports[c.Name] = &modelPort{up: true, drops: make(map[string]uint64)}
+	x.m.configure(c.Name, c)
+}
+
+// step sends a batch or makes a change, and compares.
+func (x *modelRun) step() {
+	t, r, l, m := x.t, x.r, x.l, x.m
+	n := r.IntN(6)
+	name := fmt.Sprint("p", n)
+	p, mp := l.ports[name], m.ports[name]
+	kind := r.IntN(40)
+	switch kind {
+	case 0:
+		up := !mp.up || r.IntN(3) != 0 // they are rarely down
+		p.SetUp(up)
+		m.setUp(name, up)
+	case 1, 2:
+		c := r.config(n)
+		m.expect(t, p.Reconfigure(c), true, "reconfigure")
+		m.configure(name, c)
+	case 3:
+		p.Detach()
+		p.in.Close()
+		m.detach(name)
+		x.attach(n)
+	case 4:
+		seconds := 1 + r.IntN(4)
 		switch r.IntN(30) {
-		case 0:
-			p.SetUp(!mp.up)
-			if mp.up = !mp.up; !mp.up {
-				m.removeAgeing(name)
-			}
-		case 1:
-			c := randomConfig(r, name)
-			if err := p.Reconfigure(c); err != nil {
-				t.Fatal(err)
-			}
-			mp.cfg = c
-			m.forget(name, func(k modelKey) bool { return !mp.carries(k.vlan) })
+		case 0, 1:
+			seconds = 61
 		case 2:
-			p.Detach()
-			p.in.Close()
-			for k, e := range m.fdb {
-				if e.port == name {
-					delete(m.fdb, k)
-				}
-			}
-			add(name)
-		case 3:
-			d := 1 + r.IntN(4)
-			l.advance(time.Duration(d) * time.Second)
-			m.now += d
-			for k, e := range m.fdb {
-				if e.ages() && m.now-e.seen > ageing {
-					delete(m.fdb, k)
-				}
-			}
-		case 4:
-			mac, vlan := vswitchtest.Station(r.IntN(12)), uint16(r.IntN(4))
-			if r.IntN(3) != 0 {
-				l.s.DelFDB(mac, int(vlan))
-				delete(m.fdb, modelKey{mac, vlan})
-			} else {
-				e := vswitch.StaticEntry{MAC: mac, VLAN: vlan, Port: name}
-				switch r.IntN(4) {
-				case 0:
-					e.Kind, e.Port = vswitch.FDBBlackhole, ""
-				case 1:
-					e.Kind = vswitch.FDBSticky
-				}
-				if err := l.s.AddFDB(e); err != nil {
-					t.Fatal(err)
-				}
-				m.fdb[modelKey{mac, vlan}] = modelEntry{port: e.Port, kind: e.Kind, seen: m.now}
-			}
-		default:
-			var batch [][]byte
-			for i := range 1 + r.IntN(vswitch.MaxBatch) {
-				batch = append(batch, randomFrame(r, fmt.Sprintf("%d.%d", step, i)))
-			}
-			l.send(name, batch...)
-			m.deliver(name, batch)
+			seconds = 300
 		}
-		m.compare(t, l, step)
-		if t.Failed() {
-			return
-		}
+		x.advance(seconds)
+	case 5, 6, 7:
+		m.changeFDB(t, r.Rand, l, name)
+	case 8, 9:
+		m.changeGroups(t, r.Rand, l, name)
+	case 10:
+		x.changeTimes()
+	case 11:
+		m.changeFilters(t, r, l)
+	case 12:
+		x.changeNeighbors()
+	case 13:
+		x.changeMirrors()
+	case 14:
+		m.reload(t, r.Rand, l)
+	default:
+		x.send(name)
 	}
+	x.last = fmt.Sprintf("act %d at %s", kind, name)
+	m.compare(t, l)
 }
 
-func (m *model) compare(t *testing.T, l *lab, step int) {
-	for name, mp := range m.ports {
-		sent := l.ports[name].Take()
-		if len(sent) != len(mp.sent) {
-			t.Errorf("step %d: %s got %d frames, want %d", step, name, len(sent), len(mp.sent))
-			return
+func (x *modelRun) send(name string) {
+	var batch []*modelMessage
+	var raw [][]byte
+	for i := range 1 + x.r.IntN(vswitch.MaxBatch) {
+		f := x.r.message(i)
+		batch, raw = append(batch, f), append(raw, f.bytes)
+	}
+	x.l.send(name, raw...)
+	x.m.deliver(name, batch)
+}
+
+// apply makes a change that is not refused.
+func (x *modelRun) apply(c *vswitch.Change) {
+	c.KeepStatic = true
+	_, err := x.l.s.Apply(c)
+	x.m.expect(x.t, err, true, "apply")
+}
+
+func (x *modelRun) changeTimes() {
+	x.m.holdDown = x.r.IntN(3) * 3
+	x.m.ageing = 4 + x.r.IntN(4)
+	x.apply(&vswitch.Change{FDB: &vswitch.FDBConfig{
+		AgingTime: time.Duration(x.m.ageing) * time.Second, HoldDown: time.Duration(x.m.holdDown) * time.Second,
+	}})
+	x.m.applied()
+	x.advance(1) // the janitor removes what is too old now
+}
+
+func (x *modelRun) advance(seconds int) {
+	x.l.advance(time.Duration(seconds) * time.Second)
+	x.m.advance(seconds)
+}
+
+func (x *modelRun) changeNeighbors() {
+	x.m.neighbors = nil
+	said := make(map[string]bool)
+	for range x.r.IntN(5) {
+		n := vswitch.Neighbor{
+			IP: x.r.addr(x.r.IntN(2) == 0), MAC: x.r.mac(), VLAN: uint16(x.r.IntN(4)), All: x.r.IntN(3) == 0, Router: x.r.IntN(3) == 0,
 		}
-		for i, s := range sent {
-			if !bytes.Equal(s.Bytes, mp.sent[i]) {
-				t.Errorf("step %d: %s got\n%x, want\n%x", step, name, s.Bytes, mp.sent[i])
-				return
-			}
+		if n.All {
+			n.VLAN = 0
+		}
+		if where := fmt.Sprint(n.IP, n.VLAN, n.All); !said[where] {
+			said[where] = true
+			x.m.neighbors = append(x.m.neighbors, n)
+		}
+	}
+	x.apply(&vswitch.Change{SetNeighbors: true, Neighbors: x.m.neighbors})
+	x.m.applied()
+}
+
+func (x *modelRun) changeMirrors() {
+	if !x.r.mirrors {
+		return
+	}
+	list := x.r.mirrorConfigs()
+	x.apply(&vswitch.Change{SetMirrors: true, Mirrors: list})
+	was := x.m.mirrors
+	x.m.mirrors = nil
+	for _, c := range list {
+		next := &modelMirror{MirrorConfig: c}
+		if i := slices.IndexFunc(was, func(o *modelMirror) bool { return o.Name == c.Name }); i >= 0 {
+			next.frames, next.bytes, next.drops = was[i].frames, was[i].bytes, was[i].drops
+		}
+		x.m.mirrors = append(x.m.mirrors, next)
+	}
+	x.m.applied()
+}
+
+// compare compares what has come out, the counters, and what was learned.
+func (m *model) compare(t *testing.T, l *lab) {
+	for name, mp := range m.ports {
+		var got [][]byte
+		for _, s := range l.ports[name].Take() {
+			got = append(got, s.Bytes)
+		}
+		if len(m.mirrors) > 0 { // copies come between other frames
+			slices.SortFunc(got, bytes.Compare)
+			slices.SortFunc(mp.sent, bytes.Compare)
+		}
+		if !slices.EqualFunc(got, mp.sent, bytes.Equal) {
+			t.Errorf("%s got %d frames, want %d%s", name, len(got), len(mp.sent), firstDifference(got, mp.sent))
 		}
 		mp.sent = nil
 		l.drops(name, mp.drops)
 	}
-	if step%10 == 0 {
-		m.compareFDB(t, l, step)
-	}
+	m.compareFDB(t, l)
+	m.compareGroups(t, l)
+	m.compareNeighbors(t, l)
+	m.compareFilters(t, l)
+	m.compareMirrors(t, l)
 }
 
-func (m *model) compareFDB(t *testing.T, l *lab, step int) {
-	entries := l.s.FDB("", vswitch.AnyVLAN)
-	if len(entries) != len(m.fdb) {
-		t.Errorf("step %d: %d FDB entries, want %d", step, len(entries), len(m.fdb))
-	}
-	for _, e := range entries {
-		want := m.fdb[modelKey{e.MAC, e.VLAN}]
-		age := time.Duration(m.now-want.seen) * time.Second
-		if !want.ages() {
-			age = 0
+// firstDifference shows the first frames that differ.
+func firstDifference(got, want [][]byte) string {
+	for i := range max(len(got), len(want)) {
+		var a, b []byte
+		if i < len(got) {
+			a = got[i]
 		}
-		if e.Port != want.port || e.Kind != want.kind || e.Age != age {
-			t.Errorf("step %d: FDB entry %+v, want %+v of age %v", step, e, want, age)
+		if i < len(want) {
+			b = want[i]
+		}
+		if !bytes.Equal(a, b) {
+			return fmt.Sprintf("; frame %d is\n%x, want\n%x", i, a, b)
 		}
 	}
+	return ""
 }

@@ -57,14 +57,14 @@ func FuzzVLANs(f *testing.F) {
 			return
 		}
 		l := newLab(t, vswitch.Config{})
-		m := &model{ageing: 300, ports: map[string]*modelPort{}, fdb: map[modelKey]modelEntry{}}
+		m := newModel(t, 300)
 		for i := range 2 {
 			c := fuzzedPort(fmt.Sprintf("p%d", i), [8]byte(settings[8*i:]))
 			l.add(c.Name, func(to *vswitch.PortConfig) { *to = c })
 			m.ports[c.Name] = &modelPort{cfg: c, up: true, drops: map[string]uint64{}}
 		}
 		l.send("p0", slices.Clone(frame))
-		m.deliver("p0", [][]byte{frame})
-		m.compare(t, l, 0)
+		m.deliver("p0", []*modelMessage{{whole: frame, bytes: frame}})
+		m.compare(t, l)
 	})
 }
