@@ -41,8 +41,8 @@ func newRoot(out io.Writer) *cobra.Command {
 	root.SetHelpCommand(help(root))
 	root.AddCommand(
 		group("port", "Ports", c.portShow(), c.objectAdd(portObject), c.objectSet(portObject), c.objectDel(portObject, "del")),
-		group("uplink", "Uplinks: ports on network interfaces of the host", c.objectAdd(uplinkObject), c.objectSet(uplinkObject), c.objectDel(uplinkObject, "del")),
-		group("host", "Host ports: the host itself on the switch", c.objectAdd(hostObject), c.objectSet(hostObject), c.objectDel(hostObject, "del")),
+		group("uplink", "Uplinks: ports on network interfaces of the host", c.kindShow("uplinks", control.KindUplink), c.objectAdd(uplinkObject), c.objectSet(uplinkObject), c.objectDel(uplinkObject, "del")),
+		group("host", "Host ports: the host itself on the switch", c.kindShow("host ports", control.KindHost), c.objectAdd(hostObject), c.objectSet(hostObject), c.objectDel(hostObject, "del")),
 		group("vlan", "VLANs of ports", c.vlanShow(), c.vlanAdd(), c.vlanDel()),
 		group("fdb", "Forwarding database: which MAC address is behind which port", c.fdbShow(), c.fdbAdd(), c.fdbDel(), c.fdbFlush()),
 		group("mdb", "Multicast database: which port has joined which group", c.mdbShow(), c.mdbAdd(), c.mdbDel()),
@@ -130,6 +130,18 @@ func (c *client) portShow() *cobra.Command {
 				return get(cmd, c, "/v1/ports/"+url.PathEscape(args[0]), printPort)
 			}
 			return get(cmd, c, "/v1/ports", printPorts)
+		},
+	}
+}
+
+// kindShow shows the ports of a kind.
+func (c *client) kindShow(what string, kind control.Kind) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show",
+		Short: "Show all " + what,
+		Args:  atMost(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return get(cmd, c, "/v1/ports?kind="+string(kind), printPorts)
 		},
 	}
 }

@@ -147,28 +147,44 @@ func named(what string) cobra.PositionalArgs {
 	}
 }
 
-func (c *client) objectAdd(o object) *cobra.Command {
+// editCommand returns a command that edits the configuration. Its help lists the keys that can be
+// arguments. The error of change is about the command line.
+func (c *client) editCommand(use, short string, keys []keyInfo, args cobra.PositionalArgs, change func(cmd *cobra.Command, args []string) (edit, error)) *cobra.Command {
 	var f editFlags
 	cmd := &cobra.Command{
-		Use:   "add NAME [KEY=VALUE]...",
-		Short: "Add a " + o.what,
-		Long:  "Add a " + o.what + ".\n\n" + keyHelp(o.keys()),
-		Args:  named(o.what),
+		Use:   use,
+		Short: short,
+		Args:  args,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			settings, err := parseSettings(o.keys(), args[1:])
+			e, err := change(cmd, args)
 			if err != nil {
 				return err
 			}
-			return c.edit(cmd, &f, func(doc *tomldoc.Table) (tomldoc.Patch, error) {
-				if o.exists(doc, args[0]) == nil {
-					return nil, fmt.Errorf("there is a %s %q already", o.what, args[0])
-				}
-				return tomldoc.Patch{{Op: "add", Path: o.path(args[0]), Value: tableOf(settings)}}, nil
-			})
+			return c.edit(cmd, &f, e)
 		},
+	}
+	if len(keys) > 0 {
+		cmd.Long = foldText(short+".", "") + "\n" + keyHelp(keys)
 	}
 	f.register(cmd)
 	return cmd
+}
+
+func (c *client) objectAdd(o object) *cobra.Command {
+	return c.editCommand("add NAME [KEY=VALUE]...", "Add a "+o.what, o.keys(), named(o.what), func(_ *cobra.Command, args []string) (edit, error) {
+		settings, err := parseSettings(o.keys(), args[1:])
+		return o.adds(args[0], tableOf(settings)), err
+	})
+}
+
+// adds returns the edit that adds a table.
+func (o object) adds(name string, t *tomldoc.Table) edit {
+	return func(doc *tomldoc.Table) (tomldoc.Patch, error) {
+		if o.exists(doc, name) == nil {
+			return nil, fmt.Errorf("there is a %s %q already", o.what, name)
+		}
+		return tomldoc.Patch{{Op: "add", Path: o.path(name), Value: t}}, nil
+	}
 }
 
 func tableOf(settings []setting) *tomldoc.Table {
@@ -190,34 +206,23 @@ func (c *client) objectSet(o object) *cobra.Command {
 // first n arguments are for at, the others are settings.
 func (c *client) setCommand(use, short string, keys []keyInfo, args cobra.PositionalArgs, n int,
 	at func(doc *tomldoc.Table, args []string) (tomldoc.Path, error)) *cobra.Command {
-	var f editFlags
 	var unset []string
-	cmd := &cobra.Command{
-		Use:   use,
-		Short: short,
-		Long:  short + ".\n\n" + keyHelp(keys),
-		Args:  args,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			settings, err := parseSettings(keys, args[n:])
-			if err != nil {
-				return err
+	cmd := c.editCommand(use, short, keys, args, func(_ *cobra.Command, args []string) (edit, error) {
+		settings, err := parseSettings(keys, args[n:])
+		for _, name := range unset {
+			if _, unknown := find(keys, name); err == nil {
+				err = unknown
 			}
-			for _, name := range unset {
-				if _, err := find(keys, name); err != nil {
-					return err
-				}
-			}
-			if len(settings)+len(unset) == 0 {
-				return errors.New("nothing is to be set: KEY=VALUE, or --unset KEY")
-			}
-			return c.edit(cmd, &f, func(doc *tomldoc.Table) (tomldoc.Patch, error) {
-				path, err := at(doc, args[:n])
-				return setPatch(doc, path, settings, unset), err
-			})
-		},
-	}
+		}
+		if err == nil && len(settings)+len(unset) == 0 {
+			err = errors.New("nothing is to be set: KEY=VALUE, or --unset KEY")
+		}
+		return func(doc *tomldoc.Table) (tomldoc.Patch, error) {
+			path, err := at(doc, args[:n])
+			return setPatch(doc, path, settings, unset), err
+		}, err
+	})
 	cmd.Flags().StringArrayVar(&unset, "unset", nil, "give this `key` its default; may be repeated")
-	f.register(cmd)
 	return cmd
 }
 
@@ -236,25 +241,17 @@ func setPatch(doc *tomldoc.Table, path tomldoc.Path, settings []setting, unset [
 }
 
 func (c *client) objectDel(o object, verb string) *cobra.Command {
-	var f editFlags
-	cmd := &cobra.Command{
-		Use:   verb + " NAME...",
-		Short: "Remove a " + o.what,
-		Args:  named(o.what),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.edit(cmd, &f, func(doc *tomldoc.Table) (p tomldoc.Patch, _ error) {
-				for _, name := range args {
-					if err := o.exists(doc, name); err != nil {
-						return nil, err
-					}
-					p = append(p, tomldoc.Edit{Op: "remove", Path: o.path(name)})
+	return c.editCommand(verb+" NAME...", "Remove a "+o.what, nil, named(o.what), func(_ *cobra.Command, args []string) (edit, error) {
+		return func(doc *tomldoc.Table) (p tomldoc.Patch, _ error) {
+			for _, name := range args {
+				if err := o.exists(doc, name); err != nil {
+					return nil, err
 				}
-				return p, nil
-			})
-		},
-	}
-	f.register(cmd)
-	return cmd
+				p = append(p, tomldoc.Edit{Op: "remove", Path: o.path(name)})
+			}
+			return p, nil
+		}, nil
+	})
 }
 
 // singleSet changes keys of a table that occurs once.

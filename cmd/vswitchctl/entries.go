@@ -76,70 +76,45 @@ func exactly(names ...string) cobra.PositionalArgs {
 }
 
 func (c *client) neighAdd() *cobra.Command {
-	var f editFlags
 	var router bool
 	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
-	cmd := &cobra.Command{
-		Use:   "add IP MAC",
-		Short: "Configure which MAC address has an IP address",
-		Args:  exactly("the IP address", "the MAC address"),
-		RunE: func(cmd *cobra.Command, args []string) error {
+	cmd := c.editCommand("add IP MAC", "Configure which MAC address has an IP address", nil, exactly("the IP address", "the MAC address"),
+		func(cmd *cobra.Command, args []string) (edit, error) {
 			in, _ := inVLAN(cmd, &vlan)
 			settings := append([]setting{{"ip", args[0]}, {"mac", args[1]}}, in...)
 			if router {
 				settings = append(settings, setting{"router", true})
 			}
-			return c.edit(cmd, &f, addEntry("neigh", settings...))
-		},
-	}
+			return addEntry("neigh", settings...), nil
+		})
 	cmd.Flags().Var(&vlan, "vlan", "the `VLAN`, instead of all")
 	cmd.Flags().BoolVar(&router, "router", false, "the station is a router")
-	f.register(cmd)
 	return cmd
 }
 
 func (c *client) neighDel() *cobra.Command {
-	var f editFlags
 	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
-	cmd := &cobra.Command{
-		Use:   "del IP",
-		Short: "Remove a configured neighbor",
-		Args:  exactly("the IP address"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			_, in := inVLAN(cmd, &vlan)
-			return c.edit(cmd, &f, delEntry("neigh", args[0], func(t *tomldoc.Table) bool { return sameIP(t, "ip", args[0]) && in(t) }))
-		},
-	}
+	cmd := c.editCommand("del IP", "Remove a configured neighbor", nil, exactly("the IP address"), func(cmd *cobra.Command, args []string) (edit, error) {
+		_, in := inVLAN(cmd, &vlan)
+		return delEntry("neigh", args[0], func(t *tomldoc.Table) bool { return sameIP(t, "ip", args[0]) && in(t) }), nil
+	})
 	cmd.Flags().Var(&vlan, "vlan", "the `VLAN`, if the address has entries in several")
-	f.register(cmd)
 	return cmd
 }
 
 func (c *client) setCreate() *cobra.Command {
-	var f editFlags
-	cmd := &cobra.Command{
-		Use:   "create NAME [ENTRY]...",
-		Short: "Make a set of addresses, prefixes, ports and ranges of ports",
-		Args:  named("set"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			addresses, ports := entriesOf(args[1:])
-			return c.edit(cmd, &f, func(doc *tomldoc.Table) (tomldoc.Patch, error) {
-				if setObject.exists(doc, args[0]) == nil {
-					return nil, fmt.Errorf("there is a set %q already", args[0])
-				}
-				t := &tomldoc.Table{}
-				if len(addresses) > 0 {
-					t.Set("addresses", texts(addresses))
-				}
-				if len(ports) > 0 {
-					t.Set("ports", texts(ports))
-				}
-				return tomldoc.Patch{{Op: "add", Path: setObject.path(args[0]), Value: t}}, nil
-			})
-		},
-	}
-	f.register(cmd)
-	return cmd
+	const short = "Make a set of addresses, prefixes, ports and ranges of ports"
+	return c.editCommand("create NAME [ENTRY]...", short, nil, named("set"), func(_ *cobra.Command, args []string) (edit, error) {
+		addresses, ports := entriesOf(args[1:])
+		t := &tomldoc.Table{}
+		if len(addresses) > 0 {
+			t.Set("addresses", texts(addresses))
+		}
+		if len(ports) > 0 {
+			t.Set("ports", texts(ports))
+		}
+		return setObject.adds(args[0], t), nil
+	})
 }
 
 // entriesOf divides entries of a set into addresses and ports.

@@ -49,6 +49,7 @@ func TestOutput(t *testing.T) {
 	for _, tt := range []struct{ golden, args string }{
 		{"show", "show"},
 		{"port-show", "port show"},
+		{"uplink-show", "uplink show"},
 		{"port-show-guest", "port show vm1"},
 		{"port-show-uplink", "port show lan"},
 		{"port-show-error", "port show vm3"},

@@ -54,19 +54,10 @@ func filterAndRule(cmd *cobra.Command, args []string) error {
 }
 
 func (c *client) ruleAdd() *cobra.Command {
-	var f editFlags
 	var before, after string
 	var first bool
-	cmd := &cobra.Command{
-		Use:   "add FILTER RULE KEY=VALUE...",
-		Short: "Add a rule to a filter, behind the other rules unless a flag says otherwise",
-		Long:  "Add a rule to a filter, behind the other rules unless a flag says otherwise.\n\n" + keyHelp(ruleKeys()),
-		Args:  filterAndRule,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			settings, err := parseSettings(ruleKeys(), args[2:])
-			if err != nil {
-				return err
-			}
+	cmd := c.editCommand("add FILTER RULE KEY=VALUE...", "Add a rule to a filter, behind the other rules unless a flag says otherwise", ruleKeys(), filterAndRule,
+		func(cmd *cobra.Command, args []string) (edit, error) {
 			places := 0
 			for _, flag := range []string{"before", "after", "first"} {
 				if cmd.Flags().Changed(flag) {
@@ -74,24 +65,27 @@ func (c *client) ruleAdd() *cobra.Command {
 				}
 			}
 			if places > 1 {
-				return errors.New("--before, --after and --first exclude each other")
+				return nil, errors.New("--before, --after and --first exclude each other")
 			}
-			rule := tableOf(append([]setting{{"name", args[1]}}, settings...))
-			return c.edit(cmd, &f, func(doc *tomldoc.Table) (tomldoc.Patch, error) {
+			rule, err := parseRule(args)
+			return func(doc *tomldoc.Table) (p tomldoc.Patch, _ error) {
 				path, err := rulePlace(doc, args[0], args[1], before, after, first)
-				var p tomldoc.Patch
 				if err == nil && doc.Table("filter").Table(args[0]).Get("rules") == nil {
 					p = append(p, tomldoc.Edit{Op: "add", Path: filterObject.path(args[0], "rules"), Value: []any{}})
 				}
 				return append(p, tomldoc.Edit{Op: "add", Path: path, Value: rule}), err
-			})
-		},
-	}
+			}, err
+		})
 	cmd.Flags().StringVar(&before, "before", "", "before this `rule`")
 	cmd.Flags().StringVar(&after, "after", "", "behind this `rule`")
 	cmd.Flags().BoolVar(&first, "first", false, "before all rules")
-	f.register(cmd)
 	return cmd
+}
+
+// parseRule reads the arguments FILTER RULE KEY=VALUE... as a rule.
+func parseRule(args []string) (*tomldoc.Table, error) {
+	settings, err := parseSettings(ruleKeys(), args[2:])
+	return tableOf(append([]setting{{"name", args[1]}}, settings...)), err
 }
 
 // rulePlace returns the path at which a rule is inserted.
@@ -121,46 +115,22 @@ func (c *client) ruleSet() *cobra.Command {
 }
 
 func (c *client) ruleReplace() *cobra.Command {
-	var f editFlags
-	cmd := &cobra.Command{
-		Use:   "replace FILTER RULE KEY=VALUE...",
-		Short: "Replace a rule by another one, at the same place",
-		Long:  "Replace a rule by another one, at the same place. It keeps the name, and with\nthat the counters, unless another name is given.\n\n" + keyHelp(ruleKeys()),
-		Args:  filterAndRule,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			settings, err := parseSettings(ruleKeys(), args[2:])
-			if err != nil {
-				return err
-			}
-			rule := tableOf(append([]setting{{"name", args[1]}}, settings...))
-			return c.edit(cmd, &f, func(doc *tomldoc.Table) (tomldoc.Patch, error) {
-				path, err := rulePath(doc, args[0], args[1])
-				return tomldoc.Patch{{Op: "replace", Path: path, Value: rule}}, err
-			})
-		},
-	}
-	f.register(cmd)
-	return cmd
+	const short = "Replace a rule by another one, at the same place; it keeps its counters if it keeps its name"
+	return c.editCommand("replace FILTER RULE KEY=VALUE...", short, ruleKeys(), filterAndRule, func(_ *cobra.Command, args []string) (edit, error) {
+		rule, err := parseRule(args)
+		return ruleEdit("replace", args, rule), err
+	})
 }
 
 func (c *client) ruleDel() *cobra.Command {
-	var f editFlags
-	cmd := &cobra.Command{
-		Use:   "del FILTER RULE",
-		Short: "Remove a rule of a filter",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := filterAndRule(cmd, args); err != nil {
-				return err
-			}
-			return atMost(2)(cmd, args)
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.edit(cmd, &f, func(doc *tomldoc.Table) (tomldoc.Patch, error) {
-				path, err := rulePath(doc, args[0], args[1])
-				return tomldoc.Patch{{Op: "remove", Path: path}}, err
-			})
-		},
+	return c.editCommand("del FILTER RULE", "Remove a rule of a filter", nil, exactly("the name of the filter", "the name of the rule"),
+		func(_ *cobra.Command, args []string) (edit, error) { return ruleEdit("remove", args, nil), nil })
+}
+
+// ruleEdit does something with a rule that there is.
+func ruleEdit(op string, args []string, value any) edit {
+	return func(doc *tomldoc.Table) (tomldoc.Patch, error) {
+		path, err := rulePath(doc, args[0], args[1])
+		return tomldoc.Patch{{Op: op, Path: path, Value: value}}, err
 	}
-	f.register(cmd)
-	return cmd
 }

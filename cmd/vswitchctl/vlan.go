@@ -126,40 +126,25 @@ func (c *client) vlanDel() *cobra.Command {
 
 // vlanChange returns a command that changes the trunks of a port.
 func (c *client) vlanChange(verb, short string, change func(trunks, vlans []uint16) ([]uint16, error)) *cobra.Command {
-	var f editFlags
-	cmd := &cobra.Command{
-		Use:   verb + " PORT VLAN",
-		Short: short,
-		Args:  exactly("the name of the port", "the VLAN"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			vlans, err := vlanRange(args[1])
+	return c.editCommand(verb+" PORT VLAN", short, nil, exactly("the name of the port", "the VLAN"), func(_ *cobra.Command, args []string) (edit, error) {
+		vlans, err := vlanRange(args[1])
+		return func(doc *tomldoc.Table) (tomldoc.Patch, error) {
+			path, err := portPath(doc, args[0])
 			if err != nil {
-				return err
+				return nil, err
 			}
-			return c.edit(cmd, &f, func(doc *tomldoc.Table) (tomldoc.Patch, error) {
-				path, err := portPath(doc, args[0])
-				if err != nil {
-					return nil, err
-				}
-				at, err := doc.At(path)
-				if err != nil {
-					return nil, err
-				}
-				port := at.(*tomldoc.Table)
-				mode, _ := port.Get("vlan_mode").(string)
-				if tag := port.Get("tag"); mode == "access" || mode == "dot1q-tunnel" || mode == "" && tag != nil && tag != int64(0) {
-					return nil, fmt.Errorf("%s carries the VLAN of its tag alone; for a trunk set vlan_mode", args[0])
-				}
-				trunks, err := change(trunksOf(port), vlans)
-				if err != nil {
-					return nil, fmt.Errorf("%s %w", args[0], err)
-				}
-				return tomldoc.Patch{{Op: "add", Path: append(path, "trunks"), Value: trunkList(trunks)}}, nil
-			})
-		},
-	}
-	f.register(cmd)
-	return cmd
+			port := doc.Table(path[0]).Table(path[1])
+			mode, _ := port.Get("vlan_mode").(string)
+			if tag := port.Get("tag"); mode == "access" || mode == "dot1q-tunnel" || mode == "" && tag != nil && tag != int64(0) {
+				return nil, fmt.Errorf("%s carries the VLAN of its tag alone; for a trunk set vlan_mode", args[0])
+			}
+			trunks, err := change(trunksOf(port), vlans)
+			if err != nil {
+				return nil, fmt.Errorf("%s %w", args[0], err)
+			}
+			return tomldoc.Patch{{Op: "add", Path: append(path, "trunks"), Value: trunkList(trunks)}}, nil
+		}, err
+	})
 }
 
 // vlanRange reads a VLAN, or a range such as 10-20.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 
 	"vswitchd/internal/tomldoc"
@@ -20,6 +21,10 @@ const (
 	running   = "running configuration"
 	inRequest = "in the request"
 )
+
+// maxRunning limits the text of a running configuration, in bytes, so that edits do not add up
+// without limit.
+const maxRunning = 16 << 20
 
 // LoadRunning is Load, and also returns the configuration as a document.
 func (ks Kinds) LoadRunning(path string, flags Flags) (*Config, *Running, Errors) {
@@ -52,6 +57,9 @@ func (r *Running) Edit(patch tomldoc.Patch) (*Config, *Running, error) {
 		return nil, nil, err
 	}
 	text, fresh := doc.Render()
+	if len(text) > maxRunning {
+		return nil, nil, fmt.Errorf("the configuration would have more than %d MiB", maxRunning>>20)
+	}
 	p := &parser{kinds: r.kinds, file: running, cfg: defaults(), requested: fresh}
 	cfg, errs := p.parse(text, r.flags)
 	if len(errs) > 0 {

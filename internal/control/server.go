@@ -163,10 +163,18 @@ func (s *Server) getSwitch(r *http.Request) (any, error) {
 }
 
 func (s *Server) getPorts(r *http.Request) (any, error) {
-	if _, err := query(r); err != nil {
+	q, err := query(r, "kind")
+	if err != nil {
 		return nil, err
 	}
-	return List[PortInfo](s.backend.Ports()), nil
+	ports := s.backend.Ports()
+	if kind := Kind(q.Get("kind")); q.Has("kind") {
+		if !slices.Contains(Kinds, kind) {
+			return nil, &statusError{http.StatusBadRequest, fmt.Sprintf("kind is %q, must be one of %v", kind, Kinds)}
+		}
+		ports = slices.DeleteFunc(ports, func(p PortInfo) bool { return p.Kind != kind })
+	}
+	return List[PortInfo](ports), nil
 }
 
 func (s *Server) getPort(r *http.Request) (any, error) {

@@ -66,7 +66,7 @@ func (s *Server) postConfigCheck(r *http.Request) (any, error) {
 		return nil, err
 	}
 	var b configText
-	if err := body(r, &b); err != nil {
+	if err := limitedBody(r, &b, maxFile); err != nil {
 		return nil, err
 	}
 	change, err := s.config.TryFile(b.Text)

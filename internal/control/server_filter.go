@@ -95,13 +95,19 @@ func (s *Server) changeSet(r *http.Request, c SetChange) (any, error) {
 	return nil, &refusal{"change refused, nothing has changed", splitLines(err.Error())}
 }
 
-// maxBody limits the size of a request's body, in bytes.
-const maxBody = 4 << 20
+// maxBody limits the size of a request's body, in bytes, and maxFile that of one with a file.
+const (
+	maxBody = 4 << 20
+	maxFile = 20 << 20
+)
 
 // body decodes the body of a request. Unknown fields are refused: if they were ignored, a misspelt
 // field would empty a set.
-func body(r *http.Request, v any) error {
-	d := json.NewDecoder(io.LimitReader(r.Body, maxBody))
+func body(r *http.Request, v any) error { return limitedBody(r, v, maxBody) }
+
+// limitedBody is body with another limit.
+func limitedBody(r *http.Request, v any, most int64) error {
+	d := json.NewDecoder(io.LimitReader(r.Body, most))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
 		return &statusError{http.StatusBadRequest, "the body is not as it should be: " + err.Error()}

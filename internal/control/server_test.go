@@ -177,6 +177,7 @@ func TestErrorsHaveAStatusAndSayWhy(t *testing.T) {
 	}{
 		{"GET", "/v1/ports/nobody", 404, `{"error":"no such port: \"nobody\""}`},
 		{"GET", "/v1/stats/nobody", 404, `{"error":"no such port: \"nobody\""}`},
+		{"GET", "/v1/ports?kind=gest", 400, `{"error":"kind is \"gest\", must be one of [guest uplink host]"}`},
 		{"GET", "/v1/fdb?port=nobody", 404, `{"error":"no such port: \"nobody\""}`},
 		{"GET", "/v1/fdb?vlan=4096", 400, `{"error":"vlan is \"4096\", must be from 0 to 4095"}`},
 		{"GET", "/v1/fdb?vlan=x", 400, `{"error":"vlan is \"x\", must be from 0 to 4095"}`},

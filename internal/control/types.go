@@ -44,6 +44,9 @@ const (
 	KindHost   Kind = "host"
 )
 
+// Kinds are the values of Kind.
+var Kinds = []Kind{KindGuest, KindUplink, KindHost}
+
 // State is the state of a port.
 type State string
 

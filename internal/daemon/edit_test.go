@@ -98,6 +98,7 @@ func TestRefusedEdits(t *testing.T) {
 		{edits("add", "/fdb/1", parse(t, "port = \"a\"")), `edit 0: add /fdb/1: "1" is no index of an array of 0 elements`},
 		{edits("add", "/switch/workers", int64(2)), "in the request: switch.workers: cannot change while vswitchd is running, restart it"},
 		{edits("add", "/port/b/tag", int64(5), "add", "/port/a/tag", "x"), "in the request: port.a.tag: is a string, must be an integer"},
+		{edits("add", "/port/a/description", strings.Repeat("x", 17<<20)), "the configuration would have more than 16 MiB"},
 		{edits("test", "/port/a/mac", "x", "add", "/port/b/tag", int64(5)), `edit 0: test /port/a/mac: the value is "52:54:00:00:00:01"`},
 	} {
 		for _, try := range []bool{true, false} {
@@ -106,7 +107,7 @@ func TestRefusedEdits(t *testing.T) {
 			}
 			change, err := c.Edit(tt.patch, "", try)
 			if err == nil || err.Error() != tt.want {
-				t.Errorf("%v: %v %v; want %s", tt.patch, change, err, tt.want)
+				t.Errorf("%.200v: %v %.200v; want %s", tt.patch, change, err, tt.want)
 			}
 		}
 	}

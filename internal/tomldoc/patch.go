@@ -199,50 +199,56 @@ func (t *Table) store(p Path, list []any) error {
 	return nil
 }
 
-func (t *Table) remove(p Path) (any, error) {
+// existing returns the value at a path and what the value is in: a table and the index of an entry,
+// or an array and the index of an element.
+func (t *Table) existing(p Path) (v, in any, i int, err error) {
 	if len(p) == 0 {
-		return nil, errRoot
+		return nil, nil, 0, errRoot
 	}
-	v, err := t.At(p)
+	if v, err = t.At(p); err != nil {
+		return nil, nil, 0, err
+	}
+	in, _ = t.At(p[:len(p)-1])
+	last := p[len(p)-1]
+	switch in := in.(type) {
+	case *Table:
+		i = in.index(last)
+	case []any:
+		i, err = position(last, len(in))
+	}
+	return v, in, i, err
+}
+
+func (t *Table) remove(p Path) (any, error) {
+	v, in, i, err := t.existing(p)
 	if err != nil {
 		return nil, err
 	}
-	at, _ := t.At(p[:len(p)-1])
-	last := p[len(p)-1]
-	switch at := at.(type) {
+	switch in := in.(type) {
 	case *Table:
-		i := at.index(last)
-		at.Entries = slices.Delete(at.Entries, i, i+1)
-		at.fresh = true // that a key is missing is reported at the table
+		in.Entries = slices.Delete(in.Entries, i, i+1)
+		in.fresh = true // that a key is missing is reported at the table
 	case []any:
-		i, _ := position(last, len(at))
-		if err := t.store(p[:len(p)-1], slices.Delete(slices.Clone(at), i, i+1)); err != nil {
-			return nil, err
-		}
+		err = t.store(p[:len(p)-1], slices.Delete(slices.Clone(in), i, i+1))
 	}
-	return v, nil
+	return v, err
 }
 
 func (t *Table) replace(p Path, v any) error {
-	if len(p) == 0 {
-		return errRoot
-	}
-	if _, err := t.At(p); err != nil {
+	_, in, i, err := t.existing(p)
+	if err != nil {
 		return err
 	}
-	at, _ := t.At(p[:len(p)-1])
-	last := p[len(p)-1]
-	switch at := at.(type) {
+	switch in := in.(type) {
 	case *Table:
-		at.Set(last, v)
+		in.Set(p[len(p)-1], v)
 	case []any:
-		i, _ := position(last, len(at))
 		if sub, ok := v.(*Table); ok {
 			sub.fresh = true
 		}
-		list := slices.Clone(at)
+		list := slices.Clone(in)
 		list[i] = v
-		return t.store(p[:len(p)-1], list)
+		err = t.store(p[:len(p)-1], list)
 	}
-	return nil
+	return err
 }
