@@ -107,7 +107,7 @@ func (in *Inlet) tapDropped(d *drop) {
 			list[i] = c
 		}
 	}
-	w.drop = Drop{Reason: d.why, Stage: d.at.String(), Count: d.n}
+	w.drop = Drop{Reason: d.why, Stage: d.at.String()}
 	if b.src != nil {
 		w.drop.From = b.src.cfg.Name
 	}

@@ -42,7 +42,6 @@ type Drop struct {
 	From   string // the port that the frames came from; "": the switch itself
 	Filter string // the filter that drops them, and the rule; "": no filter
 	Rule   string
-	Count  int // as counted: of the frames, or of those of their segments that are dropped
 }
 
 // A TapConfig says which frames a Tap is shown. The zero value selects none.

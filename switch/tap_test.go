@@ -42,7 +42,7 @@ func (r *tapRecorder) Show(at vswitch.Place, frames []*vswitch.Frame, _ *[vswitc
 		}
 	}
 	if d := at.Drop; d != nil {
-		line += fmt.Sprintf(": %s, stage %s, from %q, %d", d.Reason, d.Stage, d.From, d.Count)
+		line += fmt.Sprintf(": %s, stage %s, from %q", d.Reason, d.Stage, d.From)
 		if d.Filter != "" {
 			line += fmt.Sprintf(", filter %s rule %s", d.Filter, d.Rule)
 		}
@@ -137,14 +137,14 @@ func TestTapsSeeDrops(t *testing.T) {
 	long := strings.Repeat("x", 101)
 	prio := vswitchtest.Tag{TCI: 3 << 13}
 	l.send("a", ether(macB, macA, "1", prio), ether(broadcast, macA, "2"), ether(macB, macA, long), ether(vswitch.MAC{2}, macA, "4"), ether(macB, macA, "5", prio))
-	filtered := `a in 1@81006000 5@81006000: filter, stage filter, from "a", 2, filter f rule no`
+	filtered := `a in 1@81006000 5@81006000: filter, stage filter, from "a", filter f rule no`
 	tap.want(t, "filter, MTU and a port that is down", filtered,
-		`gone out 4: port-down, stage send, from "a", 1`,
-		"b out "+long+`@8100000a: too-big, stage repair, from "a", 1`)
+		`gone out 4: port-down, stage send, from "a"`,
+		"b out "+long+`@8100000a: too-big, stage repair, from "a"`)
 	in.want(t, "in", filtered)
 	out.want(t, "out")
 	l.send("b", ether(macC, macB, "6", vswitchtest.Tag{TCI: 3<<13 | 10}), ether(broadcast, macB, "7", vswitchtest.Tag{TCI: 3<<13 | 10}))
-	tap.want(t, "an egress filter", `c out 6 7: filter, stage filter, from "b", 2, filter f rule no`)
+	tap.want(t, "an egress filter", `c out 6 7: filter, stage filter, from "b", filter f rule no`)
 }
 
 // A frame that is dropped on the way to one port is shown with the tags of that port, whatever tags
@@ -164,8 +164,8 @@ func TestTapsSeeDropsInTheirShape(t *testing.T) {
 	l.send("a", ether(broadcast, macA, "too long for two"), ether(broadcast, macA, "short"), ether(broadcast, macA, "too long for these"))
 	tap.want(t, "flooded")
 	l.send("a", ether(broadcast, macA, "too long for two ports"))
-	tap.want(t, "flooded", `p0 out too long for two ports: too-big, stage repair, from "a", 1`,
-		`p1 out too long for two ports@8100000a: too-big, stage repair, from "a", 1`)
+	tap.want(t, "flooded", `p0 out too long for two ports: too-big, stage repair, from "a"`,
+		`p1 out too long for two ports@8100000a: too-big, stage repair, from "a"`)
 }
 
 // Replies of the switch are shown where they go.
@@ -198,7 +198,7 @@ func TestTapsSeeCopies(t *testing.T) {
 	drops := l.tap(dropped)
 	l.send("a", ether(broadcast, macA, "67890"))
 	tap.want(t, "a mirror whose output is full", "a in 67890", "b out 67890")
-	drops.want(t, "a mirror whose output is full", `probe out 67890: ring-full, stage mirror, from "a", 1`)
+	drops.want(t, "a mirror whose output is full", `probe out 67890: ring-full, stage mirror, from "a"`)
 }
 
 // A Tap is shown frames of ports that are added after it, and nothing after its removal.

@@ -40,6 +40,14 @@ func (l *listener) Accept() (net.Conn, error) {
 	return mine, nil
 }
 
+// Exempt takes a connection of such a listener out of the limit: it does not count, and is not
+// closed for another.
+func Exempt(c net.Conn) {
+	if c, ok := c.(*conn); ok {
+		c.forget()
+	}
+}
+
 type conn struct {
 	net.Conn
 	l *listener
@@ -47,8 +55,12 @@ type conn struct {
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
+	c.forget()
+	return c.Conn.Close()
+}
+
+func (c *conn) forget() {
 	c.l.mu.Lock()
 	c.l.open = slices.DeleteFunc(c.l.open, func(o *conn) bool { return o == c })
 	c.l.mu.Unlock()
-	return c.Conn.Close()
 }

@@ -55,6 +55,17 @@ type Backend interface {
 	// Mirrors returns all mirrors, in the order of the configuration.
 	Mirrors() []Mirror
 
+	// Captures describes the captures that run, the oldest first.
+	Captures() []Capture
+
+	// Capture begins a capture. The error wraps ErrMalformed if the filter is no valid program, is
+	// ErrNotFound if a port does not exist, or says why the capture is refused.
+	Capture(CaptureRequest) (CaptureStream, error)
+
+	// StopCapture makes a capture end in order, and describes it. The error is ErrNoCapture if
+	// there is none with that id.
+	StopCapture(id int) (Capture, error)
+
 	// Filters returns all filters, in the order of the configuration.
 	Filters() []Filter
 
@@ -119,6 +130,9 @@ var (
 	ErrNoFilter = errors.New("no such filter")
 	ErrNoSet    = errors.New("no such set")
 )
+
+// ErrNoCapture says that no capture with that id is running.
+var ErrNoCapture = errors.New("no such capture")
 
 // ErrMalformed says that a request cannot be read.
 var ErrMalformed = errors.New("malformed request")

@@ -52,11 +52,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	methods := make(map[string][]string) // by path
-	route := func(method, path string, h func(*http.Request) (any, error)) {
-		mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
-			v, err := h(r)
-			s.answer(w, r, v, err)
-		})
+	handle := func(method, path string, h http.HandlerFunc) {
+		mux.HandleFunc(method+" "+path, h)
 		methods[path] = append(methods[path], method)
 		if len(methods[path]) > 1 {
 			return
@@ -65,6 +62,12 @@ func (s *Server) handler() http.Handler {
 			allowed := strings.Join(methods[path], ", ")
 			w.Header().Set("Allow", allowed)
 			s.answer(w, r, nil, &statusError{http.StatusMethodNotAllowed, "use " + allowed})
+		})
+	}
+	route := func(method, path string, h func(*http.Request) (any, error)) {
+		handle(method, path, func(w http.ResponseWriter, r *http.Request) {
+			v, err := h(r)
+			s.answer(w, r, v, err)
 		})
 	}
 	route("GET", "/v1/switch", s.getSwitch)
@@ -79,6 +82,9 @@ func (s *Server) handler() http.Handler {
 	route("POST", "/v1/mdb", s.postMDB)
 	route("DELETE", "/v1/mdb", s.deleteMDB)
 	route("GET", "/v1/mirrors", s.getMirrors)
+	route("GET", "/v1/captures", s.getCaptures)
+	handle("POST", "/v1/captures", s.postCapture)
+	route("DELETE", "/v1/captures/{id}", s.deleteCapture)
 	route("GET", "/v1/filters", s.getFilters)
 	route("GET", "/v1/filters/{name}", s.getFilter)
 	route("GET", "/v1/sets", s.getSets)
@@ -144,7 +150,7 @@ func errorAnswer(err error) (status int, body errorBody) {
 		return http.StatusConflict, errorBody{Error: re.msg, Details: re.details}
 	case errors.Is(err, ErrMalformed):
 		return http.StatusBadRequest, errorBody{Error: err.Error()}
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrNoEntry), errors.Is(err, ErrNoMember), errors.Is(err, ErrNoFilter), errors.Is(err, ErrNoSet):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrNoEntry), errors.Is(err, ErrNoMember), errors.Is(err, ErrNoFilter), errors.Is(err, ErrNoSet), errors.Is(err, ErrNoCapture):
 		return http.StatusNotFound, errorBody{Error: err.Error()}
 	}
 	return http.StatusInternalServerError, errorBody{Error: err.Error()}

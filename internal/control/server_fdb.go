@@ -128,7 +128,7 @@ func checkType(t string) error {
 
 // refused returns the error of a change that was refused, with the status that says so.
 func refused(err error) error {
-	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoEntry) || errors.Is(err, ErrNoMember) {
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoEntry) || errors.Is(err, ErrNoMember) || errors.Is(err, ErrMalformed) {
 		return err
 	}
 	return &statusError{http.StatusConflict, err.Error()}

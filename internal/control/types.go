@@ -14,6 +14,8 @@ type SwitchStatus struct {
 
 	MDBEntries  int   `json:"mdb_entries"`  // memberships of ports in multicast groups
 	McastEvents Tally `json:"mcast_events"` // of all ports together; includes zeros
+
+	Captures CaptureTotals `json:"captures"`
 }
 
 // SwitchInfo answers GET /v1/switch.

@@ -27,6 +27,8 @@ func (b backend) Switch() control.SwitchStatus {
 		MDBEntries:  b.d.sw.MDBEntries(),
 		McastEvents: b.d.sw.McastEvents().ByName(),
 	}
+	st.Captures.Running = len(b.d.capture.List())
+	st.Captures.Captured, st.Captures.Lost = b.d.capture.Totals()
 	for _, w := range b.d.pool.Stats() {
 		st.Workers = append(st.Workers, control.Worker{
 			CPU:       w.CPU,

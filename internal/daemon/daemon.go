@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"vswitchd/internal/capture"
 	"vswitchd/internal/config"
 	"vswitchd/internal/port"
 	"vswitchd/internal/worker"
@@ -20,6 +21,7 @@ type Daemon struct {
 	log     hclog.Logger
 	start   time.Time
 	sw      *vswitch.Switch
+	capture *capture.Pool
 	pool    *worker.Pool
 	kinds   kinds
 	openers map[string]port.Opener // by kind
@@ -79,6 +81,7 @@ func (ks kinds) newDaemon(ctx context.Context, cfg *config.Config, log hclog.Log
 
 		reloading: make(chan struct{}, 1),
 	}
+	d.capture = capture.NewPool(d.sw)
 	d.life, d.quit = context.WithCancelCause(context.Background())
 	stop := context.AfterFunc(ctx, func() { d.quit(context.Cause(ctx)) })
 	d.openers, err = ks.start(port.Env{Logger: log, Switch: d.sw, Workers: pool, Over: d.reportOver})

@@ -83,6 +83,9 @@ var (
 	worked      = desc("worker_frames_total", "Frames that the worker received.", "worker")
 	sources     = desc("worker_sources", "Transmit queues and uplinks that the worker serves.", "worker")
 	moved       = desc("worker_moves_total", "Sources that were moved to the worker because another one was busier.", "worker")
+	captures    = desc("captures", "Captures that run.")
+	captured    = desc("capture_frames_total", "Frames that captures have written.")
+	uncaptured  = desc("capture_lost_total", "Frames that captures have lost, because their clients read too slowly.")
 	portReplies = desc("port_neigh_replies_total", "Requests for neighbors from the port that the switch has answered.", "port")
 	portNeigh   = desc("port_neigh_events_total", "Events of the neighbor table at the port.", "port", "event")
 )
@@ -93,7 +96,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 		rxFrames, rxBytes, txFrames, txBytes, drops, up, reconnects, resets,
 		fdbEntries, fdbSize, fdbEvents, portEvents, portFDB,
 		mdbEntries, mcast, portMcast, portReplies, portNeigh, copied, copiedLen, uncopied, ruleFrames, ruleBytes,
-		buildInfo, busy, wakeups, worked, sources, moved,
+		captures, captured, uncaptured, buildInfo, busy, wakeups, worked, sources, moved,
 	} {
 		ch <- d
 	}
@@ -123,6 +126,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	status := c.backend.Switch()
 	gauge(buildInfo, 1, status.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	gauge(captures, float64(status.Captures.Running))
+	counter(captured, float64(status.Captures.Captured))
+	counter(uncaptured, float64(status.Captures.Lost))
 	gauge(fdbEntries, float64(status.FDBEntries))
 	gauge(fdbSize, float64(status.FDBSize))
 	for event, times := range status.FDBEvents {

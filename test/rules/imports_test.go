@@ -58,6 +58,7 @@ var layers = []layer{
 		{"internal/config/key", "internal/nearest internal/ranges"},
 		{"internal/config", "internal/config/key internal/nearest internal/tomldoc internal/tomlpos switch"},
 		{"internal/httpserve", "internal/connlimit"},
+		{"internal/capture", "switch"},
 		{"internal/control", "internal/httpserve internal/nearest internal/rundir internal/tomldoc internal/unixsock internal/usage"},
 		{"internal/metrics", "internal/control internal/httpserve"},
 		{"internal/port", "internal/config internal/control internal/loglimit internal/worker switch"},
@@ -66,7 +67,7 @@ var layers = []layer{
 		{"internal/port/packetport", "internal/port internal/worker switch uplink"},
 		{"internal/port/hostport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
 		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
-		{"internal/daemon", "internal/config internal/config/key internal/control internal/port internal/port/guest internal/port/hostport " +
+		{"internal/daemon", "internal/capture internal/config internal/config/key internal/control internal/port internal/port/guest internal/port/hostport " +
 			"internal/port/uplinkport internal/rundir internal/tomldoc internal/version internal/worker switch"},
 	}},
 	{"programs", []row{

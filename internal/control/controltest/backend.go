@@ -3,11 +3,14 @@
 package controltest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
+	"sync"
 
 	"vswitchd/internal/control"
 )
@@ -25,6 +28,14 @@ type Backend struct {
 	Members []control.Set
 
 	Changes []control.SetChange // that ChangeSet was called with; not served while it is called
+
+	Running      []control.Capture
+	Stream, Rest []byte // what a capture writes, and after it is stopped
+	EndsAtOnce   bool   // a capture does not wait to be stopped
+
+	mu       sync.Mutex
+	Requests []control.CaptureRequest // that Capture was called with; not served while it is called
+	stream   *stream                  // of the last one
 }
 
 // Switch implements control.Backend.
@@ -162,6 +173,64 @@ func (b *Backend) Neighbors(vlan int) (list []control.Neighbor) {
 // Mirrors implements control.Backend.
 func (b *Backend) Mirrors() []control.Mirror { return b.Copies }
 
+// Captures implements control.Backend.
+func (b *Backend) Captures() []control.Capture { return b.Running }
+
+// Capture implements control.Backend. The captures write Stream, wait to be stopped, and then write
+// Rest.
+func (b *Backend) Capture(r control.CaptureRequest) (control.CaptureStream, error) {
+	switch {
+	case len(r.Filter) > 0 && r.Filter[0][0] > 0xffff:
+		return nil, fmt.Errorf("%w: filter: instruction 0: a number is too large", control.ErrMalformed)
+	case r.Buffer > 1<<30:
+		return nil, errors.New("captures need too much memory")
+	}
+	s := &stream{info: control.Capture{ID: 7, Ports: r.Ports, All: r.All, Filter: r.FilterText, Captured: 42, Lost: 3}, b: b, stop: make(chan struct{})}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Requests = append(b.Requests, r)
+	b.stream = s
+	return s, nil
+}
+
+// StopCapture implements control.Backend.
+func (b *Backend) StopCapture(id int) (control.Capture, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stream == nil || id != 7 {
+		return control.Capture{}, fmt.Errorf("%w: %d", control.ErrNoCapture, id)
+	}
+	b.stream.stopped.Do(func() { close(b.stream.stop) })
+	return b.stream.info, nil
+}
+
+// A stream is a capture that does not capture anything.
+type stream struct {
+	info    control.Capture
+	b       *Backend
+	stop    chan struct{}
+	stopped sync.Once
+}
+
+func (s *stream) Info() control.Capture { return s.info }
+
+func (s *stream) Run(ctx context.Context, w io.Writer, flush func() error) error {
+	if _, err := w.Write(s.b.Stream); err != nil {
+		return err
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	if !s.b.EndsAtOnce {
+		select {
+		case <-s.stop:
+		case <-ctx.Done():
+		}
+	}
+	_, err := w.Write(s.b.Rest)
+	return err
+}
+
 // Filters implements control.Backend.
 func (b *Backend) Filters() []control.Filter { return b.Lists }
 
@@ -220,6 +289,7 @@ func Sample() *Backend {
 		Status: control.SwitchStatus{
 			Version: "1.2.3", UptimeS: 93784, FDBEntries: 3, FDBSize: 8192, MACAgingS: 300,
 			FDBEvents: events(12, 5, 4), MDBEntries: 3, McastEvents: mcastEvents(3, 2),
+			Captures: control.CaptureTotals{Running: 2, Captured: 5000, Lost: 17},
 			Workers: []control.Worker{
 				{CPU: 1, BusyRatio: 0.0625, BusyS: 5861.5, Frames: 123456, Wakeups: 789},
 				{CPU: -1},
@@ -309,6 +379,10 @@ func Sample() *Backend {
 				VLAN: control.VLAN{Mode: "trunk"}, Flags: flags, LastError: "ring 1: descriptor 7 lies outside of guest memory",
 				Counters: control.Counters{Reconnects: 3, Resets: control.Tally{"bad-ring": 1, "died": 2}},
 			}},
+		},
+		Running: []control.Capture{
+			{ID: 3, Ports: control.List[string]{"vm1", "lan"}, Direction: "in", Snaplen: 128, Filter: "tcp port 80", Buffer: 4 << 20, AgeS: 75, Captured: 1234567},
+			{ID: 4, All: true, Direction: "both", Drops: true, Snaplen: 262144, Buffer: 4 << 20, AgeS: 3, Captured: 20, Lost: 17},
 		},
 		Copies: []control.Mirror{
 			{Name: "m1", SelectSrc: control.List[string]{"vm1", "lan"}, SelectVLAN: control.List[uint16]{5, 7}, Filter: "web", Output: "vm2", Frames: 1234, Bytes: 567890, Drops: 5},
