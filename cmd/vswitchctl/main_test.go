@@ -69,6 +69,8 @@ func TestOutput(t *testing.T) {
 		{"neigh-show", "neigh show"},
 		{"neigh-show-filtered", "neigh show --vlan 8"},
 		{"mirror-show", "mirror show"},
+		{"capture-show", "capture show"},
+		{"capture-help", "capture --help"},
 		{"filter-show", "filter show"},
 		{"filter-show-one", "filter show web"},
 		{"set-show", "set show"},
@@ -112,7 +114,7 @@ func TestJSONIsOneValueOfTheRightKind(t *testing.T) {
 	for args, first := range map[string]json.Delim{
 		"show": '{', "port show": '[', "port show vm2": '{', "fdb show": '[', "fdb show --port vm2": '[', "mdb show": '{', "mdb add 239.9.9.9 vm1": '{',
 		"fdb add 52:54:00:00:00:07 vm1": '{', "fdb del 52:54:00:00:00:99": '{', "fdb flush": '{',
-		"neigh show": '[', "mirror show": '[', "filter show": '[', "filter show web": '{', "set show": '[', "set show admins": '{', "set del admins 22": '{',
+		"neigh show": '[', "mirror show": '[', "capture show": '[', "filter show": '[', "filter show web": '{', "set show": '[', "set show admins": '{', "set del admins 22": '{',
 		"stats show": '[', "stats show vm1": '{', "reload": '{', "version": '{',
 	} {
 		var stdout, stderr bytes.Buffer

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // count formats a number with its digits in groups of three.
@@ -36,6 +37,21 @@ func size(n uint64) string {
 		v, unit = v/(1<<10), u
 	}
 	return strconv.FormatFloat(v, 'f', 1, 64) + " " + unit
+}
+
+// parseSize parses a number of bytes, with an optional KiB, MiB or GiB.
+func parseSize(s string) (int, error) {
+	digits, shift := s, 0
+	for i, unit := range []string{"KiB", "MiB", "GiB"} {
+		if rest, ok := strings.CutSuffix(s, unit); ok {
+			digits, shift = rest, 10*(i+1)
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 31)
+	if err != nil || n<<shift > 1<<40 {
+		return 0, fmt.Errorf("%q is no size such as 65536, 512KiB or 16MiB", s)
+	}
+	return int(n << shift), nil
 }
 
 func unlessZero(n int) string {

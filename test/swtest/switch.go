@@ -198,6 +198,12 @@ func (s *Switch) Port(t testing.TB, name string) control.PortDetail {
 	return get[control.PortDetail](t, s, "/v1/ports/"+name)
 }
 
+// Captures returns the captures that run.
+func (s *Switch) Captures(t testing.TB) []control.Capture {
+	t.Helper()
+	return get[[]control.Capture](t, s, "/v1/captures")
+}
+
 // Info returns what the control API tells of the switch.
 func (s *Switch) Info(t testing.TB) control.SwitchInfo {
 	t.Helper()
