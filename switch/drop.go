@@ -11,8 +11,10 @@ const (
 	stageFilter
 	stageGuard
 	stagePolice
+	stageLearn
 	stageLookup
 	stageStorm
+	stageSnoop
 	stageNeigh
 	stageFlood
 	stageEgressFilter
@@ -32,8 +34,10 @@ var stageNames = [numStages]string{
 	stageFilter:   "filter",
 	stageGuard:    "guard",
 	stagePolice:   "police",
+	stageLearn:    "learn",
 	stageLookup:   "lookup",
 	stageStorm:    "storm",
+	stageSnoop:    "snoop",
 	stageNeigh:    "neigh",
 	stageFlood:    "flood",
 	stageSend:     "send",

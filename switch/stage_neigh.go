@@ -179,12 +179,16 @@ func (in *Inlet) filterReplies(v *portView, set uint64, w *neighReplier) (lost u
 
 // observeReplies shows a set of replies, which went to port v, to its mirrors and taps.
 func (in *Inlet) observeReplies(v *portView, set, lost uint64, w *neighReplier) {
+	in.tapSent(Place{Port: v.cfg.Name, Out: true, Reply: true}, v, set&^lost, w.frames[:])
+	if v.mirror.dst == 0 {
+		return
+	}
 	if in.mirrorer == nil {
 		in.mirrorer = new(mirrorer)
 	}
 	m := in.mirrorer
 	done, filtered := m.done, m.filtered
 	m.done, m.filtered = [MaxMirrors]uint64{}, [MaxMirrors]uint64{}
-	in.observeSent(v, set, lost, w.frames[:])
+	in.mirror(v.mirror.dst, set, w.frames[:])
 	m.done, m.filtered = done, filtered
 }

@@ -50,21 +50,23 @@ func (in *Inlet) tapReceived(frames []Frame) {
 // observeSent shows a group of frames that went to port v to its mirrors and taps. lost are those
 // that the port has not accepted, or not wholly.
 func (in *Inlet) observeSent(v *portView, group, lost uint64, frames []Frame) {
-	if v.taps != nil && len(v.taps.out) > 0 && group&^lost != 0 {
-		in.show(v.taps.out, Place{Port: v.cfg.Name, Out: true}, gather(&in.tapperOf().out, group&^lost, frames))
-	}
+	in.tapSent(Place{Port: v.cfg.Name, Out: true}, v, group&^lost, frames)
 	if m := v.mirror.dst; m != 0 {
 		in.mirror(m, group, frames)
+	}
+}
+
+// tapSent shows a set of frames that went to port v to its taps.
+func (in *Inlet) tapSent(at Place, v *portView, set uint64, frames []Frame) {
+	if v.taps != nil && len(v.taps.out) > 0 && set != 0 {
+		in.show(v.taps.out, at, gather(&in.tapperOf().out, set, frames))
 	}
 }
 
 // tapCopies shows copies of frames that mirrors have sent to port v. Bit i of lost stands for the
 // i-th copy, which the port has not accepted.
 func (in *Inlet) tapCopies(v *portView, list []Frame, lost uint64) {
-	set := (uint64(1)<<len(list) - 1) &^ lost
-	if len(v.taps.out) > 0 && set != 0 {
-		in.show(v.taps.out, Place{Port: v.cfg.Name, Out: true}, gather(&in.tapperOf().out, set, list))
-	}
+	in.tapSent(Place{Port: v.cfg.Name, Out: true, Copy: true}, v, (1<<len(list)-1)&^lost, list)
 }
 
 // gather returns a set of frames as a list.

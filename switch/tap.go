@@ -33,6 +33,9 @@ type Place struct {
 	Port string // the port that the frames came from, went to, or are dropped at
 	Out  bool   // they went to the port, or would have gone there
 	Drop *Drop  // why they are dropped; nil: they are not
+
+	Copy  bool // they are copies that a mirror has made
+	Reply bool // they are replies of the switch to frames that came from the port
 }
 
 // A Drop says why frames are dropped.

@@ -37,7 +37,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	flags.StringVar(&c.socket, "control", "/run/vswitchd/control.sock", "control `socket` of vswitchd")
 	flags.BoolVarP(&c.json, "json", "j", false, "print one JSON value")
 
-	root.AddCommand(c.show(), c.capture(), c.reload(), c.version())
+	root.AddCommand(c.show(), c.capture(), c.trace(), c.reload(), c.version())
 	root.SetHelpCommand(help(root))
 	root.AddCommand(
 		group("port", "Ports", c.portShow(), c.objectAdd(portObject), c.objectSet(portObject), c.objectDel(portObject, "del")),

@@ -66,6 +66,10 @@ type Backend interface {
 	// there is none with that id.
 	StopCapture(id int) (Capture, error)
 
+	// Trace returns what would happen to a frame that came from a port, without any effect. The
+	// error is ErrNotFound if no port has that name.
+	Trace(port string, frame []byte) ([]TraceStep, error)
+
 	// Filters returns all filters, in the order of the configuration.
 	Filters() []Filter
 

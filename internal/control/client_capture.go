@@ -50,6 +50,11 @@ func (c *Client) Capture(ctx context.Context, r CaptureRequest) (*CaptureAnswer,
 	return &CaptureAnswer{ID: id, ReadCloser: resp.Body, trailer: resp.Trailer}, nil
 }
 
+// Trace asks what would happen to a frame, and returns the answer; see Get.
+func (c *Client) Trace(ctx context.Context, r TraceRequest) (json.RawMessage, error) {
+	return c.do(ctx, http.MethodPost, "/v1/trace", r)
+}
+
 // Totals returns how many frames have been captured and lost, if everything has been read.
 func (a *CaptureAnswer) Totals() (captured, lost uint64, ok bool) {
 	captured, err1 := strconv.ParseUint(a.trailer.Get(HeaderCaptured), 10, 64)

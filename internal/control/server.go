@@ -85,6 +85,7 @@ func (s *Server) handler() http.Handler {
 	route("GET", "/v1/captures", s.getCaptures)
 	handle("POST", "/v1/captures", s.postCapture)
 	route("DELETE", "/v1/captures/{id}", s.deleteCapture)
+	route("POST", "/v1/trace", s.postTrace)
 	route("GET", "/v1/filters", s.getFilters)
 	route("GET", "/v1/filters/{name}", s.getFilter)
 	route("GET", "/v1/sets", s.getSets)

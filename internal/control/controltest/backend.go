@@ -4,6 +4,7 @@ package controltest
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -229,6 +230,18 @@ func (s *stream) Run(ctx context.Context, w io.Writer, flush func() error) error
 	}
 	_, err := w.Write(s.b.Rest)
 	return err
+}
+
+// Trace implements control.Backend: every frame is sent to vm2, with another tag.
+func (b *Backend) Trace(port string, frame []byte) ([]control.TraceStep, error) {
+	return []control.TraceStep{
+		{Stage: "admit", Port: port, Result: "pass", Detail: "the port is up"},
+		{Stage: "classify", Port: port, Result: "pass", Detail: "in VLAN 7"},
+		{Stage: "filter", Port: port, Result: "count", Filter: "web", Rule: "all"},
+		{Stage: "lookup", Port: port, Result: "pass", Detail: "the destination is not known"},
+		{Stage: "transmit", Port: "vm2", Result: "send", Detail: "unchanged", Frames: []string{hex.EncodeToString(frame)}},
+		{Stage: "filter", Port: "lan", Result: "drop", Reason: "filter", Filter: "web", Rule: "default"},
+	}, nil
 }
 
 // Filters implements control.Backend.

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vswitchd/internal/control"
+)
+
+// Traces, and how they are shown.
+
+const traceLong = `Show what the switch would do with a frame that came from a port, step by step, without doing it:
+nothing is learned, counted or sent. The frame is given as bytes, or made from fields:
+
+  vswitchctl trace vm1 --frame 525400000002525400000001080045...
+  vswitchctl trace vm1 --src 52:54:00:00:00:01 --dst 52:54:00:00:00:02 --vlan 10
+  vswitchctl trace vm1 --src-ip 10.0.0.1 --dst-ip 10.0.0.2 --proto tcp --dport 22`
+
+func (c *client) trace() *cobra.Command {
+	var frame string
+	var fields frameFields
+	cmd := &cobra.Command{
+		Use:   "trace PORT {--frame HEX | FIELDS}",
+		Short: "Show what would happen to a frame, step by step",
+		Long:  traceLong,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 || args[0] == "" {
+				return errors.New("the port that the frame comes from is missing")
+			}
+			return atMost(1)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := tracedFrame(cmd, frame, &fields)
+			if err != nil {
+				return err
+			}
+			body, err := control.NewClient(c.socket).Trace(cmd.Context(), control.TraceRequest{Port: args[0], Frame: text})
+			return show(c, body, err, printTrace)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&frame, "frame", "", "the frame in `HEX` digits, from its destination address on; spaces and colons may separate them")
+	fields.flags(flags)
+	return cmd
+}
+
+// tracedFrame returns the frame of the command line in hexadecimal digits.
+func tracedFrame(cmd *cobra.Command, frame string, fields *frameFields) (string, error) {
+	given := fields.given(cmd.Flags())
+	switch {
+	case frame == "" && given == "":
+		return "", errors.New("the frame is missing: use --frame, or fields such as --dst")
+	case frame != "" && given != "":
+		return "", fmt.Errorf("--frame excludes --%s", given)
+	case frame != "":
+		text := strings.NewReplacer(" ", "", ":", "", "\n", "", "\t", "").Replace(frame)
+		if _, err := hex.DecodeString(text); err != nil {
+			return "", fmt.Errorf("--frame: %w", err)
+		}
+		return text, nil
+	}
+	b, err := fields.build()
+	return hex.EncodeToString(b), err
+}
+
+// printTrace prints a step in each line.
+func printTrace(w io.Writer, t control.Trace) {
+	fields(w, "from", t.Port, "frame", fmt.Sprintf("%d bytes: %s", len(t.Frame)/2, shortHex(t.Frame)))
+	fmt.Fprintln(w)
+	rows := [][]string{{"STAGE", "PORT", "RESULT", "DETAIL"}}
+	for _, s := range t.Steps {
+		rows = append(rows, []string{s.Stage, s.Port, s.Result, traceDetail(&s)})
+	}
+	columns(w, nil, rows)
+}
+
+// shortHex returns the first digits of a frame.
+func shortHex(s string) string {
+	const most = 64
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}
+
+func traceDetail(s *control.TraceStep) string {
+	var list []string
+	if s.Rule != "" {
+		list = append(list, "rule "+s.Rule+" of filter "+s.Filter)
+	}
+	if s.Reason != "" {
+		list = append(list, s.Reason)
+	}
+	if s.Detail != "" {
+		list = append(list, s.Detail)
+	}
+	if n := len(s.Frames); n == 1 {
+		list = append(list, fmt.Sprintf("%d bytes", len(s.Frames[0])/2))
+	} else if n > 1 {
+		list = append(list, fmt.Sprintf("%d frames", n))
+	}
+	return strings.Join(list, ", ")
+}
