@@ -17,8 +17,14 @@ import (
 // The front-end can do so at any time: the switch shares the file description.
 func jam(tb testing.TB, fd int) {
 	tb.Helper()
+	jamAfter(tb, fd, 0)
+}
+
+// jamAfter leaves room in the counter for a number of signals, which do not block.
+func jamAfter(tb testing.TB, fd int, signals uint64) {
+	tb.Helper()
 	counted(fd)
-	fill := binary.NativeEndian.AppendUint64(nil, math.MaxUint64-1)
+	fill := binary.NativeEndian.AppendUint64(nil, math.MaxUint64-1-signals)
 	if _, err := unix.Write(fd, fill); err != nil {
 		tb.Fatal(err)
 	}
@@ -65,11 +71,16 @@ func TestJammedCall(t *testing.T) {
 			a.send(a.frameTo(bad, 100))
 		},
 		"by its own frame": func(a, b, bad *guest) {
+			call := bad.tx[0].call
 			a.post(a.rx[0], 1, 300)
-			jam(a, bad.tx[0].call)
+			until(a, "the signal for the start of the ring", func() bool { return counted(call) > 0 })
+			// As soon as a check finds the counter full, the session ends: not before the first
+			// frame has arrived, then.
+			jamAfter(a, call, 1)
 			frame := bad.frameTo(a, 100)
 			bad.send(frame)
 			a.awaits(frame)
+			bad.send(frame)
 		},
 		"all the time": func(a, b, bad *guest) {
 			bad.post(bad.rx[0], 10, 300)

@@ -196,6 +196,7 @@ func TestOthersLoseNoFrame(t *testing.T) {
 		sent [2]atomic.Uint64
 		got  [2]atomic.Uint64
 	)
+	t.Cleanup(func() { stop.Store(true); wg.Wait() }) // if the test fails: before memory is unmapped
 	for _, g := range []*guest{a, b} {
 		g.stock()
 	}

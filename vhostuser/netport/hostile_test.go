@@ -118,6 +118,7 @@ func TestTurncoat(t *testing.T) {
 		stop atomic.Bool
 		got  [2]atomic.Uint64
 	)
+	t.Cleanup(func() { stop.Store(true); wg.Wait() }) // if the test fails: before memory is unmapped
 	for i, r := range []*ring{bad.tx[0], bad.rx[0]} {
 		tc := newTurncoat(bad, r, uint64(i))
 		wg.Go(func() {

@@ -270,6 +270,7 @@ func TestTrafficWhileRingsChange(t *testing.T) {
 		wg        sync.WaitGroup
 		sent, got atomic.Uint64
 	)
+	t.Cleanup(func() { stop.Store(true); wg.Wait() }) // if the test fails: before memory is unmapped
 	for _, g := range l.guests {
 		wg.Go(func() {
 			n, m := g.drive(guests, &stop)
