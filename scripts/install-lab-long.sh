@@ -6,7 +6,6 @@
 #   build/kernel-arm64, build/kernel-s390x          a Debian kernel for each, unpacked
 #   build/lab/tree/busybox-arm64, -s390x            a static busybox for each
 #   build/lab/tree/netboot                          UEFI firmware and iPXE, unpacked
-#   build/lab/dnsmasq                               runs dnsmasq, a DHCP and TFTP server
 
 . "$(dirname "$0")/lib.sh"
 
@@ -26,25 +25,13 @@ unpack_guest() {
 	private_apt
 }
 
-# unpack_netboot: unpacks UEFI firmware, iPXE as a UEFI program, and a DHCP and TFTP server. QEMU
-# itself contains iPXE for BIOS.
+# unpack_netboot: unpacks UEFI firmware, and iPXE as a UEFI program. QEMU itself contains iPXE for
+# BIOS.
 unpack_netboot() {
-	if [ ! -e "$LAB/tree/netboot" ]; then
-		lock
-		private_apt
-		unpack_only "$LAB/tree/netboot" ovmf ipxe
-	fi
-	"$LAB/dnsmasq" --version >/dev/null 2>&1 && return
+	[ ! -e "$LAB/tree/netboot" ] || return 0
 	lock
-	rm -f "$LAB/dnsmasq"
-	if have dnsmasq; then
-		ln -s "$(command -v dnsmasq)" "$LAB/dnsmasq"
-		return
-	fi
 	private_apt
-	unpack "$LAB/tree/dnsmasq" dnsmasq-base
-	wrap dnsmasq '$tree/usr/sbin/dnsmasq'
-	"$LAB/dnsmasq" --version >/dev/null || die "the unpacked dnsmasq does not run"
+	unpack_only "$LAB/tree/netboot" ovmf ipxe
 }
 
 mkdir -p "$LAB/tree"

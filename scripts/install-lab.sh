@@ -17,6 +17,7 @@ needed='
 	iperf3             iperf3
 	ping               iputils-ping
 	tcpdump            tcpdump
+	dnsmasq            dnsmasq-base
 	busybox            busybox-static
 	modprobe           kmod
 	cpio               cpio

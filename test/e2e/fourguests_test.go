@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -130,15 +131,31 @@ func noPing(t *testing.T, from *vm.VM, addr string, args ...string) {
 // mustFlow has a guest send another one TCP and UDP, of which each byte has to arrive.
 func mustFlow(t *testing.T, from *vm.VM, addr, args string) {
 	t.Helper()
+	checkFlow(t, "guest "+from.Config.Name+" to "+addr, from.MustRun(t, "flow send "+args+" "+addr+" "+flowPort))
+}
+
+// checkFlow checks what the command flow has printed.
+func checkFlow(t *testing.T, what, report string) {
+	t.Helper()
 	type amounts struct{ Bytes, Datagrams int }
 	r := decode[struct {
 		amounts
 		Error string
 		Sent  amounts
-	}](t, from.MustRun(t, "flow send "+args+" "+addr+" "+flowPort))
+	}](t, report)
 	if r.Error != "" || r.amounts != r.Sent {
-		t.Errorf("from guest %s to %s: %+v", from.Config.Name, addr, r)
+		t.Errorf("from %s: %+v", what, r)
 	}
+}
+
+// flowCommand is the path of the guests' command flow, for namespaces.
+func flowCommand(t *testing.T) string {
+	t.Helper()
+	root, err := vm.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(root, "build/guest/flow")
 }
 
 // forget has guests forget where their neighbours are.

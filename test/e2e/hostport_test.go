@@ -3,7 +3,8 @@
 package e2e
 
 import (
-	"path/filepath"
+	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,7 +23,46 @@ func exists(ns *swtest.Netns, name string) bool {
 // nsPing pings from a namespace, and wants every reply.
 func nsPing(t *testing.T, ns *swtest.Netns, addr string, args ...string) {
 	t.Helper()
-	ns.Run(t, "ping", append([]string{"-c", "20", "-i", "0.01", "-W", "10", "-q", addr}, args...)...)
+	wantReplies(t, addr, ns.Run(t, "ping", append([]string{"-c", "20", "-i", "0.01", "-W", "10", "-q", addr}, args...)...))
+}
+
+// wantReplies checks that ping has received every reply.
+func wantReplies(t *testing.T, addr, output string) {
+	t.Helper()
+	if r, err := vm.ParsePing(output); err != nil || r.Sent == 0 || r.Received != r.Sent {
+		t.Errorf("the namespace pings %s: %+v, %v", addr, r, err)
+	}
+}
+
+// pingMeanwhile pings from a namespace until the function is called that it returns, which wants
+// every reply.
+func pingMeanwhile(t *testing.T, ns *swtest.Netns, addr string) (stop func(t *testing.T)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var outputs []string
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			out, err := ns.Command("ping", "-c", "20", "-i", "0.05", "-W", "10", "-q", addr).CombinedOutput()
+			if err != nil {
+				out = fmt.Appendf(out, "%v", err)
+			}
+			outputs = append(outputs, string(out))
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return func(t *testing.T) {
+		t.Helper()
+		cancel()
+		<-done
+		for _, out := range outputs {
+			wantReplies(t, addr, out)
+		}
+	}
 }
 
 // TestHostPort moves a machine's address from its NIC to a host port, as README.md says, and has
@@ -151,23 +191,51 @@ func TestHostPort(t *testing.T) {
 	})
 }
 
-// TestHostPortServesDHCP has a DHCP server on a host port give a guest its address.
-func TestHostPortServesDHCP(t *testing.T) {
+// TestHostPortServesVLANs: host ports in two VLANs serve the guests of these VLANs, which are at
+// access ports, with addresses by DHCP and with TCP and UDP both ways.
+func TestHostPortServesVLANs(t *testing.T) {
 	ctx := testContext(t)
 	here := swtest.NewNetns(t)
-	s := swtest.Start(t, here, "[port.a]\n[host.br0]\naddresses = [\"10.0.0.100/24\"]\n")
-	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "leases"), "")
-	start(t, here.Command("busybox", "udhcpd", "-f", writeFile(t, filepath.Join(dir, "udhcpd.conf"),
-		"interface br0\nstart 10.0.0.7\nend 10.0.0.7\noption subnet 255.255.255.0\n"+
-			"pidfile "+filepath.Join(dir, "pid")+"\nlease_file "+filepath.Join(dir, "leases")+"\n")))
-	a := vm.Start(t, vm.Config{Name: "a", QEMU: vm.QEMU10, Socket: s.Socket("a")})
-	s.WaitState(t, "br0", control.StateRunning)
-	a.MustRun(t, "ip link set eth0 up")
-	a.MustRun(t, "printf '#!/bin/sh\\n[ \"$1\" != bound ] || ip addr add $ip/24 dev $interface\\n' >/tmp/bound && chmod +x /tmp/bound")
-	a.MustRun(t, "udhcpc -i eth0 -n -q -f -t 10 -s /tmp/bound")
-	mustPing(t, ctx, a, "10.0.0.100")
-	nsPing(t, here, "10.0.0.7")
+	s := swtest.Start(t, here, `
+[port.a]
+tag = 5
+[port.b]
+tag = 6
+[host.br5]
+addresses = ["10.5.0.100/24"]
+tag = 5
+[host.br6]
+addresses = ["10.6.0.100/24"]
+tag = 6
+`)
+	guests := vm.StartAll(t, vm.Config{Name: "a", Socket: s.Socket("a")}, vm.Config{Name: "b", Socket: s.Socket("b")})
+	s.WaitState(t, "br5", control.StateRunning)
+	s.WaitState(t, "br6", control.StateRunning)
+	serveDHCP(t, here, map[string]string{"br5": "10.5.0.1,10.5.0.50", "br6": "10.6.0.1,10.6.0.50"})
+	flow := flowCommand(t)
+	startNetnsJob(t, here, "listening", flow, "serve", flowPort)
+	var addr string
+	for i, network := range []string{"10.5.0.", "10.6.0."} {
+		g, server := guests[i], network+"100"
+		addr = dhcp(t, g, 20)
+		if !strings.HasPrefix(addr, network) {
+			t.Fatalf("guest %s got the address %q", g.Config.Name, addr)
+		}
+		mustPing(t, ctx, g, server)
+		nsPing(t, here, addr)
+		mustFlow(t, g, server, "-bytes 20000000")
+		startJob(t, g, "flow serve "+flowPort, "listening")
+		checkFlow(t, "the host to "+addr, here.Run(t, flow, "send", "-bytes", "20000000", addr, flowPort))
+		for _, reason := range []string{"too-big", "bad-offload", "vlan"} {
+			for _, port := range []string{"br5", "br6", "a", "b"} {
+				if n := s.Port(t, port).Counters.Drops[reason]; n > 0 {
+					t.Errorf("%s dropped %d frames: %s", port, n, reason)
+				}
+			}
+		}
+	}
+	guests[0].MustRun(t, "ip addr add 10.6.0.77/24 dev eth0")
+	noPing(t, guests[0], addr, "-I", "10.6.0.77") // in the other VLAN
 }
 
 // TestHostPortRefusesForeignInterface starts vswitchd where somebody else has an interface of a

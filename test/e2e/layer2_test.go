@@ -56,14 +56,13 @@ func TestDHCPAcrossVLAN(t *testing.T) {
 	s := swtest.Start(t, here, "[port.a]\ntag = 7\n[port.b]\ntag = 8\n[uplink.lan]\ninterface = \"nic0\"\ntrunks = [7, 8]\n")
 	guests := vm.StartAll(t, vm.Config{Name: "a", QEMU: vm.QEMU10, Socket: s.Socket("a")}, vm.Config{Name: "b", QEMU: vm.QEMU10, Socket: s.Socket("b")})
 	s.WaitState(t, "lan", control.StateRunning)
-	lease(t, there)
-	for _, g := range guests {
-		g.MustRun(t, `printf '#!/bin/sh\n[ "$1" != bound ] || ip addr add $ip/24 dev $interface\n' >/tmp/bound && chmod +x /tmp/bound && ip link set eth0 up`)
-	}
+	serveDHCP(t, there, map[string]string{"far0": "10.0.0.100,10.0.0.199"})
 	a, b := guests[0], guests[1]
-	a.MustRun(t, "udhcpc -i eth0 -n -q -t 20 -T 1 -s /tmp/bound")
+	if addr := dhcp(t, a, 20); addr == "" {
+		t.Error("a guest in VLAN 7 got no address")
+	}
 	mustPing(t, ctx, a, "10.0.0.9")
-	if r, err := b.Run(ctx, "udhcpc -i eth0 -n -q -t 2 -T 1 -s /tmp/bound"); err != nil || r.Exit == 0 {
-		t.Errorf("a guest in VLAN 8 got an address from VLAN 7: %+v, %v", r, err)
+	if addr := dhcp(t, b, 2); addr != "" {
+		t.Errorf("a guest in VLAN 8 got %s from VLAN 7", addr)
 	}
 }

@@ -68,7 +68,7 @@ func TestNetworkBoot(t *testing.T) {
 				t.Fatalf("%v\nport: %+v", err, s.Port(t, "a").Counters)
 			}
 			mustPing(t, ctx, a, "10.0.0.9")
-			there.Run(t, "ping", "-c", "50", "-i", "0.01", "-W", "10", "-q", "10.0.0.1")
+			nsPing(t, there, "10.0.0.1", "-c", "50")
 			p := s.Port(t, "a")
 			t.Logf("%d frames, %d bytes to the guest", p.Counters.TxFrames, p.Counters.TxBytes)
 			if p.Counters.Resets.Total() != before {
@@ -102,13 +102,7 @@ func serveBoot(t *testing.T, ns *swtest.Netns, root string, guest vm.Config) {
 	const server = "http://10.0.0.9/"
 	writeFile(t, filepath.Join(dir, "boot.ipxe"), fmt.Sprintf("#!ipxe\nkernel %[1]skernel initrd=initramfs %[2]s\ninitrd %[1]sinitramfs\nboot\n",
 		server, guest.KernelParams()))
-	dnsmasq, err := vm.Tool("dnsmasq")
-	if err != nil {
-		t.Fatal(err)
-	}
-	start(t, ns.Command(dnsmasq, "--no-daemon", "--conf-file=/dev/null", "--port=0", "--interface=far0", "--bind-interfaces",
-		"--user=root", "--pid-file=", "--dhcp-leasefile="+filepath.Join(dir, "leases"), "--dhcp-range=10.0.0.100,10.0.0.199,1h",
-		"--enable-tftp", "--tftp-root="+dir, "--dhcp-match=set:ipxe,175",
-		"--dhcp-boot=tag:ipxe,"+server+"boot.ipxe", "--dhcp-boot=tag:!ipxe,snponly.efi"))
+	serveDHCP(t, ns, map[string]string{"far0": "10.0.0.100,10.0.0.199"}, "--enable-tftp", "--tftp-root="+dir, "--dhcp-match=set:ipxe,175",
+		"--dhcp-boot=tag:ipxe,"+server+"boot.ipxe", "--dhcp-boot=tag:!ipxe,snponly.efi")
 	start(t, ns.Command("busybox", "httpd", "-f", "-p", "80", "-h", dir))
 }

@@ -26,7 +26,7 @@ func TestUplink(t *testing.T) {
 
 	mustPing(t, ctx, a, "10.0.0.9")
 	mustPing(t, ctx, a, "fd00::9", "-s", "1452", "-M", "do")
-	there.Run(t, "ping", "-c", "100", "-i", "0.002", "-W", "5", "-q", "10.0.0.1")
+	nsPing(t, there, "10.0.0.1", "-c", "100", "-i", "0.002")
 	t.Log("\n" + there.Run(t, "ping", "-c", "20", "-i", "0.05", "-W", "5", "-q", "10.0.0.1"))
 
 	for _, offloads := range []string{"on", "off"} {

@@ -26,13 +26,18 @@ func (vm *VM) Ping(ctx context.Context, addr string, args ...string) (PingReport
 	if err != nil {
 		return PingReport{}, err
 	}
-	return parsePing(command, result.Stdout+result.Stderr)
+	report, err := ParsePing(result.Stdout + result.Stderr)
+	if err != nil {
+		return report, fmt.Errorf("guest %s: %s: %w", vm.Config.Name, command, err)
+	}
+	return report, nil
 }
 
-func parsePing(command, output string) (PingReport, error) {
+// ParsePing reads the output of ping -q, iputils' or busybox's.
+func ParsePing(output string) (PingReport, error) {
 	counts := pingCounts.FindStringSubmatch(output)
 	if counts == nil {
-		return PingReport{}, fmt.Errorf("%s: %s", command, output)
+		return PingReport{}, fmt.Errorf("ping: no counts in its report: %s", output)
 	}
 	sent, _ := strconv.Atoi(counts[1])
 	received, _ := strconv.Atoi(counts[2])

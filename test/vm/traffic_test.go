@@ -8,11 +8,11 @@ func TestParsePing(t *testing.T) {
 		"5 packets transmitted, 1 received, +4 errors, 80% packet loss, time 78ms": {5, 1, 0},
 		"2 packets transmitted, 2 received, +1 duplicates, 0% packet loss":         {2, 2, 1},
 	} {
-		if got, err := parsePing("ping", "PING 10.0.0.1\n"+output+"\n"); err != nil || got != want {
+		if got, err := ParsePing("PING 10.0.0.1\n" + output + "\n"); err != nil || got != want {
 			t.Errorf("%s: got %+v, %v", output, got, err)
 		}
 	}
-	if _, err := parsePing("ping", "ping: connect: Network is unreachable"); err == nil {
+	if _, err := ParsePing("ping: connect: Network is unreachable"); err == nil {
 		t.Error("no counts, and no error")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,7 @@ func serve(port string) error {
 	if err != nil {
 		return err
 	}
+	fmt.Fprintln(os.Stderr, "listening")
 	for {
 		conn, err := l.Accept()
 		if err != nil {
