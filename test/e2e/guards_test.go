@@ -3,10 +3,8 @@
 package e2e
 
 import (
-	"fmt"
+	"encoding/hex"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,11 +24,12 @@ func TestFreshGuestWithGuards(t *testing.T) {
 	here, there := swtest.NewNetns(t), swtest.NewNetns(t)
 	swtest.NewVeth(t, here, "nic0", there, "far0")
 	there.Run(t, "ip", "addr", "add", "10.0.0.9/24", "dev", "far0")
-	const macA = "52:54:00:00:00:0a"
+	there.Run(t, "ip", "addr", "add", "fd00::9/64", "dev", "far0", "nodad")
+	const macA, autoA = "52:54:00:00:00:0a", "fd00::5054:ff:fe00:a"
 	s := swtest.Start(t, here, `
 [port.a]
 allowed_macs = ["`+macA+`"]
-allowed_ips = ["10.0.0.100", "fd00::/64"]
+allowed_ips = ["10.0.0.100", "`+autoA+`"]
 dhcp_guard = true
 ra_guard = true
 bpdu_guard = true
@@ -52,12 +51,11 @@ interface = "nic0"
 	swtest.Until(t, "the guest has an address in fd00::/64", func() bool {
 		_ = unix.Send(fd, advert, 0)
 		addresses := a.MustRun(t, "ip -6 addr show dev eth0 scope global")
-		return strings.Contains(addresses, "fd00:") && !strings.Contains(addresses, "tentative")
+		return strings.Contains(addresses, autoA) && !strings.Contains(addresses, "tentative")
 	})
-	lease(t, there)
-	a.MustRun(t, `echo '[ "$1" != bound ] || ip addr add $ip/24 dev $interface' >/tmp/lease && sed -i '1i #!/bin/sh' /tmp/lease && chmod +x /tmp/lease && udhcpc -i eth0 -n -q -t 20 -T 1 -s /tmp/lease`)
-	if got := a.MustRun(t, "ip -4 addr show dev eth0"); !strings.Contains(got, "10.0.0.100/24") {
-		t.Fatalf("no address by DHCP: %s", got)
+	serveDHCP(t, there, map[string]string{"far0": "10.0.0.100,10.0.0.100"})
+	if addr := dhcp(t, a, 20); addr != "10.0.0.100" {
+		t.Fatalf("the guest got the address %q by DHCP", addr)
 	}
 	mustPing(t, ctx, a, "10.0.0.2")
 	mustPing(t, ctx, a, "10.0.0.9")
@@ -68,6 +66,8 @@ interface = "nic0"
 		}
 	}
 
+	// The neighbour is pinged all the time.
+	stop4, stop6 := pingMeanwhile(t, there, "10.0.0.2"), pingMeanwhile(t, there, "fd00::2")
 	// blocked runs a command of the guest until it has caused drops.
 	blocked := func(what, reason, command string) {
 		t.Helper()
@@ -79,38 +79,61 @@ interface = "nic0"
 			return drops(reason) > before
 		})
 	}
-	a.MustRun(t, "ip addr add 10.0.0.66/24 dev eth0 && ip addr add fd01::66/64 dev eth0 nodad")
+	macB := b.Config.MAC
+	a.MustRun(t, "ip addr add 10.0.0.66/24 dev eth0 && ip addr add fd00::66/64 dev eth0 nodad")
 	blocked("a foreign IPv4 source", "ip-spoofed", "ping -c 2 -i 0.2 -W 1 -I 10.0.0.66 10.0.0.9")
-	blocked("a foreign IPv6 source", "ip-spoofed", "ping -c 2 -i 0.2 -W 1 -I fd01::66 fd00::2")
+	blocked("a foreign IPv6 source", "ip-spoofed", "ping -c 2 -i 0.2 -W 1 -I fd00::66 fd00::2")
 	a.MustRun(t, "ip addr add 10.0.0.2/32 dev lo")
 	blocked("the neighbour's address in ARP", "ip-spoofed", "arping -U -c 2 -I eth0 -s 10.0.0.2 10.0.0.2")
 	a.MustRun(t, "ip addr del 10.0.0.2/32 dev lo")
-	there.Run(t, "ping", "-c", "20", "-i", "0.01", "-W", "5", "-q", "10.0.0.2")
-	if got := there.Run(t, "ip", "neigh", "show", "10.0.0.2"); !strings.Contains(got, b.Config.MAC) {
-		t.Errorf("the neighbour's address was taken over: %s", got)
+	for _, c := range []struct {
+		what, reason string
+		advert       neighbourAdvert
+	}{
+		{"the neighbour's address in an advertisement", "ip-spoofed", neighbourAdvert{macA, autoA, "fd00::2", macA}},
+		{"the neighbour's address as an advertisement's source", "ip-spoofed", neighbourAdvert{macA, "fd00::2", "fd00::2", macA}},
+		{"the neighbour's MAC address in an advertisement", "mac-spoofed", neighbourAdvert{macA, autoA, autoA, macB}},
+		{"the neighbour's MAC address as the source", "mac-spoofed", neighbourAdvert{macB, autoA, autoA, macA}},
+	} {
+		blocked(c.what, c.reason, "inject eth0 "+hex.EncodeToString(c.advert.frame(t)))
 	}
 	mustPing(t, ctx, a, "10.0.0.2") // from its own address, all the time
 
-	a.MustRun(t, "ip link set eth0 down && ip link set eth0 address "+b.Config.MAC+" && ip link set eth0 up")
+	a.MustRun(t, "ip link set eth0 down && ip link set eth0 address "+macB+" && ip link set eth0 up")
 	blocked("the neighbour's MAC address", "mac-spoofed", "arping -U -c 2 -I eth0 10.0.0.100")
 	for _, e := range s.FDB(t) {
-		if e.MAC == b.Config.MAC && e.Port != "b" {
+		if e.MAC == macB && e.Port != "b" {
 			t.Errorf("the FDB has %+v", e)
 		}
 	}
-	there.Run(t, "ping", "-c", "20", "-i", "0.01", "-W", "5", "-q", "10.0.0.2")
+	stop4(t)
+	stop6(t)
+	for _, addr := range []string{"10.0.0.2", "fd00::2"} {
+		if got := there.Run(t, "ip", "neigh", "show", addr); !strings.Contains(got, macB) {
+			t.Errorf("the neighbour's address was taken over: %s", got)
+		}
+	}
 }
 
-// lease runs a DHCP server in a namespace, which has one address to give.
-func lease(t *testing.T, ns *swtest.Netns) {
+// A neighbourAdvert is a neighbour advertisement, to all nodes.
+type neighbourAdvert struct{ from, source, target, link string }
+
+func (n neighbourAdvert) frame(t *testing.T) []byte {
 	t.Helper()
-	dir := t.TempDir()
-	leases, conf := filepath.Join(dir, "leases"), filepath.Join(dir, "udhcpd.conf")
-	writeFile(t, leases, "")
-	writeFile(t, conf, fmt.Sprintf("start 10.0.0.100\nend 10.0.0.100\ninterface far0\nlease_file %s\npidfile %s/pid\noption subnet 255.255.255.0\n", leases, dir))
-	cmd := ns.Command("busybox", "udhcpd", "-f", conf)
-	cmd.Stderr = os.Stderr
-	start(t, cmd)
+	ip := &layers.IPv6{
+		Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6,
+		SrcIP: net.ParseIP(n.source), DstIP: net.ParseIP("ff02::1"),
+	}
+	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborAdvertisement, 0)}
+	if err := icmp.SetNetworkLayerForChecksum(ip); err != nil {
+		t.Fatal(err)
+	}
+	const override = 0x20
+	return serialise(t, &layers.Ethernet{SrcMAC: mac(t, n.from), DstMAC: net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, EthernetType: layers.EthernetTypeIPv6},
+		ip, icmp, &layers.ICMPv6NeighborAdvertisement{
+			Flags: override, TargetAddress: net.ParseIP(n.target),
+			Options: layers.ICMPv6Options{{Type: layers.ICMPv6OptTargetAddress, Data: mac(t, n.link)}},
+		})
 }
 
 // routerAdvert is a router advertisement with a prefix of 64 bits.

@@ -18,9 +18,10 @@ const suppress = "neigh_suppress = true"
 
 var suppressing = portKeys{"a": suppress, "b": suppress, "c": suppress, "d": suppress}
 
-// requestsFrom is a filter for flooded ARP requests and neighbour solicitations of a guest.
+// requestsFrom is a filter for flooded ARP requests and neighbour solicitations of a guest. (To
+// tcpdump, "and" and "or" have the same precedence.)
 func requestsFrom(g *vm.VM) string {
-	return "ether src " + g.Config.MAC + " and ether multicast and (arp or icmp6 and ip6[40] == 135)"
+	return "ether src " + g.Config.MAC + " and ether multicast and (arp or (icmp6 and ip6[40] == 135))"
 }
 
 // known waits until the switch knows who has an IP address.

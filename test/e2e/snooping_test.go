@@ -5,7 +5,6 @@ package e2e
 import (
 	"encoding/hex"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -151,7 +150,7 @@ type datagrams struct{ Datagrams, First, Last, Others int }
 // leave.
 func (f *fourGuests) streamTo(t *testing.T, c cast) {
 	match := "udp and dst host " + c.group
-	before := f.s.Port(t, "a").Counters.TxBytes
+	bytes := f.s.Port(t, "a").Counters.TxBytes
 	watchA, watchD := startWatch(t, f.a, match), startWatch(t, f.d, match)
 	b, member := f.join(t, f.b, c, ""), f.join(t, f.c, c, c.source)
 	stream := f.cast(t, c)
@@ -161,8 +160,11 @@ func (f *fourGuests) streamTo(t *testing.T, c cast) {
 	}
 	late := f.join(t, f.d, c, "")
 	f.progress(t, "b", "c", "d")
+	before := f.s.Port(t, "b").Counters.McastEvents["left"]
 	left := decode[datagrams](t, b.stop(t))
-	swtest.Until(t, "guest b is no member", func() bool { return !f.isMember(t, "b", c.group) })
+	swtest.Until(t, "guest b has left", func() bool {
+		return !f.isMember(t, "b", c.group) && f.s.Port(t, "b").Counters.McastEvents["left"] > before
+	})
 	watchB := startWatch(t, f.b, match)
 	f.progress(t, "c", "d")
 	sent := decode[datagrams](t, stream.stop(t)).Datagrams
@@ -186,7 +188,7 @@ func (f *fourGuests) streamTo(t *testing.T, c cast) {
 	if n := watchA.stop(t, own) - own; n != 0 {
 		t.Errorf("guest a, which has not joined, was sent %d datagrams", n)
 	}
-	if n := f.s.Port(t, "a").Counters.TxBytes - before; n > uint64(sent)*100 {
+	if n := f.s.Port(t, "a").Counters.TxBytes - bytes; n > uint64(sent)*100 {
 		t.Errorf("port a was sent %d bytes during a stream of %d datagrams", n, sent)
 	}
 }
@@ -197,11 +199,7 @@ func (f *fourGuests) cast(t *testing.T, c cast) *job {
 	if c.source != "" {
 		return startJob(t, f.a, "flow cast "+c.group+" "+castPort, "sending")
 	}
-	root, err := vm.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return startNetnsJob(t, f.there, "sending", filepath.Join(root, "build/guest/flow"), "cast", "-interface", "far0", c.group, castPort)
+	return startNetnsJob(t, f.there, "sending", flowCommand(t), "cast", "-interface", "far0", c.group, castPort)
 }
 
 // join has a guest join a group, for all sources or for one, and returns when the switch knows.
