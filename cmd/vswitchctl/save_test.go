@@ -51,9 +51,8 @@ func TestSaveKeepsOwnerModeAndLinks(t *testing.T) {
 	must(t, os.Chmod(name, 0o640))
 	must(t, os.Symlink(name, link))
 	owner := uint32(os.Getuid())
-	if owner == 0 {
+	if os.Chown(name, 12345, 12345) == nil { // which only root can do
 		owner = 12345
-		must(t, os.Chown(name, int(owner), int(owner)))
 	}
 	f := open(t, link)
 	must(t, f.write([]byte("new")))
