@@ -58,7 +58,11 @@ func (c *client) edit(cmd *cobra.Command, f *editFlags, change edit) error {
 	if err != nil {
 		return failure{err}
 	}
+	saved := ""
 	if f.save && !f.dryRun {
+		if file.temp != "" {
+			saved = info.File.Path
+		}
 		if err := file.commit(); err != nil {
 			return failure{fmt.Errorf("the change has been made, but is not saved: %w", err)}
 		}
@@ -70,6 +74,9 @@ func (c *client) edit(cmd *cobra.Command, f *editFlags, change edit) error {
 		printChange(w, change)
 		if file != nil && file.bad != nil {
 			fmt.Fprintf(w, "warning: %s, as it was before\n", file.bad)
+		}
+		if saved != "" {
+			fmt.Fprintln(w, "saved in", saved)
 		}
 	})
 }

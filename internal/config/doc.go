@@ -16,8 +16,8 @@
 // [Kinds.Reference]. A new key therefore consists of a field, a declaration, and the code that uses
 // the value.
 //
-// Callers: cmd/vswitchd loads a Config at start, for --check and at each reload; internal/daemon
-// provides the kinds of port, and builds a switch from a Config.
+// Callers: cmd/vswitchd loads a Config at start and for --check; internal/daemon provides the kinds
+// of port, builds a switch from a Config, loads it anew at each reload, and edits it ([Running]).
 //
 // # How a file is read
 //
