@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools lab lab-long build demo test check unit race fuzz-short e2e e2e-long bench bench-peers bench-guests soak clean distclean
+.PHONY: help tools lab lab-long build install deb demo test check unit race fuzz-short e2e e2e-long bench bench-peers bench-guests soak clean distclean
 
 # build/go is made where the machine has no Go that will do. That Go, or any Go that is a little
 # old, fetches the version that go.mod asks for.
@@ -38,6 +38,13 @@ lab-long: lab ## And what the long end-to-end tests need: other architectures, n
 build: tools ## Build build/vswitchd and build/vswitchctl, static
 	CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) -o build/ ./cmd/...
 
+PREFIX ?= /usr/local
+install: build ## Install vswitchd below PREFIX (/usr/local), in DESTDIR, with its service, its configuration and its documents
+	packaging/install "$(DESTDIR)" "$(PREFIX)"
+
+deb: build ## Build a Debian package in build/deb
+	packaging/build-deb
+
 demo: lab build ## Two guests and a network namespace talk through vswitchd (as root)
 	@qemu-examples/demo
 
@@ -67,7 +74,7 @@ e2e: lab build ## End-to-end tests with guests in QEMU and User Mode Linux, and 
 	go test -tags e2e -count=1 -p 1 -timeout 30m ./switch ./test/... ./bench/...
 
 e2e-long: lab-long build ## As e2e, with what takes long: every QEMU option, memory hot-plug, 50 kills, client mode, a million frames through the model (as root)
-	go test -tags e2e,long -count=1 -p 1 -timeout 60m ./test/e2e
+	go test -tags e2e,long -count=1 -p 1 -timeout 60m ./test/e2e ./test/packaging
 	go test -count=1 -run 'TestAgainstModel$$' ./switch -model.runs 150
 
 bench: tools ## Go benchmarks

@@ -6,6 +6,9 @@
 #   build/kernel-arm64, build/kernel-s390x          a Debian kernel for each, unpacked
 #   build/lab/tree/busybox-arm64, -s390x            a static busybox for each
 #   build/lab/tree/netboot                          UEFI firmware and iPXE, unpacked
+#   build/lab/tree/debian                           a Debian system with systemd, to boot in namespaces
+#
+# It also installs the tools that build and check a Debian package.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -34,7 +37,34 @@ unpack_netboot() {
 	unpack_only "$LAB/tree/netboot" ovmf ipxe
 }
 
+# bootstrap_debian: makes a Debian system of the machine's release.
+bootstrap_debian() {
+	[ -d "$LAB/tree/debian" ] && return
+	lock
+	have debootstrap || apt_install debootstrap
+	local suite mirror log=$BUILD/debootstrap.log
+	suite=$(. /etc/os-release && echo "${VERSION_CODENAME:?}")
+	mirror=$(apt-get indextargets --no-release-info --format '$(RELEASE) $(COMPONENT) $(CREATED_BY) $(REPO_URI)' |
+		awk -v suite="$suite" '$1 == suite && $2 == "main" && $3 == "Packages" && !seen { seen = 1; print $4 }')
+	say "making a Debian system in build/lab/tree/debian, which takes a minute or two"
+	rm -rf "$LAB/tree/debian.tmp"
+	debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2,procps,man-db "$suite" "$LAB/tree/debian.tmp" "$mirror" >"$log" 2>&1 ||
+		{ tail -n 20 "$log" >&2; die "debootstrap failed"; }
+	mv "$LAB/tree/debian.tmp" "$LAB/tree/debian"
+}
+
+install_packaging() {
+	local absent=()
+	have dh || absent+=(debhelper)
+	have dpkg-buildpackage || absent+=(dpkg-dev)
+	have lintian || absent+=(lintian)
+	have systemd-analyze || absent+=(systemd)
+	[ ${#absent[@]} = 0 ] || apt_install "${absent[@]}"
+}
+
 mkdir -p "$LAB/tree"
+install_packaging
+bootstrap_debian
 link_qemu qemu-aarch64 aarch64 qemu-system-arm '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer for aarch64 in Debian's sources"
 link_qemu qemu-s390x s390x qemu-system-s390x '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer for s390x in Debian's sources"
 unpack_guest arm64 linux-image-cloud-arm64

@@ -3,6 +3,7 @@ package vhostuser
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"math/bits"
 	"os"
@@ -44,8 +45,16 @@ func limit(resource int) (uint64, error) {
 	return l.Cur, nil
 }
 
+// defaultMaxMapCount is the kernel's default of vm.max_map_count.
+const defaultMaxMapCount = 65530
+
+// maxMapCount returns how many mappings a process may have. Where /proc/sys is hidden, as in a
+// sandboxed service, that is the kernel's default.
 func maxMapCount() (uint64, error) {
 	b, err := os.ReadFile("/proc/sys/vm/max_map_count")
+	if errors.Is(err, fs.ErrNotExist) {
+		return defaultMaxMapCount, nil
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -11,15 +11,17 @@ import (
 	"vswitchd/internal/daemon"
 )
 
-var update = flag.Bool("update", false, "regenerate the configuration reference, the sample and the keys of vswitchctl")
+var update = flag.Bool("update", false, "regenerate what is generated from the keys and flags")
 
-// docs/configuration.md, the sample and the keys that vswitchctl knows are the ones generated from
-// the declarations of the keys.
+// docs/configuration.md, the sample, the keys that vswitchctl knows and the manual pages are the
+// ones generated from the declarations of the keys and flags.
 func TestReferenceIsUpToDate(t *testing.T) {
 	for file, want := range map[string]string{
 		"../../docs/configuration.md":       daemon.Kinds().Reference(),
 		"../../qemu-examples/vswitchd.toml": daemon.Kinds().Sample(),
 		"../vswitchctl/keys.json":           daemon.Kinds().KeyList(),
+		"../../docs/man/vswitchd.8":         manual(),
+		"../../docs/man/vswitchd.toml.5":    fileManual(daemon.Kinds().Reference()),
 	} {
 		if *update {
 			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {

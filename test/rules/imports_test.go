@@ -96,6 +96,7 @@ var layers = []layer{
 		{"test/swtest", "internal/control test/bpf test/child test/vm"},
 		{"test/station", "vhostuser vhostuser/vhostusertest virtqueue virtqueue/virtqueuetest"},
 		{"test/e2e", ""},
+		{"test/packaging", ""},
 		{"bench/load", "internal/mmsg vhostuser vhostuser/vhostusertest virtqueue virtqueue/virtqueuetest"},
 		{"bench/peer", "bench/load internal/control test/child test/logbuf vhostuser/vhostusertest"},
 		{"bench/report", ""},
