@@ -117,7 +117,7 @@ func (in *Inlet) sendCopies(m *mirror, v *portView, set uint64, frames []Frame) 
 		}
 	}
 	if v.taps != nil {
-		in.tapCopies(v, w.copies.frames[:sent], lost)
+		in.tapCopies(v, set, w.copies.frames[:sent], lost)
 	}
 	if drops > 0 {
 		m.counters.Drops.Add(uint64(drops))

@@ -44,13 +44,15 @@ func (in *Inlet) tapReceived(frames []Frame) {
 	if v == nil || v.taps == nil || len(v.taps.in) == 0 {
 		return
 	}
-	in.show(v.taps.in, Place{Port: v.cfg.Name}, gather(&in.tapperOf().out, 1<<len(frames)-1, frames))
+	all := ^uint64(0) >> (MaxBatch - len(frames))
+	in.show(v.taps.in, Place{Port: v.cfg.Name, Set: all}, gather(&in.tapperOf().out, all, frames))
 }
 
 // observeSent shows a group of frames that went to port v to its mirrors and taps. lost are those
 // that the port has not accepted, or not wholly.
 func (in *Inlet) observeSent(v *portView, group, lost uint64, frames []Frame) {
-	in.tapSent(Place{Port: v.cfg.Name, Out: true}, v, group&^lost, frames)
+	sent := group &^ lost
+	in.tapSent(Place{Port: v.cfg.Name, Out: true, Set: sent}, v, sent, frames)
 	if m := v.mirror.dst; m != 0 {
 		in.mirror(m, group, frames)
 	}
@@ -63,10 +65,11 @@ func (in *Inlet) tapSent(at Place, v *portView, set uint64, frames []Frame) {
 	}
 }
 
-// tapCopies shows copies of frames that mirrors have sent to port v. Bit i of lost stands for the
-// i-th copy, which the port has not accepted.
-func (in *Inlet) tapCopies(v *portView, list []Frame, lost uint64) {
-	in.tapSent(Place{Port: v.cfg.Name, Out: true, Copy: true}, v, (1<<len(list)-1)&^lost, list)
+// tapCopies shows copies of a set of frames that mirrors have sent to port v, in order. Bit i of
+// lost stands for the i-th copy, which the port has not accepted.
+func (in *Inlet) tapCopies(v *portView, set uint64, list []Frame, lost uint64) {
+	sent := (uint64(1)<<len(list) - 1) &^ lost
+	in.tapSent(Place{Port: v.cfg.Name, Out: true, Copy: true, Set: pick(set, sent)}, v, sent, list)
 }
 
 // gather returns a set of frames as a list.
@@ -81,6 +84,7 @@ func gather(room *[MaxBatch]*Frame, set uint64, frames []Frame) []*Frame {
 
 func (in *Inlet) show(taps []Tap, at Place, frames []*Frame) {
 	w := in.tapperOf()
+	at.Batch = Batch{in, in.epoch.n.Load()}
 	for _, t := range taps {
 		t.Show(at, frames, &w.scratch)
 	}
@@ -116,7 +120,7 @@ func (in *Inlet) tapDropped(d *drop) {
 	if d.rule != nil {
 		w.drop.Filter, w.drop.Rule = d.rule.filter, d.rule.name
 	}
-	in.show(taps, Place{Port: v.cfg.Name, Out: out, Drop: &w.drop}, list)
+	in.show(taps, Place{Port: v.cfg.Name, Out: out, Drop: &w.drop, Set: d.frames}, list)
 	if out {
 		w.copies.release(len(list))
 	}

@@ -13,7 +13,7 @@ import (
 // belongs to a portView.
 
 // MaxTaps is the most taps of a switch.
-const MaxTaps = 16
+const MaxTaps = 32
 
 // ErrTooManyTaps says that a switch has MaxTaps taps already.
 var ErrTooManyTaps = errors.New("too many captures")
@@ -34,8 +34,19 @@ type Place struct {
 	Out  bool   // they went to the port, or would have gone there
 	Drop *Drop  // why they are dropped; nil: they are not
 
+	// Batch and Set say which frames they are: bit i of Set stands for the i-th frame of the batch.
+	// Frames that are shown at several places have the same bit. Replies have none.
+	Batch Batch
+	Set   uint64
+
 	Copy  bool // they are copies that a mirror has made
 	Reply bool // they are replies of the switch to frames that came from the port
+}
+
+// A Batch identifies a batch among those that a Tap is shown.
+type Batch struct {
+	in *Inlet
+	n  uint32
 }
 
 // A Drop says why frames are dropped.

@@ -132,26 +132,35 @@ func (c *client) runCapture(cmd *cobra.Command, o *captureOptions, args []string
 	return c.reportCapture(cmd.ErrOrStderr(), files, captured, lost)
 }
 
-// stopOnSignal makes the first SIGINT or SIGTERM end the capture in order, and the second at once.
+// patience is the time after the first signal in which others are taken for the same: timeout(1)
+// sends two.
+const patience = 500 * time.Millisecond
+
+// stopOnSignal makes the first SIGINT or SIGTERM end the capture in order, and another one, later,
+// at once.
 func stopOnSignal(ctx context.Context, daemon *control.Client, id int, cancel func()) (stop func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
-		for n := 0; ; n++ {
+		var first time.Time
+		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-signals:
 			}
-			if n > 0 {
+			switch {
+			case !first.IsZero() && time.Since(first) > patience:
 				cancel()
 				return
+			case first.IsZero():
+				first = time.Now()
+				go func() {
+					if _, err := daemon.Delete(ctx, fmt.Sprint("/v1/captures/", id)); err != nil {
+						cancel()
+					}
+				}()
 			}
-			go func() {
-				if _, err := daemon.Delete(ctx, fmt.Sprint("/v1/captures/", id)); err != nil {
-					cancel()
-				}
-			}()
 		}
 	}()
 	return func() { signal.Stop(signals) }

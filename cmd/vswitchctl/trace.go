@@ -1,11 +1,17 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,22 +25,38 @@ nothing is learned, counted or sent. The frame is given as bytes, or made from f
 
   vswitchctl trace vm1 --frame 525400000002525400000001080045...
   vswitchctl trace vm1 --src 52:54:00:00:00:01 --dst 52:54:00:00:00:02 --vlan 10
-  vswitchctl trace vm1 --src-ip 10.0.0.1 --dst-ip 10.0.0.2 --proto tcp --dport 22`
+  vswitchctl trace vm1 --src-ip 10.0.0.1 --dst-ip 10.0.0.2 --proto tcp --dport 22
+
+With --next, show what happens to the next real frame from the port, or to the next one that a
+filter in tcpdump's syntax selects:
+
+  vswitchctl trace vm1 --next icmp and host 10.0.0.2`
 
 func (c *client) trace() *cobra.Command {
 	var frame string
+	var next bool
+	var timeout time.Duration
 	var fields frameFields
 	cmd := &cobra.Command{
-		Use:   "trace PORT {--frame HEX | FIELDS}",
+		Use:   "trace PORT {--frame HEX | FIELDS | --next [FILTER]}",
 		Short: "Show what would happen to a frame, step by step",
 		Long:  traceLong,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 || args[0] == "" {
 				return errors.New("the port that the frame comes from is missing")
 			}
+			if next {
+				return nil
+			}
 			return atMost(1)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if next {
+				if given := fields.given(cmd.Flags()); given != "" || frame != "" {
+					return fmt.Errorf("--next excludes --%s", cmp.Or(given, "frame"))
+				}
+				return c.traceNext(cmd.Context(), args[0], strings.Join(args[1:], " "), timeout)
+			}
 			text, err := tracedFrame(cmd, frame, &fields)
 			if err != nil {
 				return err
@@ -47,7 +69,39 @@ func (c *client) trace() *cobra.Command {
 	flags.SortFlags = false
 	flags.StringVar(&frame, "frame", "", "the frame in `HEX` digits, from its destination address on; spaces and colons may separate them")
 	fields.flags(flags)
+	flags.BoolVar(&next, "next", false, "wait for a frame from the port")
+	flags.DurationVar(&timeout, "timeout", 0, "with --next: wait no longer than this `time`; 0: no limit")
 	return cmd
+}
+
+// traceNext waits for a frame, by one request after the other, and shows what has happened to it.
+func (c *client) traceNext(ctx context.Context, port, filter string, timeout time.Duration) error {
+	program, err := compileFilter(ctx, filter)
+	if err != nil {
+		return failure{err}
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if timeout > 0 {
+		var cancel func()
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	daemon := control.NewClient(c.socket)
+	for {
+		r := control.NextRequest{Port: port, Filter: program, WaitMS: control.MaxWaitMS}
+		body, err := daemon.Next(ctx, r)
+		if ctx.Err() != nil {
+			return failure{errors.New("no such frame has come")}
+		}
+		var t control.Trace
+		if err == nil {
+			err = json.Unmarshal(body, &t)
+		}
+		if err != nil || t.Frame != "" {
+			return show(c, body, err, printTrace)
+		}
+	}
 }
 
 // tracedFrame returns the frame of the command line in hexadecimal digits.

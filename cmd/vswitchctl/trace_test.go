@@ -37,7 +37,7 @@ func TestFramesFromFields(t *testing.T) {
 		b, err := fieldsOf(args)
 		got := "error"
 		if err == nil {
-			got = describe(gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default))
+			got = describePacket(gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default))
 		}
 		if got != want {
 			t.Errorf("%s: %s, want %s", args, got, want)
@@ -45,7 +45,7 @@ func TestFramesFromFields(t *testing.T) {
 	}
 }
 
-func describe(p gopacket.Packet) string {
+func describePacket(p gopacket.Packet) string {
 	eth := p.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
 	text, etherType := fmt.Sprintf("%s > %s", eth.SrcMAC, eth.DstMAC), eth.EthernetType
 	if tag, ok := p.Layer(layers.LayerTypeDot1Q).(*layers.Dot1Q); ok {
@@ -75,16 +75,18 @@ func raw(e gopacket.Endpoint) string {
 func TestTraceUsage(t *testing.T) {
 	socket := serve(t, reloads)
 	for args, want := range map[string]string{
-		"trace --frame 00":                             "the port that the frame comes from is missing",
-		"trace vm1":                                    "the frame is missing: use --frame, or fields such as --dst",
-		"trace vm1 --frame 00 --vlan 3":                "--frame excludes --vlan",
-		"trace vm1 --frame 0x":                         "--frame: encoding/hex: invalid byte",
-		"trace vm1 --vlan 4096":                        "--vlan: is 4096, must be from 0 to 4095",
-		"trace vm1 --dst vm2":                          `--dst: "vm2" is no MAC address`,
-		"trace vm1 --dport 80":                         "--proto, --sport and --dport need --src-ip and --dst-ip",
-		"trace vm1 --src-ip 10.0.0.1":                  `--dst-ip: "" is no IP address of the version of --src-ip`,
-		"trace vm1 --src-ip x":                         `--src-ip: "x" is no IP address`,
-		"trace vm1 --src-ip 10.0.0.1 --dst-ip fd00::1": `--dst-ip: "fd00::1" is no IP address of the version of --src-ip`,
+		"trace --frame 00":                                          "the port that the frame comes from is missing",
+		"trace vm1":                                                 "the frame is missing: use --frame, or fields such as --dst",
+		"trace vm1 --frame 00 --vlan 3":                             "--frame excludes --vlan",
+		"trace vm1 --next --vlan 3":                                 "--next excludes --vlan",
+		"trace vm1 --next --frame 00":                               "--next excludes --frame",
+		"trace vm1 --frame 0x":                                      "--frame: encoding/hex: invalid byte",
+		"trace vm1 --vlan 4096":                                     "--vlan: is 4096, must be from 0 to 4095",
+		"trace vm1 --dst vm2":                                       `--dst: "vm2" is no MAC address`,
+		"trace vm1 --dport 80":                                      "--proto, --sport and --dport need --src-ip and --dst-ip",
+		"trace vm1 --src-ip 10.0.0.1":                               `--dst-ip: "" is no IP address of the version of --src-ip`,
+		"trace vm1 --src-ip x":                                      `--src-ip: "x" is no IP address`,
+		"trace vm1 --src-ip 10.0.0.1 --dst-ip fd00::1":              `--dst-ip: "fd00::1" is no IP address of the version of --src-ip`,
 		"trace vm1 --src-ip 10.0.0.1 --dst-ip 10.0.0.2 --proto tpc": `--proto: "tpc" is neither tcp, udp, icmp or icmpv6, nor a number`,
 		"trace vm1 --ethertype ip":                                  `--ethertype: "ip" is no number such as 0x0806`,
 	} {
@@ -96,5 +98,21 @@ func TestTraceUsage(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := run([]string{"--control", socket, "trace", "vm9", "--frame", "00"}, &stdout, &stderr); code != exitFailed || !strings.Contains(stderr.String(), `no such port: "vm9"`) {
 		t.Errorf("exit code %d: %s", code, &stderr)
+	}
+}
+
+// A trace of the next frame asks until one has come, with the filter as a program.
+func TestTraceNext(t *testing.T) {
+	socket := serve(t, reloads)
+	fakeTcpdump(t, `printf '1\n6 0 0 262144\n'`)
+	var stdout, stderr bytes.Buffer
+	if code := run([]string{"--control", socket, "trace", "vm1", "--next", "arp", "or", "icmp"}, &stdout, &stderr); code != exitOK ||
+		!strings.Contains(stdout.String(), "frame  2 bytes: 0102") || !strings.Contains(stdout.String(), "transmit  vm2   send    2 bytes") {
+		t.Errorf("exit code %d: %s%s", code, &stdout, &stderr)
+	}
+	stderr.Reset()
+	if code := run([]string{"--control", socket, "trace", "vm1", "--next", "--timeout", "10ms"}, &stdout, &stderr); code != exitFailed ||
+		stderr.String() != "vswitchctl: no such frame has come\n" {
+		t.Errorf("without a frame: exit code %d: %s", code, &stderr)
 	}
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 )
@@ -69,6 +70,12 @@ type Backend interface {
 	// Trace returns what would happen to a frame that came from a port, without any effect. The
 	// error is ErrNotFound if no port has that name.
 	Trace(port string, frame []byte) ([]TraceStep, error)
+
+	// Next waits until ctx is done for a frame from a port that a program selects (empty: any), and
+	// returns the frame and what has happened to it. The frame is empty if none came. The error is
+	// ErrNotFound if no port has that name, wraps ErrMalformed if the program is not valid, or says
+	// why the request is refused.
+	Next(ctx context.Context, port string, program [][4]uint32) (frame []byte, steps []TraceStep, err error)
 
 	// Filters returns all filters, in the order of the configuration.
 	Filters() []Filter

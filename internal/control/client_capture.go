@@ -55,6 +55,11 @@ func (c *Client) Trace(ctx context.Context, r TraceRequest) (json.RawMessage, er
 	return c.do(ctx, http.MethodPost, "/v1/trace", r)
 }
 
+// Next asks for the next frame from a port, and returns the answer; see Get.
+func (c *Client) Next(ctx context.Context, r NextRequest) (json.RawMessage, error) {
+	return c.do(ctx, http.MethodPost, "/v1/trace/next", r)
+}
+
 // Totals returns how many frames have been captured and lost, if everything has been read.
 func (a *CaptureAnswer) Totals() (captured, lost uint64, ok bool) {
 	captured, err1 := strconv.ParseUint(a.trailer.Get(HeaderCaptured), 10, 64)

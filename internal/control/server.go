@@ -86,6 +86,7 @@ func (s *Server) handler() http.Handler {
 	handle("POST", "/v1/captures", s.postCapture)
 	route("DELETE", "/v1/captures/{id}", s.deleteCapture)
 	route("POST", "/v1/trace", s.postTrace)
+	route("POST", "/v1/trace/next", s.postNext)
 	route("GET", "/v1/filters", s.getFilters)
 	route("GET", "/v1/filters/{name}", s.getFilter)
 	route("GET", "/v1/sets", s.getSets)

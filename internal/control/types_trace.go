@@ -6,10 +6,20 @@ type TraceRequest struct {
 	Frame string `json:"frame"` // in hexadecimal digits, from the destination address on, without FCS
 }
 
-// Trace answers POST /v1/trace.
+// NextRequest is the body of POST /v1/trace/next: Filter and FilterText are as for captures.
+type NextRequest struct {
+	Port   string          `json:"port"`
+	Filter List[[4]uint32] `json:"filter"`
+	WaitMS int64           `json:"wait_ms"` // at most MaxWaitMS
+}
+
+// MaxWaitMS is the longest time that a request waits for a frame, in milliseconds.
+const MaxWaitMS = 5000
+
+// Trace answers POST /v1/trace, and POST /v1/trace/next.
 type Trace struct {
 	Port  string          `json:"port"`
-	Frame string          `json:"frame"`
+	Frame string          `json:"frame"` // "": no frame has come
 	Steps List[TraceStep] `json:"steps"`
 }
 

@@ -69,12 +69,14 @@ func startCapture(t *testing.T, s *swtest.Switch, args ...string) *liveCapture {
 	return c
 }
 
-// interrupt ends the capture as Ctrl-C does, and returns the rest of its output and what it says.
+// interrupt ends the capture by two signals at once, as timeout(1) does, and returns the rest of
+// its output and what it says.
 func (c *liveCapture) interrupt(t *testing.T) (rest []byte, report string) {
 	t.Helper()
 	if err := c.process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
+	_ = c.process.Signal(syscall.SIGINT) // it may have exited
 	rest, err := io.ReadAll(c.out)
 	if err != nil {
 		t.Fatal(err)

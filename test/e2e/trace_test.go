@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vswitchd/internal/control"
+	"vswitchd/test/child"
 	"vswitchd/test/swtest"
 )
 
@@ -83,4 +85,42 @@ func counters(t *testing.T, s *swtest.Switch) string {
 		text += fmt.Sprint(" ", name, c.RxFrames, c.TxFrames, c.Drops, c.FDBEvents)
 	}
 	return text
+}
+
+// TestTraceOfTheNextFrame: of the frames of a guest, the one that the filter selects is shown, with
+// what has happened to it.
+func TestTraceOfTheNextFrame(t *testing.T) {
+	s := swtest.Start(t, nil, "[port.a]\ntag = 10\n[port.b]\n[port.c]\n")
+	a, b := connectRaw(t, s.Socket("a")), connectRaw(t, s.Socket("b"))
+	cmd := ctl(t, s, "-j", "trace", "a", "--next", "udp", "port", "9")
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	process, err := child.Start(cmd, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(process.Kill)
+	frame := datagram(t, 0xff, 1, 0, 9, "the one that the filter selects")
+	swtest.Until(t, "the frame is found", func() bool {
+		a.send(datagram(t, 0xff, 1, 0, 8, "another one, which it does not select"))
+		a.send(frame)
+		b.take()
+		select {
+		case <-process.Exited():
+			return true
+		default:
+			return false
+		}
+	})
+	var trace control.Trace
+	if err := json.Unmarshal(out.Bytes(), &trace); err != nil {
+		t.Fatalf("%v: %s", err, &out)
+	}
+	tagged := datagram(t, 0xff, 1, 10, 9, "the one that the filter selects")
+	want := control.Trace{Port: "a", Frame: hex.EncodeToString(frame), Steps: []control.TraceStep{
+		{Stage: "transmit", Port: "b", Result: "send", Frames: []string{hex.EncodeToString(tagged)}},
+	}}
+	if d := cmp.Diff(want, trace); d != "" {
+		t.Error(d)
+	}
 }

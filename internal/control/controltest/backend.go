@@ -244,6 +244,14 @@ func (b *Backend) Trace(port string, frame []byte) ([]control.TraceStep, error) 
 	}, nil
 }
 
+// Next implements control.Backend: a frame comes if there is a program, and is sent to vm2.
+func (b *Backend) Next(_ context.Context, port string, program [][4]uint32) ([]byte, []control.TraceStep, error) {
+	if len(program) == 0 {
+		return nil, nil, nil
+	}
+	return []byte{1, 2}, []control.TraceStep{{Stage: "transmit", Port: "vm2", Result: "send", Frames: []string{"0102"}}}, nil
+}
+
 // Filters implements control.Backend.
 func (b *Backend) Filters() []control.Filter { return b.Lists }
 
