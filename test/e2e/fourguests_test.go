@@ -13,9 +13,9 @@ import (
 	"vswitchd/test/vm"
 )
 
-// TestFourGuests takes four guests, and a network behind an uplink, through the features of the
-// switch, which reloads turn on while the guests run.
-func TestFourGuests(t *testing.T) {
+// TestFeaturesTurnedOnByReload takes four guests, and a network behind an uplink, through the
+// features of layer 2, which reloads turn on and off while the guests run.
+func TestFeaturesTurnedOnByReload(t *testing.T) {
 	f := startFourGuests(t)
 	for _, step := range []struct {
 		behaviour string

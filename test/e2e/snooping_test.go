@@ -105,8 +105,8 @@ type cast struct {
 const castPort = "5004"
 
 // streamToMembers sends a stream to a group, by all protocols by which guests join one: members get
-// each datagram, from when they join until they leave, and others none. Without snooping all get
-// them.
+// each datagram, from when they join until they leave, and others none. Members for one source get
+// what comes from that source. Without snooping, all guests get everything.
 func (f *fourGuests) streamToMembers(t *testing.T) {
 	for _, c := range []cast{
 		{"IGMPv2", "ipv4/conf/eth0/force_igmp_version 2", "239.1.1.1", ""},
@@ -124,6 +124,21 @@ func (f *fourGuests) streamToMembers(t *testing.T) {
 			f.streamTo(t, c)
 		})
 	}
+	t.Run("from another source", func(t *testing.T) {
+		c := cast{group: "239.1.1.4"}
+		watchC := startWatch(t, f.c, "udp and dst host "+c.group)
+		member, other := f.join(t, f.b, c, ""), f.join(t, f.c, c, "10.0.0.1")
+		stream := f.cast(t, c)
+		f.progress(t, "b")
+		sent := decode[datagrams](t, stream.stop(t)).Datagrams
+		if got := decode[datagrams](t, member.wait(t)); got.Datagrams != sent {
+			t.Errorf("guest b, a member for all sources, got %+v of %d", got, sent)
+		}
+		other.stop(t)
+		if n := watchC.stop(t, 0); n != 0 {
+			t.Errorf("guest c, a member for guest a's stream, was sent %d datagrams of another source", n)
+		}
+	})
 	t.Run("without snooping", func(t *testing.T) {
 		f.configure(t, "", nil, "")
 		c := cast{group: "239.1.1.3"}
