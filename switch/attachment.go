@@ -191,7 +191,7 @@ func checkPort(cfg PortConfig) (*portView, error) {
 	}
 	for _, m := range cfg.MACs {
 		if !m.IsUnicast() {
-			return nil, fmt.Errorf("%w: %s", ErrBadMAC, m)
+			return nil, &settingError{"mac", fmt.Errorf("%w: %s", ErrBadMAC, m)}
 		}
 	}
 	rule, err := makeVLANRule(&cfg)

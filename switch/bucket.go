@@ -131,6 +131,9 @@ func (v *portView) limit(was *portView) {
 
 // checkRates checks c's rates.
 func checkRates(c *PortConfig) error {
+	bad := func(key, format string, args ...any) error {
+		return &settingError{key, fmt.Errorf("%w: "+format, append([]any{ErrBadRate}, args...)...)}
+	}
 	for _, r := range []struct {
 		name, burstName string
 		rate, burst     uint64
@@ -140,11 +143,11 @@ func checkRates(c *PortConfig) error {
 	} {
 		switch {
 		case r.rate != 0 && (r.rate < MinRate || r.rate > MaxRate):
-			return fmt.Errorf("%w: %s %d is not 0 or in %d to %d", ErrBadRate, r.name, r.rate, MinRate, MaxRate)
+			return bad(r.name, "%s %d is not 0 or in %d to %d", r.name, r.rate, MinRate, MaxRate)
 		case r.burst > MaxBurst:
-			return fmt.Errorf("%w: %s %d is over %d", ErrBadRate, r.burstName, r.burst, MaxBurst)
+			return bad(r.burstName, "%s %d is over %d", r.burstName, r.burst, MaxBurst)
 		case r.burst != 0 && r.rate == 0:
-			return fmt.Errorf("%w: %s is set without %s", ErrBadRate, r.burstName, r.name)
+			return bad(r.burstName, "%s is set without %s", r.burstName, r.name)
 		}
 	}
 	for _, r := range []struct {
@@ -158,7 +161,7 @@ func checkRates(c *PortConfig) error {
 		{"storm_control_unknown_pps", c.StormControlUnknownPPS},
 	} {
 		if r.pps < 0 || r.pps > MaxPPS {
-			return fmt.Errorf("%w: %s %d is not in 0 to %d", ErrBadRate, r.name, r.pps, MaxPPS)
+			return bad(r.name, "%s %d is not in 0 to %d", r.name, r.pps, MaxPPS)
 		}
 	}
 	return nil

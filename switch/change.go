@@ -99,17 +99,21 @@ func (e *StaticEntry) where() string { return fmt.Sprintf("%s in %s", e.MAC, vla
 
 // A ChangeError says which part of a Change is refused.
 type ChangeError struct {
-	// One of these names what is refused. If all of them are "", a static entry or member is.
+	// One of these names what is refused. If all of them are "", what Static says is.
 	Port   string // by its name after the change
 	Mirror string
 	Filter string
 	Set    string
 
-	Rule   int    // of a filter: the rule, as an index; -1: the filter itself
-	Key    string // the setting, by its key in the configuration file; "": not known, or the whole
-	Group  bool   // Static is about a member of a group
-	Static int    // the static entry or member, as an index into Change.Static or Change.Groups
-	Err    error
+	Rule int    // of a filter: the rule, as an index; -1: the filter itself
+	Key  string // the setting, by its key in the configuration file; "": not known, or the whole
+	Err  error
+
+	// The static entry, as an index into Change.Static; with Group, the static member, as one into
+	// Change.Groups, and with Neighbor, the neighbor, as one into Change.Neighbors.
+	Static   int
+	Group    bool
+	Neighbor bool
 }
 
 func (e *ChangeError) Error() string {
@@ -125,6 +129,8 @@ func (e *ChangeError) Error() string {
 		what = "set " + e.Set
 	case e.Group:
 		what = "static member"
+	case e.Neighbor:
+		what = "neighbor"
 	case e.Port != "":
 		what = "port " + e.Port
 	}
@@ -217,8 +223,22 @@ type changedPort struct {
 }
 
 func (x *transaction) refuse(port string, err error) {
-	x.errs = append(x.errs, &ChangeError{Port: port, Err: err})
+	refused := &ChangeError{Port: port, Err: err}
+	var setting *settingError
+	if errors.As(err, &setting) {
+		refused.Key = setting.key
+	}
+	x.errs = append(x.errs, refused)
 }
+
+// A settingError is an error about one setting of a port, which key names as the configuration file
+// does.
+type settingError struct {
+	key string
+	error
+}
+
+func (e *settingError) Unwrap() error { return e.error }
 
 func (x *transaction) err() error { return errors.Join(x.errs...) }
 
@@ -236,7 +256,7 @@ func (x *transaction) check(c *Change) {
 	x.neighbors, x.setNeigh = slices.Clone(c.Neighbors), c.SetNeighbors
 	for i := range x.neighbors {
 		if err := x.neighbors[i].check(); err != nil {
-			x.errs = append(x.errs, err)
+			x.errs = append(x.errs, &ChangeError{Neighbor: true, Static: i, Err: err})
 		}
 	}
 	for _, r := range c.Reconfigure {

@@ -23,16 +23,20 @@ var (
 func partitions(c *PortConfig) (from, to partition, err error) {
 	switch {
 	case c.Isolated && c.Community != "":
-		return from, to, fmt.Errorf("%w: an isolated port cannot be in a community", ErrBadCommunity)
+		return from, to, badCommunity("an isolated port cannot be in a community")
 	case c.Isolated:
 		return fromIsolated, toIsolated, nil
 	case c.Community == "":
 		return from, to, nil
 	case !validName(c.Community):
-		return from, to, fmt.Errorf("%w: the name is %q (1 to 15 letters, digits and . _ -)", ErrBadCommunity, c.Community)
+		return from, to, badCommunity("the name is %q (1 to 15 letters, digits and . _ -)", c.Community)
 	}
 	s := unique.Make(c.Community)
 	return s, s, nil
+}
+
+func badCommunity(format string, args ...any) error {
+	return &settingError{"community", fmt.Errorf("%w: "+format, append([]any{ErrBadCommunity}, args...)...)}
 }
 
 // parts reports whether isolation or communities keep frames from src from port to.

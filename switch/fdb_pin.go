@@ -33,7 +33,8 @@ func (x *transaction) pin(plan *rewriting, v *portView, changed map[*fdbPort]boo
 	for _, m := range v.pinned() {
 		for _, n := range pinsOf(m.addr(), &v.vlan) {
 			if k, taken := plan.taken(x.sw.fdb, n.key, v, changed); taken {
-				x.refuse(v.cfg.Name, fmt.Errorf("%w to another port: %s in %s", ErrAddressPinned, m, vlanName(k)))
+				err := fmt.Errorf("%w to another port: %s in %s", ErrAddressPinned, m, vlanName(k))
+				x.refuse(v.cfg.Name, &settingError{"mac", err})
 				return
 			}
 			plan.want[n.key] = fixture{v, n.kind}

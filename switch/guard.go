@@ -82,23 +82,24 @@ func makeGuard(c *PortConfig) (*guard, error) {
 	gs := &c.Guards
 	for _, m := range gs.AllowedMACs {
 		if !m.IsUnicast() {
-			return nil, fmt.Errorf("%w: allowed address: %w: %s", ErrBadGuard, ErrBadMAC, m)
+			return nil, &settingError{"allowed_macs", fmt.Errorf("%w: allowed address: %w: %s", ErrBadGuard, ErrBadMAC, m)}
 		}
 	}
 	if len(gs.AllowedMACs) > 0 {
 		for _, m := range c.MACs {
 			if !slices.Contains(gs.AllowedMACs, m) {
-				return nil, fmt.Errorf("%w: the port's own address %s is not among the allowed addresses", ErrBadGuard, m)
+				err := fmt.Errorf("%w: the port's own address %s is not among the allowed addresses", ErrBadGuard, m)
+				return nil, &settingError{"allowed_macs", err}
 			}
 		}
 	}
 	for _, p := range gs.AllowedIPs {
 		if !p.IsValid() || p.Addr().Is4In6() || p != p.Masked() {
-			return nil, fmt.Errorf("%w: %s", ErrBadPrefix, p)
+			return nil, &settingError{"allowed_ips", fmt.Errorf("%w: %s", ErrBadPrefix, p)}
 		}
 	}
 	if gs.EUI64LinkLocal && (len(gs.AllowedMACs) == 0 || len(gs.AllowedIPs) == 0) {
-		return nil, fmt.Errorf("%w: it needs allowed MAC and IP addresses", ErrBadLinkLocal)
+		return nil, &settingError{"allowed_link_local", fmt.Errorf("%w: it needs allowed MAC and IP addresses", ErrBadLinkLocal)}
 	}
 	g := &guard{
 		macs: makeMACSet(gs.AllowedMACs), eui64: gs.EUI64LinkLocal,

@@ -219,6 +219,9 @@ func (c *MirrorConfig) check(refuse func(key string, err error)) {
 			refuse("select_vlan", fmt.Errorf("%w: select_vlan %d is not in 0 to %d", ErrBadVLAN, v, maxVID))
 		}
 	}
+	if c.Output == "" && len(c.SelectVLAN) > 0 && !slices.ContainsFunc(c.SelectVLAN, func(v uint16) bool { return v != c.OutputVLAN }) {
+		bad("select_vlan", "it selects no frames: those in output_vlan are not copied")
+	}
 	if c.Snaplen != 0 && (c.Snaplen < minSnaplen || c.Snaplen > maxSnaplen) {
 		bad("snaplen", "snaplen %d is not 0 or in %d to %d", c.Snaplen, minSnaplen, maxSnaplen)
 	}

@@ -186,37 +186,37 @@ func makeVLANRule(c *PortConfig) (vlanRule, error) {
 // checkVLANs returns what is wrong with c's VLAN settings.
 func checkVLANs(c *PortConfig, mode VLANMode) error {
 	_, known := priorityRules[c.PriorityTags]
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("%w: "+format, append([]any{ErrBadVLAN}, args...)...)
+	bad := func(key, format string, args ...any) error {
+		return &settingError{key, fmt.Errorf("%w: "+format, append([]any{ErrBadVLAN}, args...)...)}
 	}
 	switch {
 	case mode >= numVLANModes:
-		return bad("vlan_mode %d", mode)
+		return bad("vlan_mode", "vlan_mode %d", mode)
 	case c.Tag >= maxVID:
-		return bad("tag %d is not in 0 to %d", c.Tag, maxVID-1)
+		return bad("tag", "tag %d is not in 0 to %d", c.Tag, maxVID-1)
 	case mode == VLANTunnel && c.Tag == 0:
-		return bad("a port with vlan_mode %s has no tag", mode)
+		return bad("vlan_mode", "a port with vlan_mode %s has no tag", mode)
 	case mode != VLANTunnel && len(c.CVLANs) > 0:
-		return bad("cvlans without vlan_mode %s", VLANTunnel)
+		return bad("cvlans", "cvlans without vlan_mode %s", VLANTunnel)
 	case mode != VLANTunnel && c.QinQ == QinQ8021Q:
-		return bad("qinq_ethtype without vlan_mode %s", VLANTunnel)
+		return bad("qinq_ethtype", "qinq_ethtype without vlan_mode %s", VLANTunnel)
 	case c.Priority < 0 || c.Priority > maxPriority:
-		return bad("priority %d is not in 0 to %d", c.Priority, maxPriority)
+		return bad("priority", "priority %d is not in 0 to %d", c.Priority, maxPriority)
 	case mode == VLANTunnel && c.PriorityOverride:
-		return bad("priority_override with vlan_mode %s", mode)
+		return bad("priority_override", "priority_override with vlan_mode %s", mode)
 	case !slices.Contains([]QinQ{"", QinQ8021AD, QinQ8021Q}, c.QinQ):
-		return bad("qinq_ethtype %q", c.QinQ)
+		return bad("qinq_ethtype", "qinq_ethtype %q", c.QinQ)
 	case !known:
-		return bad("priority_tags %q", c.PriorityTags)
+		return bad("priority_tags", "priority_tags %q", c.PriorityTags)
 	}
 	for _, v := range c.Trunks {
 		if v > maxVID {
-			return bad("trunk %d is not in 0 to %d", v, maxVID)
+			return bad("trunks", "trunk %d is not in 0 to %d", v, maxVID)
 		}
 	}
 	for _, v := range c.CVLANs {
 		if v > maxVID {
-			return bad("customer VLAN %d is not in 0 to %d", v, maxVID)
+			return bad("cvlans", "customer VLAN %d is not in 0 to %d", v, maxVID)
 		}
 	}
 	return nil

@@ -20,6 +20,7 @@ func (p *parser) crossCheck() {
 	p.checkNeighbors()
 	p.checkMembers()
 	p.checkQuerier()
+	p.checkEffects()
 }
 
 // addPort adds a port to the configuration, and checks that its name is valid and unique and that

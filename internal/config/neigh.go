@@ -54,6 +54,9 @@ func (p *parser) checkNeighbors() {
 				p.errs = append(p.errs, n.Errorf(k.Name, "is missing"))
 			}
 		}
+		if n.Router && n.IP.Is4() {
+			p.errs = append(p.errs, n.Errorf("router", "belongs to IPv6 addresses, %v is none", n.IP))
+		}
 		at := place{n.IP, n.VLAN, n.All}
 		if o := first[at]; o != nil && n.IP.IsValid() {
 			p.errs = append(p.errs, n.Errorf("ip", "%v is there already, in %s", n.IP, o.where.path))

@@ -103,6 +103,68 @@ f:35: mdb[0].port: there is no port or uplink "dd"; did you mean "d"?`
 	}
 }
 
+// Contradictions are errors with a line, by a check and by a reload, which then changes nothing.
+func TestContradictions(t *testing.T) {
+	const before = "[port.a]\n[port.b]\n[host.br0]\nmac = \"02:00:00:00:00:51\"\n"
+	l := newLab(t, before)
+	const (
+		filter = "[filter.f]\ndefault = \"drop\"\n[[filter.f.rules]]\nname = \"r\"\naction = \"accept\"\n"
+		mac    = "mac = \"52:54:00:00:00:01\"\n"
+	)
+	for _, tt := range []struct{ name, text, want string }{
+		{"a filter that does not exist", "[port.c]\ningress_filter = \"none\"\n", "f:10: port.c.ingress_filter: no such filter: none"},
+		{"a mirror's filter that does not exist", "[mirror.m]\nselect_src = [\"a\"]\noutput = \"b\"\nfilter = \"none\"\n", "f:12: mirror.m.filter: no such filter: none"},
+		{"a set that does not exist", filter + "src = \"@none\"\n", "f:14: filter.f.rules[0].src: no such set: none"},
+		{"overlapping addresses in a set", "[set.s]\naddresses = [\"10.0.0.0/8\", \"10.1.0.0/16\"]\n", "f:10: set.s.addresses: bad set: 10.1.0.0/16 overlaps 10.0.0.0/8"},
+		{"overlapping ports in a set", "[set.s]\nports = [\"1-9\", 9]\n", "f:10: set.s.ports: bad set: 9 overlaps 1-9"},
+		{"a rule that can never match", filter + "proto = \"icmp\"\nsrc = \"fd00::/8\"\n", "f:15: filter.f.rules[0].src: bad filter: fd00::/8 is IPv6, and the rule matches IPv4 packets only"},
+		{"a burst without a rate", "[port.c]\ningress_policing_rate = \"0\"\ningress_policing_burst = \"1MiB\"\n",
+			"f:11: port.c.ingress_policing_burst: bad rate: ingress_policing_burst is set without ingress_policing_rate"},
+		{"an egress burst without a rate", "[port.c]\negress_burst = \"1MiB\"\n", "f:10: port.c.egress_burst: bad rate: egress_burst is set without egress_rate"},
+		{"a mirror of its output", "[mirror.m]\nselect_src = [\"a\"]\noutput = \"a\"\n", "f:10: mirror.m.select_src: bad mirror: a is the output of mirror m"},
+		{"mirrors of each other", "[mirror.m]\nselect_src = [\"a\"]\noutput = \"b\"\n[mirror.n]\nselect_dst = [\"b\"]\noutput = \"a\"\n",
+			"f:10: mirror.m.select_src: bad mirror: a is the output of mirror n\nf:13: mirror.n.select_dst: bad mirror: b is the output of mirror m"},
+		{"a mirror of its output VLAN alone", "[mirror.m]\nselect_src = [\"a\"]\nselect_vlan = [5]\noutput_vlan = 5\n",
+			"f:11: mirror.m.select_vlan: bad mirror: it selects no frames: those in output_vlan are not copied"},
+		{"a community of an isolated port", "[port.c]\nisolated = true\ncommunity = \"x\"\n", "f:11: port.c.community: bad community: an isolated port cannot be in a community"},
+		{"trunks of an access port", "[port.c]\ntag = 5\ntrunks = [6]\n",
+			`f:11: port.c.trunks: a port with a tag carries that VLAN alone, unless vlan_mode is "native-tagged" or "native-untagged"`},
+		{"customers' VLANs without a tunnel", "[port.c]\ncvlans = [5]\n", `f:10: port.c.cvlans: belongs to ports with vlan_mode "dot1q-tunnel"`},
+		{"a tunnel's tag without a tunnel", "[port.c]\nqinq_ethtype = \"802.1q\"\n", `f:10: port.c.qinq_ethtype: belongs to ports with vlan_mode "dot1q-tunnel"`},
+		{"a tunnel without a tag", "[port.c]\nvlan_mode = \"dot1q-tunnel\"\n", "f:10: port.c.vlan_mode: needs a tag, the VLAN of the tunnel"},
+		{"a member twice", "[[mdb]]\ngroup = \"239.1.1.1\"\nport = \"a\"\n[[mdb]]\ngroup = \"239.1.1.1\"\nport = \"a\"\nsource = \"10.0.0.1\"\n",
+			"f:13: mdb[1].group: a gets 239.1.1.1 in VLAN 0 already, by mdb[0]"},
+		{"a member of a link-local group", "[[mdb]]\ngroup = \"ff02::5\"\nport = \"a\"\n",
+			`f:10: mdb[0].group: is "ff02::5": not a group that ports can be members of: frames to ff02::5, a link-local group, go to all ports`},
+		{"a neighbor twice", "[[neigh]]\nip = \"10.0.0.1\"\n" + mac + "[[neigh]]\nip = \"10.0.0.1\"\n" + mac, "f:13: neigh[1].ip: 10.0.0.1 is there already, in neigh[0]"},
+		{"a neighbor's group address", "[[neigh]]\nip = \"10.0.0.1\"\nmac = \"01:00:5e:00:00:01\"\n", "f:11: neigh[0].mac: 01:00:5e:00:00:01 is a multicast address, must be that of one station"},
+		{"an IPv6 router with an IPv4 address", "[[neigh]]\nip = \"10.0.0.1\"\nrouter = true\n" + mac, "f:11: neigh[0].router: belongs to IPv6 addresses, 10.0.0.1 is none"},
+		{"a blackhole of a guest's address", "[port.c]\n" + mac + "[[fdb]]\nblackhole = true\n" + mac, "f:13: fdb[0].mac: 52:54:00:00:00:01 in every VLAN is there already, in port.c"},
+		{"a blackhole of the host's address", "[[fdb]]\nblackhole = true\nmac = \"02:00:00:00:00:51\"\n", "f:11: fdb[0].mac: 02:00:00:00:00:51 in every VLAN is there already, in host.br0"},
+		{"a host port that may not use its address", "[host.br1]\naddresses = [\"10.0.0.1/24\"]\nallowed_ips = [\"10.1.0.0/16\"]\n",
+			"f:11: host.br1.allowed_ips: the host could not use 10.0.0.1: it is not among them"},
+		{"guards that contradict each other", "[port.c]\n" + mac + "allowed_macs = [\"52:54:00:00:00:02\"]\n",
+			"f:11: port.c.allowed_macs: bad guard setting: the port's own address 52:54:00:00:00:01 is not among the allowed addresses"},
+		{"link-local addresses of nothing", "[port.c]\nallowed_link_local = \"eui64\"\n", "f:10: port.c.allowed_link_local: bad rule for link-local addresses: it needs allowed MAC and IP addresses"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, errs := l.examine(before + tt.text); errs.Error() != tt.want {
+				t.Errorf("the check finds\n%s\nwant\n%s", errs, tt.want)
+			}
+			was := l.everything()
+			cfg, wrong := Kinds().Load(filepath.Join(l.dir, "vswitchd.toml"), config.Flags{})
+			if err := wrong.Err(); err == nil { // what the switch finds
+				if changed, err := l.d.Reload(cfg); err == nil {
+					t.Errorf("a reload changes %v", changed)
+				}
+			}
+			if now := l.everything(); now != was {
+				t.Errorf("was\n%s\nis\n%s", was, now)
+			}
+		})
+	}
+}
+
 // A configuration starts if and only if it passes the check.
 func TestWhatPassesTheCheckStarts(t *testing.T) {
 	l := newLab(t, "")

@@ -95,7 +95,7 @@ port = "b"
 group = "239.1.1.1"
 port = "b"
 [[neigh]]
-ip = "10.0.0.1"
+ip = "fd00::1"
 mac = "52:54:00:00:00:01"
 [mirror.m]
 select_src = ["a"]

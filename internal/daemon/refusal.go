@@ -36,6 +36,9 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 	if ce.Group {
 		return cfg.MDB[ce.Static].Errorf(memberKey(err), "%s", msg)
 	}
+	if ce.Neighbor {
+		return cfg.Neighbors[ce.Static].Errorf(neighborKey(err), "%s", msg)
+	}
 	if i := slices.IndexFunc(cfg.Filters, func(f *config.Filter) bool { return ce.Filter != "" && f.Name == ce.Filter }); i >= 0 {
 		return cfg.Filters[i].Errorf(ce.Rule, ce.Key, "%s", msg)
 	}
@@ -53,33 +56,24 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 		return cfg.FDB[ce.Static].Errorf(key, "%s", msg)
 	}
 	i := slices.IndexFunc(cfg.Ports, func(p *config.Port) bool { return p.Name == ce.Port })
-	p, key := cfg.Ports[i], ce.Key
-	switch {
-	case errors.Is(err, vswitch.ErrBadGuard):
-		key = "allowed_macs"
-	case errors.Is(err, vswitch.ErrBadLinkLocal):
-		key = "allowed_link_local"
-	case errors.Is(err, vswitch.ErrBadPrefix):
-		key = "allowed_ips"
-	case errors.Is(err, vswitch.ErrBadVLAN):
-		key = "trunks"
-		if p.Tag != 0 {
-			key = "tag"
-		}
-	case errors.Is(err, vswitch.ErrBadCommunity):
-		key = "community"
-	case errors.Is(err, vswitch.ErrBadRate):
-		key = "egress_burst"
-		if p.IngressPolicingBurst != 0 && p.IngressPolicingRate == 0 {
-			key = "ingress_policing_burst"
-		}
-	case errors.Is(err, vswitch.ErrBadMAC), errors.Is(err, vswitch.ErrAddressPinned):
-		key = "mac"
+	p := cfg.Ports[i]
+	if errors.Is(err, vswitch.ErrAddressPinned) {
 		if other := pinnedTo(cfg.Ports[:i], p.MACs, hosts); other != "" {
 			msg += ", " + other
 		}
 	}
-	return p.Errorf(key, "%s", msg)
+	return p.Errorf(ce.Key, "%s", msg)
+}
+
+// neighborKey returns the key of a neighbor that an error of the switch is about.
+func neighborKey(err error) string {
+	switch {
+	case errors.Is(err, vswitch.ErrBadMAC):
+		return "mac"
+	case errors.Is(err, vswitch.ErrBadVLAN):
+		return "vlan"
+	}
+	return "ip"
 }
 
 // pinnedTo returns the path of the first of ports that also has one of the addresses, or "".

@@ -2,6 +2,8 @@ package hostport
 
 import (
 	"context"
+	"net/netip"
+	"slices"
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
@@ -26,6 +28,13 @@ func (Kind) CheckMachine(p *config.Port) (errs config.Errors) {
 		if a.Addr().Is6() && s.MTU < minMTU6 {
 			errs = append(errs, p.Errorf("mtu", "is %d, must be at least %d for the IPv6 address %s", s.MTU, minMTU6, a))
 			break
+		}
+	}
+	if allowed := p.Guards.AllowedIPs; len(allowed) > 0 {
+		for _, a := range s.Addresses {
+			if !slices.ContainsFunc(allowed, func(p netip.Prefix) bool { return p.Contains(a.Addr()) }) {
+				errs = append(errs, p.Errorf("allowed_ips", "the host could not use %s: it is not among them", a.Addr()))
+			}
 		}
 	}
 	return errs
