@@ -64,8 +64,7 @@ type guard struct {
 	bpdu   bool
 	locked bool
 
-	packets bool       // a guard looks into packets
-	unclear DropReason // of packets that such a guard cannot judge
+	packets bool // a guard looks into packets
 }
 
 // Group addresses of BPDUs.
@@ -105,13 +104,8 @@ func makeGuard(c *PortConfig) (*guard, error) {
 		macs: makeMACSet(gs.AllowedMACs), eui64: gs.EUI64LinkLocal,
 		dhcp: gs.DHCP, ra: gs.RA, bpdu: gs.BPDU, locked: gs.Locked,
 	}
-	switch {
-	case len(gs.AllowedIPs) > 0:
-		g.ips, g.unclear = makeIPSet(gs.AllowedIPs), DropIPSpoofed
-	case g.ra:
-		g.unclear = DropRAGuard
-	case g.dhcp:
-		g.unclear = DropDHCPGuard
+	if len(gs.AllowedIPs) > 0 {
+		g.ips = makeIPSet(gs.AllowedIPs)
 	}
 	g.packets = g.ips != nil || g.ra || g.dhcp
 	if len(g.macs) == 0 && !g.packets && !g.bpdu && !g.locked {

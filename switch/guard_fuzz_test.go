@@ -38,17 +38,8 @@ func (v view) from(at int) view { return view{v.b[min(at, len(v.b)):]} }
 
 func (j *judge) on() bool { return len(j.AllowedIPs) > 0 || j.RA || j.DHCP }
 
-// unclear is the reason of packets that cannot be judged.
-func (j *judge) unclear(dhcpAndIPs bool) string {
-	switch {
-	case len(j.AllowedIPs) > 0:
-		return "ip-spoofed"
-	case j.RA && !dhcpAndIPs:
-		return "ra-guard"
-	default:
-		return "dhcp-guard"
-	}
-}
+// unreadable is the reason of packets that cannot be judged.
+const unreadable = "guard-unreadable"
 
 func (j *judge) mac(b []byte) bool {
 	return len(j.AllowedMACs) == 0 || slices.Contains(j.AllowedMACs, MAC(b))
@@ -79,12 +70,11 @@ func (j *judge) verdict() (why string) {
 	if !j.on() {
 		return ""
 	}
-	v4 := false
 	defer func() {
 		switch r := recover(); r.(type) {
 		case nil:
 		case missing:
-			why = j.unclear(v4)
+			why = unreadable
 		default:
 			panic(r)
 		}
@@ -116,7 +106,6 @@ func (j *judge) verdict() (why string) {
 			if len(j.AllowedIPs) == 0 && !j.DHCP {
 				return ""
 			}
-			v4 = true
 			return j.ipv4(all.from(at), at)
 		case 0x86dd:
 			return j.ipv6(all.from(at), at)
@@ -142,7 +131,7 @@ func (j *judge) sum(at int) int {
 
 func (j *judge) arp(v view) string {
 	if !bytes.Equal(v.take(0, 6), []byte{0, 1, 8, 0, 6, 4}) || len(v.b) < 28 || j.sum(0) < 1<<30 {
-		return "ip-spoofed"
+		return unreadable
 	}
 	op, sender := v.u16(6), v.take(14, 4)
 	switch {
@@ -158,7 +147,7 @@ func (j *judge) ipv4(v view, at int) string {
 	version, l4 := v.u8(0)>>4, v.u8(0)&15*4
 	src, dst := v.take(12, 4), v.take(16, 4)
 	if version != 4 || l4 < 20 || j.sum(at) < l4 {
-		return j.unclear(true)
+		return unreadable
 	}
 	isUDP, more, offset := v.u8(9) == 17, v.u16(6)&0x2000 != 0, v.u16(6)&0x1fff
 	udp := v.from(l4)
@@ -170,7 +159,12 @@ func (j *judge) ipv4(v view, at int) string {
 			return "ip-spoofed"
 		}
 	}
-	if j.DHCP && isUDP && offset == 0 && (!ports || udp.u16(0) == 67 || udp.u16(2) == 68) {
+	switch {
+	case !j.DHCP || !isUDP || offset != 0:
+		return ""
+	case !ports:
+		return unreadable
+	case udp.u16(0) == 67 || udp.u16(2) == 68:
 		return "dhcp-guard"
 	}
 	return ""
@@ -178,7 +172,7 @@ func (j *judge) ipv4(v view, at int) string {
 
 func (j *judge) ipv6(v view, at int) string {
 	if v.u8(0)>>4 != 6 {
-		return j.unclear(false)
+		return unreadable
 	}
 	src, length := v.take(8, 16), v.u16(4)
 	v.take(0, 40)
@@ -229,16 +223,19 @@ func (j *judge) ipv6(v view, at int) string {
 	}
 	switch sum := j.sum(at + pos); {
 	case !whole || sum < 0:
-		return j.unclear(false)
+		return unreadable
 	case later:
 		return ""
 	case proto == 17 && j.DHCP:
-		if udp := v.from(pos); len(udp.b) < 4 || sum < 4 || udp.u16(0) == 547 || udp.u16(2) == 546 {
+		udp := v.from(pos)
+		if len(udp.b) < 4 || sum < 4 {
+			return unreadable
+		} else if udp.u16(0) == 547 || udp.u16(2) == 546 {
 			return "dhcp-guard"
 		}
 	case icmp:
 		if sum != 2 && sum < 1<<29 {
-			return j.unclear(false)
+			return unreadable
 		}
 		return j.icmpv6(v.from(pos), end-pos, fragment)
 	case j.RA && proto >= 148:
@@ -256,14 +253,18 @@ func (j *judge) icmpv6(v view, length int, fragment bool) string {
 	switch {
 	case !isND || len(j.AllowedIPs) == 0:
 		return ""
-	case fragment || at > len(v.b) || typ == 136 && !j.ip6(v.take(8, 16)):
+	case fragment:
+		return "ip-spoofed"
+	case at > len(v.b):
+		return unreadable
+	case typ == 136 && !j.ip6(v.take(8, 16)):
 		return "ip-spoofed"
 	case len(j.AllowedMACs) == 0 || typ == 137:
 		return ""
 	}
 	for at < length {
 		if at+8 > len(v.b) || v.u8(at+1) == 0 {
-			return "mac-spoofed"
+			return unreadable
 		}
 		if o := v.u8(at); (o == 1 || o == 2) && !j.mac(v.take(at+2, 6)) {
 			return "mac-spoofed"

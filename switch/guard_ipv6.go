@@ -104,7 +104,7 @@ func (p *ipv6Packet) walk(next uint8, at int) {
 func (g *guard) allowsIPv6(f *Frame, at int) (DropReason, bool) {
 	p, ok := parseIPv6(f.Head, f.Len, at)
 	if !ok {
-		return g.unclear, false
+		return DropGuardUnreadable, false
 	}
 	p.sum = f.checksumAt()
 	if g.ips != nil && !g.allowsSource(&p) {
@@ -112,14 +112,17 @@ func (g *guard) allowsIPv6(f *Frame, at int) (DropReason, bool) {
 	}
 	switch {
 	case !p.whole || p.sum < p.upper:
-		return g.unclear, false
+		return DropGuardUnreadable, false
 	case p.later: // useless without the first fragment
 		return 0, true
 	case p.proto == protoICMPv6:
 		return g.allowsICMPv6(&p)
 	case p.proto == protoUDP && g.dhcp:
 		const server, client = 547, 546 // RFC 8415, section 7.2
-		return DropDHCPGuard, p.upper+4 <= min(len(p.head), p.sum) && !fromServer(p.head[p.upper:], server, client)
+		if p.upper+4 > min(len(p.head), p.sum) {
+			return DropGuardUnreadable, false
+		}
+		return DropDHCPGuard, !fromServer(p.head[p.upper:], server, client)
 	case g.ra && p.proto >= firstUnassigned:
 		return DropRAGuard, false // RFC 7113, section 3: cannot be followed
 	}
@@ -129,7 +132,7 @@ func (g *guard) allowsIPv6(f *Frame, at int) (DropReason, bool) {
 // allowsICMPv6 judges an ICMPv6 message, or the first fragment of one.
 func (g *guard) allowsICMPv6(p *ipv6Packet) (DropReason, bool) {
 	if p.upper >= len(p.head) || p.sum != noChecksum && p.sum != p.upper+icmpv6Csum {
-		return g.unclear, false
+		return DropGuardUnreadable, false
 	}
 	t := p.head[p.upper]
 	switch {
@@ -150,7 +153,7 @@ func (g *guard) allowsND(p *ipv6Packet, t uint8) (DropReason, bool) {
 	lengths := [...]int{8, 16, 24, 24, 40} // of the messages without options
 	at := p.upper + lengths[t-routerSolicit]
 	if at > len(p.head) {
-		return DropIPSpoofed, false
+		return DropGuardUnreadable, false
 	}
 	if t == neighborAdvert && !g.allowsIPv6Address(ipv6At(p.head[p.upper+8:])) {
 		return DropIPSpoofed, false
@@ -161,7 +164,7 @@ func (g *guard) allowsND(p *ipv6Packet, t uint8) (DropReason, bool) {
 	const source, target = 1, 2 // link-layer address options
 	for at < p.end {
 		if at+8 > len(p.head) || p.head[at+1] == 0 {
-			return DropMACSpoofed, false
+			return DropGuardUnreadable, false
 		}
 		if o := p.head[at]; (o == source || o == target) && !g.macs.has(addrAt(p.head[at+2:])) {
 			return DropMACSpoofed, false

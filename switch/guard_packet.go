@@ -3,9 +3,10 @@ package vswitch
 import "encoding/binary"
 
 // The packets that guards look into: ARP, IPv4, IPv6 and neighbour discovery. Everything here reads
-// Head alone, and never past its end. A packet that cannot be judged is dropped: if Head or the
-// packet ends within a header that a guard needs, if such a header is malformed, or if it would be
-// changed after the guard has read it, because a checksum is requested at a place within it.
+// Head alone, and never past its end. A packet that cannot be judged is dropped, as
+// DropGuardUnreadable: if Head or the packet ends within a header that a guard needs, if such a
+// header is malformed, or if it would be changed after the guard has read it, because a checksum is
+// requested at a place within it.
 
 // What can stand where the type of the packet is looked for.
 const (
@@ -51,7 +52,7 @@ func isSNAP(b []byte) bool {
 func (g *guard) allowsPacket(f *Frame) (DropReason, bool) {
 	etype, at, ok := networkLayer(f.Head, f.Len)
 	if !ok {
-		return g.unclear, false
+		return DropGuardUnreadable, false
 	}
 	switch etype {
 	case etherIPv4:
@@ -79,7 +80,7 @@ func (g *guard) allowsARP(f *Frame, at int) (DropReason, bool) {
 	)
 	p := f.Head[at:]
 	if len(p) < length || f.checksumAt() != noChecksum || binary.BigEndian.Uint32(p) != ethernetIPv4 || binary.BigEndian.Uint16(p[4:]) != lengths {
-		return DropIPSpoofed, false
+		return DropGuardUnreadable, false
 	}
 	if len(g.macs) > 0 && !g.macs.has(addrAt(p[8:])) {
 		return DropMACSpoofed, false
@@ -94,18 +95,15 @@ func (g *guard) allowsARP(f *Frame, at int) (DropReason, bool) {
 // allowsIPv4 judges an IPv4 packet (RFC 791).
 func (g *guard) allowsIPv4(f *Frame, at int) (DropReason, bool) {
 	const bootps, bootpc = 67, 68 // RFC 2131, section 4.1
-	p, why := f.Head[at:], DropIPSpoofed
-	if g.ips == nil {
-		why = DropDHCPGuard
-	}
+	p := f.Head[at:]
 	if len(p) < ipv4Len || p[0]>>4 != 4 || p[0]&0xf < ipv4Len/4 {
-		return why, false
+		return DropGuardUnreadable, false
 	}
 	l4, sum := int(p[0]&0xf)*4, f.checksumAt()-at
 	fragment := binary.BigEndian.Uint16(p[6:])
 	udp, ports := p[9] == protoUDP && fragment&0x1fff == 0, len(p) >= l4+4 && sum >= l4+4
 	if sum < l4 {
-		return why, false
+		return DropGuardUnreadable, false
 	}
 	if g.ips != nil {
 		src, dst := binary.BigEndian.Uint32(p[12:]), binary.BigEndian.Uint32(p[16:])
@@ -115,10 +113,13 @@ func (g *guard) allowsIPv4(f *Frame, at int) (DropReason, bool) {
 			return DropIPSpoofed, false
 		}
 	}
-	if g.dhcp && udp {
-		return DropDHCPGuard, ports && !fromServer(p[l4:], bootps, bootpc)
+	switch {
+	case !g.dhcp || !udp:
+		return 0, true
+	case !ports:
+		return DropGuardUnreadable, false
 	}
-	return 0, true
+	return DropDHCPGuard, !fromServer(p[l4:], bootps, bootpc)
 }
 
 // fromServer reports whether a UDP header of at least 4 bytes is one of an answer by a DHCP server

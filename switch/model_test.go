@@ -386,7 +386,7 @@ func TestAgainstModel(t *testing.T) {
 	}
 	for _, reason := range []string{
 		"too-short", "reserved-address", "bad-source", "vlan", "source-down", "mirror-output", "filter", "filter-unreadable", "bpdu-guard",
-		"mac-spoofed", "ip-spoofed", "dhcp-guard", "ra-guard", "locked", "rate-limit", "blackhole", "own-port", "policy", "port-down",
+		"mac-spoofed", "ip-spoofed", "dhcp-guard", "ra-guard", "guard-unreadable", "locked", "rate-limit", "blackhole", "own-port", "policy", "port-down",
 		"storm-control", "egress-rate", "no-destination", "no-member", "neigh-suppress", "held", "replies", "copies", "to members",
 		"refused: reload", "refused: add an FDB entry", "refused: add a member",
 	} {

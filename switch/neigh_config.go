@@ -221,12 +221,13 @@ const (
 	NeighRefused                      // messages that contradict the entry of a port with a guard
 	NeighLimited                      // entries that were not made: limit of the port or of the table
 	NeighContended                    // messages not learned from: the table was being changed
+	NeighMalformed                    // messages that are malformed, or not whole in Head
 	numNeighEvents
 )
 
 var neighEventNames = [numNeighEvents]string{
 	NeighSuppressed: "suppressed", NeighLearned: "learned", NeighChanged: "changed",
-	NeighRefused: "refused", NeighLimited: "limited", NeighContended: "contended",
+	NeighRefused: "refused", NeighLimited: "limited", NeighContended: "contended", NeighMalformed: "malformed",
 }
 
 // Neigh returns how often an event has happened at this port.

@@ -4,6 +4,16 @@ import "encoding/binary"
 
 // The messages that the neighbor table is about. Everything here reads Head alone, and never past
 // its end. Messages that are malformed, or not whole in Head, teach nothing and are not answered.
+// They are counted (NeighMalformed), and forwarded as any other frame.
+
+// A readability is whether a packet is a message that the table is about.
+type readability uint8
+
+const (
+	notNeigh   readability = iota // the packet is something else
+	neighBad                      // the message is malformed, or not whole in Head
+	neighWhole                    // the message has been read
+)
 
 const (
 	arpLen         = 28
@@ -22,20 +32,26 @@ type arpPacket struct {
 }
 
 // parseARP parses the ARP packet at an offset of a frame.
-func parseARP(f *Frame, at int) (a arpPacket, ok bool) {
+func parseARP(f *Frame, at int) (a arpPacket, r readability) {
 	const ethernetIPv4, lengths = 0x00010800, 0x0604
 	if len(f.Head) < at+arpLen || f.checksumAt() != noChecksum {
-		return a, false
+		return a, neighBad
 	}
 	p := f.Head[at:]
 	if binary.BigEndian.Uint32(p) != ethernetIPv4 || binary.BigEndian.Uint16(p[4:]) != lengths {
-		return a, false
+		return a, neighBad
 	}
 	a = arpPacket{
 		op: binary.BigEndian.Uint16(p[6:]), mac: addrAt(p[8:]),
 		sender: binary.BigEndian.Uint32(p[14:]), target: binary.BigEndian.Uint32(p[24:]),
 	}
-	return a, (a.op == arpRequest || a.op == arpReply) && a.mac.mac().IsUnicast()
+	switch {
+	case a.op != arpRequest && a.op != arpReply:
+		return a, notNeigh
+	case !a.mac.mac().IsUnicast():
+		return a, neighBad
+	}
+	return a, neighWhole
 }
 
 // claim returns what the packet says about its sender. ok is false if that is nothing: a probe (RFC
@@ -62,13 +78,19 @@ const (
 )
 
 // parseND parses the message of neighbor discovery in the IPv6 packet at an offset of a frame.
-func parseND(f *Frame, at int) (m ndMessage, ok bool) {
-	if at+ipv6Len > len(f.Head) || f.Head[at+6] != protoICMPv6 || f.Head[at+7] != ndHopLimit {
-		return m, false // no node sends extension headers in front of such a message
+func parseND(f *Frame, at int) (m ndMessage, r readability) {
+	const upper = ipv6Len // no node sends extension headers in front of such a message
+	if at+upper >= len(f.Head) || f.Head[at+6] != protoICMPv6 {
+		return m, notNeigh
+	}
+	switch f.Head[at+upper] {
+	case routerAdvert, neighborSolicit, neighborAdvert:
+	default:
+		return m, notNeigh
 	}
 	p, ok := parseIPv6(f.Head, f.Len, at)
-	if !ok || f.checksumAt() != noChecksum || len(p.head) != p.end || p.end < p.upper+8 {
-		return m, false
+	if !ok || f.Head[at+7] != ndHopLimit || f.checksumAt() != noChecksum || len(p.head) != p.end || p.end < p.upper+8 {
+		return m, neighBad
 	}
 	msg := p.head[p.upper:]
 	m = ndMessage{kind: msg[0], src: p.src}
@@ -81,20 +103,20 @@ func parseND(f *Frame, at int) (m ndMessage, ok bool) {
 		fields = 24
 	case neighborAdvert:
 		fields, want, m.flags = 24, ndTargetOption, msg[4]
-	default:
-		return m, false
 	}
 	if len(msg) < fields || msg[1] != 0 || icmpv6Checksum(p.head[at:], msg) != 0 {
-		return m, false
+		return m, neighBad
 	}
 	if fields == 24 {
 		m.target = ipv6At(msg[8:])
 		if !m.target.isStation() || m.target.is4() {
-			return m, false
+			return m, neighBad
 		}
 	}
-	m.link, ok = linkOption(msg[fields:], want)
-	return m, ok
+	if m.link, ok = linkOption(msg[fields:], want); !ok {
+		return m, neighBad
+	}
+	return m, neighWhole
 }
 
 // linkOption returns the address in an option of a type, or 0 if there is no such option. ok is

@@ -19,7 +19,8 @@ package vswitch
 //	          port's filter                  rules
 //	guard     batch.runs, Head, the FDB,     batch.runs                   mac-spoofed, ip-spoofed,
 //	          the source port's guards                                    locked, dhcp-guard,
-//	                                                                      ra-guard, bpdu-guard
+//	                                                                      ra-guard, bpdu-guard,
+//	                                                                      guard-unreadable
 //	police    batch.runs, the source port's  batch.runs, buckets          rate-limit
 //	          rates
 //	mirror    batch.runs, mirrors, Head if   counters of rules            counted at the mirror

@@ -41,8 +41,9 @@ func (in *Inlet) suppressNeighbors(frames []Frame) {
 // seeARP handles the ARP packet at an offset of the i-th frame.
 func (in *Inlet) seeARP(i, at int, frames []Frame) {
 	b, f := &in.batch, &frames[i]
-	a, ok := parseARP(f, at)
-	if !ok {
+	a, r := parseARP(f, at)
+	if r != neighWhole {
+		in.countUnread(r)
 		return
 	}
 	if c, ok := a.claim(); ok {
@@ -63,11 +64,19 @@ func (in *Inlet) seeARP(i, at int, frames []Frame) {
 	}
 }
 
+// countUnread counts a packet that was not read, if it was a message that should have been.
+func (in *Inlet) countUnread(r readability) {
+	if r == neighBad {
+		in.batch.src.counters.neigh[NeighMalformed].Add(1)
+	}
+}
+
 // seeND handles the IPv6 packet at an offset of the i-th frame.
 func (in *Inlet) seeND(i, at int, frames []Frame) {
 	b, f := &in.batch, &frames[i]
-	m, ok := parseND(f, at)
-	if !ok {
+	m, r := parseND(f, at)
+	if r != neighWhole {
+		in.countUnread(r)
 		return
 	}
 	if c, ok := m.claim(); ok {
