@@ -120,6 +120,7 @@ type Attachment struct {
 type portView struct {
 	id       portID
 	up       bool
+	open     bool // frames from any other port in any VLAN may go to the port
 	att      *Attachment
 	port     Port
 	counters *Counters

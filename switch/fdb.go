@@ -165,6 +165,9 @@ type slot uint32
 
 const noSlot = ^slot(0)
 
+// slotAt returns the slot of the i-th entry of a bucket.
+func slotAt(bucket, i int) slot { return slot(bucket*bucketSlots + i) }
+
 func (s slot) split() (bucket, i int) { return int(s / bucketSlots), int(s % bucketSlots) }
 
 func newFDB(size int, cfg FDBConfig) *fdb {

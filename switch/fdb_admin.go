@@ -90,8 +90,8 @@ func (t *fdb) dump(to []FDBEntry, first int, set *portSet, port string, vlan int
 	now := t.now()
 	for b := first; b < first+sweepChunk; b++ {
 		for i := range bucketSlots {
-			at := slot(b*bucketSlots + i)
-			if t.buckets[b].word[i].Load() == 0 || !t.live(at, now) || t.cold[at].kind == entryTwin {
+			at := slotAt(b, i)
+			if t.buckets[b].word[i].Load() == 0 || !t.live(b, i, now) || t.cold[at].kind == entryTwin {
 				continue
 			}
 			e, ok := t.entry(at, set, now)

@@ -35,7 +35,7 @@ func (t *fdb) sweepFrom(first int, now uint32) {
 			}
 			// Checked again: the entry may have been used, or removed, meanwhile.
 			if t.expired(b, i, now) {
-				s := slot(b*bucketSlots + i)
+				s := slotAt(b, i)
 				t.count(t.owner(s), FDBExpired)
 				t.remove(s)
 			}
@@ -44,8 +44,5 @@ func (t *fdb) sweepFrom(first int, now uint32) {
 }
 
 func (t *fdb) expired(b, i int, now uint32) bool {
-	if t.buckets[b].word[i].Load() == 0 {
-		return false
-	}
-	return !t.live(slot(b*bucketSlots+i), now)
+	return t.buckets[b].word[i].Load() != 0 && !t.live(b, i, now)
 }

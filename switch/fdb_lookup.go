@@ -9,47 +9,47 @@ func (t *fdb) touch(h hash) uint64 {
 	return t.buckets[uint64(h)&t.mask].word[0].Load()
 }
 
-// lookup returns the slot of h's entry and the port of the entry, or port 0 if there is no entry.
-// It does not check the entry's age.
-func (t *fdb) lookup(h hash) (slot, portID) {
+// lookup returns the bucket of h's entry, the index of the entry there, and the port of the entry,
+// or port 0 if there is no entry. It does not check the entry's age. (Slots are for the control
+// plane: to divide one by bucketSlots costs more than the look-up of a stamp.)
+func (t *fdb) lookup(h hash) (bucket, i int, id portID) {
 	home := uint64(h) & t.mask
 	b := &t.buckets[home]
-	if s, id := b.find(h.word(0)); id != 0 {
-		return slot(home*bucketSlots) + s, id
+	if i, id := b.find(h.word(0)); id != 0 {
+		return int(home), i, id
 	}
 	over := b.over.Load()
 	if over == 0 {
-		return noSlot, 0
+		return 0, 0, 0
 	}
 	for d := 1; d <= maxDisp; d++ {
 		if over>>(4*d)&0xf == 0 {
 			continue
 		}
 		n := (home + uint64(d)) & t.mask
-		if s, id := t.buckets[n].find(h.word(d)); id != 0 {
-			return slot(n*bucketSlots) + s, id
+		if i, id := t.buckets[n].find(h.word(d)); id != 0 {
+			return int(n), i, id
 		}
 	}
-	return noSlot, 0
+	return 0, 0, 0
 }
 
-// find searches for want, a word without a port, and returns the slot and the port of the word that
-// was found. It always reads all words: the processor could not predict at which word to stop, and
-// a misprediction costs more than reading the rest.
-func (b *fdbBucket) find(want uint64) (at slot, id portID) {
+// find searches for want, a word without a port, and returns the index and the port of the word
+// that was found. It always reads all words: the processor could not predict at which word to stop,
+// and a misprediction costs more than reading the rest.
+func (b *fdbBucket) find(want uint64) (at int, id portID) {
 	for i := range b.word {
 		// Equal except for the port, and the port is not 0 (a free slot).
 		x := b.word[i].Load() ^ want
 		if x-1 < maxPorts-1 {
-			at, id = slot(i), portID(x)
+			at, id = i, portID(x)
 		}
 	}
 	return at, id
 }
 
-// live reports whether the entry in s is not too old to be used.
-func (t *fdb) live(s slot, now uint32) bool {
-	b, i := s.split()
+// live reports whether the i-th entry of bucket b is not too old to be used.
+func (t *fdb) live(b, i int, now uint32) bool {
 	stamp := t.buckets[b].stamp[i].Load()
 	// Signed: a stamp may be a second ahead of a batch that began before.
 	return stamp == stampStatic || int32(now-stamp) <= int32(t.ageing.Load())
@@ -61,22 +61,22 @@ func (t *fdb) holder(a addr) portID {
 	if t.holds.Load() == 0 {
 		return 0
 	}
-	_, id := t.lookup(t.perm.hash(a.everywhere()))
+	_, _, id := t.lookup(t.perm.hash(a.everywhere()))
 	return id
 }
 
 // destination returns the port of the station with address a, blackhole if its frames are dropped,
 // or 0 if the port is not known. h is the hash of the address and the frames' VLAN.
 func (t *fdb) destination(a addr, h hash, now uint32) portID {
-	s, id := t.lookup(h)
-	if id != 0 && t.live(s, now) {
+	b, i, id := t.lookup(h)
+	if id != 0 && t.live(b, i, now) {
 		return id
 	}
 	if t.holds.Load() == 0 {
 		return 0
 	}
-	if _, id = t.lookup(t.perm.hash(a.everywhere())); id == 0 {
-		_, id = t.lookup(t.perm.hash(a.spare()))
+	if _, _, id = t.lookup(t.perm.hash(a.everywhere())); id == 0 {
+		_, _, id = t.lookup(t.perm.hash(a.spare()))
 	}
 	return id
 }
@@ -84,11 +84,10 @@ func (t *fdb) destination(a addr, h hash, now uint32) portID {
 // staticAt reports whether address a has a static or pinned entry that names port id, in a VLAN or
 // in all. h is the hash of the address and the VLAN.
 func (t *fdb) staticAt(a addr, h hash, id portID) bool {
-	s, owner := t.lookup(h)
+	b, i, owner := t.lookup(h)
 	if owner == 0 {
 		return t.holder(a) == id
 	}
-	b, i := s.split()
 	return owner == id && t.buckets[b].stamp[i].Load() == stampStatic
 }
 
@@ -105,7 +104,7 @@ const (
 // seen looks up the source address of a frame from port id, and refreshes its entry. h is the hash
 // of k.
 func (t *fdb) seen(k fdbKey, h hash, id portID, now uint32) sighting {
-	s, owner := t.lookup(h)
+	b, i, owner := t.lookup(h)
 	if owner == 0 {
 		switch t.holder(k.addr()) {
 		case 0:
@@ -115,7 +114,6 @@ func (t *fdb) seen(k fdbKey, h hash, id portID, now uint32) sighting {
 		}
 		return seenStatic
 	}
-	b, i := s.split()
 	p := &t.buckets[b].stamp[i]
 	stamp := p.Load()
 	switch {

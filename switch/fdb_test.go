@@ -74,11 +74,11 @@ func (t *fdb) check(tb testing.TB) {
 				continue
 			}
 			used++
-			s := slot(b*bucketSlots + i)
+			s := slotAt(b, i)
 			c := &t.cold[s]
 			h := t.perm.hash(c.key)
-			if found, id := t.lookup(h); found != s || id == 0 || t.ports[id] == nil {
-				tb.Fatalf("entry %#x in slot %d is found in slot %d, port %d", c.key, s, found, id)
+			if inBucket, at, id := t.lookup(h); inBucket != b || at != i || id == 0 || t.ports[id] == nil {
+				tb.Fatalf("entry %#x in slot %d of bucket %d is found in slot %d of bucket %d, port %d", c.key, i, b, at, inBucket, id)
 			}
 			if disp := (uint64(b) - uint64(h)) & t.mask; disp > 0 {
 				over[uint64(h)&t.mask] += 1 << (4 * disp)
@@ -356,8 +356,7 @@ func TestRefresh(t *testing.T) {
 	p := tab.openAll(1)[0]
 	tab.learnKey(1, p)
 	h := tab.perm.hash(1)
-	s, _ := tab.lookup(h)
-	b, i := s.split()
+	b, i, _ := tab.lookup(h)
 	stamp := &tab.buckets[b].stamp[i]
 	tab.tick(5)
 	if tab.seen(1, h, 1, tab.now()); stamp.Load() != 5 {

@@ -37,8 +37,9 @@ func (t *fdb) learn(k fdbKey, h hash, p *fdbPort, now uint32) (why FDBEvent, ref
 	if !p.open {
 		return 0, false
 	}
-	s, owner := t.lookup(h)
-	if owner != 0 && t.cold[s].kind == entrySticky && !t.live(s, now) {
+	b, i, owner := t.lookup(h)
+	s := slotAt(b, i)
+	if owner != 0 && t.cold[s].kind == entrySticky && !t.live(b, i, now) {
 		t.remove(s) // the sweep has not come to it yet
 		owner = 0
 	}
@@ -229,7 +230,7 @@ func (t *fdb) freeSlot(h hash) (s slot, disp int, ok bool) {
 		n := (uint64(h) + uint64(d)) & t.mask
 		for i := range bucketSlots {
 			if t.buckets[n].word[i].Load() == 0 {
-				return slot(n*bucketSlots) + slot(i), d, true
+				return slotAt(int(n), i), d, true
 			}
 		}
 	}
@@ -244,7 +245,7 @@ func (t *fdb) neighbour(h hash, p *fdbPort) (best slot, ok bool) {
 	for d := 0; d <= maxDisp; d++ {
 		n := (uint64(h) + uint64(d)) & t.mask
 		for i := range bucketSlots {
-			s := slot(n*bucketSlots) + slot(i)
+			s := slotAt(int(n), i)
 			q := t.owner(s)
 			if t.cold[s].kind != entryDynamic || q != p && q.dynamic.n <= p.dynamic.n {
 				continue
@@ -302,8 +303,8 @@ func (t *fdb) stampOf(kind entryKind) uint32 {
 // caller has checked that a static one may be replaced.
 func (t *fdb) setEntry(k fdbKey, p *fdbPort, kind entryKind) error {
 	h := t.perm.hash(k)
-	if s, id := t.lookup(h); id != 0 {
-		t.remove(s)
+	if b, i, id := t.lookup(h); id != 0 {
+		t.remove(slotAt(b, i))
 	}
 	if kind != entryTwin && t.full() {
 		// Configured entries take precedence over learned ones.
@@ -321,9 +322,10 @@ func (t *fdb) setEntry(k fdbKey, p *fdbPort, kind entryKind) error {
 
 // get returns the slot, kind and port of an entry.
 func (t *fdb) get(k fdbKey) (s slot, kind entryKind, p *fdbPort) {
-	s, id := t.lookup(t.perm.hash(k))
+	b, i, id := t.lookup(t.perm.hash(k))
 	if id == 0 {
 		return noSlot, 0, nil
 	}
+	s = slotAt(b, i)
 	return s, t.cold[s].kind, t.ports[id]
 }

@@ -27,7 +27,7 @@ func TestReconfigureNeverUnpinsWhatStays(t *testing.T) {
 	wg.Go(func() {
 		h := s.fdb.perm.hash(key)
 		for first := true; !quit.Load(); first = false {
-			if _, id := s.fdb.lookup(h); id != a.id {
+			if _, _, id := s.fdb.lookup(h); id != a.id {
 				misses.Add(1)
 			}
 			if first {

@@ -24,9 +24,8 @@ func (in *Inlet) lookup(frames []Frame) {
 			last = r.dstHash
 			id = t.destination(r.dst, r.dstHash, b.now)
 			if to = b.set.get(id); to != nil {
-				why, ok = b.src.reaches(to, r.dst)
-				if ok && !to.vlan.all && !to.vlan.admits(&frames[r.first].verdict) {
-					why, ok = DropVLAN, false
+				if ok = to.open && to != b.src; !ok {
+					why, ok = b.src.admitted(to, r.dst, &frames[r.first].verdict)
 				}
 			}
 		}
@@ -41,6 +40,14 @@ func (in *Inlet) lookup(frames []Frame) {
 			b.unknown |= r.frames
 		}
 	}
+}
+
+// admitted reports whether a frame from src to address dst with a verdict may go to port to.
+func (src *portView) admitted(to *portView, dst addr, v *verdict) (why DropReason, ok bool) {
+	if why, ok = src.reaches(to, dst); ok && !to.vlan.all && !to.vlan.admits(v) {
+		return DropVLAN, false
+	}
+	return why, ok
 }
 
 // reaches reports whether a frame from src to address dst may go to port to, if that carries the

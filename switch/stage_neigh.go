@@ -130,8 +130,7 @@ func (in *Inlet) resolve(ip ipv6, from addr, v *verdict) (mac addr, router, answ
 	if mac == from || owner == b.src || !owner.cfg.NeighSuppress {
 		return mac, router, false
 	}
-	_, answer = b.src.reaches(owner, mac)
-	answer = answer && (owner.vlan.all || owner.vlan.admits(v))
+	_, answer = b.src.admitted(owner, mac, v)
 	return mac, router, answer
 }
 

@@ -183,8 +183,10 @@ func (s *Switch) publish() {
 		m := mirroringOf(s.mirrors, was.cfg.Name)
 		in, out := s.filters.find(was.cfg.IngressFilter), s.filters.find(was.cfg.EgressFilter)
 		taps := tappingOf(s.taps, was.cfg.Name)
-		if m != was.mirror || in != was.ingressFilter || out != was.egressFilter || !taps.equal(was.taps) {
+		open := !m.output && was.vlan.all && was.to == partition{}
+		if m != was.mirror || in != was.ingressFilter || out != was.egressFilter || !taps.equal(was.taps) || open != was.open {
 			v := *was
+			v.open = open
 			v.mirror, v.taps, v.ingressFilter, v.egressFilter = m, taps, in, out
 			v.observed = m.dst != 0 || taps != nil
 			a.view = &v
