@@ -118,27 +118,30 @@ type Attachment struct {
 // portView is one port as the data plane sees it. A portView is immutable; a change of the port
 // replaces it.
 type portView struct {
-	id       portID
-	up       bool
-	open     bool // frames from any other port in any VLAN may go to the port
+	// What is read for every group of frames that goes to the port.
+	id           portID
+	up           bool
+	open         bool // frames from any other port in any VLAN may go to the port
+	observed     bool // mirrors or taps are shown what is sent to the port
+	port         Port
+	egress       *bucket // nil: the port is sent everything
+	egressFilter *filter // nil: none
+	vlan         vlanRule
+
 	att      *Attachment
-	port     Port
 	counters *Counters
 	fdb      *fdbPort
 	mcast    *mcastPort
-	vlan     vlanRule
 	guard    *guard        // nil: the port may send anything
 	passed   uint16        // reserved addresses that classify lets pass, as GroupFwdMask
 	policing *policing     // nil: the port may send as much as it wants
 	storm    *stormControl // nil: all that is to be flooded is flooded
 	mirror   mirroring
-	observed bool    // mirrors or taps are shown what is sent to the port
-	egress   *bucket // nil: the port is sent everything
-	local    []MAC   // the host's own addresses; see SetLocal
+	local    []MAC // the host's own addresses; see SetLocal
 	spare    []MAC
 	from, to partition // see parts
 
-	ingressFilter, egressFilter *filter // nil: none
+	ingressFilter *filter // nil: none
 
 	taps *tapping // nil: none
 

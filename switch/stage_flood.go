@@ -1,7 +1,5 @@
 package vswitch
 
-import "math/bits"
-
 // Stage flood: finds the ports to which frames without a single destination go.
 
 // flood sends a batch in which some frames go to many ports. Each port gets flooded frames together
@@ -38,9 +36,13 @@ func (in *Inlet) flood(frames []Frame) {
 
 // sortByVLAN groups the flooded frames by VLAN; usually there is only one.
 func (b *batch) sortByVLAN(flooded uint64, frames []Frame) {
-	for m := flooded; m != 0; m &= m - 1 {
-		i := bits.TrailingZeros64(m)
-		v, g := &frames[i].verdict, 0
+	for i := range b.runs[:b.nruns] {
+		r := &b.runs[i]
+		m := r.frames & flooded
+		if m == 0 {
+			continue
+		}
+		v, g := &frames[r.first].verdict, 0
 		for g < b.nvlans && (b.vlans[g].vlan != v.vlan() || b.vlans[g].cvlan != v.cvlan()) {
 			g++
 		}
@@ -48,7 +50,7 @@ func (b *batch) sortByVLAN(flooded uint64, frames []Frame) {
 			b.vlans[g] = vlanGroup{vlan: v.vlan(), cvlan: v.cvlan()}
 			b.nvlans++
 		}
-		b.vlans[g].frames |= 1 << i
+		b.vlans[g].frames |= m
 	}
 }
 
