@@ -210,7 +210,8 @@ func (m *model) resolve(from string, f modelFrame, ip netip.Addr, asker vswitch.
 	if owner == nil || !owner.up || m.isOutput(name) {
 		return mac, false, false, false
 	}
-	answers = mac != asker && name != from && owner.cfg.NeighSuppress && !apart(m.ports[from], owner) && owner.gets(f)
+	back := name != from || owner.cfg.Hairpin
+	answers = mac != asker && back && owner.cfg.NeighSuppress && !apart(m.ports[from], owner) && owner.gets(f)
 	return mac, router, true, answers
 }
 

@@ -127,7 +127,7 @@ func (in *Inlet) resolve(ip ipv6, from addr, v *verdict) (mac addr, router, answ
 	if owner == nil || !owner.up || owner.mirror.output {
 		return 0, false, false
 	}
-	if mac == from || owner == b.src || !owner.cfg.NeighSuppress {
+	if mac == from || !owner.cfg.NeighSuppress {
 		return mac, router, false
 	}
 	_, answer = b.src.admitted(owner, mac, v)
