@@ -244,34 +244,42 @@ func requested(b []byte) netip.Addr {
 	return netip.Addr{}
 }
 
-// BenchmarkNeighbors measures what a batch of broadcast frames costs that are not ARP, without and
-// with a port with neigh_suppress elsewhere, and a batch of requests that are answered.
+// BenchmarkNeighbors measures what a batch of frames costs that are neither ARP nor IPv6, without
+// and with a port with neigh_suppress elsewhere, and a batch of requests that are flooded, and that
+// are answered.
 func BenchmarkNeighbors(b *testing.B) {
+	same := func(frame []byte) []vswitch.Frame {
+		frames := make([]vswitch.Frame, vswitch.MaxBatch)
+		for i := range frames {
+			frames[i] = vswitchtest.Frame(frame)
+		}
+		return frames
+	}
+	unicast := batchOf(vswitch.MaxBatch, 1, func(i int) vswitch.MAC { return vswitchtest.Station(2 + i%7) })
 	for _, tt := range []struct {
 		name     string
 		suppress bool
-		frame    []byte
+		frames   []vswitch.Frame
 	}{
-		{"off", false, ether(broadcast, macB, "payload")},
-		{"on", true, ether(broadcast, macB, "payload")},
-		{"ARP off", false, message(macB, "asks", "10.0.0.1", "10.0.0.2")},
-		{"ARP answered", true, message(macB, "asks", "10.0.0.1", "10.0.0.2")},
-		{"ND answered", true, message(macB, "asks", "fd00::1", "fd00::2")},
+		{"unicast off", false, unicast},
+		{"unicast on", true, unicast},
+		{"broadcast off", false, same(ether(broadcast, macB, "payload"))},
+		{"broadcast on", true, same(ether(broadcast, macB, "payload"))},
+		{"ARP off", false, same(message(macB, "asks", "10.0.0.1", "10.0.0.2"))},
+		{"ARP answered", true, same(message(macB, "asks", "10.0.0.1", "10.0.0.2"))},
+		{"ND answered", true, same(message(macB, "asks", "fd00::1", "fd00::2"))},
 	} {
 		b.Run(tt.name, func(b *testing.B) {
-			_, ins := benchSwitch(b, 3, func(i int, c *vswitch.PortConfig) { c.NeighSuppress = tt.suppress && i == 0 })
+			_, ins := benchSwitch(b, 9, func(i int, c *vswitch.PortConfig) { c.NeighSuppress = tt.suppress && i == 0 })
 			for _, ip := range []string{"10.0.0.1", "fd00::1"} {
 				ins[0].Deliver([]vswitch.Frame{vswitchtest.Frame(message(macA, "claims", ip, ""))})
 			}
-			frames := make([]vswitch.Frame, vswitch.MaxBatch)
-			for i := range frames {
-				frames[i] = vswitchtest.Frame(tt.frame)
-			}
-			pristine := append([]vswitch.Frame(nil), frames...)
+			frames := append([]vswitch.Frame(nil), tt.frames...)
 			for b.Loop() {
-				copy(frames, pristine)
+				copy(frames, tt.frames)
 				ins[1].Deliver(frames)
 			}
+			perFrame(b, len(frames))
 		})
 	}
 }
