@@ -110,15 +110,23 @@ func (c *filterChecker) checkPorts(key string, m *PortMatch) {
 		return
 	}
 	c.checkRanges(key, m.Ranges, anyPort.Last)
-	for _, name := range m.Sets {
-		if s := c.sets[name]; s == nil {
-			c.refuse(c.rule, key, fmt.Errorf("%w: %s", ErrNoSet, name))
-		} else if len(s.Ports) == 0 && len(s.Addresses) > 0 {
-			c.bad(key, "set %s has addresses and no ports", name)
-		}
-	}
+	c.checkSets(key, m.Sets, func(s *SetConfig) (string, bool) {
+		return "addresses and no ports", len(s.Ports) == 0 && len(s.Addresses) > 0
+	})
 	if !c.onlyProtos(protoTCP, protoUDP, protoSCTP) || len(c.r.Protos) == 0 {
 		c.bad(key, "only tcp, udp and sctp have ports: proto has to name one or more of these, and nothing else")
+	}
+}
+
+// checkSets checks the sets that a key names. wrong says what a set has that is of no use there.
+func (c *filterChecker) checkSets(key string, names []string, wrong func(*SetConfig) (what string, is bool)) {
+	for _, name := range names {
+		s := c.sets[name]
+		if s == nil {
+			c.refuse(c.rule, key, fmt.Errorf("%w: %s", ErrNoSet, name))
+		} else if what, is := wrong(s); is {
+			c.bad(key, "set %s has %s", name, what)
+		}
 	}
 }
 
@@ -262,13 +270,9 @@ func (c *filterChecker) checkFamilies() {
 				c.bad(m.key, "%s is %s, and the rule matches %s packets only", p, familyOf(p), f)
 			}
 		}
-		for _, name := range m.match.Sets {
-			if s := c.sets[name]; s == nil {
-				c.refuse(c.rule, m.key, fmt.Errorf("%w: %s", ErrNoSet, name))
-			} else if len(s.Addresses) == 0 && len(s.Ports) > 0 {
-				c.bad(m.key, "set %s has ports and no addresses", name)
-			}
-		}
+		c.checkSets(m.key, m.match.Sets, func(s *SetConfig) (string, bool) {
+			return "ports and no addresses", len(s.Addresses) == 0 && len(s.Ports) > 0
+		})
 	}
 	if r.Src.family()&r.Dst.family() == 0 {
 		c.bad("dst", "no packet has an %s source and an %s destination", r.Src.family(), r.Dst.family())

@@ -93,8 +93,13 @@ type staticMember struct {
 	byHand bool // from AddGroup, not from a Change
 }
 
-func (e *StaticGroup) member(a *Attachment) staticMember {
-	return staticMember{key: mdbKey{groupOf(e.Group), e.VLAN}, source: groupOf(e.Source), att: a}
+// member returns the member that e describes, with its port after a change that results in names.
+func (e *StaticGroup) member(names map[string]*Attachment) (m staticMember, err error) {
+	a := names[e.Port]
+	if a == nil {
+		return m, fmt.Errorf("%w: %s", ErrNoPort, e.Port)
+	}
+	return staticMember{key: mdbKey{groupOf(e.Group), e.VLAN}, source: groupOf(e.Source), att: a}, nil
 }
 
 // covers reports whether one of two members says all that the other one says.
@@ -115,11 +120,10 @@ func (s *Switch) AddGroup(e StaticGroup) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, err := s.port(e.Port)
+	m, err := e.member(s.names)
 	if err != nil {
 		return err
 	}
-	m := e.member(a)
 	if covered(s.groups, &m) {
 		return fmt.Errorf("%w: %s", ErrGroupExists, &e)
 	}
@@ -134,11 +138,10 @@ func (s *Switch) AddGroup(e StaticGroup) error {
 func (s *Switch) DelGroup(e StaticGroup) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, err := s.port(e.Port)
+	m, err := e.member(s.names)
 	if err != nil {
 		return err
 	}
-	m := e.member(a)
 	i := slices.IndexFunc(s.groups, func(o staticMember) bool {
 		return o.key == m.key && o.source == m.source && o.att == m.att
 	})
@@ -157,17 +160,14 @@ func (x *transaction) planGroups(names map[string]*Attachment) (list []staticMem
 		refuse := func(err error) {
 			x.errs = append(x.errs, &ChangeError{Group: true, Static: i, Err: err})
 		}
-		a := names[e.Port]
-		if a == nil {
-			refuse(fmt.Errorf("%w: %s", ErrNoPort, e.Port))
-			continue
-		}
-		m := e.member(a)
-		if covered(list, &m) {
+		switch m, err := e.member(names); {
+		case err != nil:
+			refuse(err)
+		case covered(list, &m):
 			refuse(fmt.Errorf("%w: %s", ErrGroupExists, e))
-			continue
+		default:
+			list = append(list, m)
 		}
-		list = append(list, m)
 	}
 	for _, m := range x.sw.groups {
 		gone := m.att.detached || slices.Contains(x.detach, m.att)

@@ -171,7 +171,7 @@ func (t *neighTable) replace(old, now *neighbor) {
 // A claim is what a message says about a station.
 type claim struct {
 	ip       ipv6
-	mac      addr
+	mac      addr // 0: the message says nothing
 	router   bool // the station is a router
 	routerIs bool // the message says whether it is one
 	weak     bool // the message does not override another MAC address (RFC 4861, section 7.2.5)

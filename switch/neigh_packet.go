@@ -54,11 +54,14 @@ func parseARP(f *Frame, at int) (a arpPacket, r readability) {
 	return a, neighWhole
 }
 
-// claim returns what the packet says about its sender. ok is false if that is nothing: a probe (RFC
-// 5227) has no sender's address.
-func (a *arpPacket) claim() (c claim, ok bool) {
-	c = claim{ip: mapped4(a.sender), mac: a.mac}
-	return c, c.ip.isStation()
+// claim returns what the packet says about its sender. A probe (RFC 5227) says nothing: it has no
+// sender's address.
+func (a *arpPacket) claim() claim {
+	c := claim{ip: mapped4(a.sender), mac: a.mac}
+	if !c.ip.isStation() {
+		return claim{}
+	}
+	return c
 }
 
 // An ndMessage is a message of neighbor discovery (RFC 4861, section 4).
@@ -134,9 +137,9 @@ func linkOption(options []byte, want uint8) (link addr, ok bool) {
 	return link, link == 0 || link.mac().IsUnicast()
 }
 
-// claim returns what the message says about a station. ok is false if that is nothing.
-func (m *ndMessage) claim() (c claim, ok bool) {
-	c = claim{ip: m.src, mac: m.link}
+// claim returns what the message says about a station.
+func (m *ndMessage) claim() claim {
+	c := claim{ip: m.src, mac: m.link}
 	switch m.kind {
 	case neighborAdvert:
 		c.ip, c.routerIs, c.router = m.target, true, m.flags&ndRouter != 0
@@ -144,7 +147,10 @@ func (m *ndMessage) claim() (c claim, ok bool) {
 	case routerAdvert:
 		c.routerIs, c.router = true, true
 	}
-	return c, c.mac != 0 && c.ip.isStation() && !c.ip.is4()
+	if !c.ip.isStation() || c.ip.is4() {
+		return claim{}
+	}
+	return c
 }
 
 // icmpv6Checksum returns the checksum of a message in the IPv6 packet that begins with ip, as it is

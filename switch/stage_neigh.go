@@ -46,20 +46,12 @@ func (in *Inlet) seeARP(i, at int, frames []Frame) {
 		in.countUnread(r)
 		return
 	}
-	if c, ok := a.claim(); ok {
-		in.learnNeighbor(c, f.verdict.vlan())
-	}
+	in.learnNeighbor(a.claim(), f.verdict.vlan())
 	// An announcement asks for nothing (RFC 5227, section 2.3). Everybody has to see it.
 	if a.op != arpRequest || a.sender == a.target || b.bcast>>i&1 == 0 {
 		return
 	}
-	mac, _, answer := in.resolve(mapped4(a.target), a.mac, &f.verdict)
-	if mac == 0 {
-		return
-	}
-	b.known |= 1 << i
-	if answer {
-		b.answered |= 1 << i
+	if mac, _, answer := in.resolve(i, mapped4(a.target), a.mac, &f.verdict); answer {
 		in.neighReplier().answerARP(f, &a, mac)
 	}
 }
@@ -79,9 +71,7 @@ func (in *Inlet) seeND(i, at int, frames []Frame) {
 		in.countUnread(r)
 		return
 	}
-	if c, ok := m.claim(); ok {
-		in.learnNeighbor(c, f.verdict.vlan())
-	}
+	in.learnNeighbor(m.claim(), f.verdict.vlan())
 	if m.kind != neighborSolicit || b.mcast>>i&1 == 0 {
 		return
 	}
@@ -89,13 +79,7 @@ func (in *Inlet) seeND(i, at int, frames []Frame) {
 	if from == 0 {
 		from = addrAt(f.Head[6:])
 	}
-	mac, router, answer := in.resolve(m.target, from, &f.verdict)
-	if mac == 0 {
-		return
-	}
-	b.known |= 1 << i
-	if answer {
-		b.answered |= 1 << i
+	if mac, router, answer := in.resolve(i, m.target, from, &f.verdict); answer {
 		in.neighReplier().answerND(f, &m, mac, router)
 	}
 }
@@ -104,17 +88,17 @@ func (in *Inlet) seeND(i, at int, frames []Frame) {
 // behind the port, and no configured entry says something else.
 func (in *Inlet) learnNeighbor(c claim, vlan uint16) {
 	b, t := &in.batch, in.sw.fdb
-	if b.set.neigh.find(neighKey{c.ip, vlan}) == nil &&
+	if c.mac != 0 && b.set.neigh.find(neighKey{c.ip, vlan}) == nil &&
 		t.destination(c.mac, t.perm.hash(makeKey(c.mac, vlan)), b.now) == b.src.id {
 		b.set.neigh.table.learn(c, vlan, b.src, b.now)
 	}
 }
 
-// resolve returns the MAC address of ip, about which the station with address from asks, or 0 if it
-// is not known who has the address. v is the verdict of the request. answer is true if the switch
-// is to answer: if the owner is behind a port that will not be sent the request, but could have
-// been reached otherwise.
-func (in *Inlet) resolve(ip ipv6, from addr, v *verdict) (mac addr, router, answer bool) {
+// resolve resolves ip for the i-th frame, a request with a verdict from the station with address
+// from. If it is known who has the address, the frame is added to batch.known. answer is true, and
+// the frame is in batch.answered, if the switch is to answer: if the owner, with address mac, is
+// behind a port that will not be sent the request, but could have been reached otherwise.
+func (in *Inlet) resolve(i int, ip ipv6, from addr, v *verdict) (mac addr, router, answer bool) {
 	b, t, vlan := &in.batch, in.sw.fdb, v.vlan()
 	if k := b.set.neigh.find(neighKey{ip, vlan}); k != nil {
 		mac, router = k.mac, k.router
@@ -127,10 +111,13 @@ func (in *Inlet) resolve(ip ipv6, from addr, v *verdict) (mac addr, router, answ
 	if owner == nil || !owner.up || owner.mirror.output {
 		return 0, false, false
 	}
+	b.known |= 1 << i
 	if mac == from || !owner.cfg.NeighSuppress {
 		return mac, router, false
 	}
-	_, answer = b.src.admitted(owner, mac, v)
+	if _, answer = b.src.admitted(owner, mac, v); answer {
+		b.answered |= 1 << i
+	}
 	return mac, router, answer
 }
 
