@@ -116,6 +116,18 @@ func oldReport(src vswitch.MAC, group netip.Addr, id int) []byte {
 	return mld(src, hostIPv6, group, id, append([]byte{131, 0, 0, 0, 0, 0, 0, 0}, group.AsSlice()...)...)
 }
 
+// igmpV1 makes a frame with an IGMPv1 message (RFC 1112, appendix I): 0x11, a query, or 0x12, a
+// report. There is no router alert.
+func igmpV1(src vswitch.MAC, from, group netip.Addr, id int, kind byte) []byte {
+	dst := group
+	if kind == 0x11 {
+		dst = netip.MustParseAddr("224.0.0.1")
+	}
+	msg := slices.Concat([]byte{kind, 0, 0, 0}, group.AsSlice())
+	binary.BigEndian.PutUint16(msg[2:], onesSum(msg...))
+	return ipv4(src, from, dst, id, 2, nil, msg)
+}
+
 // leaveOf makes a frame with an IGMPv2 leave or MLDv1 done message.
 func leaveOf(src vswitch.MAC, group netip.Addr, id int) []byte {
 	if group.Is4() {

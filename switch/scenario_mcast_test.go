@@ -38,6 +38,10 @@ func (s *scenario) multicastFrame(words []string, n int) []byte {
 		}
 	case "reports": // IGMPv2, MLDv1
 		b = oldReport(src, must(netip.ParseAddr(rest[0])), id)
+	case "reports-v1":
+		b = igmpV1(src, hostIPv4, must(netip.ParseAddr(rest[0])), id, 0x12)
+	case "queries-v1":
+		b = igmpV1(src, must(netip.ParseAddr(rest[0])), noIPv4, id, 0x11)
 	case "leaves":
 		b = leaveOf(src, must(netip.ParseAddr(rest[0])), id)
 	case "joins", "quits": // IGMPv3, MLDv2
