@@ -56,6 +56,20 @@ func TestNeighborLimits(t *testing.T) {
 	if n := count(); n != vswitch.MaxNeighbors {
 		t.Errorf("%d neighbors, want %d", n, vswitch.MaxNeighbors)
 	}
+	// An address that is there already can change hands, unless that exceeds the limit of a port.
+	owner := func(ip string) vswitch.MAC {
+		for _, n := range l.s.Neighbors(vswitch.AnyVLAN) {
+			if n.IP.String() == ip {
+				return n.MAC
+			}
+		}
+		return vswitch.MAC{}
+	}
+	l.send("late", message(vswitchtest.Station(200), "claims", "10.3.0.1", ""))
+	l.send("p2", message(vswitchtest.Station(2), "claims", "10.3.0.2", ""))
+	if a, b := owner("10.3.0.1"), owner("10.3.0.2"); a != vswitchtest.Station(200) || b != vswitchtest.Station(3) {
+		t.Errorf("two addresses of a full table are those of %v and %v", a, b)
+	}
 	// Room is made by a port that goes down, and by age.
 	l.ports["one"].SetUp(false)
 	if n := count(); n != vswitch.MaxNeighbors-vswitch.MaxNeighborsPerPort {
