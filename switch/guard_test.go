@@ -259,6 +259,33 @@ func TestGuards(t *testing.T) {
 	}
 }
 
+// A router that may advertise itself may not claim another's link-layer address, or be another
+// router. The addresses in a redirect are those of a third station.
+func TestGuardsOfRouters(t *testing.T) {
+	g := allGuards()
+	g.RA = false
+	l := guardLab(t, g)
+	advert := func(options ...[]byte) []byte { return icmp6(134, append([][]byte{make([]byte, 8)}, options...)...) }
+	for _, tt := range []guardTest{
+		{"RA", inEther(v6, ip6("fe80::1", icmp, advert(lla(1, macA)))), ""},
+		{"RAWithoutAddress", inEther(v6, ip6("fe80::1", icmp, advert())), ""},
+		{"RAWithNeighboursLinkLayerAddress", inEther(v6, ip6("fe80::1", icmp, advert(lla(1, macB)))), "mac-spoofed"},
+		{"RAWithNeighboursLinkLayerAddressInATag", inEther(v6, ip6("fe80::1", icmp, advert(lla(1, macB))), vswitchtest.Tag{TCI: 7}), "mac-spoofed"},
+		{"RAFromNeighboursAddress", inEther(v6, ip6("fd00::2", icmp, advert(lla(1, macA)))), "ip-spoofed"},
+		{"RAInFragments", inEther(v6, ip6("fe80::1", extFrag, frag(icmp, 0, true, advert(lla(1, macA))))), "ip-spoofed"},
+		{"RACutShort", inEther(v6, ip6("fe80::1", icmp, icmp6(134, make([]byte, 7)))), "ip-spoofed"},
+		{"Redirect", inEther(v6, ip6("fe80::1", icmp, icmp6(137, target("fd00::9"), target("fd00::8"), lla(2, macB)))), ""},
+		{"RedirectFromNeighboursAddress", inEther(v6, ip6("fd00::2", icmp, icmp6(137, target("fd00::9"), target("fd00::8")))), "ip-spoofed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l.t = t
+			if got := l.passes(vswitchtest.Frame(tt.frame)); got != tt.want {
+				t.Errorf("dropped for %q, want %q: %x", got, tt.want, tt.frame)
+			}
+		})
+	}
+}
+
 // With ra_guard alone, a packet of which it cannot be told whether it is a router advertisement is
 // dropped as one.
 func TestRAGuardAlone(t *testing.T) {
