@@ -120,18 +120,28 @@ func (c *client) show() *cobra.Command {
 	}
 }
 
-func (c *client) portShow() *cobra.Command {
+// showNamed is the command that shows everything below a path of the API, or what has a name there.
+func showNamed[All, One any](c *client, path, name, short string, all func(io.Writer, All), one func(io.Writer, One)) *cobra.Command {
 	return &cobra.Command{
-		Use:   "show [NAME]",
-		Short: "Show all ports, or everything about one",
+		Use:   "show [" + name + "]",
+		Short: short,
 		Args:  atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				return get(cmd, c, "/v1/ports/"+url.PathEscape(args[0]), printPort)
+				return get(cmd, c, path+"/"+url.PathEscape(args[0]), one)
 			}
-			return get(cmd, c, "/v1/ports", printPorts)
+			return get(cmd, c, path, all)
 		},
 	}
+}
+
+func (c *client) portShow() *cobra.Command {
+	return showNamed(c, "/v1/ports", "NAME", "Show all ports, or everything about one", printPorts, printPort)
+}
+
+func (c *client) statsShow() *cobra.Command {
+	return showNamed(c, "/v1/stats", "PORT", "Show the counters of all ports, or of one, with drops by reason", printStats,
+		func(w io.Writer, s control.PortStats) { printStats(w, []control.PortStats{s}) })
 }
 
 // kindShow shows the ports of a kind.
@@ -153,22 +163,6 @@ func (c *client) mirrorShow() *cobra.Command {
 		Args:  atMost(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return get(cmd, c, "/v1/mirrors", printMirrors)
-		},
-	}
-}
-
-func (c *client) statsShow() *cobra.Command {
-	return &cobra.Command{
-		Use:   "show [PORT]",
-		Short: "Show the counters of all ports, or of one, with drops by reason",
-		Args:  atMost(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
-				return get(cmd, c, "/v1/stats/"+url.PathEscape(args[0]), func(w io.Writer, s control.PortStats) {
-					printStats(w, []control.PortStats{s})
-				})
-			}
-			return get(cmd, c, "/v1/stats", printStats)
 		},
 	}
 }

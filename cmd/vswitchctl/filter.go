@@ -16,31 +16,11 @@ import (
 // Commands about filters and sets, and their tables.
 
 func (c *client) filterShow() *cobra.Command {
-	return &cobra.Command{
-		Use:   "show [NAME]",
-		Short: "Show all filters, or the rules of one, with what they have matched",
-		Args:  atMost(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
-				return get(cmd, c, "/v1/filters/"+url.PathEscape(args[0]), printFilter)
-			}
-			return get(cmd, c, "/v1/filters", printFilters)
-		},
-	}
+	return showNamed(c, "/v1/filters", "NAME", "Show all filters, or the rules of one, with what they have matched", printFilters, printFilter)
 }
 
 func (c *client) setShow() *cobra.Command {
-	return &cobra.Command{
-		Use:   "show [NAME]",
-		Short: "Show all sets, or the entries of one",
-		Args:  atMost(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
-				return get(cmd, c, "/v1/sets/"+url.PathEscape(args[0]), printSet)
-			}
-			return get(cmd, c, "/v1/sets", printSets)
-		},
-	}
+	return showNamed(c, "/v1/sets", "NAME", "Show all sets, or the entries of one", printSets, printSet)
 }
 
 // setChange is the command that adds entries to a set, or removes them.
