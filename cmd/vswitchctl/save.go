@@ -37,6 +37,9 @@ func (c *client) prepareFile(cmd *cobra.Command, info control.ConfigInfo, change
 	if info.File == nil {
 		return nil, errors.New("cannot save: vswitchd was started without a configuration file")
 	}
+	if info.File.Document == nil {
+		return nil, fmt.Errorf("cannot save in %s, which is no TOML:\n%s", info.File.Path, info.File.Error)
+	}
 	if f, err = openFile(info.File.Path); err != nil {
 		return nil, fmt.Errorf("cannot save in %s: %w", info.File.Path, usage.Reason(err))
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -27,7 +28,7 @@ type Configuration struct {
 
 	mu      sync.Mutex // one change at a time
 	cfg     *config.Config
-	running *config.Running
+	running atomic.Pointer[config.Running] // stored with mu
 }
 
 // NewConfiguration returns the configuration of a daemon that was made with cfg, which
@@ -36,7 +37,9 @@ func NewConfiguration(d *Daemon, file string, flags config.Flags, cfg *config.Co
 	if abs, err := filepath.Abs(file); err == nil && file != "" {
 		file = abs
 	}
-	return &Configuration{d: d, file: file, flags: flags, cfg: cfg, running: running}
+	c := &Configuration{d: d, file: file, flags: flags, cfg: cfg}
+	c.running.Store(running)
+	return c
 }
 
 // Reload implements control.Configuration. It logs the changes, or the errors.
@@ -58,10 +61,10 @@ func (c *Configuration) Reload() (change control.ConfigChange, err error) {
 func (c *Configuration) Edit(patch tomldoc.Patch, revision string, try bool) (change control.ConfigChange, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if revision != "" && revision != revisionOf(c.running.Document) {
+	if revision != "" && revision != revisionOf(c.running.Load().Document) {
 		return change, control.ErrRevision
 	}
-	cfg, running, err := c.running.Edit(patch)
+	cfg, running, err := c.running.Load().Edit(patch)
 	if err != nil {
 		return change, err
 	}
@@ -96,7 +99,8 @@ func (c *Configuration) apply(do func(*config.Config) ([]string, error), cfg *co
 		return change, err
 	}
 	c.d.log.SetLevel(hclog.LevelFromString(cfg.Log.Level))
-	c.cfg, c.running = cfg, running
+	c.cfg = cfg
+	c.running.Store(running)
 	change.Revision = revisionOf(running.Document)
 	return change, nil
 }
@@ -112,7 +116,7 @@ func (c *Configuration) describe(do func(*config.Config) ([]string, error), cfg 
 	for _, w := range warnings {
 		change.Warnings = append(change.Warnings, w.Error())
 	}
-	change.Revision = revisionOf(c.running.Document)
+	change.Revision = revisionOf(c.running.Load().Document)
 	return change, nil
 }
 
@@ -131,11 +135,9 @@ func (c *Configuration) logChange(done, refused string, change control.ConfigCha
 	}
 }
 
-// Config implements control.Configuration.
+// Config implements control.Configuration. It does not wait for a change that is being made.
 func (c *Configuration) Config() control.ConfigInfo {
-	c.mu.Lock()
-	running := c.running
-	c.mu.Unlock()
+	running := c.running.Load()
 	text, _ := running.Document.Render()
 	info := control.ConfigInfo{Revision: revisionOf(running.Document), Document: running.Document, Text: string(text)}
 	file, base, err := c.readFile()
