@@ -11,7 +11,7 @@ import (
 // addItem inserts a value into a container, at a path within it.
 func (l *layout) addItem(c *container, p Path, v any) ([]byte, error) {
 	if l.text[c.start] == '{' {
-		return l.insertItem(c, len(c.items), pathText(p[len(c.path):])+" = "+literal(v)), nil
+		return l.insertItem(c, len(c.items), pathText(p[len(c.path):])+" = "+Literal(v)), nil
 	}
 	if len(p) != len(c.path)+1 {
 		return nil, errors.New("what it would be in is not there")
@@ -20,7 +20,7 @@ func (l *layout) addItem(c *container, p Path, v any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.insertItem(c, i, literal(v)), nil
+	return l.insertItem(c, i, Literal(v)), nil
 }
 
 // insertItem inserts an item before the item with the index i, or behind the last one.

@@ -56,10 +56,10 @@ func writeJSON(b *bytes.Buffer, v any) error {
 		return nil
 	}
 	if f, ok := v.(float64); ok && (math.IsInf(f, 0) || math.IsNaN(f)) {
-		v = literal(f)
+		v = Literal(f)
 	}
 	if at, ok := v.(time.Time); ok {
-		v = literal(at)
+		v = Literal(at)
 	}
 	text, err := json.Marshal(v)
 	b.Write(text)

@@ -101,7 +101,7 @@ func (e *Edit) apply(t *Table) error {
 			return err
 		}
 		if !equal(v, e.Value) {
-			return fmt.Errorf("the value is %s", literal(v))
+			return fmt.Errorf("the value is %s", Literal(v))
 		}
 		return nil
 	}

@@ -35,7 +35,7 @@ func (r *renderer) write(line string, fresh bool) {
 func (r *renderer) table(t *Table, path []string, fresh bool) {
 	for _, e := range t.Entries {
 		if !isSection(e.Value) {
-			r.write(keyText(e.Key)+" = "+literal(e.Value), fresh || e.fresh)
+			r.write(keyText(e.Key)+" = "+Literal(e.Value), fresh || e.fresh)
 		}
 	}
 	for _, e := range t.Entries {
@@ -108,9 +108,7 @@ func pathText(path []string) string {
 }
 
 // Literal returns a value as it is written after "=", in one line.
-func Literal(v any) string { return literal(v) }
-
-func literal(v any) string {
+func Literal(v any) string {
 	switch v := v.(type) {
 	case string:
 		return quote(v)
@@ -121,7 +119,7 @@ func literal(v any) string {
 	case []any:
 		parts := make([]string, len(v))
 		for i, e := range v {
-			parts[i] = literal(e)
+			parts[i] = Literal(e)
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	case *Table:
@@ -130,7 +128,7 @@ func literal(v any) string {
 		}
 		parts := make([]string, len(v.Entries))
 		for i, e := range v.Entries {
-			parts[i] = keyText(e.Key) + " = " + literal(e.Value)
+			parts[i] = keyText(e.Key) + " = " + Literal(e.Value)
 		}
 		return "{ " + strings.Join(parts, ", ") + " }"
 	}

@@ -126,12 +126,12 @@ func (w *writer) line(key string, v any) {
 func (w *writer) value(v any) {
 	list, ok := v.([]any)
 	if !ok || len(list) == 0 || w.one(2) {
-		w.b.WriteString(literal(v))
+		w.b.WriteString(Literal(v))
 		return
 	}
 	w.b.WriteString("[\n")
 	for i, e := range list {
-		w.b.WriteString("  " + literal(e))
+		w.b.WriteString("  " + Literal(e))
 		if i < len(list)-1 || w.one(2) {
 			w.b.WriteString(",")
 		}

@@ -171,5 +171,5 @@ func equal(a, b any) bool {
 	if fmt.Sprintf("%T", a) != fmt.Sprintf("%T", b) {
 		return false
 	}
-	return a == b || literal(a) == literal(b)
+	return a == b || Literal(a) == Literal(b)
 }
