@@ -86,6 +86,26 @@ func TestNeighborLimits(t *testing.T) {
 	}
 }
 
+// An address is another station's in each VLAN, also where entries share a bucket of the table.
+func TestNeighborsInManyVLANs(t *testing.T) {
+	l := newLab(t, vswitch.Config{})
+	l.add("vm", suppressed)
+	const vlans = 1000
+	for vlan := range vlans {
+		m := neighborMessage{verb: "claims", src: vswitchtest.Station(vlan), mac: vswitchtest.Station(vlan), ip: netip.MustParseAddr("10.0.0.1"), vlan: 1 + vlan}
+		l.send("vm", m.serialize())
+	}
+	list := l.s.Neighbors(vswitch.AnyVLAN)
+	for _, n := range list {
+		if n.MAC != vswitchtest.Station(int(n.VLAN)-1) {
+			t.Errorf("the address is that of %v in VLAN %d", n.MAC, n.VLAN)
+		}
+	}
+	if len(list) != vlans {
+		t.Errorf("%d neighbors, want one in each of %d VLANs", len(list), vlans)
+	}
+}
+
 // A reply keeps to the egress rate and the mirrors of the port that it goes to, and is counted.
 func TestNeighborReplies(t *testing.T) {
 	l := newLab(t, vswitch.Config{})
