@@ -21,6 +21,7 @@ type mirrorer struct {
 	done     [MaxMirrors]uint64 // frames of the batch that have been sent to the output of a mirror
 	filtered [MaxMirrors]uint64 // frames of the batch that the filter of a mirror has not accepted
 	used     bool               // done and filtered have to be cleared
+	replies  bool               // the frames are not those of the batch: see Inlet.observeReplies
 
 	copies copies
 	out    [MaxBatch]*Frame
@@ -113,7 +114,11 @@ func (in *Inlet) sendCopies(m *mirror, v *portView, set uint64, frames []Frame) 
 		drops += l.n
 		lost |= l.nths
 		if l.at == stageTransmit {
-			in.record(drop{at: stageMirror, why: l.why, port: v, frames: pick(set, l.nths), n: l.n})
+			d := drop{at: stageMirror, why: l.why, port: v, n: l.n}
+			if !w.replies {
+				d.frames = pick(set, l.nths)
+			}
+			in.record(d)
 		}
 	}
 	if v.taps != nil {
@@ -165,6 +170,6 @@ func (w *mirrorer) reset() {
 	if w != nil && w.used {
 		clear(w.done[:])
 		clear(w.filtered[:])
-		w.used = false
+		w.used, w.replies = false, false
 	}
 }

@@ -184,6 +184,7 @@ func (in *Inlet) observeReplies(v *portView, set, lost uint64, w *neighReplier) 
 	m := in.mirrorer
 	done, filtered := m.done, m.filtered
 	m.done, m.filtered = [MaxMirrors]uint64{}, [MaxMirrors]uint64{}
+	m.replies = true
 	in.mirror(v.mirror.dst, set, w.frames[:])
-	m.done, m.filtered = done, filtered
+	m.done, m.filtered, m.replies = done, filtered, false
 }

@@ -181,6 +181,15 @@ func TestTapsSeeReplies(t *testing.T) {
 	if len(sent) != 1 || len(tap.raw) != 1 || !bytes.Equal(sent[0].Bytes, tap.raw[0]) {
 		t.Errorf("sent %x, shown %x", sent, tap.raw)
 	}
+	// The request is not shown in the place of a copy of the reply that is dropped.
+	counters := new(vswitch.Counters)
+	l.attach("probe", &refusingPort{room: 0}, counters)
+	l.mirror(vswitch.MirrorConfig{Name: "m", SelectDst: []string{"peer"}, Output: "probe"})
+	drops := l.tap(dropped)
+	l.send("peer", message(macB, "asks", "10.0.0.1", "10.0.0.2"))
+	if n := counters.Drops(vswitch.DropRingFull); n != 1 || len(drops.raw) != 0 {
+		t.Errorf("%d copies are dropped, and %x is shown", n, drops.raw)
+	}
 }
 
 // Copies that mirrors make are shown where they go.
