@@ -273,7 +273,7 @@ func TestGuardsOfRouters(t *testing.T) {
 		{"RAWithNeighboursLinkLayerAddressInATag", inEther(v6, ip6("fe80::1", icmp, advert(lla(1, macB))), vswitchtest.Tag{TCI: 7}), "mac-spoofed"},
 		{"RAFromNeighboursAddress", inEther(v6, ip6("fd00::2", icmp, advert(lla(1, macA)))), "ip-spoofed"},
 		{"RAInFragments", inEther(v6, ip6("fe80::1", extFrag, frag(icmp, 0, true, advert(lla(1, macA))))), "ip-spoofed"},
-		{"RACutShort", inEther(v6, ip6("fe80::1", icmp, icmp6(134, make([]byte, 7)))), "ip-spoofed"},
+		{"RACutShort", inEther(v6, ip6("fe80::1", icmp, icmp6(134, make([]byte, 7)))), "guard-unreadable"},
 		{"Redirect", inEther(v6, ip6("fe80::1", icmp, icmp6(137, target("fd00::9"), target("fd00::8"), lla(2, macB)))), ""},
 		{"RedirectFromNeighboursAddress", inEther(v6, ip6("fd00::2", icmp, icmp6(137, target("fd00::9"), target("fd00::8")))), "ip-spoofed"},
 	} {
