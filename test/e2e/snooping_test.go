@@ -125,6 +125,8 @@ func (f *fourGuests) streamToMembers(t *testing.T) {
 		})
 	}
 	t.Run("from another source", func(t *testing.T) {
+		f.configure(t, snooping, nil, "")
+		f.waitQuerier(t)
 		c := cast{group: "239.1.1.4"}
 		watchC := startWatch(t, f.c, "udp and dst host "+c.group)
 		member, other := f.join(t, f.b, c, ""), f.join(t, f.c, c, "10.0.0.1")
