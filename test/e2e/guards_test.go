@@ -67,7 +67,7 @@ interface = "nic0"
 	}
 
 	// The neighbour is pinged all the time.
-	stop4, stop6 := pingMeanwhile(t, there, "10.0.0.2"), pingMeanwhile(t, there, "fd00::2")
+	stopPings := pingMeanwhile(t, there, "10.0.0.2", "fd00::2")
 	// blocked runs a command of the guest until it has caused drops.
 	blocked := func(what, reason, command string) {
 		t.Helper()
@@ -106,8 +106,7 @@ interface = "nic0"
 			t.Errorf("the FDB has %+v", e)
 		}
 	}
-	stop4(t)
-	stop6(t)
+	stopPings(t)
 	for _, addr := range []string{"10.0.0.2", "fd00::2"} {
 		if got := there.Run(t, "ip", "neigh", "show", addr); !strings.Contains(got, macB) {
 			t.Errorf("the neighbour's address was taken over: %s", got)

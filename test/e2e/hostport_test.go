@@ -3,8 +3,6 @@
 package e2e
 
 import (
-	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,51 +16,6 @@ import (
 // exists reports whether a namespace has an interface of that name.
 func exists(ns *swtest.Netns, name string) bool {
 	return ns.Command("ip", "link", "show", "dev", name).Run() == nil
-}
-
-// nsPing pings from a namespace, and wants every reply.
-func nsPing(t *testing.T, ns *swtest.Netns, addr string, args ...string) {
-	t.Helper()
-	wantReplies(t, addr, ns.Run(t, "ping", append([]string{"-c", "20", "-i", "0.01", "-W", "10", "-q", addr}, args...)...))
-}
-
-// wantReplies checks that ping has received every reply.
-func wantReplies(t *testing.T, addr, output string) {
-	t.Helper()
-	if r, err := vm.ParsePing(output); err != nil || r.Sent == 0 || r.Received != r.Sent {
-		t.Errorf("the namespace pings %s: %+v, %v", addr, r, err)
-	}
-}
-
-// pingMeanwhile pings from a namespace until the function is called that it returns, which wants
-// every reply.
-func pingMeanwhile(t *testing.T, ns *swtest.Netns, addr string) (stop func(t *testing.T)) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	var outputs []string
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			out, err := ns.Command("ping", "-c", "20", "-i", "0.05", "-W", "10", "-q", addr).CombinedOutput()
-			if err != nil {
-				out = fmt.Appendf(out, "%v", err)
-			}
-			outputs = append(outputs, string(out))
-		}
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
-	return func(t *testing.T) {
-		t.Helper()
-		cancel()
-		<-done
-		for _, out := range outputs {
-			wantReplies(t, addr, out)
-		}
-	}
 }
 
 // TestHostPort moves a machine's address from its NIC to a host port, as README.md says, and has

@@ -80,16 +80,16 @@ func (vm *VM) echoReplies(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := parseEchoReplies(counters)
+	n, err := ParseEchoReplies(counters)
 	if err != nil {
 		return 0, fmt.Errorf("guest %s: %w", vm.Config.Name, err)
 	}
 	return n, nil
 }
 
-// parseEchoReplies adds up the ICMP and ICMPv6 echo replies in the content of /proc/net/snmp and
+// ParseEchoReplies adds up the ICMP and ICMPv6 echo replies in the content of /proc/net/snmp and
 // /proc/net/snmp6.
-func parseEchoReplies(counters string) (int, error) {
+func ParseEchoReplies(counters string) (int, error) {
 	var names []string // of the ICMP counters, which are on a line before their values
 	var v4, v6 string
 	for line := range strings.Lines(counters) {

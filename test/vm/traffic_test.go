@@ -20,11 +20,11 @@ func TestParsePing(t *testing.T) {
 func TestParseEchoReplies(t *testing.T) {
 	const v4 = "Ip: Forwarding DefaultTTL\nIp: 2 64\nIcmp: InMsgs InErrors InEchoReps OutMsgs\nIcmp: 9 0 7 12\nIcmpMsg: InType0\nIcmpMsg: 7\n"
 	const v6 = "Ip6InReceives                   \t5\nIcmp6InEchoReplies              \t4\n"
-	if n, err := parseEchoReplies(v4 + v6); n != 11 || err != nil {
+	if n, err := ParseEchoReplies(v4 + v6); n != 11 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
 	for _, counters := range []string{"", v4, v6, "Icmp: InMsgs\nIcmp: 1\n" + v6} {
-		if n, err := parseEchoReplies(counters); err == nil {
+		if n, err := ParseEchoReplies(counters); err == nil {
 			t.Errorf("%q: %d and no error", counters, n)
 		}
 	}
