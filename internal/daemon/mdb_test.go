@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"vswitchd/internal/control"
+	vswitch "vswitchd/switch"
 )
 
 // members returns all static members, as "group/vlan port source".
@@ -59,6 +60,14 @@ func TestStaticMembers(t *testing.T) {
 	if _, err := b.DeleteMember(member("239.1.1.1", "", "a", -1)); !errors.Is(err, control.ErrNoMember) {
 		t.Errorf("no such member: %v", err)
 	}
+	if _, err := b.AddMember(member("224.0.0.5", "", "a", -1)); !errors.Is(err, vswitch.ErrBadGroup) {
+		t.Errorf("a link-local group: %v", err)
+	}
+	if _, err := b.AddMember(member("239.1.1.4", "2001:db8::1", "a", -1)); !errors.Is(err, vswitch.ErrBadSource) {
+		t.Errorf("a source of the other IP version: %v", err)
+	}
+	// What is refused changes nothing.
+	want("239.1.1.3/0 b, ff05::1/0 a, 239.1.1.1/5 b, 239.1.1.2/5 b 10.0.0.1")
 	l.reload(ports+"[[mdb]]\ngroup = \"239.1.1.9\"\nsource = \"10.0.0.2\"\nport = \"a\"\n",
 		"static member 239.1.1.1 in VLAN 5 at b removed", "static member 239.1.1.9 from 10.0.0.2 in VLAN 0 at a added")
 	if _, err := b.DeleteMember(member("239.1.1.3", "", "b", 0)); err != nil {
