@@ -60,7 +60,7 @@ interface = "nic0"
 	mustPing(t, ctx, a, "10.0.0.2")
 	mustPing(t, ctx, a, "10.0.0.9")
 	mustPing(t, ctx, a, "fd00::2")
-	for _, reason := range []string{"ip-spoofed", "mac-spoofed", "dhcp-guard", "ra-guard"} {
+	for _, reason := range []string{"ip-spoofed", "mac-spoofed", "dhcp-guard", "ra-guard", "guard-unreadable"} {
 		if n := drops(reason); n != 0 {
 			t.Errorf("%d frames of an honest guest were dropped as %s", n, reason)
 		}
