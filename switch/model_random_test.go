@@ -295,6 +295,9 @@ func (r modelRand) mirrorConfigs() (list []vswitch.MirrorConfig) {
 		}
 		if r.IntN(3) == 0 {
 			c.SelectVLAN = []uint16{uint16(r.IntN(4)), uint16(r.IntN(4))}
+			if c.OutputVLAN != 0 { // which must not be the only one
+				c.SelectVLAN = append(c.SelectVLAN, c.OutputVLAN%3+1)
+			}
 		}
 		if r.IntN(3) == 0 {
 			c.Filter = []string{"f", "g"}[r.IntN(2)]
