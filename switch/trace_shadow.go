@@ -143,10 +143,14 @@ func (t *fdb) shadow() (c *fdb, copied bool) {
 	for i := range t.buckets {
 		from, to := &t.buckets[i], &c.buckets[i]
 		for j := range from.word {
-			to.word[j].Store(from.word[j].Load())
-			to.stamp[j].Store(from.stamp[j].Load())
+			if w := from.word[j].Load(); w != 0 {
+				to.word[j].Store(w)
+				to.stamp[j].Store(from.stamp[j].Load())
+			}
 		}
-		to.over.Store(from.over.Load())
+		if over := from.over.Load(); over != 0 {
+			to.over.Store(over)
+		}
 	}
 	for id, p := range t.ports {
 		if p != nil {
