@@ -9,9 +9,9 @@ type Inlet struct {
 	att      *Attachment
 	counters *Counters // for frames that come when the port is detached
 	repair   *repairer
-	mirrorer *mirrorer     // nil until a frame is mirrored
-	filterer *filterer     // nil until a frame is filtered
-	replier  *neighReplier // nil until a request is answered
+	mirrorer *mirrorer  // nil until a frame is mirrored
+	filterer *filterer  // nil until a frame is filtered
+	own      *ownFrames // nil until the switch itself sends a frame
 	batch    batch
 	report   [reportLen]byte // scratch memory of stage snoop
 	tapper   *tapper         // nil until a frame is shown to a tap

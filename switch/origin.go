@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// An origin sends frames that the switch itself makes, such as queries of multicast snooping. They
-// go through the last stages of the pipeline alone: send, repair, transmit, and mirrors of what is
-// sent to a port.
+// An origin sends frames that the switch itself makes outside of Deliver, such as queries of
+// multicast snooping; see ownFrames for those that a Deliver makes. Queries go through the last
+// stages of the pipeline alone: send, repair, transmit, and mirrors of what is sent to a port.
 type origin struct {
 	address MAC // the source of these frames
 
@@ -32,6 +32,28 @@ func randomAddress() (m MAC) {
 // originate sends a frame, which has no tag, to all ports in a VLAN for which wanted returns true.
 // The caller holds no lock of the switch.
 func (s *Switch) originate(b []byte, vlan uint16, wanted func(*portView) bool) {
+	s.fromSwitch(vlan, func(in *Inlet) {
+		o, batch := &s.origin, &in.batch
+		batch.longest = len(b)
+		f := &o.frame[0]
+		n := copy(o.room[Headroom:], b)
+		*f = Frame{Room: o.room[:], Head: o.room[Headroom : Headroom+n], Len: len(b)}
+		if n < len(b) {
+			f.Body = [][]byte{b[n:]}
+		}
+		f.verdict, _ = batch.src.vlan.untagged()
+		batch.frames = o.frame[:]
+		for _, v := range batch.set.all {
+			if v.up && !v.mirror.output && v.vlan.carries(vlan) && wanted(v) {
+				in.send(v, 1, o.frame[:])
+			}
+		}
+	})
+}
+
+// fromSwitch calls send with an inlet that stands for the switch as a source of frames in a VLAN,
+// as if inside a Deliver. The caller holds no lock of the switch.
+func (s *Switch) fromSwitch(vlan uint16, send func(*Inlet)) {
 	o := &s.origin
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -48,24 +70,11 @@ func (s *Switch) originate(b []byte, vlan uint16, wanted func(*portView) bool) {
 	defer in.leave()
 	batch := &in.batch
 	batch.reset()
-	batch.set, batch.src = s.set.Load(), sourceIn(vlan)
-	batch.offloads, batch.longest = false, len(b)
+	batch.set, batch.src, batch.now = s.set.Load(), sourceIn(vlan), s.fdb.now()
+	batch.offloads = false
 	in.mirrorer.reset()
 	in.filterer.reset()
-	batch.frames = o.frame[:]
-
-	f := &o.frame[0]
-	n := copy(o.room[Headroom:], b)
-	*f = Frame{Room: o.room[:], Head: o.room[Headroom : Headroom+n], Len: len(b)}
-	if n < len(b) {
-		f.Body = [][]byte{b[n:]}
-	}
-	f.verdict, _ = batch.src.vlan.untagged()
-	for _, v := range batch.set.all {
-		if v.up && !v.mirror.output && v.vlan.carries(vlan) && wanted(v) {
-			in.send(v, 1, o.frame[:])
-		}
-	}
+	send(in)
 }
 
 // sourceIn returns a port that takes the place of the source port of frames that the switch sends

@@ -30,8 +30,8 @@ func (in *Inlet) suppressNeighbors(frames []Frame) {
 			}
 		}
 	}
-	if w := in.replier; w != nil && w.n > 0 {
-		in.reply(w)
+	if in.own != nil && in.own.n > 0 {
+		in.reply()
 	}
 	if n := bits.OnesCount64(b.known); n > 0 {
 		b.src.counters.neigh[NeighSuppressed].Add(uint64(n))
@@ -52,7 +52,7 @@ func (in *Inlet) seeARP(i, at int, frames []Frame) {
 		return
 	}
 	if mac, _, answer := in.resolve(i, mapped4(a.target), a.mac, &f.verdict); answer {
-		in.neighReplier().answerARP(f, &a, mac)
+		in.ownFrames().answerARP(f, &a, mac)
 	}
 }
 
@@ -80,7 +80,7 @@ func (in *Inlet) seeND(i, at int, frames []Frame) {
 		from = addrAt(f.Head[6:])
 	}
 	if mac, router, answer := in.resolve(i, m.target, from, &f.verdict); answer {
-		in.neighReplier().answerND(f, &m, mac, router)
+		in.ownFrames().answerND(f, &m, mac, router)
 	}
 }
 
@@ -121,51 +121,26 @@ func (in *Inlet) resolve(i int, ip ipv6, from addr, v *verdict) (mac addr, route
 	return mac, router, answer
 }
 
-// neighReplier returns the inlet's memory for replies.
-func (in *Inlet) neighReplier() *neighReplier {
-	if in.replier == nil {
-		in.replier = new(neighReplier)
-	}
-	return in.replier
-}
-
 // reply sends the replies to the source port. For filters and mirrors, the replies are a batch by
 // themselves.
-func (in *Inlet) reply(w *neighReplier) {
-	v, n := in.batch.src, w.n
-	w.n = 0
+func (in *Inlet) reply() {
+	v, n := in.batch.src, in.own.n
 	v.counters.neigh[NeighReplies].Add(uint64(n))
 	in.filterer.reset()
 	group := ^uint64(0) >> (MaxBatch - n)
 	if v.egressFilter != nil {
-		group &^= in.filterReplies(v, group, w)
+		group &^= in.filterReplies(v, group)
 	}
-	out := w.out[:0]
-	for m := group; m != 0; m &= m - 1 {
-		f := &w.frames[bits.TrailingZeros64(m)]
-		v.vlan.shape(f)
-		out = append(out, f)
-	}
-	if v.egress != nil {
-		if k := in.affordable(v.egress, out); k < len(out) {
-			in.record(drop{at: stageNeigh, why: DropEgressRate, port: v, n: len(out) - k})
-			group, out = pick(group, 1<<k-1), out[:k]
-		}
-	}
-	var lost uint64
-	for _, l := range in.repair.transmit(v.port, out) {
-		lost |= pick(group, l.nths)
-		in.record(drop{at: l.at, why: l.why, port: v, n: l.n})
-	}
+	group, lost := in.sendOwn(stageNeigh, v, group)
 	if v.observed {
-		in.observeReplies(v, group, lost, w)
+		in.observeReplies(v, group, lost)
 	}
 	in.filterer.reset()
 }
 
 // filterReplies returns those of a set of replies that the egress filter of port v does not accept.
-func (in *Inlet) filterReplies(v *portView, set uint64, w *neighReplier) (lost uint64) {
-	lost = in.filter(stageEgressFilter, v.egressFilter, nil, set, w.frames[:])
+func (in *Inlet) filterReplies(v *portView, set uint64) (lost uint64) {
+	lost = in.filter(stageEgressFilter, v.egressFilter, nil, set, in.own.frames[:])
 	if n := bits.OnesCount64(lost); n > 0 {
 		in.record(drop{at: stageNeigh, why: DropFilter, port: v, n: n})
 	}
@@ -173,8 +148,9 @@ func (in *Inlet) filterReplies(v *portView, set uint64, w *neighReplier) (lost u
 }
 
 // observeReplies shows a set of replies, which went to port v, to its mirrors and taps.
-func (in *Inlet) observeReplies(v *portView, set, lost uint64, w *neighReplier) {
-	in.tapSent(Place{Port: v.cfg.Name, Out: true, Reply: true}, v, set&^lost, w.frames[:])
+func (in *Inlet) observeReplies(v *portView, set, lost uint64) {
+	frames := in.own.frames[:]
+	in.tapSent(Place{Port: v.cfg.Name, Out: true, Reply: true}, v, set&^lost, frames)
 	if v.mirror.dst == 0 {
 		return
 	}
@@ -185,6 +161,6 @@ func (in *Inlet) observeReplies(v *portView, set, lost uint64, w *neighReplier) 
 	done, filtered := m.done, m.filtered
 	m.done, m.filtered = [MaxMirrors]uint64{}, [MaxMirrors]uint64{}
 	m.replies = true
-	in.mirror(v.mirror.dst, set, w.frames[:])
+	in.mirror(v.mirror.dst, set, frames)
 	m.done, m.filtered, m.replies = done, filtered, false
 }
