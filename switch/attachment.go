@@ -90,6 +90,12 @@ type PortConfig struct {
 
 	Guards Guards // what the port may send
 
+	// Role is what is behind the port. It decides which port of a loop is blocked.
+	Role PortRole
+
+	// LoopDetection: with LoopConfig.Detect, probes are sent to the port, and it may be blocked.
+	LoopDetection bool
+
 	// IngressFilter and EgressFilter are the names of the filters through which frames from the
 	// port, and frames to it, have to pass; "": none.
 	IngressFilter, EgressFilter string
@@ -99,7 +105,7 @@ type PortConfig struct {
 // flooded frames are sent.
 func DefaultPortConfig(name string) PortConfig {
 	return PortConfig{Name: name, Learning: true, Flood: true, McastFlood: true, BcastFlood: true, McastRouter: McastRouterAuto,
-		QinQ: QinQ8021AD, PriorityTags: PriorityTagsKeep}
+		QinQ: QinQ8021AD, PriorityTags: PriorityTagsKeep, LoopDetection: true}
 }
 
 // An Attachment is a port that is, or was, attached to a switch.
@@ -108,10 +114,13 @@ type Attachment struct {
 	id    portID
 	fdb   *fdbPort
 	mcast *mcastPort
+	loop  loopPort
 
 	// Guarded by sw.mu.
-	view     *portView // as published; replaced as a whole
-	sticky   []fdbKey  // of Change.Static
+	view     *portView  // as published; replaced as a whole
+	sticky   []fdbKey   // of Change.Static
+	up       bool       // as set by SetUp
+	block    *loopBlock // nil: the port is not blocked
 	detached bool
 }
 
@@ -120,26 +129,27 @@ type Attachment struct {
 type portView struct {
 	// What is read for every group of frames that goes to the port.
 	id           portID
-	up           bool
+	up           bool // and not blocked
 	open         bool // frames from any other port in any VLAN may go to the port
 	observed     bool // mirrors or taps are shown what is sent to the port
 	port         Port
 	egress       *bucket // nil: the port is sent everything
 	egressFilter *filter // nil: none
 	vlan         vlanRule
-
-	att      *Attachment
-	counters *Counters
-	fdb      *fdbPort
-	mcast    *mcastPort
-	guard    *guard        // nil: the port may send anything
-	passed   uint16        // reserved addresses that classify lets pass, as GroupFwdMask
-	policing *policing     // nil: the port may send as much as it wants
-	storm    *stormControl // nil: all that is to be flooded is flooded
-	mirror   mirroring
-	local    []MAC // the host's own addresses; see SetLocal
-	spare    []MAC
-	from, to partition // see parts
+	blocked      bool // because of a loop, and would be up
+	att          *Attachment
+	counters     *Counters
+	fdb          *fdbPort
+	mcast        *mcastPort
+	guard        *guard        // nil: the port may send anything
+	passed       uint16        // reserved addresses that classify lets pass, as GroupFwdMask
+	policing     *policing     // nil: the port may send as much as it wants
+	checked      bool          // the port has a filter, guards or rates for what it sends
+	storm        *stormControl // nil: all that is to be flooded is flooded
+	mirror       mirroring
+	local        []MAC // the host's own addresses; see SetLocal
+	spare        []MAC
+	from, to     partition // see parts
 
 	ingressFilter *filter // nil: none
 
@@ -164,6 +174,7 @@ type portSet struct {
 
 	mcast   mcastView
 	neigh   neighView
+	loops   loopView
 	mirrors mirrorSet // nil: there are none
 
 	observed bool // there are mirrors or taps
@@ -258,7 +269,7 @@ func (a *Attachment) info() PortInfo {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return PortInfo{
-		Config: a.view.cfg, Up: a.view.up, Local: slices.Concat(a.view.local, a.view.spare),
+		Config: a.view.cfg, Up: a.up, Loop: a.block.info(t.now()), Local: slices.Concat(a.view.local, a.view.spare),
 		Dynamic: a.fdb.dynamic.n, Static: a.fdb.static.n - a.fdb.twins,
 	}
 }
@@ -272,17 +283,27 @@ func (a *Attachment) info() PortInfo {
 // SetUp does not wait: for a moment after it has returned, Transmit may still be running on the
 // port, or be called. SetUp may be called with locks held that Transmit takes.
 func (a *Attachment) SetUp(up bool) {
-	s, t := a.sw, a.sw.fdb
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a.detached || a.view.up == up {
+	a.sw.mu.Lock()
+	defer a.sw.mu.Unlock()
+	if a.detached || a.up == up {
 		return
 	}
+	a.up = up
+	a.reopen()
+}
+
+// reopen makes the port pass frames if it is up and not blocked. Needs Switch.mu.
+func (a *Attachment) reopen() {
+	s, t := a.sw, a.sw.fdb
 	v := *a.view
-	v.up = up
+	was := v.up
+	v.up, v.blocked = a.up && a.block == nil, a.up && a.block != nil
 	a.view = &v
 	s.publish()
-
+	if v.up == was {
+		return
+	}
+	up := v.up
 	s.mdb.setOpen(a.mcast, up)
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -13,6 +13,8 @@ type batch struct {
 	snooped               uint64 // multicast frames that go only to ports that want them
 	known, answered       uint64 // of mcast and bcast: what stage neigh has found out
 
+	clash clash // see stage loop
+
 	sets  [MaxBatch]mcastSet // destinations of snooped
 	nsets int
 
@@ -72,7 +74,7 @@ func (b *batch) reset() {
 	b.nsets = 0
 	b.unknown, b.mcast, b.bcast, b.snooped = 0, 0, 0, 0
 	b.known, b.answered = 0, 0
-	b.shaped = false
+	b.shaped, b.clash.found = false, false
 	b.nanos = 0
 }
 

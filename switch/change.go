@@ -20,6 +20,7 @@ type Change struct {
 
 	Mcast *McastConfig // multicast snooping after the change; nil: as before
 	FDB   *FDBConfig   // times of the FDB after the change; nil: as before
+	Loop  *LoopConfig  // loop detection after the change; nil: as before
 
 	// Groups, if SetGroups is true, are the static members of groups after the change, besides
 	// those added by AddGroup. These stay unless their port is detached or Groups says the same.
@@ -152,7 +153,7 @@ func (e *ChangeError) Unwrap() error { return e.Err }
 // running. So it must not be called from inside a Deliver, nor with a lock held that a Transmit
 // takes.
 func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
-	x := &transaction{sw: s, keepStatic: c.KeepStatic, mcast: c.Mcast, fdb: c.FDB}
+	x := &transaction{sw: s, keepStatic: c.KeepStatic, mcast: c.Mcast, fdb: c.FDB, loop: c.Loop}
 	if c.SetFilters {
 		s.filterMu.Lock()
 		defer s.filterMu.Unlock()
@@ -175,6 +176,7 @@ func (s *Switch) Apply(c *Change) ([]*Attachment, error) {
 			s.mdb.reconfigured(p.view)
 		}
 	}
+	s.endForbiddenBlocks()
 	// From now on, no Deliver can have an answer from the FDB that names a detached port.
 	s.mu.Lock()
 	for _, a := range x.detach {
@@ -204,6 +206,7 @@ type transaction struct {
 	groups     []StaticGroup
 	setGroups  bool
 	fdb        *FDBConfig
+	loop       *LoopConfig
 	neighbors  []Neighbor
 	setNeigh   bool
 	mirrors    []MirrorConfig
@@ -345,6 +348,8 @@ func (x *transaction) commit() error {
 		if p.fresh {
 			s.ids[p.view.id] = true
 			p.att.id, p.att.fdb, p.att.mcast.id = p.view.id, p.view.fdb, p.view.id
+			p.att.loop.init(s.attached)
+			s.attached++
 		} else {
 			p.view.fdb.max.Store(int32(p.view.cfg.MaxMACs))
 			p.view.fdb.counters = p.view.counters
@@ -359,6 +364,9 @@ func (x *transaction) commit() error {
 	x.keepSticky(names)
 	if x.fdb != nil {
 		t.configure(*x.fdb)
+	}
+	if x.loop != nil {
+		s.loop = *x.loop
 	}
 	if x.mcast != nil {
 		s.mcast = *x.mcast

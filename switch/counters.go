@@ -16,6 +16,7 @@ type Counters struct {
 	fdb               [numFDBEvents]atomic.Uint64
 	mcast             [numMcastEvents]atomic.Uint64
 	neigh             [numNeighEvents]atomic.Uint64
+	loops             [numLoopEvents]atomic.Uint64
 }
 
 // FDB returns how often each event of the FDB has happened at this port.
@@ -113,6 +114,8 @@ const (
 	DropFilter                            // in, out: by a rule, or the default, of a filter of the port
 	DropUnreadable                        // in, out: likewise, since a field that the filter needs cannot be read
 	DropNeighbor                          // in: a request for no port but those with NeighSuppress
+	DropLoopBlocked                       // in, out: the port is blocked because of a loop
+	DropLoopProbe                         // in: a probe of the switch, which has come back
 	numDropReasons
 )
 
@@ -155,6 +158,8 @@ var dropNames = [numDropReasons]string{
 	DropFilter:          "filter",
 	DropUnreadable:      "filter-unreadable",
 	DropNeighbor:        "neigh-suppress",
+	DropLoopBlocked:     "loop-blocked",
+	DropLoopProbe:       "loop-probe",
 }
 
 // String returns the name under which the reason appears in counters, metrics and traces.

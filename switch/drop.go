@@ -13,6 +13,7 @@ const (
 	stagePolice
 	stageLearn
 	stageLookup
+	stageLoop
 	stageStorm
 	stageSnoop
 	stageNeigh
@@ -36,6 +37,7 @@ var stageNames = [numStages]string{
 	stagePolice:   "police",
 	stageLearn:    "learn",
 	stageLookup:   "lookup",
+	stageLoop:     "loop",
 	stageStorm:    "storm",
 	stageSnoop:    "snoop",
 	stageNeigh:    "neigh",

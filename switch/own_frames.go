@@ -52,8 +52,8 @@ func (w *ownFrames) begin(v verdict, to, from addr, etype uint16, n int) []byte 
 }
 
 // sendOwn sends a set of the frames that have been begun to port v, with the tags that the port
-// wants and within its rate, and forgets the others. It returns the frames that are within the rate,
-// and those of them that are lost: the port has not accepted them, or not wholly. Neither the
+// wants and within its rate, and forgets the others. It returns the frames that are within the
+// rate, and those of them that are lost: the port has not accepted them, or not wholly. Neither the
 // filter nor the mirrors and taps of the port see the frames.
 func (in *Inlet) sendOwn(at stage, v *portView, group uint64) (sent, lost uint64) {
 	w := in.own

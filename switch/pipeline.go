@@ -9,12 +9,15 @@ package vswitch
 //
 //	stage     reads                          writes                       drops, at the source port
 //	--------  -----------------------------  ---------------------------  -------------------------
-//	admit     the port set                   batch.src, RxFrames/RxBytes  source-down,
+//	admit     the port set                   batch.src, RxFrames/RxBytes  source-down, loop-blocked,
 //	                                         of a port that is down       mirror-output
 //	classify  Head, Offload, the source      Frame.verdict (the VLAN),    too-short, too-long,
 //	          port's settings                Offload, batch.runs,         reserved-address,
 //	                                         RxFrames/RxBytes             bad-source, bad-offload,
 //	                                                                      vlan
+//	loop      if the port is blocked or has  batch.runs, blocks of        loop-probe
+//	          a filter, guards or rates:     ports (rarely)
+//	          batch.runs, Head of probes
 //	filter    batch.runs, Head, the source   batch.runs, counters of      filter, filter-unreadable
 //	          port's filter                  rules
 //	guard     batch.runs, Head, the FDB,     batch.runs                   mac-spoofed, ip-spoofed,
@@ -25,10 +28,12 @@ package vswitch
 //	          rates
 //	mirror    batch.runs, mirrors, Head if   counters of rules            counted at the mirror
 //	          a mirror has a filter
-//	learn     batch.runs                     the FDB, FDB events          nothing
+//	learn     batch.runs                     the FDB, FDB events, clashes nothing
 //	lookup    batch.runs, the FDB, settings  batch.groups (one known      to-host, own-port, policy,
 //	          of both ports                  destination), or unknown,    vlan, mirror-output,
 //	                                         mcast and bcast (flooded)    blackhole
+//	loop      mcast, unknown and bcast,      mcast; blocks of ports       loop-probe; probes as send
+//	          clashes of addresses           (rarely)
 //	storm     unknown, mcast and bcast, the  unknown, mcast and bcast,    storm-control
 //	          source port's limits           buckets
 //	snoop     mcast, Head, copies of         the MDB; snooped and sets    nothing
@@ -44,8 +49,8 @@ package vswitch
 //	stage     once for each destination                                   drops, at the destination
 //	--------  ----------------------------------------------------------  -------------------------
 //	filter    Head, the destination port's filter                         filter, filter-unreadable
-//	send      gives Head the tags that the destination port wants,        port-down, egress-rate
-//	          keeps to the rate of the destination port
+//	send      gives Head the tags that the destination port wants,        port-down, egress-rate,
+//	          keeps to the rate of the destination port                   loop-blocked
 //	repair    does offloads that the port does not take (repair.go)       too-big, bad-offload
 //	transmit  Port.Transmit                                               what the port refuses
 //	mirror    copies of what went to the port, for mirrors                counted at the mirror
@@ -57,14 +62,15 @@ package vswitch
 // A frame that a stage drops is in no set that later stages read. No stage writes Body. After
 // classify, decisions depend only on Frame.verdict, the runs, the FDB and the ports' settings;
 // those of filter and guard also on Head and Offload, those of snoop on Head and the MDB, those of
-// neigh on Head and the neighbor table.
+// neigh on Head and the neighbor table, those of loop on Head.
 //
-// No stage allocates, except snoop for a new membership and neigh for a new neighbor. No stage
-// reads the time, except once for each batch that a rate of the source or of a destination applies
-// to. The only locks are the FDB's, for new and moved addresses, the MDB's, for reports and
-// queries, and the neighbor table's, for new and changed neighbors; no stage waits for them. The
-// stages read the ports from one immutable portSet, which the inlet's epoch protects. The batch
-// belongs to one Inlet and is used by the goroutine that is inside that Inlet's Deliver.
+// No stage allocates, except snoop for a new membership, neigh for a new neighbor, and loop to
+// block a port. No stage reads the time, except once for each batch that a rate of the source or of
+// a destination applies to, or that causes probes. The only locks are the FDB's, for new and moved
+// addresses, the MDB's, for reports and queries, and the neighbor table's, for new and changed
+// neighbors, for which no stage waits, and Switch.mu, to block a port. The stages read the ports
+// from one immutable portSet, which the inlet's epoch protects. The batch belongs to one Inlet and
+// is used by the goroutine that is inside that Inlet's Deliver.
 //
 // A Transmit may panic, if a guest's memory vanishes while the port copies from it. The panic
 // passes through Deliver; the next call clears the state that is left.
@@ -101,6 +107,9 @@ func (in *Inlet) deliver(frames []Frame) {
 		return
 	}
 	in.classify(frames)
+	if b.src.checked && b.set.loops.on {
+		in.catchProbes(frames)
+	}
 	in.filterer.reset()
 	if b.src.ingressFilter != nil {
 		in.filterIngress(frames)
@@ -118,6 +127,9 @@ func (in *Inlet) deliver(frames []Frame) {
 		in.learn()
 	}
 	in.lookup(frames)
+	if b.set.loops.on && (b.flooded() != 0 || b.clash.found) {
+		in.watchLoops(frames)
+	}
 	if b.src.storm != nil {
 		in.controlStorm(frames)
 	}

@@ -251,3 +251,116 @@ func TestPanicInTransmit(t *testing.T) {
 	l.want("after the panic", got{"b": "2"})
 	l.drops("a", drops{"bad-source": 1})
 }
+
+// A cable is a port that passes what it is sent to another port's inlet, which another goroutine
+// uses, as a wire does. It has room for some frames.
+type cable struct {
+	counters *vswitch.Counters
+	frames   chan []byte
+}
+
+func (c *cable) Caps() vswitch.Caps { return vswitch.Caps{} }
+
+func (c *cable) Transmit(frames []*vswitch.Frame) (sent int) {
+	for _, f := range frames {
+		select {
+		case c.frames <- vswitchtest.Bytes(f):
+			sent++
+		default:
+			f.Refuse(vswitch.DropRingFull)
+		}
+	}
+	c.counters.TxFrames.Add(uint64(sent))
+	return sent
+}
+
+// TestLoopsWithSeveralWorkers connects ports by two cables, each of whose ends has its own
+// goroutine, while others reconfigure the ports and set them down and up. When that is over, the
+// storm is, too.
+func TestLoopsWithSeveralWorkers(t *testing.T) {
+	s := vswitch.New(vswitch.Config{Loop: vswitch.LoopConfig{Detect: true}})
+	defer s.Close()
+	var ports []*vswitch.Attachment
+	var cables []*cable
+	for _, name := range []string{"a", "b", "c", "d"} {
+		cfg := vswitch.DefaultPortConfig(name)
+		cfg.Counters = new(vswitch.Counters)
+		c := &cable{counters: cfg.Counters, frames: make(chan []byte, 256)}
+		a, err := s.Attach(cfg, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.SetUp(true)
+		ports, cables = append(ports, a), append(cables, c)
+	}
+	stop := make(chan struct{})
+	var workers, changes sync.WaitGroup
+	for i := range ports {
+		in, from := ports[i].NewInlet(), cables[i^1]
+		defer in.Close()
+		workers.Go(func() {
+			for {
+				select {
+				case b := <-from.frames:
+					in.Deliver([]vswitch.Frame{vswitchtest.Frame(b)})
+				case <-stop:
+					return
+				}
+			}
+		})
+	}
+	source := vswitch.DefaultPortConfig("source")
+	source.Counters = new(vswitch.Counters)
+	a, err := s.Attach(source, &vswitchtest.Sink{Counters: source.Counters})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.SetUp(true)
+	in := a.NewInlet()
+	defer in.Close()
+	send := func() {
+		in.Deliver([]vswitch.Frame{vswitchtest.Frame(vswitchtest.Ether(vswitchtest.Broadcast, macA, []byte("storm")))})
+	}
+	for _, p := range ports {
+		changes.Go(func() {
+			for i := range 50 {
+				p.SetUp(i%2 == 1)
+				cfg := p.Config()
+				cfg.LoopDetection = i%5 != 3
+				if err := p.Reconfigure(cfg); err != nil {
+					t.Error(err)
+				}
+				s.Ports()
+				s.LoopReports()
+			}
+		})
+	}
+	for range 50 {
+		send()
+		runtime.Gosched()
+	}
+	changes.Wait()
+	blocked := func() (n int) {
+		for _, p := range s.Ports() {
+			if p.Loop != nil {
+				n++
+			}
+		}
+		return n
+	}
+	for blocked() < 2 {
+		send()
+		runtime.Gosched()
+	}
+	quiet := func() bool {
+		return len(cables[0].frames)+len(cables[1].frames)+len(cables[2].frames)+len(cables[3].frames) == 0
+	}
+	for !quiet() {
+		runtime.Gosched()
+	}
+	close(stop)
+	workers.Wait()
+	if n := blocked(); n > 2 {
+		t.Errorf("%d ports are blocked because of two loops", n)
+	}
+}

@@ -188,6 +188,7 @@ func (s *scenario) from(d *datadriven.TestData) (string, error) {
 	in.Deliver(frames)
 
 	fates := make([][]string, len(batch))
+	s.probed = nil
 	s.noteArrivals(batch, fates)
 	for _, drop := range in.Dropped() {
 		note := "dropped by " + drop.Stage
@@ -202,7 +203,11 @@ func (s *scenario) from(d *datadriven.TestData) (string, error) {
 			fates[i] = append(fates[i], note)
 		}
 	}
-	return merged(fates), nil
+	out := merged(fates)
+	if s.probed != nil {
+		out += "probed: " + strings.Join(s.probed, ", ") + "\n"
+	}
+	return out, nil
 }
 
 // noteArrivals adds to the fate of each frame the ports that were sent the frame, in order of their
@@ -216,6 +221,10 @@ func (s *scenario) noteArrivals(batch []testFrame, fates [][]string) {
 	for _, name := range names {
 		last := -1
 		for _, sent := range s.ports[name].Take() {
+			if isProbe(sent.Bytes) {
+				s.probed = append(s.probed, name+tagsOf(sent.Bytes))
+				continue
+			}
 			if n, _ := sameUntagged(sent.Bytes, batch); n < 0 && s.noteAnswer(name, sent.Bytes, batch, fates) {
 				continue
 			}
@@ -239,8 +248,29 @@ func (s *scenario) recognise(b []byte, batch []testFrame) (n int, tags string) {
 	if e := p.ErrorLayer(); e != nil && p.Layer(layers.LayerTypeEthernet) == nil {
 		s.t.Fatalf("not a frame: %v, %x", e.Error(), b)
 	}
+	tags, body, etype := readTags(p)
+	if len(body) < 4 {
+		s.t.Fatalf("not a frame of this scenario: %x", b)
+	}
+	mark := int(binary.BigEndian.Uint32(body))
+	if etype != experimental {
+		mark = int(binary.BigEndian.Uint32(body[len(body)-4:]))
+	}
+	n = mark & 0xffff
+	if mark>>16 != s.sent || n >= len(batch) {
+		s.t.Fatalf("not a frame of this batch: %x", b)
+	}
+	was := batch[n].bytes
+	if !bytes.Equal(b[:12], was[:12]) || !bytes.HasSuffix(was, body) || len(was)-len(body) > 14+8 {
+		s.t.Errorf("frame %d was\n%x, came as\n%x", n+1, was, b)
+	}
+	return n, tags
+}
+
+// readTags returns the tags of a frame in brackets, and what follows them, with its type.
+func readTags(p gopacket.Packet) (tags string, body []byte, etype layers.EthernetType) {
 	eth := p.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
-	body, etype := eth.Payload, eth.EthernetType
+	body, etype = eth.Payload, eth.EthernetType
 	var list []string
 	for _, l := range p.Layers() {
 		t, ok := l.(*layers.Dot1Q)
@@ -257,25 +287,16 @@ func (s *scenario) recognise(b []byte, batch []testFrame) (n int, tags string) {
 		}
 		list, body, etype = append(list, text), t.Payload, t.Type
 	}
-	if len(body) < 4 {
-		s.t.Fatalf("not a frame of this scenario: %x", b)
-	}
-	mark := int(binary.BigEndian.Uint32(body))
-	if etype != experimental {
-		mark = int(binary.BigEndian.Uint32(body[len(body)-4:]))
-	}
-	n = mark & 0xffff
-	if mark>>16 != s.sent || n >= len(batch) {
-		s.t.Fatalf("not a frame of this batch: %x", b)
-	}
-	was := batch[n].bytes
-	if !bytes.Equal(b[:12], was[:12]) || !bytes.HasSuffix(was, body) || len(was)-len(body) > 14+8 {
-		s.t.Errorf("frame %d was\n%x, came as\n%x", n+1, was, b)
-	}
 	if len(list) > 0 {
 		tags = "[" + strings.Join(list, " ") + "]"
 	}
-	return n, tags
+	return tags, body, etype
+}
+
+// tagsOf returns the tags of a frame in brackets.
+func tagsOf(b []byte) string {
+	tags, _, _ := readTags(gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.DecodeOptions{}))
+	return tags
 }
 
 // merged lists the fates of frames. Consecutive frames with the same fate share a line.

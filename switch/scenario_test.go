@@ -47,6 +47,8 @@ type scenario struct {
 	doubles map[string]*refusingPort
 	sent    int  // batches so far
 	queries bool // the switch sends queries
+	wires   []wire
+	probed  []string // ports that were sent probes, with their tags, by the last "from"
 }
 
 // run executes one command, and returns the output that is compared with the file.
@@ -59,6 +61,8 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		"fdb": s.fdb, "drops": s.dropCounts, "events": s.eventCounts, "mdb": s.mdb, "multicast-events": s.mcastCounts, "members": s.members,
 		"conflicts": s.conflicts, "mirror": s.setMirrors, "mirrors": s.mirrorCounts,
 		"filter": s.setFilters, "filters": s.filterCounts, "change-set": s.changeSet,
+		"wire": s.setWires, "storm": s.storm, "pass": s.passTime, "loop-detection": s.loopDetection,
+		"blocked": s.blocked, "loop-log": s.loopLog, "loop-events": s.loopCounts,
 		"neighbors": s.neighbors, "neigh": s.neigh, "neigh-events": s.neighCounts,
 	}
 	do := commands[d.Cmd]
@@ -134,7 +138,12 @@ func must[T any](v T, err error) T {
 func (s *scenario) configure(d *datadriven.TestData) (string, error) {
 	var cfg vswitch.Config
 	for _, w := range args(d) {
-		switch key, v, _ := strings.Cut(w, "="); key {
+		key, v, _ := strings.Cut(w, "=")
+		if loopConfig(&cfg.Loop, key, v) {
+			cfg.Address = switchAddress // nothing is added to the times of blocks
+			continue
+		}
+		switch key {
 		case "mac_aging_time":
 			cfg.FDB.AgingTime = must(time.ParseDuration(v))
 		case "mac_hold_down":
@@ -220,6 +229,10 @@ func (s *scenario) change(cfg *vswitch.PortConfig, settings []string) {
 			cfg.Community = v
 		case "hairpin":
 			cfg.Hairpin = must(strconv.ParseBool(v))
+		case "loop_detection":
+			cfg.LoopDetection = must(strconv.ParseBool(v))
+		case "role":
+			cfg.Role = map[string]vswitch.PortRole{"guest": vswitch.RoleGuest, "host": vswitch.RoleHost, "uplink": vswitch.RoleUplink}[v]
 		case "group_fwd_mask":
 			cfg.GroupFwdMask = uint16(must(strconv.ParseUint(v, 0, 16)))
 		case "max_macs":

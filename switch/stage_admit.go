@@ -1,6 +1,7 @@
 package vswitch
 
-// Stage admit: frames from a port that is down or detached, or the output of a mirror, are dropped.
+// Stage admit: frames from a port that is down, blocked or detached, or the output of a mirror, are
+// dropped.
 
 // admit looks up the source port, and reports whether the port may send. If not, admit drops all
 // frames.
@@ -16,6 +17,9 @@ func (in *Inlet) admit(frames []Frame) bool {
 			return true
 		}
 		why = DropMirrorOutput
+	} else if b.src != nil && b.src.blocked {
+		in.admitBlocked(frames)
+		return false
 	}
 	c := in.counters
 	if b.src != nil {

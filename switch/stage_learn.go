@@ -18,13 +18,18 @@ func (in *Inlet) learn() {
 		switch {
 		case how == seenHere:
 		case how == seenNew:
+			if in.isProbe(r) {
+				continue
+			}
 			fresh |= r.frames
 			newest = r.srcKey
 		case how == seenElsewhere:
 			moved |= r.frames
+			in.noteClash(r)
 		default:
 			claims |= r.frames
 			b.src.fdb.claimed.Store(uint64(r.srcKey))
+			in.noteClash(r)
 		}
 	}
 	in.count(FDBStaticClaims, claims)

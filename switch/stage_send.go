@@ -8,7 +8,11 @@ import "math/bits"
 func (in *Inlet) send(v *portView, group uint64, frames []Frame) {
 	b := &in.batch
 	if !v.up {
-		in.drop(stageSend, DropDown, v, group)
+		why := DropDown
+		if v.blocked {
+			why = DropLoopBlocked
+		}
+		in.drop(stageSend, why, v, group)
 		return
 	}
 	// Frames still have the tags of the last destination here; their VLAN is in Frame.verdict.

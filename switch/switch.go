@@ -50,6 +50,7 @@ type Config struct {
 	TableSize int
 
 	Mcast McastConfig // the zero value: no snooping
+	Loop  LoopConfig  // the zero value: no loop detection
 
 	// Address is the source address of frames that the switch itself sends. The zero value stands
 	// for a random one.
@@ -89,15 +90,20 @@ type Switch struct {
 	ids       [maxPorts]bool // in use, or still waited for after a detach
 	inlets    map[*Inlet]struct{}
 	mcast     McastConfig
+	loop      LoopConfig
+	attached  uint32 // ports so far
 	mirrors   []MirrorInfo
 	taps      []*tapEntry
 	groups    []staticMember
 	filters   *filterTable
 	neighbors []Neighbor // configured
 
+	loopReports []LoopReport
+
 	filterMu sync.Mutex // see filter_admin.go; ranks before mu
 
 	origin origin
+	prober prober
 }
 
 // New makes a switch without ports and starts its janitor, a goroutine that advances the clock and
@@ -117,6 +123,8 @@ func newSwitch(cfg Config) *Switch {
 		fdb:     newFDB(min(cfg.TableSize, MaxTableSize), cfg.FDB),
 		mdb:     &mdb{late: make(chan lateMessage, maxLateMessages), wake: make(chan struct{}, 1)},
 		mcast:   cfg.Mcast,
+		loop:    cfg.Loop,
+		prober:  newProber(),
 		started: time.Now(),
 		stop:    make(chan struct{}),
 		names:   make(map[string]*Attachment),
@@ -164,6 +172,7 @@ func (s *Switch) tick(now uint32) {
 	s.fdb.tick(now)
 	s.mdb.tick(now)
 	s.query(now)
+	s.tickLoops(now)
 	s.neigh.Load().tick(now)
 }
 
@@ -184,11 +193,13 @@ func (s *Switch) publish() {
 		in, out := s.filters.find(was.cfg.IngressFilter), s.filters.find(was.cfg.EgressFilter)
 		taps := tappingOf(s.taps, was.cfg.Name)
 		open := !m.output && was.vlan.all && was.to == partition{}
-		if m != was.mirror || in != was.ingressFilter || out != was.egressFilter || !taps.equal(was.taps) || open != was.open {
+		checked := in != nil || was.guard != nil || was.policing != nil
+		same := m == was.mirror && in == was.ingressFilter && out == was.egressFilter && taps.equal(was.taps)
+		if !same || open != was.open || checked != was.checked {
 			v := *was
 			v.open = open
 			v.mirror, v.taps, v.ingressFilter, v.egressFilter = m, taps, in, out
-			v.observed = m.dst != 0 || taps != nil
+			v.observed, v.checked = m.dst != 0 || taps != nil, checked
 			a.view = &v
 		}
 		set.all = append(set.all, a.view)
@@ -204,6 +215,7 @@ func (s *Switch) publish() {
 	set.mirrors = makeMirrorSet(s.mirrors, set.all, s.filters)
 	set.observed = len(s.mirrors)+len(s.taps) > 0
 	set.neigh = s.neighView(set.all)
+	set.loops = s.loopView(set.all)
 	s.set.Store(set)
 }
 
@@ -225,9 +237,10 @@ func (s *Switch) synchronize() {
 type PortInfo struct {
 	Config  PortConfig // Counters included
 	Up      bool
-	Dynamic int   // learned FDB entries
-	Static  int   // static FDB entries, pinned ones included
-	Local   []MAC // the host's own addresses on the port's interface
+	Loop    *LoopBlock // nil: the port is not blocked
+	Dynamic int        // learned FDB entries
+	Static  int        // static FDB entries, pinned ones included
+	Local   []MAC      // the host's own addresses on the port's interface
 }
 
 // Ports returns all ports, sorted by name.

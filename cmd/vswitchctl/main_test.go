@@ -51,6 +51,7 @@ func TestOutput(t *testing.T) {
 		{"port-show", "port show"},
 		{"uplink-show", "uplink show"},
 		{"port-show-guest", "port show vm1"},
+		{"port-show-blocked", "port show wan"},
 		{"port-show-uplink", "port show lan"},
 		{"port-show-error", "port show vm3"},
 		{"port-show-tunnel", "port show vm2"},

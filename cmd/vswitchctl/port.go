@@ -19,6 +19,7 @@ func printPort(w io.Writer, p control.PortDetail) {
 		"name", p.Name,
 		"kind", string(p.Kind),
 		"state", string(p.State),
+		"loop", loopText(p.Loop),
 		"last error", p.LastError,
 		"hint", p.Hint,
 		"interface", p.Interface,
@@ -85,6 +86,14 @@ func otherSettings(p *control.PortInfo) (rows []string) {
 		}
 	}
 	return rows
+}
+
+// loopText says why a port is blocked.
+func loopText(l *control.Loop) string {
+	if l == nil {
+		return ""
+	}
+	return fmt.Sprintf("with port %s in VLAN %d: blocked for %s, for %s more if the loop is gone then", l.Port, l.VLAN, seconds(l.SinceS), seconds(l.ExpireS))
 }
 
 // receptionText describes the frames that an uplink's interface receives.

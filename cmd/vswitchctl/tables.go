@@ -180,6 +180,9 @@ func printCounters(w io.Writer, kind control.Kind, c control.Counters) {
 	if text := eventText(c.NeighEvents); text != "" {
 		pairs = append(pairs, "neighbor events", text)
 	}
+	if text := eventText(c.LoopEvents); text != "" {
+		pairs = append(pairs, "loop events", text)
+	}
 	if kind == control.KindGuest {
 		pairs = append(pairs, "kicks", count(c.Kicks), "calls", count(c.Calls), "reconnects", count(c.Reconnects))
 		for _, reason := range slices.Sorted(maps.Keys(c.Resets)) {

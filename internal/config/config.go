@@ -63,12 +63,20 @@ type Switch struct {
 	McastUnregistered vswitch.McastUnregistered
 	McastQuerier      vswitch.QuerierConfig
 
+	LoopDetection bool
+	LoopBlockTime time.Duration // how long a port of a loop is blocked
+
 	where where
 }
 
 // Times returns the switch's configuration of the FDB.
 func (s *Switch) Times() vswitch.FDBConfig {
 	return vswitch.FDBConfig{AgingTime: s.MACAging, HoldDown: s.HoldDown}
+}
+
+// Loop returns the switch's configuration of loop detection.
+func (s *Switch) Loop() vswitch.LoopConfig {
+	return vswitch.LoopConfig{Detect: s.LoopDetection, BlockTime: s.LoopBlockTime}
 }
 
 // Mcast returns the switch's configuration for multicast.
@@ -100,6 +108,8 @@ type Kind struct {
 	Doc     string // for docs/configuration.md: one sentence
 	Example string // name of the port in the sample
 	Says    string // description of the kind for error messages about keys of other kinds: "a port has a socket"
+
+	Role vswitch.PortRole
 
 	// New returns the default settings of a port.
 	New func(name string, sw *Switch) Settings
@@ -172,7 +182,9 @@ func (e *FDBEntry) Errorf(key, format string, args ...any) Error {
 
 // newPort returns a port with default settings.
 func newPort(kind *Kind, name string, sw *Switch) *Port {
-	return &Port{Kind: kind, PortConfig: vswitch.DefaultPortConfig(name), Settings: kind.New(name, sw)}
+	p := &Port{Kind: kind, PortConfig: vswitch.DefaultPortConfig(name), Settings: kind.New(name, sw)}
+	p.Role = kind.Role
+	return p
 }
 
 // Keys returns all keys of the port, bound to it.

@@ -55,6 +55,7 @@ func (s *Switch) keys() []key.Key {
 			Doc: "with snooping, where frames go to a group that nobody has joined"},
 	}
 	keys = append(keys, querierKeys(&s.McastQuerier)...)
+	keys = append(keys, loopKeys(s)...)
 	return append(keys, s.PortSockets.Keys(key.Now, "sockets of ports that do not say it themselves")...)
 }
 
@@ -69,6 +70,15 @@ func querierKeys(q *vswitch.QuerierConfig) []key.Key {
 			Doc: `the link-local address from which MLD queries are sent; "": one made of the switch's Ethernet address, which is chosen at start`},
 		{Name: "mcast_igmp_version", Value: key.Int(&q.IGMP, 2, 3), Doc: "the version of IGMP queries"},
 		{Name: "mcast_mld_version", Value: key.Int(&q.MLD, 1, 2), Doc: "the version of MLD queries"},
+	}
+}
+
+func loopKeys(s *Switch) []key.Key {
+	return []key.Key{
+		{Name: "loop_detection", Value: key.Bool(&s.LoopDetection),
+			Doc: "ports that are connected outside of the switch are found by probes, and one of them is blocked; see [layer 2](layer2.md#loops)"},
+		{Name: "loop_block_time", Value: key.Duration(&s.LoopBlockTime, vswitch.MinLoopBlockTime, 24*time.Hour),
+			Doc: "how long a port is blocked at first; up to a quarter is added, and the time doubles while the loop is there"},
 	}
 }
 
@@ -152,6 +162,9 @@ func defaults() *Config {
 			McastUnregistered: vswitch.McastToRouters,
 			McastQuerier:      vswitch.QuerierConfig{IGMP: 3, MLD: 2},
 			PortSockets:       access,
+
+			LoopDetection: true,
+			LoopBlockTime: vswitch.DefaultLoopBlockTime,
 		},
 	}
 }
@@ -194,6 +207,8 @@ func policyKeys(p *vswitch.PortConfig) []key.Key {
 		{Name: "neigh_suppress", Value: key.Bool(&p.NeighSuppress),
 			Doc: "ARP requests and IPv6 neighbor solicitations for stations that the switch knows are not flooded to the port; for those behind such a port the switch answers; see [layer 2](layer2.md#neighbor-suppression)"},
 		{Name: "hairpin", Value: key.Bool(&p.Hairpin), Doc: "frames may leave by the port that they came in by"},
+		{Name: "loop_detection", Value: key.Bool(&p.LoopDetection),
+			Doc: "with the switch's `loop_detection`, probes are sent to the port, and the port may be blocked; see [layer 2](layer2.md#loops)"},
 		{Name: "max_macs", Value: key.Int(&p.MaxMACs, 0, 1<<20), Doc: "most addresses that are learned from the port; 0: no limit but the table's"},
 		{Name: "group_fwd_mask", Value: key.Int(&p.GroupFwdMask, 0, 0xffff),
 			Doc: "bit N: frames from the port to the reserved address 01:80:C2:00:00:0N are forwarded; bit 0: those of PVST+ as well"},

@@ -42,7 +42,8 @@ func TestParseEmptyFileIsDefaults(t *testing.T) {
 		Switch: config.Switch{
 			MACAging: 5 * time.Minute, MACTable: 8192, Workers: 1, Poll: config.Poll{For: 50 * time.Microsecond},
 			SocketDir: "/run/vswitchd", PortSockets: access, McastUnregistered: vswitch.McastToRouters,
-			McastQuerier: vswitch.QuerierConfig{IGMP: 3, MLD: 2},
+			McastQuerier:  vswitch.QuerierConfig{IGMP: 3, MLD: 2},
+			LoopDetection: true, LoopBlockTime: 30 * time.Second,
 		},
 	}
 	if diff := cmp.Diff(want, got, onlyValues, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
@@ -95,6 +96,7 @@ disk_memory = true
 
 [port.vm1]
 trunks = [30, 10, "30-32"]
+loop_detection = false
 
 [uplink.lan]
 interface = "eth1"
@@ -123,6 +125,8 @@ mcast_querier_ipv4 = "10.0.0.2"
 mcast_querier_ipv6 = "fe80::2"
 mcast_igmp_version = 2
 mcast_mld_version = 1
+loop_detection = false
+loop_block_time = "2m"
 
 [log]
 level = "debug"
@@ -170,8 +174,9 @@ source = "2001:db8::1"
 	}
 	got.Warnings = nil // some of these settings have no effect together with others
 	all := vswitch.PortConfig{Learning: true, Flood: true, McastFlood: true, BcastFlood: true, McastRouter: vswitch.McastRouterAuto,
-		QinQ: vswitch.QinQ8021AD, PriorityTags: vswitch.PriorityTagsKeep}
+		QinQ: vswitch.QinQ8021AD, PriorityTags: vswitch.PriorityTagsKeep, LoopDetection: true}
 	lan, vm1 := all, all
+	lan.Role, vm1.LoopDetection = vswitch.RoleUplink, false
 	lan.Name, lan.VLANMode, lan.Tag, lan.Trunks = "lan", vswitch.VLANNativeUntagged, 1, []uint16{2}
 	lan.PriorityTags, lan.PriorityOverride = vswitch.PriorityTagsNo, true
 	vm1.Name, vm1.VLANMode, vm1.Trunks = "vm1", vswitch.VLANTrunk, []uint16{10, 30, 31, 32}
@@ -187,6 +192,7 @@ source = "2001:db8::1"
 				On: true, VLANs: []uint16{5, 6, 7}, IGMP: 2, MLD: 1,
 				IPv4: netip.MustParseAddr("10.0.0.2"), IPv6: netip.MustParseAddr("fe80::2"),
 			},
+			LoopBlockTime: 2 * time.Minute,
 		},
 		MDB: []config.MDBEntry{
 			{StaticGroup: vswitch.StaticGroup{Group: netip.MustParseAddr("239.1.1.1"), VLAN: 1, Port: "lan"}},
@@ -211,7 +217,7 @@ source = "2001:db8::1"
 					},
 					McastRouter: vswitch.McastRouterNever, McastFastLeave: true,
 					IngressPolicingRate: 1.5e6, IngressPolicingBurst: 64 << 10, IngressPolicingPPS: 1000,
-					EgressRate: 10e9, EgressBurst: 1 << 20, StormControlPPS: 2000,
+					EgressRate: 10e9, EgressBurst: 1 << 20, StormControlPPS: 2000, LoopDetection: true,
 					StormControlBcastPPS: 100, StormControlMcastPPS: 200, StormControlUnknownPPS: 300,
 				},
 				Settings: &guest.Settings{

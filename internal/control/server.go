@@ -162,7 +162,7 @@ func (s *Server) getSwitch(r *http.Request) (any, error) {
 	if _, err := query(r); err != nil {
 		return nil, err
 	}
-	info := SwitchInfo{SwitchStatus: s.backend.Switch(), Totals: Counters{Drops: Tally{}, FDBEvents: Tally{}, McastEvents: Tally{}, NeighEvents: Tally{}, Resets: Tally{}}}
+	info := SwitchInfo{SwitchStatus: s.backend.Switch(), Totals: Counters{Drops: Tally{}, FDBEvents: Tally{}, McastEvents: Tally{}, NeighEvents: Tally{}, LoopEvents: Tally{}, Resets: Tally{}}}
 	for _, p := range s.backend.Ports() {
 		info.Ports = append(info.Ports, p.stats())
 		info.Totals.add(&p.Counters)

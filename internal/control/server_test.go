@@ -66,7 +66,7 @@ func TestServerAnswersWithTheBackendsValues(t *testing.T) {
 	for _, p := range ports {
 		names = append(names, p.Name)
 	}
-	if diff := cmp.Diff([]string{"lan", "vm1", "vm2", "vm3"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"lan", "vm1", "vm2", "vm3", "wan"}, names); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(b.Details[1], get[control.PortDetail](t, socket, "/v1/ports/vm1"), cmpopts.EquateEmpty()); diff != "" {
@@ -76,13 +76,13 @@ func TestServerAnswersWithTheBackendsValues(t *testing.T) {
 	if diff := cmp.Diff(b.Status, sw.SwitchStatus); diff != "" {
 		t.Error(diff)
 	}
-	if len(sw.Ports) != 4 || sw.Totals.RxFrames != 2345679901 || sw.Totals.Drops.Total() != 42 {
+	if len(sw.Ports) != 5 || sw.Totals.RxFrames != 2345679901 || sw.Totals.Drops.Total() != 102 || sw.Totals.LoopEvents["returned"] != 3 {
 		t.Errorf("ports and totals: %+v", sw)
 	}
 	if got := get[control.PortStats](t, socket, "/v1/stats/lan"); got.Counters.TxBytes != 3028000 {
 		t.Errorf("stats of lan: %+v", got)
 	}
-	if got := get[[]control.PortStats](t, socket, "/v1/stats"); len(got) != 4 {
+	if got := get[[]control.PortStats](t, socket, "/v1/stats"); len(got) != 5 {
 		t.Errorf("stats: %+v", got)
 	}
 }

@@ -26,6 +26,9 @@ func (c *Counters) add(d *Counters) {
 	for event, n := range d.NeighEvents {
 		c.NeighEvents[event] += n
 	}
+	for event, n := range d.LoopEvents {
+		c.LoopEvents[event] += n
+	}
 	for event, n := range d.McastEvents {
 		c.McastEvents[event] += n
 	}

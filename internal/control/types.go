@@ -59,6 +59,7 @@ const (
 	StateConnected  State = "connected"  // a front-end is connected, its driver is not running
 	StateRunning    State = "running"    // frames can pass
 	StateWaiting    State = "waiting"    // the interface is down: see PortInfo.LastError
+	StateBlocked    State = "blocked"    // because of a loop: see PortInfo.Loop
 	StateError      State = "error"      // not working: see PortInfo.LastError
 )
 
@@ -82,7 +83,16 @@ type PortInfo struct {
 	HostMACs         List[string] `json:"host_macs"`            // uplink and host only: pinned, too
 	FDB              FDBCount     `json:"fdb"`                  // current entries of the port
 	LastError        string       `json:"last_error,omitempty"` // of the last reset, or for State
+	Loop             *Loop        `json:"loop,omitempty"`       // of a port that is blocked
 	Counters         Counters     `json:"counters"`
+}
+
+// Loop is why a port is blocked.
+type Loop struct {
+	Port    string `json:"port"` // the other port of the loop; the port itself if the loop is behind it
+	VLAN    uint16 `json:"vlan"`
+	SinceS  int64  `json:"since_s"`  // whole seconds since the port was blocked
+	ExpireS int64  `json:"expire_s"` // whole seconds until the end, if the loop is gone then
 }
 
 // FDBCount is the number of a port's entries in the FDB.
@@ -117,6 +127,8 @@ type Counters struct {
 
 	NeighReplies uint64 `json:"neigh_replies"` // requests answered for other stations
 	NeighEvents  Tally  `json:"neigh_events"`  // other events of the neighbor table; includes zeros
+
+	LoopEvents Tally `json:"loop_events"` // events of loop detection; includes zeros
 }
 
 // Mirror is an element of the answer to GET /v1/mirrors. Its settings are those of the

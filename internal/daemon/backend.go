@@ -84,5 +84,7 @@ func countersInfo(c *vswitch.Counters) control.Counters {
 
 		NeighReplies: c.Neigh(vswitch.NeighReplies),
 		NeighEvents:  c.NeighByName(),
+
+		LoopEvents: c.Loops(),
 	}
 }

@@ -105,6 +105,9 @@ func (d *Daemon) compare(old, now *config.Config, keep bool) *change {
 	if was, will := old.Switch.Times(), now.Switch.Times(); was.HoldDown != will.HoldDown {
 		c.lines = append(c.lines, fmt.Sprintf("switch.mac_hold_down: %v -> %v", was.HoldDown, will.HoldDown))
 	}
+	if old.Switch.Loop() != now.Switch.Loop() {
+		c.lines = append(c.lines, "loop detection reconfigured")
+	}
 	if !old.Switch.Mcast().Equal(now.Switch.Mcast()) {
 		c.lines = append(c.lines, "multicast snooping reconfigured")
 	}
@@ -183,8 +186,8 @@ func (c *change) commit() error {
 	if !x.KeepStatic {
 		x.Static = staticEntries(c.cfg.FDB)
 	}
-	mcast, times := c.cfg.Switch.Mcast(), c.cfg.Switch.Times()
-	x.Mcast, x.FDB = &mcast, &times
+	mcast, times, loop := c.cfg.Switch.Mcast(), c.cfg.Switch.Times(), c.cfg.Switch.Loop()
+	x.Mcast, x.FDB, x.Loop = &mcast, &times, &loop
 	x.Neighbors, x.SetNeighbors = neighbors(c.cfg.Neighbors), true
 	if x.SetGroups = !c.keep || len(compareMDB(c.old.MDB, c.cfg.MDB)) > 0; x.SetGroups {
 		x.Groups = staticGroups(c.cfg.MDB)

@@ -50,7 +50,7 @@ func (ks kinds) checkSwitch(cfg *config.Config) config.Errors {
 }
 
 func switchConfig(cfg *config.Config) vswitch.Config {
-	return vswitch.Config{FDB: cfg.Switch.Times(), TableSize: cfg.Switch.MACTable, Mcast: cfg.Switch.Mcast()}
+	return vswitch.Config{FDB: cfg.Switch.Times(), TableSize: cfg.Switch.MACTable, Mcast: cfg.Switch.Mcast(), Loop: cfg.Switch.Loop()}
 }
 
 // checkMachine checks the requirements of a configuration that do not depend on other processes.

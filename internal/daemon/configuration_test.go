@@ -44,7 +44,7 @@ func edits(parts ...any) (p tomldoc.Patch) {
 
 // candidates are values for keys; for each key that there is, one of them is not the default.
 var candidates = []any{
-	true, false, int64(1), int64(2), int64(3), int64(1400), int64(1500), "$", "word", "3s", "30us", "2M", "2MiB", "0600", "52:54:00:00:00:33", "239.1.1.7", "10.0.0.9",
+	true, false, int64(1), int64(2), int64(3), int64(1400), int64(1500), "$", "word", "3s", "7s", "30us", "2M", "2MiB", "0600", "52:54:00:00:00:33", "239.1.1.7", "10.0.0.9",
 	"fe80::5", "127.0.0.1:0", "1", "a",
 	[]any{int64(3)}, []any{"10.0.0.9"}, []any{"10.0.0.9/24"}, []any{"52:54:00:00:00:33"}, []any{"csum"}, []any{"a"}, []any{"tcp"},
 	[]any{"arp"}, []any{"echo-request"}, []any{"syn"}, []any{},

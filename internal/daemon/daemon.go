@@ -117,10 +117,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	tick := time.NewTicker(conflictCheck)
 	defer tick.Stop()
 	conflicts := &conflictLog{log: d.log, warned: make(map[conflictKey]*conflictState)}
+	loops := &loopLog{log: d.log, seen: make(map[string]time.Time)}
 	for {
 		select {
 		case now := <-tick.C:
 			conflicts.report(now, d.sw.Conflicts())
+			loops.report(now, d.sw.LoopReports())
 		case <-ctx.Done():
 			d.close()
 			d.log.Info("switch has stopped")

@@ -56,6 +56,12 @@ func (m *member) info() control.PortInfo {
 		info.HostMACs = append(info.HostMACs, mac.String())
 	}
 	m.port.Describe(&info)
+	if b := sw.Loop; b != nil {
+		info.Loop = &control.Loop{Port: b.Other, VLAN: b.VLAN, SinceS: int64(b.Since.Seconds()), ExpireS: int64(b.Until.Seconds())}
+		if info.State == control.StateRunning {
+			info.State = control.StateBlocked
+		}
+	}
 	return info
 }
 

@@ -75,7 +75,7 @@ func TestReloadDetectsEveryField(t *testing.T) {
 			// port to change it.
 			leaves(pick(onePort(t, kind)), "", func(name string, _ reflect.Value) {
 				switch {
-				case name == "Kind", name == "Settings", name == "PortConfig.Counters": // no key sets these
+				case name == "Kind", name == "Settings", name == "PortConfig.Counters", name == "PortConfig.Role": // no key sets these
 					return
 				case name == "PortConfig.MACs" && kind.Table == "uplink": // likewise, of an uplink
 					return

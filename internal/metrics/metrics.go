@@ -88,6 +88,8 @@ var (
 	uncaptured  = desc("capture_lost_total", "Frames that captures have lost, because their clients read too slowly.")
 	portReplies = desc("port_neigh_replies_total", "Requests for neighbors from the port that the switch has answered.", "port")
 	portNeigh   = desc("port_neigh_events_total", "Events of the neighbor table at the port.", "port", "event")
+	portLoops   = desc("port_loop_events_total", "Events of loop detection at the port.", "port", "event")
+	portBlocked = desc("port_loop_blocked", "1 if the port is blocked because of a loop.", "port")
 )
 
 // Describe implements prometheus.Collector.
@@ -95,7 +97,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		rxFrames, rxBytes, txFrames, txBytes, drops, up, reconnects, resets,
 		fdbEntries, fdbSize, fdbEvents, portEvents, portFDB,
-		mdbEntries, mcast, portMcast, portReplies, portNeigh, copied, copiedLen, uncopied, ruleFrames, ruleBytes,
+		mdbEntries, mcast, portMcast, portReplies, portNeigh, portLoops, portBlocked, copied, copiedLen, uncopied, ruleFrames, ruleBytes,
 		captures, captured, uncaptured, buildInfo, busy, wakeups, worked, sources, moved,
 	} {
 		ch <- d
@@ -173,6 +175,14 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		for event, times := range n.NeighEvents {
 			counter(portNeigh, float64(times), p.Name, event)
 		}
+		for event, times := range n.LoopEvents {
+			counter(portLoops, float64(times), p.Name, event)
+		}
+		blocked := 0.0
+		if p.Loop != nil {
+			blocked = 1
+		}
+		gauge(portBlocked, blocked, p.Name)
 		for event, times := range n.McastEvents {
 			counter(portMcast, float64(times), p.Name, event)
 		}

@@ -25,6 +25,9 @@ const (
 	EtherTypeNoise = 0x88b6 // a frame that stations take and do not look at
 )
 
+// probes is the destination of the probes by which the switch finds loops. A station drops them.
+var probes = MAC{0x03, 0x76, 0x73, 0x70, 0x6c, 0x70}
+
 // A frame, big-endian:
 //
 //	0  destination, source, EtherType     14 bytes

@@ -1,6 +1,7 @@
 package station
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -329,6 +330,9 @@ func (s *Station) receive() (n int, err error) {
 func (s *Station) handle(frame []byte) error {
 	if len(frame) >= 14 && frame[12] == EtherTypeNoise>>8 && frame[13] == EtherTypeNoise&0xff {
 		s.noise.Add(1)
+		return nil
+	}
+	if bytes.HasPrefix(frame, probes[:]) {
 		return nil
 	}
 	dst, src, f, n, err := parse(frame)

@@ -400,6 +400,14 @@ func Sample() *Backend {
 				VLAN: control.VLAN{Mode: "trunk"}, Flags: flags, LastError: "ring 1: descriptor 7 lies outside of guest memory",
 				Counters: control.Counters{Reconnects: 3, Resets: control.Tally{"bad-ring": 1, "died": 2}},
 			}},
+			{PortInfo: control.PortInfo{
+				Name: "wan", Kind: control.KindUplink, State: control.StateBlocked, Interface: "eth2", Queues: 1,
+				VLAN: control.VLAN{Mode: "trunk"}, Loop: &control.Loop{Port: "lan", VLAN: 7, SinceS: 75, ExpireS: 20},
+				Counters: control.Counters{
+					Drops:      control.Tally{"loop-blocked": 57, "loop-probe": 3},
+					LoopEvents: control.Tally{"probes": 4, "returned": 3, "uncut": 0, "ignored": 0, "blocks": 2},
+				},
+			}},
 		},
 		Running: []control.Capture{
 			{ID: 3, Ports: control.List[string]{"vm1", "lan"}, Direction: "in", Snaplen: 128, Filter: "tcp port 80", Buffer: 4 << 20, AgeS: 75, Captured: 1234567},

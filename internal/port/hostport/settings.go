@@ -13,6 +13,7 @@ var Declaration = &config.Kind{
 	Name:    "host",
 	Table:   "host",
 	Example: "br0",
+	Role:    vswitch.RoleHost,
 	Doc:     "The host itself on the switch: a network interface of the host that has the port's name.",
 	Says:    "a host port is a network interface that vswitchd makes",
 	New:     func(name string, _ *config.Switch) config.Settings { return &Settings{name: name, MTU: defaultMTU} },

@@ -15,6 +15,7 @@ var Declaration = &config.Kind{
 	Name:       "uplink",
 	Table:      "uplink",
 	Example:    "lan",
+	Role:       vswitch.RoleUplink,
 	Doc:        "A port on a network interface of the host.",
 	Says:       "an uplink has an interface",
 	New:        func(string, *config.Switch) config.Settings { return &Settings{Promiscuous: true} },
