@@ -1,6 +1,9 @@
 package vswitch
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // Stage loop: sends probes when there may be a loop, and takes the probes of the switch that come
 // back from among the frames. It runs only for batches with flooded frames, or with a source
@@ -54,7 +57,9 @@ func (in *Inlet) watchLoops(frames []Frame) {
 	if w.floods += bits.OnesCount64(flooded); w.floods >= floodsPerProbe {
 		w.floods = 0
 		last := bits.Len64(flooded) - 1
-		in.probe(probeFloods, frames[last].verdict.vlan(), nil)
+		if !in.probe(probeFloods, frames[last].verdict.vlan(), nil) {
+			w.floods = math.MinInt // no need to look at the clock again in this second
+		}
 	}
 }
 
@@ -78,11 +83,12 @@ func (in *Inlet) noteClash(r *run) {
 // that cause allows it: to the source port, to another one, which may be nil, and to some of those
 // to which frames from the source port are flooded. A loop through which frames pass in both
 // directions contains the source port. If they pass in one direction only, it begins at any port.
-func (in *Inlet) probe(cause probeCause, vlan uint16, other *portView) {
+// It reports false if the budget is empty.
+func (in *Inlet) probe(cause probeCause, vlan uint16, other *portView) bool {
 	b := &in.batch
 	src := b.src
 	if !src.att.loop.affords(cause, in.nanotime()) {
-		return
+		return false
 	}
 	in.sendProbe(src, vlan)
 	if other != nil && other != src {
@@ -102,6 +108,7 @@ func (in *Inlet) probe(cause probeCause, vlan uint16, other *portView) {
 			n++
 		}
 	}
+	return true
 }
 
 // probeAlong sends a probe to a port because of frames from another, if frames can go from one to
