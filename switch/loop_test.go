@@ -414,6 +414,31 @@ func TestLoopBlockTime(t *testing.T) {
 	}
 }
 
+// A trace of a frame from a port that is blocked says so, and a trace sends no probes.
+func TestTraceWithLoopDetection(t *testing.T) {
+	l := loopLab(t)
+	l.addAll("vm1", "vm2")
+	l.send("vm1", ether(broadcast, macC, ""))
+	l.ports["vm2"].Take()
+	last := func(port string) vswitch.TraceStep {
+		trace, err := l.s.Trace(port, vswitchtest.Frame(ether(broadcast, macC, "")))
+		if err != nil || len(trace.Steps) == 0 {
+			t.Fatalf("%v, %v", trace, err)
+		}
+		return trace.Steps[len(trace.Steps)-1]
+	}
+	if step := last("vm2"); step.Result != vswitch.TraceSend || step.Port != "vm1" {
+		t.Errorf("an address that moves: %+v", step)
+	}
+	l.want("a trace", got{})
+	probes := l.probesOf("vm1", "vm2")
+	l.send("vm2", probes["vm1"])
+	l.wantBlocked("a loop", "vm2/vm1")
+	if step := last("vm2"); step.Result != vswitch.TraceDrop || step.Reason != "loop-blocked" {
+		t.Errorf("from a port that is blocked: %+v", step)
+	}
+}
+
 // The parser never reads past the end, and takes nothing for a probe but what the switch has made:
 // frames whose contents are given, and probes of which bits are changed, or that are cut.
 func FuzzProbe(f *testing.F) {
