@@ -55,7 +55,9 @@ func newRoot(out io.Writer) *cobra.Command {
 		group("log", "The log of vswitchd", c.singleSet("log", "Change how much is logged")),
 		group("config", "The configuration as a whole", c.configShow(), c.configSave()),
 		group("stats", "Counters", c.statsShow()),
+		c.completion(root),
 	)
+	c.completeArguments(root)
 	return root
 }
 

@@ -65,12 +65,14 @@ vswitchd(8), vswitchd.toml(5)
 // section writes a section for each command below cmd.
 func section(b *strings.Builder, cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
-		if sub.HasSubCommands() {
-			section(b, sub)
-			continue
-		}
 		if sub.Hidden || sub.Name() == "help" {
 			continue
+		}
+		if sub.HasSubCommands() {
+			section(b, sub)
+			if sub.Use == sub.Name() { // a group
+				continue
+			}
 		}
 		fmt.Fprintf(b, "## %s\n%s.\n\n", strings.TrimSuffix(sub.UseLine(), " [flags]"), sub.Short)
 		if sub.Long != "" {
