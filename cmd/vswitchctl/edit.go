@@ -178,10 +178,13 @@ func (c *client) editCommand(use, short string, keys []keyInfo, args cobra.Posit
 }
 
 func (c *client) objectAdd(o object) *cobra.Command {
-	return c.editCommand("add NAME [KEY=VALUE]...", "Add a "+o.what, o.keys(), named(o.what), func(_ *cobra.Command, args []string) (edit, error) {
-		settings, err := parseSettings(o.keys(), args[1:])
+	cmd := c.editCommand("add NAME [KEY=VALUE]...", "Add a "+o.what, o.keys(), named(o.what), func(cmd *cobra.Command, args []string) (edit, error) {
+		settings, err := parseSettings(o.keys(), append(args[1:], keyFlags(cmd)...))
 		return o.adds(args[0], tableOf(settings)), err
 	})
+	registerKeyFlags(cmd, o.keys())
+	cmd.Long += "\nA key can be a flag as well: --KEY VALUE.\n"
+	return cmd
 }
 
 // adds returns the edit that adds a table.

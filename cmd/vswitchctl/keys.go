@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"vswitchd/internal/nearest"
 	"vswitchd/internal/tomldoc"
 )
@@ -82,6 +85,30 @@ func parseSettings(keys []keyInfo, args []string) (list []setting, err error) {
 		list = append(list, setting{name, v})
 	}
 	return list, nil
+}
+
+// isKey is the annotation of flags that are keys.
+const isKey = "key"
+
+// registerKeyFlags lets the keys be given as flags as well: --KEY VALUE. The flags are not listed,
+// because the help lists the keys.
+func registerKeyFlags(cmd *cobra.Command, keys []keyInfo) {
+	for _, k := range keys {
+		cmd.Flags().String(k.Name, "", k.Doc)
+		f := cmd.Flags().Lookup(k.Name)
+		f.Hidden = true
+		f.Annotations = map[string][]string{isKey: nil}
+	}
+}
+
+// keyFlags returns the keys that were given as flags, as KEY=VALUE.
+func keyFlags(cmd *cobra.Command) (list []string) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if _, ok := f.Annotations[isKey]; ok {
+			list = append(list, f.Name+"="+f.Value.String())
+		}
+	})
+	return list
 }
 
 // parse reads a value: TOML, or a word without quotes, or a list without brackets. What is no value

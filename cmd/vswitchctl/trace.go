@@ -25,7 +25,7 @@ nothing is learned, counted or sent. The frame is given as bytes, or made from f
 
   vswitchctl trace vm1 --frame 525400000002525400000001080045...
   vswitchctl trace vm1 --src 52:54:00:00:00:01 --dst 52:54:00:00:00:02 --vlan 10
-  vswitchctl trace vm1 --src-ip 10.0.0.1 --dst-ip 10.0.0.2 --proto tcp --dport 22
+  vswitchctl trace vm1 --ip-src 10.0.0.1 --ip-dst 10.0.0.2 --proto tcp --dport 22
 
 With --next, show what happens to the next real frame from the port, or to the next one that a
 filter in tcpdump's syntax selects:

@@ -22,15 +22,15 @@ type frameFields struct {
 }
 
 // fieldFlags are the flags of the fields.
-var fieldFlags = []string{"src", "dst", "vlan", "ethertype", "src-ip", "dst-ip", "proto", "sport", "dport"}
+var fieldFlags = []string{"src", "dst", "vlan", "ethertype", "ip-src", "ip-dst", "proto", "sport", "dport"}
 
 func (f *frameFields) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.src, "src", "02:00:00:00:00:01", "source `MAC` address")
 	flags.StringVar(&f.dst, "dst", "ff:ff:ff:ff:ff:ff", "destination `MAC` address")
 	flags.IntVar(&f.vlan, "vlan", -1, "VLAN `id` of a tag, 0 to 4095; none if it is left out")
 	flags.StringVar(&f.etherType, "ethertype", "", "`type` of the packet, such as 0x0806; that of the IP addresses if it is left out")
-	flags.StringVar(&f.srcIP, "src-ip", "", "source `IP` address")
-	flags.StringVar(&f.dstIP, "dst-ip", "", "destination `IP` address")
+	flags.StringVar(&f.srcIP, "ip-src", "", "source `IP` address")
+	flags.StringVar(&f.dstIP, "ip-dst", "", "destination `IP` address")
 	flags.StringVar(&f.proto, "proto", "", "`protocol`: tcp, udp, icmp, icmpv6 or a number")
 	flags.Uint16Var(&f.sport, "sport", 0, "source `port` of TCP or UDP")
 	flags.Uint16Var(&f.dport, "dport", 0, "destination `port` of TCP or UDP")
@@ -110,17 +110,17 @@ func (f *frameFields) ethernet() (*layers.Ethernet, []gopacket.SerializableLayer
 func (f *frameFields) packet() ([]gopacket.SerializableLayer, layers.EthernetType, error) {
 	if f.srcIP == "" && f.dstIP == "" {
 		if f.proto != "" || f.sport != 0 || f.dport != 0 {
-			return nil, 0, fmt.Errorf("--proto, --sport and --dport need --src-ip and --dst-ip")
+			return nil, 0, fmt.Errorf("--proto, --sport and --dport need --ip-src and --ip-dst")
 		}
 		return []gopacket.SerializableLayer{gopacket.Payload(make([]byte, 46))}, 0x88b5, nil
 	}
 	src, err := netip.ParseAddr(f.srcIP)
 	if err != nil {
-		return nil, 0, fmt.Errorf("--src-ip: %q is no IP address", f.srcIP)
+		return nil, 0, fmt.Errorf("--ip-src: %q is no IP address", f.srcIP)
 	}
 	dst, err := netip.ParseAddr(f.dstIP)
 	if err != nil || src.Is4() != dst.Is4() {
-		return nil, 0, fmt.Errorf("--dst-ip: %q is no IP address of the version of --src-ip", f.dstIP)
+		return nil, 0, fmt.Errorf("--ip-dst: %q is no IP address of the version of --ip-src", f.dstIP)
 	}
 	proto, err := f.protocol()
 	if err != nil {

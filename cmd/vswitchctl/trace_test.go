@@ -27,12 +27,12 @@ func TestFramesFromFields(t *testing.T) {
 	for args, want := range map[string]string{
 		"--src 52:54:00:00:00:01":                                                                 "52:54:00:00:00:01 > ff:ff:ff:ff:ff:ff 0x88b5",
 		"--dst 52:54:00:00:00:02 --vlan 0 --ethertype 0x0806":                                     "02:00:00:00:00:01 > 52:54:00:00:00:02 vlan 0 0x0806",
-		"--vlan 4095 --src-ip 10.0.0.1 --dst-ip 10.0.0.2 --dport 22":                              "02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff vlan 4095 0x0800 10.0.0.1 > 10.0.0.2 TCP 0>22",
-		"--src-ip fd00::1 --dst-ip fd00::2 --proto udp --sport 5 --dport 53":                      "02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff 0x86dd fd00::1 > fd00::2 UDP 5>53",
-		"--src-ip 10.0.0.1 --dst-ip 10.0.0.2 --proto icmp":                                        "02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff 0x0800 10.0.0.1 > 10.0.0.2 ICMPv4",
-		"--src-ip fd00::1 --dst-ip fd00::2 --proto icmpv6":                                        "02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff 0x86dd fd00::1 > fd00::2 ICMPv6",
-		"--src-ip 10.0.0.1 --dst-ip 10.0.0.2 --proto 89 --ethertype 2048 --src 2:0:0:0:0:9":       "error",
-		"--src-ip 10.0.0.1 --dst-ip 10.0.0.2 --proto 89 --ethertype 2048 --src 02:00:00:00:00:09": "02:00:00:00:00:09 > ff:ff:ff:ff:ff:ff 0x0800 10.0.0.1 > 10.0.0.2 OSPF",
+		"--vlan 4095 --ip-src 10.0.0.1 --ip-dst 10.0.0.2 --dport 22":                              "02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff vlan 4095 0x0800 10.0.0.1 > 10.0.0.2 TCP 0>22",
+		"--ip-src fd00::1 --ip-dst fd00::2 --proto udp --sport 5 --dport 53":                      "02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff 0x86dd fd00::1 > fd00::2 UDP 5>53",
+		"--ip-src 10.0.0.1 --ip-dst 10.0.0.2 --proto icmp":                                        "02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff 0x0800 10.0.0.1 > 10.0.0.2 ICMPv4",
+		"--ip-src fd00::1 --ip-dst fd00::2 --proto icmpv6":                                        "02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff 0x86dd fd00::1 > fd00::2 ICMPv6",
+		"--ip-src 10.0.0.1 --ip-dst 10.0.0.2 --proto 89 --ethertype 2048 --src 2:0:0:0:0:9":       "error",
+		"--ip-src 10.0.0.1 --ip-dst 10.0.0.2 --proto 89 --ethertype 2048 --src 02:00:00:00:00:09": "02:00:00:00:00:09 > ff:ff:ff:ff:ff:ff 0x0800 10.0.0.1 > 10.0.0.2 OSPF",
 	} {
 		b, err := fieldsOf(args)
 		got := "error"
@@ -83,11 +83,11 @@ func TestTraceUsage(t *testing.T) {
 		"trace vm1 --frame 0x":                                      "--frame: encoding/hex: invalid byte",
 		"trace vm1 --vlan 4096":                                     "--vlan: is 4096, must be from 0 to 4095",
 		"trace vm1 --dst vm2":                                       `--dst: "vm2" is no MAC address`,
-		"trace vm1 --dport 80":                                      "--proto, --sport and --dport need --src-ip and --dst-ip",
-		"trace vm1 --src-ip 10.0.0.1":                               `--dst-ip: "" is no IP address of the version of --src-ip`,
-		"trace vm1 --src-ip x":                                      `--src-ip: "x" is no IP address`,
-		"trace vm1 --src-ip 10.0.0.1 --dst-ip fd00::1":              `--dst-ip: "fd00::1" is no IP address of the version of --src-ip`,
-		"trace vm1 --src-ip 10.0.0.1 --dst-ip 10.0.0.2 --proto tpc": `--proto: "tpc" is neither tcp, udp, icmp or icmpv6, nor a number`,
+		"trace vm1 --dport 80":                                      "--proto, --sport and --dport need --ip-src and --ip-dst",
+		"trace vm1 --ip-src 10.0.0.1":                               `--ip-dst: "" is no IP address of the version of --ip-src`,
+		"trace vm1 --ip-src x":                                      `--ip-src: "x" is no IP address`,
+		"trace vm1 --ip-src 10.0.0.1 --ip-dst fd00::1":              `--ip-dst: "fd00::1" is no IP address of the version of --ip-src`,
+		"trace vm1 --ip-src 10.0.0.1 --ip-dst 10.0.0.2 --proto tpc": `--proto: "tpc" is neither tcp, udp, icmp or icmpv6, nor a number`,
 		"trace vm1 --ethertype ip":                                  `--ethertype: "ip" is no number such as 0x0806`,
 	} {
 		var stdout, stderr bytes.Buffer
