@@ -14,8 +14,10 @@ import (
 	"vswitchd/test/swtest"
 )
 
-// Ports p0 and p1 are for testpmd; o is for somebody who listens; d is for a station.
+// Ports p0 and p1 are for testpmd; o is for somebody who listens; d is for a station. Every frame
+// is accounted for, so the switch sends no probes.
 const dpdkConfig = `
+loop_detection = false
 [port.p0]
 mac = "52:54:00:00:00:01"
 [port.p1]
