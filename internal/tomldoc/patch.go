@@ -146,6 +146,13 @@ func position(part string, n int) (int, error) {
 	return i, nil
 }
 
+// parent returns what the value at a path is in, or would be in, and the last part of the path. The
+// path is not empty.
+func (t *Table) parent(p Path) (in any, last string, err error) {
+	in, err = t.At(p[:len(p)-1])
+	return in, p[len(p)-1], err
+}
+
 func (t *Table) add(p Path, v any) error {
 	if len(p) == 0 {
 		return errRoot
@@ -158,11 +165,10 @@ func (t *Table) add(p Path, v any) error {
 		}
 		t.Entries[len(t.Entries)-1].fresh = false
 	}
-	at, err := t.At(p[:len(p)-1])
+	at, last, err := t.parent(p)
 	if err != nil {
 		return err
 	}
-	last := p[len(p)-1]
 	switch at := at.(type) {
 	case *Table:
 		at.Set(last, v)
@@ -182,11 +188,10 @@ func (t *Table) add(p Path, v any) error {
 
 // store replaces the array at a path.
 func (t *Table) store(p Path, list []any) error {
-	at, err := t.At(p[:len(p)-1])
+	at, last, err := t.parent(p)
 	if err != nil {
 		return err
 	}
-	last := p[len(p)-1]
 	switch at := at.(type) {
 	case *Table:
 		i := at.index(last)
@@ -208,8 +213,7 @@ func (t *Table) existing(p Path) (v, in any, i int, err error) {
 	if v, err = t.At(p); err != nil {
 		return nil, nil, 0, err
 	}
-	in, _ = t.At(p[:len(p)-1])
-	last := p[len(p)-1]
+	in, last, _ := t.parent(p)
 	switch in := in.(type) {
 	case *Table:
 		i = in.index(last)
