@@ -177,14 +177,7 @@ func (c *client) reportCapture(w io.Writer, files []string, captured, lost uint6
 }
 
 func (c *client) captureShow() *cobra.Command {
-	return &cobra.Command{
-		Use:   "show",
-		Short: "Show all captures that run",
-		Args:  atMost(0),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return get(cmd, c, "/v1/captures", printCaptures)
-		},
-	}
+	return showAll(c, "/v1/captures", "Show all captures that run", printCaptures)
 }
 
 func (c *client) captureStop() *cobra.Command {

@@ -111,15 +111,20 @@ func (c *client) check() error {
 // maxSocketPath is the longest path of a unix socket in bytes (unix(7)).
 const maxSocketPath = 107
 
-func (c *client) show() *cobra.Command {
+// showAll is the command that shows what a path of the API answers.
+func showAll[T any](c *client, path, short string, table func(io.Writer, T)) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show",
-		Short: "Show the whole switch at a glance",
+		Short: short,
 		Args:  atMost(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return get(cmd, c, "/v1/switch", printSwitch)
+			return get(cmd, c, path, table)
 		},
 	}
+}
+
+func (c *client) show() *cobra.Command {
+	return showAll(c, "/v1/switch", "Show the whole switch at a glance", printSwitch)
 }
 
 // showNamed is the command that shows everything below a path of the API, or what has a name there.
@@ -148,25 +153,11 @@ func (c *client) statsShow() *cobra.Command {
 
 // kindShow shows the ports of a kind.
 func (c *client) kindShow(what string, kind control.Kind) *cobra.Command {
-	return &cobra.Command{
-		Use:   "show",
-		Short: "Show all " + what,
-		Args:  atMost(0),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return get(cmd, c, "/v1/ports?kind="+string(kind), printPorts)
-		},
-	}
+	return showAll(c, "/v1/ports?kind="+string(kind), "Show all "+what, printPorts)
 }
 
 func (c *client) mirrorShow() *cobra.Command {
-	return &cobra.Command{
-		Use:   "show",
-		Short: "Show all mirrors, with what they have copied",
-		Args:  atMost(0),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return get(cmd, c, "/v1/mirrors", printMirrors)
-		},
-	}
+	return showAll(c, "/v1/mirrors", "Show all mirrors, with what they have copied", printMirrors)
 }
 
 func (c *client) reload() *cobra.Command {

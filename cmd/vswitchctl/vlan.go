@@ -19,14 +19,7 @@ import (
 // Commands about the VLANs of ports.
 
 func (c *client) vlanShow() *cobra.Command {
-	return &cobra.Command{
-		Use:   "show",
-		Short: "Show which ports carry which VLANs, without a tag and with one",
-		Args:  atMost(0),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return get(cmd, c, "/v1/ports", printVLANs)
-		},
-	}
+	return showAll(c, "/v1/ports", "Show which ports carry which VLANs, without a tag and with one", printVLANs)
 }
 
 // printVLANs prints which ports carry a VLAN, for each VLAN that a port names, and for the others
