@@ -236,6 +236,32 @@ func (p *Pool) Scarce() (lines []string) {
 	return lines
 }
 
+// A Share is how much of a resource the front-ends of a process use together.
+type Share struct {
+	Resource string // "address-space" in bytes, "mappings" or "file-descriptors"
+	Used     uint64
+	Limit    uint64 // for all front-ends; the rest is kept for the process
+	SetBy    string // setting of the system that limits the process
+}
+
+// Shares returns the use of all resources.
+func (p *Pool) Shares() []Share {
+	shares := []Share{
+		addressSpace: {Resource: "address-space", SetBy: "RLIMIT_AS"},
+		mappings:     {Resource: "mappings", SetBy: "vm.max_map_count"},
+		descriptors:  {Resource: "file-descriptors", SetBy: "RLIMIT_NOFILE"},
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for r := range shares {
+		shares[r].Limit = p.has[r]
+		for _, a := range p.accounts {
+			shares[r].Used += a.used[r]
+		}
+	}
+	return shares
+}
+
 // sessionNeeds returns the number of file descriptors that a session may need besides
 // those of memory.
 func (a *Account) sessionNeeds() uint64 {

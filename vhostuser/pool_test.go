@@ -2,6 +2,7 @@ package vhostuser
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -226,5 +227,21 @@ func TestLatecomers(t *testing.T) {
 	}
 	if sum > p.has[addressSpace] {
 		t.Errorf("%d bytes are in use, of %d", sum, p.has[addressSpace])
+	}
+}
+
+// Shares adds up what the front-ends use, of what is left to them.
+func TestSharesAddUp(t *testing.T) {
+	p := NewPool(Capacity{80 * gib, 8000, 800})
+	a, b := openAccount(t, p, gib, 2), openAccount(t, p, gib, 2)
+	must(t, a.takeMapping(gib/2, 0))
+	must(t, b.takeMapping(gib/4, 0))
+	want := []Share{
+		{"address-space", gib/2 + gib/4, 70 * gib, "RLIMIT_AS"},
+		{"mappings", 2, 7000, "vm.max_map_count"},
+		{"file-descriptors", 2 + 2*waitingDescriptors, 700, "RLIMIT_NOFILE"},
+	}
+	if got := p.Shares(); !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

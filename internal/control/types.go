@@ -11,6 +11,8 @@ type SwitchStatus struct {
 	MACAgingS  int64        `json:"mac_aging_s"` // whole seconds
 	FDBEvents  Tally        `json:"fdb_events"`  // of all ports together; includes zeros
 	Workers    List[Worker] `json:"workers"`
+	Processors int          `json:"processors"` // that vswitchd may run on
+	Limits     List[Limit]  `json:"limits"`     // of what all front-ends share
 
 	MDBEntries  int   `json:"mdb_entries"`  // memberships of ports in multicast groups
 	McastEvents Tally `json:"mcast_events"` // of all ports together; includes zeros
@@ -34,6 +36,16 @@ type Worker struct {
 	Wakeups   uint64  `json:"wakeups"`    // number of times it woke from sleep
 	Sources   int     `json:"sources"`    // transmit queues and uplinks that it serves
 	Moved     uint64  `json:"moved"`      // sources moved to it because another worker was busier
+	CPUS      float64 `json:"cpu_s"`      // processor time of its thread, in seconds
+	WaitedS   float64 `json:"waited_s"`   // seconds for which it was ready and had no processor
+}
+
+// Limit is a resource of the process that all front-ends share.
+type Limit struct {
+	Resource string `json:"resource"` // "address-space", "mappings" or "file-descriptors"
+	Used     uint64 `json:"used"`     // by front-ends, in bytes or by number
+	Limit    uint64 `json:"limit"`    // for front-ends together
+	SetBy    string `json:"set_by"`   // setting of the system that limits it
 }
 
 // Kind is what a port connects to.
@@ -63,6 +75,10 @@ const (
 	StateError      State = "error"      // not working: see PortInfo.LastError
 )
 
+// Links are the values of PortInfo.Link: an interface is up, has no carrier, is set down, does not
+// exist, is used by another uplink, or cannot be used (see PortInfo.LastError).
+var Links = []string{"up", "no-carrier", "down", "absent", "taken", "error"}
+
 // PortInfo is a port in the answer to GET /v1/ports.
 type PortInfo struct {
 	Name             string       `json:"name"`
@@ -83,6 +99,7 @@ type PortInfo struct {
 	HostMACs         List[string] `json:"host_macs"`            // uplink and host only: pinned, too
 	FDB              FDBCount     `json:"fdb"`                  // current entries of the port
 	LastError        string       `json:"last_error,omitempty"` // of the last reset, or for State
+	Link             string       `json:"link,omitempty"`       // uplink and host only: one of Links
 	Loop             *Loop        `json:"loop,omitempty"`       // of a port that is blocked
 	Counters         Counters     `json:"counters"`
 }

@@ -14,6 +14,8 @@ type PortDetail struct {
 	Session *Session `json:"session,omitempty"` // of a guest whose front-end is connected
 	Hint    string   `json:"hint,omitempty"`    // the likely mistake in a guest's configuration
 
+	HintCause HintCause `json:"hint_cause,omitempty"` // the same for programs
+
 	SlowedMessages uint64 `json:"slowed_messages"` // delayed messages of a guest's front-ends
 
 	LastEnd   *End         `json:"last_end,omitempty"`  // of the previous session
@@ -23,6 +25,17 @@ type PortDetail struct {
 	Rings     List[Ring]   `json:"rings"`
 	Regions   List[Region] `json:"regions"`
 }
+
+// HintCause is the likely mistake in a guest's configuration.
+type HintCause string
+
+// Values of HintCause.
+const (
+	HintMemoryNotShared HintCause = "memory-not-shared" // the guest's writes are not visible
+	HintBigEndian       HintCause = "big-endian-driver" // a legacy driver of a big-endian guest
+	HintNotVhostUser    HintCause = "not-vhost-user"    // the peer does not speak the protocol
+	HintOffer           HintCause = "offer"             // the front-end needs more than the port offers
+)
 
 // Memory is the amount of a front-end's memory that is mapped, and its limits.
 type Memory struct {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"runtime"
 	"time"
 
 	"vswitchd/internal/control"
@@ -24,8 +25,12 @@ func (b backend) Switch() control.SwitchStatus {
 		MACAgingS:  int64(fdb.AgingTime.Seconds()),
 		FDBEvents:  b.d.sw.FDBEvents().ByName(),
 
+		Processors:  runtime.NumCPU(),
 		MDBEntries:  b.d.sw.MDBEntries(),
 		McastEvents: b.d.sw.McastEvents().ByName(),
+	}
+	for _, k := range b.d.kinds {
+		st.Limits = append(st.Limits, b.d.openers[k.Declaration().Name].Limits()...)
 	}
 	st.Captures.Running = len(b.d.capture.List())
 	st.Captures.Captured, st.Captures.Lost = b.d.capture.Totals()
@@ -38,6 +43,8 @@ func (b backend) Switch() control.SwitchStatus {
 			Wakeups:   w.Wakeups,
 			Sources:   w.Sources,
 			Moved:     w.Moved,
+			CPUS:      w.Ran.Seconds(),
+			WaitedS:   w.Waited.Seconds(),
 		})
 	}
 	return st

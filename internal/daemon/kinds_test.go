@@ -52,6 +52,7 @@ func (wireKind) CheckPlace(*config.Port) config.Errors    { return nil }
 func (wireKind) HostAddresses(*config.Port) []vswitch.MAC { return nil }
 func (k wireKind) Start(port.Env) (port.Opener, error)    { return k, nil }
 func (k wireKind) Changed()                               {}
+func (k wireKind) Limits() []control.Limit                { return nil }
 func (k wireKind) Close()                                 { k.note("end") }
 func (k wireKind) Open(_ context.Context, p *config.Port, _ *vswitch.Counters) (port.Port, error) {
 	k.note("open", p.Name, p.Settings.(*wireSettings).End)

@@ -35,6 +35,11 @@ func TestMaxMemory(t *testing.T) {
 		if m := l.port("a").Memory; *m != (control.Memory{Mapped: mapped << 20, Max: limit << 20, Slots: 509}) {
 			t.Errorf("memory is %+v", m)
 		}
+		for _, s := range l.d.Backend().Switch().Limits {
+			if s.Resource == "address-space" && (s.Used != mapped<<20 || s.Limit < 1<<38) {
+				t.Errorf("front-ends together use %+v", s)
+			}
+		}
 	}
 	shows(16, 24)
 	const changed = "port a has another max_memory, for memory mapped from now on"

@@ -136,6 +136,7 @@ func TestReconnectsAreDelayed(t *testing.T) {
 	for name, fail := range map[string]struct {
 		do    func(f *vhostusertest.FrontEnd)
 		hint  string
+		cause control.HintCause
 		times int // that the hint is logged
 	}{
 		"more queues than there are": {func(f *vhostusertest.FrontEnd) { // as QEMU does
@@ -143,18 +144,18 @@ func TestReconnectsAreDelayed(t *testing.T) {
 			_ = f.Do(vhostuser.SetProtocolFeatures, vhostuser.AppendU64(nil, 1<<vhostuser.ProtocolFeatureMQ))
 			_, _ = f.GetU64(vhostuser.GetQueueNum)
 			_ = f.Do(vhostuser.SetOwner, nil)
-		}, "does it want more (queues=", 1},
-		"no message": {func(f *vhostusertest.FrontEnd) {}, "is it a vhost-user front-end?", 1},
+		}, "does it want more (queues=", control.HintOffer, 1},
+		"no message": {func(f *vhostusertest.FrontEnd) {}, "is it a vhost-user front-end?", control.HintNotVhostUser, 1},
 		"no vhost-user": {func(f *vhostusertest.FrontEnd) {
 			_ = f.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
 			_ = f.WaitClosed()
-		}, "does not speak vhost-user", 1},
+		}, "does not speak vhost-user", control.HintNotVhostUser, 1},
 		"refused": {func(f *vhostusertest.FrontEnd) {
 			_ = f.Handshake(station.Features, 0)
 			_ = f.Send(vhostuser.SetVringNum, 0, vhostuser.VringState{Num: 3}.AppendTo(nil))
 			_ = f.WaitClosed()
-		}, "", 0},
-		"in order": {func(f *vhostusertest.FrontEnd) { _ = f.Handshake(station.Features, station.ProtocolFeatures) }, "", 0},
+		}, "", "", 0},
+		"in order": {func(f *vhostusertest.FrontEnd) { _ = f.Handshake(station.Features, station.ProtocolFeatures) }, "", "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -193,8 +194,8 @@ func TestReconnectsAreDelayed(t *testing.T) {
 			if n := strings.Count(log, "something is likely wrong"); n != fail.times {
 				t.Errorf("%d lines with a hint, want %d", n, fail.times)
 			}
-			if p := l.port("a"); !strings.Contains(p.Hint, fail.hint) || fail.hint == "" && p.Hint != "" {
-				t.Errorf("hint %q, want %q", p.Hint, fail.hint)
+			if p := l.port("a"); !strings.Contains(p.Hint, fail.hint) || fail.hint == "" && p.Hint != "" || p.HintCause != fail.cause {
+				t.Errorf("hint %q (%s), want %q", p.Hint, p.HintCause, fail.hint)
 			}
 			if !strings.Contains(log, fail.hint) {
 				t.Errorf("%q is not in the log", fail.hint)
@@ -259,6 +260,9 @@ func TestMemoryThatIsNotShared(t *testing.T) {
 		l.state("a", control.StateRunning)
 		l.until("the kick at the start counts", func() bool { return l.port("a").Counters.Kicks > 0 })
 		l.until("port show has the hint", func() bool { f.Rings[1].Kick(); return strings.Contains(l.port("a").Hint, "share=on") })
+		if c := l.port("a").HintCause; c != control.HintMemoryNotShared {
+			t.Errorf("the cause is %q", c)
+		}
 		l.until("the log has it", func() bool { return strings.Contains(l.log.String(), "share=on") })
 	})
 	t.Run("writes show", func(t *testing.T) {

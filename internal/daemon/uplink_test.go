@@ -64,6 +64,9 @@ func (l *lab) waits(port, text string) {
 	l.Helper()
 	l.state(port, control.StateWaiting)
 	l.until(port+" shows "+text, func() bool { return strings.Contains(l.port(port).LastError, text) })
+	if p := l.port(port); p.Link == "up" || !slices.Contains(control.Links, p.Link) {
+		l.Errorf("the interface of %s, which waits, is %q", port, p.Link)
+	}
 }
 
 // A switch starts without an uplink's interface, and its guests exchange frames. The uplink starts
@@ -74,8 +77,8 @@ func TestStartsWithoutInterface(t *testing.T) {
 	a, _ := l.talk("a", "b") // which notice every frame that is not from the other
 	l.addQuietVeth("nic0", "far0")
 	l.state("lan", control.StateRunning)
-	if p := l.port("lan"); p.LastError != "" {
-		t.Errorf("a running uplink shows the error %q", p.LastError)
+	if p := l.port("lan"); p.LastError != "" || p.Link != "up" {
+		t.Errorf("a running uplink shows the error %q and link %q", p.LastError, p.Link)
 	}
 	l.must(netlink.LinkSetDown(l.link("far0")))
 	l.waits("lan", "no carrier")

@@ -64,6 +64,9 @@ type Opener interface {
 	// Changed is called after ports were added, removed or changed.
 	Changed()
 
+	// Limits returns the use of resources that all ports of the kind share; nil: there are none.
+	Limits() []control.Limit
+
 	// Close is called after all ports have been closed.
 	Close()
 }

@@ -164,12 +164,17 @@ type Stats struct {
 	Work    uint64        // frames (or whatever Poll counts) processed
 	Wakeups uint64        // number of times it was woken from sleep
 	Moved   uint64        // sources that were moved to it because another worker was busier
+
+	// Time of a processor that its thread has used, and time for which the thread was ready to run
+	// and waited for a processor. Zero if the kernel does not tell.
+	Ran, Waited time.Duration
 }
 
 // Stats returns the workers' counters, worker 0 first.
 func (p *Pool) Stats() []Stats {
 	s := make([]Stats, len(p.workers))
 	for i, w := range p.workers {
+		ran, waited := schedTimes(int(w.tid.Load()))
 		s[i] = Stats{
 			CPU:     w.cpu,
 			Sources: int(w.sources.Load()),
@@ -178,6 +183,8 @@ func (p *Pool) Stats() []Stats {
 			Work:    w.work.Load(),
 			Wakeups: w.wakeups.Load(),
 			Moved:   w.moved.Load(),
+			Ran:     ran,
+			Waited:  waited,
 		}
 	}
 	return s

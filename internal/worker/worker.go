@@ -42,6 +42,7 @@ const (
 // commands.
 type worker struct {
 	cpu     int
+	tid     atomic.Int32 // of its thread; 0: not started
 	started time.Time
 	clock   func() int64 // nanoseconds since started
 	wakeFD  int
@@ -154,6 +155,7 @@ func (w *worker) stop() {
 func (w *worker) run(ready chan<- error) {
 	// Never unlocked: the thread, with its affinity, ends with the goroutine.
 	runtime.LockOSThread()
+	w.tid.Store(int32(unix.Gettid()))
 	debug.SetPanicOnFault(true)
 	defer close(w.done)
 	if w.cpu >= 0 {

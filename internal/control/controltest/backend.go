@@ -310,7 +310,12 @@ func Sample() *Backend {
 		Status: control.SwitchStatus{
 			Version: "1.2.3", UptimeS: 93784, FDBEntries: 3, FDBSize: 8192, MACAgingS: 300,
 			FDBEvents: events(12, 5, 4), MDBEntries: 3, McastEvents: mcastEvents(3, 2),
-			Captures: control.CaptureTotals{Running: 2, Captured: 5000, Lost: 17},
+			Captures:   control.CaptureTotals{Running: 2, Captured: 5000, Lost: 17},
+			Processors: 4,
+			Limits: []control.Limit{
+				{Resource: "mappings", Used: 12, Limit: 57339, SetBy: "vm.max_map_count"},
+				{Resource: "file-descriptors", Used: 80, Limit: 896, SetBy: "RLIMIT_NOFILE"},
+			},
 			Workers: []control.Worker{
 				{CPU: 1, BusyRatio: 0.0625, BusyS: 5861.5, Frames: 123456, Wakeups: 789},
 				{CPU: -1},

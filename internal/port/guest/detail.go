@@ -22,14 +22,15 @@ func (g *Port) DescribeDetail(d *control.PortDetail) {
 		d.Session.PeerPID, d.Session.OtherWaiting = g.peer, g.waiting
 		d.Session.AgeS, d.Session.Number = int64(time.Since(g.since).Seconds()), g.sessions
 	}
-	d.Hint = g.lastHint
+	h := g.lastHint
 	if g.lastEnd != "" {
 		d.LastEnd = &control.End{Reason: g.lastEnd, AgoS: int64(time.Since(g.endedAt).Seconds())}
 	}
 	g.mu.Unlock()
-	if hint := sessionHint(&st); hint != "" {
-		d.Hint = hint
+	if now := sessionHint(&st); now != (hint{}) {
+		h = now
 	}
+	d.Hint, d.HintCause = h.text, h.cause
 	d.FeatureBits, d.FeaturesNotAcked = featureBits(vhostuser.FeatureBits(st.Offered, netport.FeatureName), st.Features)
 	d.ProtocolFeatureBits, d.ProtocolFeaturesNotAcked = featureBits(vhostuser.ProtocolFeatureBits(st.OfferedProtocol), st.ProtocolFeatures)
 	use := g.account.Use()

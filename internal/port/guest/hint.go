@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"vswitchd/internal/control"
 	"vswitchd/vhostuser"
 	"vswitchd/vhostuser/netport"
 	"vswitchd/virtqueue"
@@ -11,6 +12,13 @@ import (
 
 // This file derives what an operator probably has to correct when front-ends fail. A hint is a
 // guess and only a starting point for diagnosis; confirmed errors are in the log and in last_error.
+
+// A hint is the likely mistake of an operator, for programs and in words. The zero value says that
+// the operator probably has nothing to correct.
+type hint struct {
+	cause control.HintCause
+	text  string
+}
 
 const (
 	hintShared = "is the guest's memory shared? QEMU needs a memory backend with share=on, libvirt <access mode='shared'/>"
@@ -22,22 +30,22 @@ const (
 )
 
 // endHint returns the likely cause for the end of a session. queues is the number of queue pairs
-// that the port offers. "" means that the operator probably has nothing to correct.
-func endHint(c vhostuser.Progress, end error, queues int) string {
+// that the port offers.
+func endHint(c vhostuser.Progress, end error, queues int) hint {
 	switch {
 	case errors.Is(end, virtqueue.ErrAddress) || errors.Is(c.Refused, virtqueue.ErrAddress):
-		return hintShared
+		return hint{control.HintMemoryNotShared, hintShared}
 	case c.SetFeatures || errors.Is(end, errClosing):
-		return ""
+		return hint{}
 	case errors.Is(end, vhostuser.ErrMalformed), errors.Is(end, vhostuser.ErrUnknownMessage):
-		return "the peer does not speak vhost-user"
+		return hint{control.HintNotVhostUser, "the peer does not speak vhost-user"}
 	case c.Messages == 0:
-		return hintNoMessage
+		return hint{control.HintNotVhostUser, hintNoMessage}
 	case c.AskedQueues:
-		return fmt.Sprintf("the front-end disconnected after it had read that the port has %s: does it want more (queues= of QEMU's -netdev, "+
-			"the port's queues)? Or does its guest use a feature that the port no longer offers (the port's offloads)?", pairs(queues))
+		return hint{control.HintOffer, fmt.Sprintf("the front-end disconnected after it had read that the port has %s: does it want more (queues= of QEMU's -netdev, "+
+			"the port's queues)? Or does its guest use a feature that the port no longer offers (the port's offloads)?", pairs(queues))}
 	}
-	return "the front-end disconnected after it had read the port's features: does its guest use a feature that the port no longer offers (the port's offloads)?"
+	return hint{control.HintOffer, "the front-end disconnected after it had read the port's features: does its guest use a feature that the port no longer offers (the port's offloads)?"}
 }
 
 func pairs(n int) string {
@@ -47,16 +55,15 @@ func pairs(n int) string {
 	return fmt.Sprintf("%d queue pairs", n)
 }
 
-// sessionHint returns the likely cause why a connected front-end passes no frames. "" means that no
-// problem was detected.
-func sessionHint(st *netport.Status) string {
+// sessionHint returns the likely cause why a connected front-end passes no frames.
+func sessionHint(st *netport.Status) hint {
 	switch {
 	case unshared(st):
-		return "the guest kicks, but its rings appear empty to vswitchd: " + hintShared
+		return hint{control.HintMemoryNotShared, "the guest kicks, but its rings appear empty to vswitchd: " + hintShared}
 	case ringsIncomplete(st):
-		return hintEndian
+		return hint{control.HintBigEndian, hintEndian}
 	}
-	return ""
+	return hint{}
 }
 
 // unshared reports whether the driver has kicked a ring although every ring is and always was

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"vswitchd/internal/config"
+	"vswitchd/internal/control"
 	"vswitchd/internal/port"
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
@@ -48,6 +49,14 @@ func (o *opener) Changed() {
 	for _, line := range o.share.Scarce() {
 		o.env.Logger.Warn("front-ends may be refused", "reason", line)
 	}
+}
+
+// Limits implements port.Opener.
+func (o *opener) Limits() (list []control.Limit) {
+	for _, s := range o.share.Shares() {
+		list = append(list, control.Limit{Resource: s.Resource, Used: s.Used, Limit: s.Limit, SetBy: s.SetBy})
+	}
+	return list
 }
 
 // Close implements port.Opener.

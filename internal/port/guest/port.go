@@ -51,7 +51,7 @@ type Port struct {
 	sessions       uint64    // front-ends that have connected so far
 	peer           int       // PID of the current or last front-end; 0: not known
 	waiting        bool      // another front-end is waiting for the port
-	lastHint       string    // likely cause of the front-ends' problem; "": none
+	lastHint       hint      // likely cause of the front-ends' problem
 	since          time.Time // start of the current session
 	lastEnd        string    // how the previous session ended; "": there was none
 	endedAt        time.Time // end of the previous session
@@ -238,7 +238,7 @@ const abandonedLimit = 3
 // conclude logs how a session ended and returns how long the port accepts no front-end afterwards.
 func (g *Port) conclude(began time.Time, c vhostuser.Progress, err error) (wait time.Duration) {
 	g.update(func() { wait = g.backoff.wait(began, time.Now(), orderly(err) && c.SetFeatures) })
-	hint := endHint(c, err, int(g.dev.QueueNum()))
+	likely := endHint(c, err, int(g.dev.QueueNum()))
 	switch {
 	case c.SetFeatures:
 		g.abandoned = 0
@@ -253,10 +253,10 @@ func (g *Port) conclude(began time.Time, c vhostuser.Progress, err error) (wait 
 	default:
 		g.log.Info("front-end left")
 	}
-	if hint != "" && (!orderly(err) || errors.Is(c.Refused, virtqueue.ErrAddress) || g.abandoned >= abandonedLimit) {
-		g.setHint(hint)
-	} else if hint == "" && time.Since(began) >= shortSession {
-		g.setHint("")
+	if likely != (hint{}) && (!orderly(err) || errors.Is(c.Refused, virtqueue.ErrAddress) || g.abandoned >= abandonedLimit) {
+		g.setHint(likely)
+	} else if likely == (hint{}) && time.Since(began) >= shortSession {
+		g.setHint(hint{})
 	}
 	if errors.Is(err, vhostuser.ErrJammed) {
 		wait = max(wait, g.penalty.due(time.Now()))

@@ -113,26 +113,25 @@ func (g *Port) watchForHints(ctx context.Context) {
 			return
 		}
 		st := g.dev.Status()
-		hint := sessionHint(&st)
-		if hint != "" {
-			g.setHint(hint)
+		if likely := sessionHint(&st); likely != (hint{}) {
+			g.setHint(likely)
 			return
 		}
 		if g.dev.Receiving() > 0 {
-			g.setHint("") // the session works, so a hint from an earlier session no longer applies
+			g.setHint(hint{}) // the session works, so a hint from an earlier session no longer applies
 		}
 	}
 }
 
-// setHint records the likely cause of the front-ends' problem, "" if there is none. It logs a hint
-// that differs from the last one.
-func (g *Port) setHint(hint string) {
+// setHint records the likely cause of the front-ends' problem. It logs a hint that differs from
+// the last one.
+func (g *Port) setHint(h hint) {
 	g.mu.Lock()
-	changed := hint != "" && hint != g.lastHint
-	g.lastHint = hint
+	changed := h != (hint{}) && h != g.lastHint
+	g.lastHint = h
 	g.mu.Unlock()
 	if changed {
-		g.log.Warn("something is likely wrong with the port's front-end", "likely", hint)
+		g.log.Warn("something is likely wrong with the port's front-end", "likely", h.text)
 	}
 }
 

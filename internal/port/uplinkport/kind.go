@@ -64,5 +64,8 @@ func (o *opener) Open(_ context.Context, p *config.Port, c *vswitch.Counters) (p
 // Changed implements port.Opener.
 func (*opener) Changed() {}
 
+// Limits implements port.Opener.
+func (*opener) Limits() []control.Limit { return nil }
+
 // Close implements port.Opener.
 func (*opener) Close() {}

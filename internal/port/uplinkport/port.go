@@ -117,7 +117,7 @@ func (p *Port) Describe(info *control.PortInfo) {
 	info.Interface = st.Interface
 	info.Queues = 1
 	info.MTU = st.MTU
-	info.LastError = st.Err
+	info.Link, info.LastError = st.State, st.Err
 	switch st.State {
 	case uplink.StateUp:
 		info.State = control.StateRunning
