@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/layout"
 	"vswitchd/internal/nearest"
 )
 
@@ -170,7 +171,7 @@ func stopOnSignal(ctx context.Context, daemon *control.Client, id int, cancel fu
 func (c *client) reportCapture(w io.Writer, files []string, captured, lost uint64) error {
 	if c.json {
 		data, err := json.Marshal(map[string]any{"captured": captured, "lost": lost, "files": files})
-		return show(c, data, err, func(io.Writer, any) {})
+		return show(c, data, err, func(*layout.Page, any) {})
 	}
 	fmt.Fprintf(w, "%s captured, %s lost\n", frames(captured), count(lost))
 	return nil
@@ -192,13 +193,13 @@ func (c *client) captureStop() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			body, err := control.NewClient(c.socket).Delete(cmd.Context(), "/v1/captures/"+args[0])
-			return show(c, body, err, func(w io.Writer, i control.Capture) { printCaptures(w, []control.Capture{i}) })
+			return show(c, body, err, func(w *layout.Page, i control.Capture) { printCaptures(w, []control.Capture{i}) })
 		},
 	}
 }
 
-func printCaptures(w io.Writer, list []control.Capture) {
-	rows := [][]string{{"ID", "PORTS", "FRAMES", "AGE", "CAPTURED", "LOST", "FILTER"}}
+func printCaptures(w *layout.Page, list []control.Capture) {
+	var rows [][]string
 	for _, i := range list {
 		ports, which := strings.Join(i.Ports, ","), i.Direction
 		if i.All {
@@ -210,7 +211,9 @@ func printCaptures(w io.Writer, list []control.Capture) {
 		age := (time.Duration(i.AgeS) * time.Second).String()
 		rows = append(rows, []string{fmt.Sprint(i.ID), ports, which, age, count(i.Captured), count(i.Lost), cmp.Or(i.Filter, "-")})
 	}
-	columns(w, []int{0, 3, 4, 5}, rows)
+	w.Table([]layout.Column{
+		number("ID"), listed("PORTS"), {Title: "FRAMES", Fold: 7}, number("AGE"), counted("CAPTURED"), {Title: "LOST", Right: true, Short: shortCount, Tone: dropTone}, listed("FILTER"),
+	}, rows)
 }
 
 // A byteSize is the value of a flag: bytes, with an optional KiB or MiB.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/layout"
 	"vswitchd/internal/nearest"
 	"vswitchd/internal/usage"
 	"vswitchd/internal/version"
@@ -20,6 +21,7 @@ import (
 type client struct {
 	socket string
 	json   bool
+	color  string
 	out    io.Writer
 }
 
@@ -35,6 +37,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.check() }
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.socket, "control", "/run/vswitchd/control.sock", "control `socket` of vswitchd")
+	flags.StringVar(&c.color, "color", layout.ColorAuto, "`when` there are colors: auto, always or never")
 	flags.BoolVarP(&c.json, "json", "j", false, "print one JSON value")
 
 	root.AddCommand(c.show(), c.capture(), c.trace(), c.reload(), c.version())
@@ -105,6 +108,9 @@ func (c *client) check() error {
 	case len(c.socket) > maxSocketPath:
 		return fmt.Errorf("--control: the path is %d bytes long, at most %d are possible", len(c.socket), maxSocketPath)
 	}
+	if err := layout.CheckColor(c.color); err != nil {
+		return fmt.Errorf("--color: %w", err)
+	}
 	return nil
 }
 
@@ -112,7 +118,7 @@ func (c *client) check() error {
 const maxSocketPath = 107
 
 // showAll is the command that shows what a path of the API answers.
-func showAll[T any](c *client, path, short string, table func(io.Writer, T)) *cobra.Command {
+func showAll[T any](c *client, path, short string, table func(*layout.Page, T)) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show",
 		Short: short,
@@ -128,7 +134,7 @@ func (c *client) show() *cobra.Command {
 }
 
 // showNamed is the command that shows everything below a path of the API, or what has a name there.
-func showNamed[All, One any](c *client, path, name, short string, all func(io.Writer, All), one func(io.Writer, One)) *cobra.Command {
+func showNamed[All, One any](c *client, path, name, short string, all func(*layout.Page, All), one func(*layout.Page, One)) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show [" + name + "]",
 		Short: short,
@@ -146,18 +152,9 @@ func (c *client) portShow() *cobra.Command {
 	return showNamed(c, "/v1/ports", "NAME", "Show all ports, or everything about one", printPorts, printPort)
 }
 
-func (c *client) statsShow() *cobra.Command {
-	return showNamed(c, "/v1/stats", "PORT", "Show the counters of all ports, or of one, with drops by reason", printStats,
-		func(w io.Writer, s control.PortStats) { printStats(w, []control.PortStats{s}) })
-}
-
 // kindShow shows the ports of a kind.
 func (c *client) kindShow(what string, kind control.Kind) *cobra.Command {
 	return showAll(c, "/v1/ports?kind="+string(kind), "Show all "+what, printPorts)
-}
-
-func (c *client) mirrorShow() *cobra.Command {
-	return showAll(c, "/v1/mirrors", "Show all mirrors, with what they have copied", printMirrors)
 }
 
 func (c *client) reload() *cobra.Command {
@@ -173,13 +170,13 @@ func (c *client) reload() *cobra.Command {
 }
 
 // get requests a path and prints the answer.
-func get[T any](cmd *cobra.Command, c *client, path string, table func(io.Writer, T)) error {
+func get[T any](cmd *cobra.Command, c *client, path string, table func(*layout.Page, T)) error {
 	body, err := control.NewClient(c.socket).Get(cmd.Context(), path)
 	return show(c, body, err, table)
 }
 
 // show prints an answer: unchanged with -j, otherwise as a table.
-func show[T any](c *client, body json.RawMessage, err error, table func(io.Writer, T)) error {
+func show[T any](c *client, body json.RawMessage, err error, table func(*layout.Page, T)) error {
 	if err != nil {
 		return failure{err}
 	}
@@ -194,7 +191,7 @@ func show[T any](c *client, body json.RawMessage, err error, table func(io.Write
 		if err := json.Unmarshal(body, &v); err != nil {
 			return failure{fmt.Errorf("cannot read the answer of vswitchd: %w", err)}
 		}
-		table(&out, v)
+		table(&layout.Page{Writer: &out, Width: layout.WidthOf(c.out), Colors: layout.Colors(c.out, c.color)}, v)
 	}
 	if _, err := c.out.Write(out.Bytes()); err != nil {
 		return failure{err}

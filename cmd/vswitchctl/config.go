@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/layout"
 	"vswitchd/internal/tomldoc"
 )
 
@@ -27,7 +27,7 @@ func (c *client) configShow() *cobra.Command {
 			if diff {
 				return get(cmd, c, "/v1/config", printDifferences)
 			}
-			return get(cmd, c, "/v1/config", func(w io.Writer, info control.ConfigInfo) { fmt.Fprint(w, info.Text) })
+			return get(cmd, c, "/v1/config", func(w *layout.Page, info control.ConfigInfo) { fmt.Fprint(w, info.Text) })
 		},
 	}
 	cmd.Flags().BoolVar(&diff, "diff", false, "only what differs from the file")
@@ -35,7 +35,7 @@ func (c *client) configShow() *cobra.Command {
 }
 
 // printDifferences prints what differs between the file and what runs, by key.
-func printDifferences(w io.Writer, info control.ConfigInfo) {
+func printDifferences(w *layout.Page, info control.ConfigInfo) {
 	switch f := info.File; {
 	case f == nil:
 		fmt.Fprintln(w, "there is no configuration file")
@@ -51,7 +51,7 @@ func printDifferences(w io.Writer, info control.ConfigInfo) {
 	if info.File != nil && info.File.Document != nil {
 		base = info.File.Document.Clone()
 	}
-	rows := [][]string{{"KEY", "FILE", "RUNS"}}
+	var rows [][]string
 	for _, e := range eachTable(info.Differences, base) {
 		row := []string{keyPath(e.Path), "-", "-"}
 		if v, err := base.At(e.Path); err == nil && !(e.Op == "add" && isIndex(e.Path)) {
@@ -68,13 +68,13 @@ func printDifferences(w io.Writer, info control.ConfigInfo) {
 				row[2] = tomldoc.Literal(runs)
 			}
 		}
-		if last := rows[len(rows)-1]; last[0] != row[0] || last[2] != row[2] {
+		if n := len(rows); n == 0 || rows[n-1][0] != row[0] || rows[n-1][2] != row[2] {
 			rows = append(rows, row)
 		}
 		_ = tomldoc.Patch{e}.Apply(base) // fails for what the command line adds, which is not in the file
 	}
-	if len(rows) > 1 {
-		columns(w, nil, rows)
+	if len(rows) > 0 {
+		w.Table([]layout.Column{{Title: "KEY", Fold: 15}, {Title: "FILE", Fold: 15}, {Title: "RUNS", Fold: 15}}, rows)
 	}
 }
 
@@ -178,7 +178,7 @@ type savedFile struct {
 	Saved control.List[tomldoc.Edit] `json:"saved"`
 }
 
-func printSaved(w io.Writer, s savedFile) {
+func printSaved(w *layout.Page, s savedFile) {
 	if len(s.Saved) == 0 {
 		fmt.Fprintf(w, "%s says what runs already\n", s.File)
 		return

@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/layout"
 	"vswitchd/internal/nearest"
 	"vswitchd/internal/tomldoc"
 )
@@ -67,13 +67,13 @@ func (c *client) edit(cmd *cobra.Command, f *editFlags, change edit) error {
 			return failure{fmt.Errorf("the change has been made, but is not saved: %w", err)}
 		}
 	}
-	return show(c, body, nil, func(w io.Writer, change control.ConfigChange) {
+	return show(c, body, nil, func(w *layout.Page, change control.ConfigChange) {
 		if f.dryRun && len(change.Changed)+len(change.Warnings) > 0 {
 			fmt.Fprintln(w, "nothing has changed; without --dry-run:")
 		}
 		printChange(w, change)
 		if file != nil && file.bad != nil {
-			fmt.Fprintf(w, "warning: %s, as it was before\n", file.bad)
+			fmt.Fprintf(w, "%s %s, as it was before\n", w.Styled(layout.Doubt, "warning:"), file.bad)
 		}
 		if saved != "" {
 			fmt.Fprintln(w, "saved in", saved)
@@ -90,7 +90,7 @@ func (c *client) config(cmd *cobra.Command) (info control.ConfigInfo, err error)
 	return info, err
 }
 
-func printChange(w io.Writer, r control.ConfigChange) {
+func printChange(w *layout.Page, r control.ConfigChange) {
 	if len(r.Changed) == 0 {
 		fmt.Fprintln(w, "nothing has changed")
 	}
@@ -98,7 +98,7 @@ func printChange(w io.Writer, r control.ConfigChange) {
 		fmt.Fprintln(w, line)
 	}
 	for _, line := range r.Warnings {
-		fmt.Fprintln(w, "warning:", line)
+		fmt.Fprintln(w, w.Styled(layout.Doubt, "warning:"), line)
 	}
 }
 

@@ -1,14 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/layout"
 	"vswitchd/internal/tomldoc"
 	"vswitchd/internal/usage"
 )
@@ -69,6 +71,28 @@ func (c *client) fdbShow() *cobra.Command {
 	return cmd
 }
 
+func printFDB(w *layout.Page, entries []control.FDBEntry) {
+	var rows [][]string
+	for _, e := range entries {
+		age := "-"
+		if e.Type == "dynamic" || e.Type == "sticky" {
+			age = fmt.Sprintf("%d s", e.AgeS)
+		}
+		vlan := strconv.Itoa(int(e.VLAN))
+		if e.All {
+			vlan = "all"
+		}
+		rows = append(rows, []string{e.MAC, vlan, cmp.Or(e.Port, "-"), e.Type, age})
+	}
+	w.Table([]layout.Column{{Title: "MAC"}, number("VLAN"), {Title: "PORT"}, {Title: "TYPE"}, number("AGE")}, rows)
+}
+
+// printFDBEvents prints the lines below the table of entries.
+func printFDBEvents(w *layout.Page, s control.SwitchInfo) {
+	fmt.Fprintln(w)
+	fields(w, "entries", fmt.Sprintf("%d of %d", s.FDBEntries, s.FDBSize), "since start", eventText(s.FDBEvents))
+}
+
 func (c *client) fdbAdd() *cobra.Command {
 	var sticky, dynamic, blackhole, save bool
 	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
@@ -106,7 +130,7 @@ func (c *client) fdbAdd() *cobra.Command {
 				q.Set("vlan", vlan.String())
 			}
 			body, err := control.NewClient(c.socket).Post(cmd.Context(), withQuery("/v1/fdb", q))
-			return show(c, body, err, func(w io.Writer, e control.FDBEntry) { printFDB(w, []control.FDBEntry{e}) })
+			return show(c, body, err, func(w *layout.Page, e control.FDBEntry) { printFDB(w, []control.FDBEntry{e}) })
 		},
 	}
 	cmd.Flags().Var(&vlan, "vlan", "the `VLAN`, instead of that of the port's untagged frames; of a blackhole, instead of all")
@@ -187,7 +211,7 @@ func (c *client) fdbFlush() *cobra.Command {
 	return cmd
 }
 
-func printRemoved(w io.Writer, r control.FDBRemoved) {
+func printRemoved(w *layout.Page, r control.FDBRemoved) {
 	if r.Removed == 1 {
 		fmt.Fprintln(w, "1 entry removed")
 	} else {

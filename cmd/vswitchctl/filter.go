@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/layout"
 )
 
 // Commands about filters and sets, and their tables.
@@ -63,8 +63,8 @@ func (c *client) setChange(verb string) *cobra.Command {
 	return cmd
 }
 
-func printFilters(w io.Writer, filters []control.Filter) {
-	rows := [][]string{{"NAME", "RULES", "DEFAULT", "FROM", "TO", "MIRRORS", "FRAMES", "DROPPED"}}
+func printFilters(w *layout.Page, filters []control.Filter) {
+	var rows [][]string
 	for _, f := range filters {
 		total, dropped := uint64(0), uint64(0)
 		for _, r := range append(f.Rules, f.Default) {
@@ -81,10 +81,12 @@ func printFilters(w io.Writer, filters []control.Filter) {
 			cmp.Or(strings.Join(f.Mirrors, ","), "-"), count(total), count(dropped),
 		})
 	}
-	columns(w, []int{1, 6, 7}, rows)
+	mirrors, rules := listed("MIRRORS"), number("RULES")
+	mirrors.Omit, rules.Omit = 1, 2
+	w.Table([]layout.Column{listed("NAME"), rules, {Title: "DEFAULT"}, listed("FROM"), listed("TO"), mirrors, counted("FRAMES"), counted("DROPPED")}, rows)
 }
 
-func printFilter(w io.Writer, f control.Filter) {
+func printFilter(w *layout.Page, f control.Filter) {
 	fields(w,
 		"filter", f.Name,
 		"frames from", cmp.Or(strings.Join(f.Ingress, " "), "-"),
@@ -92,11 +94,11 @@ func printFilter(w io.Writer, f control.Filter) {
 		"mirrors", cmp.Or(strings.Join(f.Mirrors, " "), "-"),
 	)
 	fmt.Fprintln(w)
-	rows := [][]string{{"RULE", "ACTION", "FRAMES", "BYTES", "MATCH"}}
+	var rows [][]string
 	for _, r := range append(f.Rules, f.Default) {
 		rows = append(rows, []string{r.Name, r.Action, count(r.Frames), count(r.Bytes), matchText(r.Match)})
 	}
-	columns(w, []int{2, 3}, rows)
+	w.Table([]layout.Column{listed("RULE"), {Title: "ACTION"}, counted("FRAMES"), counted("BYTES"), {Title: "MATCH", Fold: 20}}, rows)
 }
 
 // matchText returns what a rule matches: keys with their values.
@@ -112,15 +114,15 @@ func matchText(match control.Settings) string {
 	return cmp.Or(strings.Join(parts, " "), "-")
 }
 
-func printSets(w io.Writer, sets []control.Set) {
-	rows := [][]string{{"NAME", "ADDRESSES", "PORTS", "FILTERS"}}
+func printSets(w *layout.Page, sets []control.Set) {
+	var rows [][]string
 	for _, s := range sets {
 		rows = append(rows, []string{s.Name, fmt.Sprint(len(s.Addresses)), fmt.Sprint(len(s.Ports)), cmp.Or(strings.Join(s.Filters, ","), "-")})
 	}
-	columns(w, []int{1, 2}, rows)
+	w.Table([]layout.Column{listed("NAME"), number("ADDRESSES"), number("PORTS"), listed("FILTERS")}, rows)
 }
 
-func printSet(w io.Writer, s control.Set) {
+func printSet(w *layout.Page, s control.Set) {
 	ports := make([]string, len(s.Ports))
 	for i, p := range s.Ports {
 		ports[i] = string(p)

@@ -52,7 +52,17 @@ the JSON of the control API for programs.
 # COMMANDS
 `, lower(root.Short), block(root.PersistentFlags().FlagUsages()))
 	section(&b, root)
-	b.WriteString(`# EXIT STATUS
+	b.WriteString(`# OUTPUT
+Tables are as wide as the terminal at most: columns that do not fit are shortened or left out, and
+**-j** has everything. What is no terminal is taken for one of 80 columns.
+
+# ENVIRONMENT
+**COLUMNS**: the width of tables where standard output is no terminal.
+
+**NO_COLOR**: if set, there are no colors with **--color auto**. There are none either if **TERM** is
+dumb, and if standard output is no terminal.
+
+# EXIT STATUS
 0 after success; 1 if the request was refused or failed, with the reason on standard error; 2 after
 wrong usage; 3 if no vswitchd is running.
 

@@ -1,16 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/layout"
 	"vswitchd/internal/tomldoc"
 	"vswitchd/internal/usage"
 )
@@ -19,8 +22,56 @@ func (c *client) mdbShow() *cobra.Command {
 	return showByVLAN(c, "Show the memberships in multicast groups, queriers and routers", "only this `VLAN`", "/v1/mdb", printMDB)
 }
 
+// sourcesText lists the sources that a membership is about: those that are included or excluded.
+func sourcesText(e *control.MDBEntry) string {
+	var list []string
+	for _, s := range e.Sources {
+		if s.Blocked == (e.Mode == "exclude") {
+			list = append(list, s.Address)
+		}
+	}
+	return cmp.Or(strings.Join(list, " "), "-")
+}
+
+func printMDB(w *layout.Page, m control.MDB) {
+	if !m.Snooping {
+		fmt.Fprintln(w, "multicast snooping is off (switch.mcast_snooping): multicast goes to all ports")
+		return
+	}
+	var rows [][]string
+	for _, e := range m.Entries {
+		expires := fmt.Sprintf("%d s", e.ExpiresS)
+		if e.Type == "static" {
+			expires = "-"
+		}
+		rows = append(rows, []string{e.Group, strconv.Itoa(int(e.VLAN)), e.Port, e.Type, e.Mode, sourcesText(&e), expires})
+	}
+	w.Table([]layout.Column{{Title: "GROUP", Fold: 19}, number("VLAN"), {Title: "PORT"}, {Title: "TYPE", Omit: 1}, {Title: "MODE"}, listed("SOURCES"), number("EXPIRES")}, rows)
+	fmt.Fprintln(w)
+	rows = nil
+	for _, n := range m.Networks {
+		querier, expires, multicast := "-", "-", "snooped"
+		if n.Querier != "" {
+			querier, expires = n.Querier, fmt.Sprintf("%d s", n.ExpiresS)
+			if n.Own {
+				querier += " (own)"
+			}
+		}
+		if n.Flooding {
+			multicast = "flooded"
+		}
+		rows = append(rows, []string{
+			strconv.Itoa(int(n.VLAN)), strconv.Itoa(n.IPVersion), querier, expires, multicast, strings.Join(n.Routers, " "),
+		})
+	}
+	w.Table([]layout.Column{number("VLAN"), number("IP"), {Title: "QUERIER", Fold: 19}, number("EXPIRES"), {Title: "MULTICAST"}, listed("ROUTER PORTS")}, rows)
+	if len(m.Networks) == 0 {
+		fmt.Fprintln(w, "no querier has been heard: multicast goes to all ports")
+	}
+}
+
 // showByVLAN returns a command that shows what is at a path of the API, of all VLANs or of one.
-func showByVLAN[T any](c *client, short, flag, path string, show func(io.Writer, T)) *cobra.Command {
+func showByVLAN[T any](c *client, short, flag, path string, show func(*layout.Page, T)) *cobra.Command {
 	vlan := usage.Integer{Max: 4095, Kind: "VLAN"}
 	cmd := &cobra.Command{
 		Use:   "show",
@@ -74,7 +125,7 @@ func (c *client) mdbChange(verb, short, done string, send func(*control.Client, 
 				q.Set("source", source)
 			}
 			body, err := send(control.NewClient(c.socket), cmd.Context(), "/v1/mdb?"+q.Encode())
-			return show(c, body, err, func(w io.Writer, e control.MDBEntry) {
+			return show(c, body, err, func(w *layout.Page, e control.MDBEntry) {
 				from := ""
 				if e.Source != "" {
 					from = " from " + e.Source

@@ -3,20 +3,20 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/layout"
 )
 
 func (c *client) neighShow() *cobra.Command {
 	return showByVLAN(c, "Show which MAC address has which IP address, for ports with neigh_suppress", "only entries of this `VLAN`", "/v1/neigh", printNeighbors)
 }
 
-func printNeighbors(w io.Writer, list []control.Neighbor) {
-	rows := [][]string{{"IP", "MAC", "VLAN", "PORT", "TYPE", "STATE", "AGE"}}
+func printNeighbors(w *layout.Page, list []control.Neighbor) {
+	var rows [][]string
 	for _, n := range list {
 		vlan, age, kind := strconv.Itoa(int(n.VLAN)), "-", n.Type
 		if n.All {
@@ -33,5 +33,7 @@ func printNeighbors(w io.Writer, list []control.Neighbor) {
 		}
 		rows = append(rows, []string{n.IP, n.MAC, vlan, cmp.Or(n.Port, "-"), kind, n.State, age})
 	}
-	columns(w, []int{2, 6}, rows)
+	w.Table([]layout.Column{
+		{Title: "IP", Fold: 14}, {Title: "MAC"}, number("VLAN"), {Title: "PORT"}, {Title: "TYPE", Fold: 11}, {Title: "STATE"}, {Title: "AGE", Right: true, Omit: 1},
+	}, rows)
 }

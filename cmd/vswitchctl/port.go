@@ -3,18 +3,18 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/layout"
 )
 
 // This file is `port show NAME`: the whole description of a port, in tables.
 
-func printPort(w io.Writer, p control.PortDetail) {
+func printPort(w *layout.Page, p control.PortDetail) {
 	rows := []string{
 		"name", p.Name,
 		"kind", string(p.Kind),
@@ -44,7 +44,6 @@ func printPort(w io.Writer, p control.PortDetail) {
 	fmt.Fprintln(w)
 	printCounters(w, p.Kind, p.Counters)
 	printRings(w, p.Rings)
-	printNotifications(w, p.Rings)
 	printRegions(w, p.Regions)
 	printBits(w, "FEATURE", p.FeatureBits)
 	printBits(w, "PROTOCOL FEATURE", p.ProtocolFeatureBits)
@@ -122,7 +121,7 @@ func offloadText(p *control.PortInfo) string {
 	return strings.Join(p.Offloads, " ")
 }
 
-func printSession(w io.Writer, p *control.PortDetail) {
+func printSession(w *layout.Page, p *control.PortDetail) {
 	var pairs []string
 	if s := p.Session; s != nil {
 		pairs = append(pairs,
@@ -214,107 +213,12 @@ func controlFields(c *control.ControlQueue) []string {
 	}
 }
 
-func printRings(w io.Writer, rings []control.Ring) {
-	if len(rings) == 0 {
-		return
-	}
-	fmt.Fprintln(w)
-	rows := [][]string{{"RING", "DIR", "FORMAT", "SIZE", "STATE", "AVAIL IDX", "AVAIL", "USED", "BASE", "WAITING", "IN FLIGHT", "BAD CHAINS"}}
-	for _, r := range rings {
-		idx := "-"
-		if r.AvailIdx != nil {
-			idx = strconv.Itoa(int(*r.AvailIdx))
-		}
-		rows = append(rows, []string{
-			strconv.Itoa(r.Index), strings.ReplaceAll(r.Direction, "-", " "), r.Format, strconv.Itoa(r.Size), ringState(&r),
-			idx, placeText(r.Avail, r.AvailWrap), placeText(r.Used, r.UsedWrap), baseText(&r),
-			strconv.Itoa(r.Waiting), strconv.Itoa(r.InFlight), count(r.BadChains),
-		})
-	}
-	columns(w, []int{3, 5, 6, 7, 8, 9, 10, 11}, rows)
-	for _, r := range rings {
-		if r.Broken != "" {
-			fmt.Fprintf(w, "ring %d is broken: %s\n", r.Index, r.Broken)
-		}
-	}
-}
-
-// ringState summarizes started, running and enabled in one word.
-func ringState(r *control.Ring) string {
-	switch {
-	case !r.Started:
-		return "stopped"
-	case !r.Running:
-		return "suspended"
-	case !r.Enabled:
-		return "disabled"
-	}
-	return "running"
-}
-
-// baseText returns the value of GET_VRING_BASE: for a packed ring two indices with their wrap
-// counters, in hexadecimal.
-func baseText(r *control.Ring) string {
-	if r.Format == "packed" {
-		return fmt.Sprintf("%#x", r.Base)
-	}
-	return strconv.FormatUint(uint64(r.Base), 10)
-}
-
-// placeText returns an index in a split ring, or an index and its wrap counter, after a slash,
-// in a packed one.
-func placeText(idx uint16, wrap *int) string {
-	if wrap == nil {
-		return strconv.Itoa(int(idx))
-	}
-	return fmt.Sprintf("%d/%d", idx, *wrap)
-}
-
-func printNotifications(w io.Writer, rings []control.Ring) {
-	if len(rings) == 0 {
-		return
-	}
-	fmt.Fprintln(w)
-	rows := [][]string{{"RING", "KICKS", "BY", "SWITCH WANTS KICKS", "CALLS", "BY", "GUEST WANTS CALLS", "SUPPRESSION"}}
-	for _, r := range rings {
-		kicks := notifyText(r.WantKicks)
-		if r.Polling {
-			kicks += ", polling"
-		}
-		rows = append(rows, []string{
-			strconv.Itoa(r.Index), count(r.Kicks), r.KickBy, kicks, count(r.Calls), r.CallBy, notifyText(r.WantCalls), r.Suppression,
-		})
-	}
-	columns(w, []int{1, 4}, rows)
-}
-
-func notifyText(n control.Notify) string {
-	if n.Event == nil {
-		return n.When
-	}
-	return "at " + placeText(*n.Event, n.Wrap)
-}
-
-func printRegions(w io.Writer, regions []control.Region) {
-	if len(regions) == 0 {
-		return
-	}
-	fmt.Fprintln(w)
-	rows := [][]string{{"GUEST ADDRESS", "USER ADDRESS", "SIZE", "FILE OFFSET", "PAGES"}}
-	for _, r := range regions {
-		rows = append(rows, []string{
-			fmt.Sprintf("%#x", r.GuestAddr), fmt.Sprintf("%#x", r.UserAddr), size(r.Size), fmt.Sprintf("%#x", r.FileOffset), size(r.PageSize),
-		})
-	}
-	columns(w, []int{0, 1, 2, 3, 4}, rows)
-}
-
-func printBits(w io.Writer, what string, bits []control.FeatureBit) {
+func printBits(w *layout.Page, what string, bits []control.FeatureBit) {
 	if len(bits) == 0 {
 		return
 	}
 	fmt.Fprintln(w)
-	rows := [][]string{{"BIT", what, "ACKNOWLEDGED"}}
+	var rows [][]string
 	for _, b := range bits {
 		acked := "no"
 		if b.Acked {
@@ -322,5 +226,5 @@ func printBits(w io.Writer, what string, bits []control.FeatureBit) {
 		}
 		rows = append(rows, []string{strconv.Itoa(b.Bit), b.Name, acked})
 	}
-	columns(w, []int{0}, rows)
+	w.Table([]layout.Column{number("BIT"), {Title: what}, {Title: "ACKNOWLEDGED"}}, rows)
 }

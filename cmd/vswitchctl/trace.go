@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/layout"
 )
 
 // Traces, and how they are shown.
@@ -124,14 +124,24 @@ func tracedFrame(cmd *cobra.Command, frame string, fields *frameFields) (string,
 }
 
 // printTrace prints a step in each line.
-func printTrace(w io.Writer, t control.Trace) {
+func printTrace(w *layout.Page, t control.Trace) {
 	fields(w, "from", t.Port, "frame", fmt.Sprintf("%d bytes: %s", len(t.Frame)/2, shortHex(t.Frame)))
 	fmt.Fprintln(w)
-	rows := [][]string{{"STAGE", "PORT", "RESULT", "DETAIL"}}
+	var rows [][]string
 	for _, s := range t.Steps {
 		rows = append(rows, []string{s.Stage, s.Port, s.Result, traceDetail(&s)})
 	}
-	columns(w, nil, rows)
+	w.Table([]layout.Column{{Title: "STAGE"}, {Title: "PORT"}, {Title: "RESULT", Tone: resultTone}, {Title: "DETAIL", Fold: 20}}, rows)
+}
+
+func resultTone(result string) layout.Tone {
+	switch result {
+	case "drop":
+		return layout.Bad
+	case "send", "reply":
+		return layout.Good
+	}
+	return layout.Plain
 }
 
 // shortHex returns the first digits of a frame.

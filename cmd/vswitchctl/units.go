@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"vswitchd/internal/layout"
 )
 
 // count formats a number with its digits in groups of three.
@@ -13,6 +15,16 @@ func count(n uint64) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// shortCount returns a number that count has formatted in at most five characters, if it is large:
+// 12,345,678 is 12.3M.
+func shortCount(s string) string {
+	n, err := strconv.ParseUint(strings.ReplaceAll(s, ",", ""), 10, 64)
+	if err != nil || n < 100_000 {
+		return s
+	}
+	return layout.Rounded(float64(n))
 }
 
 func frames(n uint64) string {

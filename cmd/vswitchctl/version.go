@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/layout"
 	"vswitchd/internal/nearest"
 	"vswitchd/internal/version"
 )
@@ -44,7 +44,7 @@ func (c *client) version() *cobra.Command {
 	}
 }
 
-func printVersions(w io.Writer, v versions) {
+func printVersions(w *layout.Page, v versions) {
 	daemon := "vswitchd is not running"
 	if v.Daemon != "" {
 		daemon = "vswitchd " + v.Daemon

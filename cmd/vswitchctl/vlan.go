@@ -3,13 +3,13 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/layout"
 	"vswitchd/internal/nearest"
 	"vswitchd/internal/ranges"
 	"vswitchd/internal/tomldoc"
@@ -24,7 +24,7 @@ func (c *client) vlanShow() *cobra.Command {
 
 // printVLANs prints which ports carry a VLAN, for each VLAN that a port names, and for the others
 // if there are ports that carry all VLANs.
-func printVLANs(w io.Writer, ports []control.PortInfo) {
+func printVLANs(w *layout.Page, ports []control.PortInfo) {
 	var named []uint16
 	for _, p := range ports {
 		named = append(named, p.VLAN.Tag)
@@ -40,7 +40,7 @@ func printVLANs(w io.Writer, ports []control.PortInfo) {
 		}
 		groups[who] = append(groups[who], vlan)
 	}
-	rows := [][]string{{"VLAN", "UNTAGGED", "TAGGED"}}
+	var rows [][]string
 	row := func(name string, who [2]string) {
 		if who != ([2]string{}) {
 			rows = append(rows, []string{name, cmp.Or(who[0], "-"), cmp.Or(who[1], "-")})
@@ -54,7 +54,7 @@ func printVLANs(w io.Writer, ports []control.PortInfo) {
 		row(name, who)
 	}
 	row("others", carriers(ports, otherVLAN))
-	columns(w, nil, rows)
+	w.Table([]layout.Column{listed("VLAN"), listed("UNTAGGED"), listed("TAGGED")}, rows)
 }
 
 // carriers returns the names of the ports that carry a VLAN, without a tag and with one.

@@ -53,6 +53,7 @@ var layers = []layer{
 	{"service", []row{
 		{"internal/rundir", "internal/nearest internal/platform/linux"},
 		{"internal/usage", "internal/nearest"},
+		{"internal/layout", "internal/nearest"},
 		{"internal/tomlpos", ""},
 		{"internal/tomldoc", "internal/nearest internal/tomlpos"},
 		{"internal/config/key", "internal/nearest internal/ranges"},
@@ -71,7 +72,7 @@ var layers = []layer{
 			"internal/port/uplinkport internal/rundir internal/tomldoc internal/version internal/worker switch"},
 	}},
 	{"programs", []row{
-		{"cmd/vswitchctl", "internal/control internal/nearest internal/ranges internal/tomldoc internal/usage internal/version"},
+		{"cmd/vswitchctl", "internal/control internal/layout internal/nearest internal/ranges internal/tomldoc internal/usage internal/version"},
 		{"cmd/vswitchd", "internal/config internal/control internal/daemon internal/metrics internal/usage internal/version"},
 		{"examples/rng", "vhostuser vhostuser/loop"},
 	}},
