@@ -59,7 +59,7 @@ func (p *Pool) rebalance(now time.Time) {
 	busy := make([]float64, len(p.workers))
 	hot, cold := 0, 0
 	for i, w := range p.workers {
-		total := w.busy.Load()
+		total := w.published.busy.Load()
 		busy[i] = float64(total-b.busy[i]) / float64(interval)
 		b.busy[i] = total
 		if busy[i] > busy[hot] {

@@ -23,7 +23,7 @@ func (s *ticker) Poll() int {
 func period(w *worker, e *entry, clock *int64, gaps ...int64) int64 {
 	src, began := e.src.(*ticker), *clock
 	src.queued = 1
-	w.activate(e)
+	w.activate(e, *clock)
 	next := *clock
 	for ; e.active; *clock += 1000 {
 		if len(gaps) > 0 && *clock >= next+gaps[0] {
@@ -80,7 +80,7 @@ func TestLateWorkShowsThatPollingPays(t *testing.T) {
 		period(w, e, &clock)
 	}
 	e.src.(*ticker).queued = 1
-	w.activate(e)
+	w.activate(e, clock)
 	w.round(clock) // the frame
 	w.round(clock) // nothing
 	e.src.(*ticker).queued = 1

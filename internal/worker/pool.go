@@ -155,11 +155,14 @@ func (p *Pool) Close() {
 	runtime.GOMAXPROCS(p.procs)
 }
 
-// Stats are the counters of one worker since it was started.
+// Stats are the counters of one worker since it was started. Those of a worker that is awake are up
+// to 20 microseconds old.
 type Stats struct {
 	CPU     int           // the CPU that the worker is pinned to; -1: none
 	Sources int           // number of its sources
+	Asleep  bool          // whether it waits for events
 	Busy    time.Duration // time spent in rounds that had work
+	Awake   time.Duration // time that it was not asleep
 	Up      time.Duration // time since it was started
 	Work    uint64        // frames (or whatever Poll counts) processed
 	Wakeups uint64        // number of times it was woken from sleep
@@ -168,24 +171,50 @@ type Stats struct {
 	// Time of a processor that its thread has used, and time for which the thread was ready to run
 	// and waited for a processor. Zero if the kernel does not tell.
 	Ran, Waited time.Duration
+
+	EmptyPolls uint64                   // polls of sources that found nothing
+	Batches    [len(BatchBounds)]uint64 // polls that found at most BatchBounds[i] frames, and more than the previous bound
+	Latencies  Latencies
+}
+
+// Latencies are times from a kick, or an event of a socket, to the end of the first batch that
+// followed. A kick is taken to have come when the worker woke; if it was awake, when it had last
+// looked for events, which is too early by up to 20 microseconds, or a batch's time.
+type Latencies struct {
+	Counts [len(LatencyBounds) + 1]uint64 // of latencies up to LatencyBounds[i], and beyond the previous bound
+	Sum    time.Duration
 }
 
 // Stats returns the workers' counters, worker 0 first.
 func (p *Pool) Stats() []Stats {
 	s := make([]Stats, len(p.workers))
 	for i, w := range p.workers {
-		ran, waited := schedTimes(int(w.tid.Load()))
-		s[i] = Stats{
-			CPU:     w.cpu,
-			Sources: int(w.sources.Load()),
-			Busy:    time.Duration(w.busy.Load()),
-			Up:      time.Since(w.started),
-			Work:    w.work.Load(),
-			Wakeups: w.wakeups.Load(),
-			Moved:   w.moved.Load(),
-			Ran:     ran,
-			Waited:  waited,
-		}
+		s[i] = w.stats()
+	}
+	return s
+}
+
+func (w *worker) stats() Stats {
+	p := &w.published
+	ran, waited := schedTimes(int(w.tid.Load()))
+	s := Stats{
+		CPU:     w.cpu,
+		Sources: int(w.sources.Load()),
+		Asleep:  p.asleep.Load(),
+		Busy:    time.Duration(p.busy.Load()),
+		Awake:   time.Duration(p.awake.Load()),
+		Up:      time.Since(w.started),
+		Work:    p.work.Load(),
+		Wakeups: p.wakeups.Load(),
+		Moved:   w.moved.Load(),
+		Ran:     ran,
+		Waited:  waited,
+
+		EmptyPolls: p.polls[0].Load(),
+		Latencies:  p.latencies.load(),
+	}
+	for i := range s.Batches {
+		s.Batches[i] = p.polls[i+1].Load()
 	}
 	return s
 }

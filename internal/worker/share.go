@@ -53,10 +53,12 @@ func (w *worker) round(now int64) (worked int, after int64) {
 	if len(w.active) == 1 {
 		e := w.active[0]
 		e.port.debt = 0
-		if n := e.poll(now); n > 0 {
-			return n, w.clock()
+		n := e.poll(now)
+		if n > 0 {
+			now = w.clock()
 		}
-		return 0, now
+		w.polled(e, n, now)
+		return n, now
 	}
 	w.startRound()
 	for _, e := range w.active {
@@ -69,6 +71,7 @@ func (w *worker) round(now int64) (worked int, after int64) {
 			worked += n
 			was := now
 			now = w.clock()
+			w.polled(e, n, now)
 			if e.port.debt += now - was; e.port.debt >= 0 || n < MaxBatch {
 				break
 			}

@@ -54,11 +54,11 @@ type worker struct {
 	hasCommands atomic.Bool // commands is not empty
 
 	// Written by the worker (moved: by the pool), read by any goroutine.
-	sources       atomic.Int32
-	work, wakeups atomic.Uint64
-	moved         atomic.Uint64 // sources moved here
-	busy          atomic.Int64
+	sources   atomic.Int32
+	moved     atomic.Uint64 // sources moved here
+	published published
 
+	tally   tally
 	epfd    int
 	entries []*entry           // by epoll's ID; nil: free
 	ports   map[any]*portShare // ports with sources here
@@ -75,6 +75,7 @@ type entry struct {
 	active   bool
 	idle     bool  // the last Poll found nothing
 	lastWork int64 // when the source last had work, by worker.clock
+	kicked   int64 // when the kick came that no batch has followed yet; 0: there is none
 	work     uint64
 	port     *portShare
 	lap      uint64 // the port's lap in which the source was last polled
@@ -178,23 +179,22 @@ func (w *worker) loop() {
 		before := now
 		worked, after := w.round(now)
 		if now = after; worked > 0 {
-			w.work.Store(w.work.Load() + uint64(worked))
-			w.busy.Store(w.busy.Load() + now - before)
+			w.tally.work += uint64(worked)
+			w.tally.busy += now - before
 		} else {
 			now = w.clock()
 		}
 		w.armIdle(now)
 		switch {
 		case len(w.active) == 0:
-			w.wait(-1)
+			now = w.sleep(-1, now)
 		case len(w.active) == w.noFD && worked == 0 && w.poll.Load() >= 0:
-			w.wait(pollInterval)
+			now = w.sleep(pollInterval, now)
 		case now-lastEpoll > epollEvery, worked == 0 && now-lastEpoll > epollIdle:
-			w.wait(0)
+			now = w.look(now, lastEpoll)
 		default:
 			continue
 		}
-		now = w.clock()
 		lastEpoll = now
 	}
 }
@@ -240,30 +240,56 @@ func (w *worker) arm(e *entry, now int64) bool {
 	return true
 }
 
-// wait collects events, for at most timeout milliseconds (-1: until there is one), and makes
-// their sources active.
-func (w *worker) wait(timeout int) {
+// look makes the sources active that have had events since the worker last looked. It returns the
+// time.
+func (w *worker) look(now, last int64) int64 {
+	w.publish(now)
+	n := w.wait(0)
+	now = w.clock()
+	w.activateAll(n, now, last)
+	return now
+}
+
+// sleep waits for events, for at most timeout milliseconds (-1: until there is one), and makes
+// their sources active. It returns the time.
+func (w *worker) sleep(timeout int, now int64) int64 {
+	w.publish(now)
+	w.published.asleep.Store(true)
+	n := w.wait(timeout)
+	w.published.asleep.Store(false)
+	woken := w.clock()
+	w.tally.wakeups++
+	w.tally.slept += woken - now
+	w.activateAll(n, woken, woken)
+	return woken
+}
+
+// wait collects events, for at most timeout milliseconds, and returns their number.
+func (w *worker) wait(timeout int) int {
 	n, err := unix.EpollWait(w.epfd, w.events[:], timeout)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		panic(fmt.Sprintf("epoll_wait on our own descriptor: %v", err))
 	}
-	if timeout != 0 {
-		w.wakeups.Store(w.wakeups.Load() + 1)
-	}
-	for i := range max(n, 0) {
+	return max(n, 0)
+}
+
+// activateAll makes the sources of the first n events active, which came at a time.
+func (w *worker) activateAll(n int, now, came int64) {
+	for i := range n {
 		id := int(w.events[i].Fd)
 		if id == wakeID {
 			continue // a command, which the loop finds
 		}
 		if e := w.entries[id]; !e.active {
-			w.activate(e)
+			w.activate(e, now)
+			e.kicked = came
 		}
 	}
 }
 
-func (w *worker) activate(e *entry) {
+func (w *worker) activate(e *entry, now int64) {
 	e.active, e.idle = true, false
-	e.lastWork = w.clock()
+	e.lastWork = now
 	e.src.Disarm()
 	w.active = append(w.active, e)
 }
@@ -279,7 +305,7 @@ func (w *worker) runCommands(now int64) (quit bool) {
 		var err error
 		switch {
 		case c.add != nil:
-			err = w.add(c.port, c.add)
+			err = w.add(c.port, c.add, now)
 		case c.remove != nil:
 			w.remove(c.remove)
 		case c.report != nil:
@@ -292,7 +318,7 @@ func (w *worker) runCommands(now int64) (quit bool) {
 	return quit
 }
 
-func (w *worker) add(port any, src Source) error {
+func (w *worker) add(port any, src Source, now int64) error {
 	e := &entry{src: src, id: -1}
 	if fd := src.FD(); fd >= 0 {
 		id := 0
@@ -312,7 +338,7 @@ func (w *worker) add(port any, src Source) error {
 	}
 	w.join(port, e)
 	w.sources.Add(1)
-	w.activate(e)
+	w.activate(e, now)
 	return nil
 }
 
