@@ -43,6 +43,18 @@ func (q *Queue) Inspect() (i Inspection, ok bool) {
 	return q.inspectSplit(), true
 }
 
+// Waiting returns the number of chains that are available and not popped. In a packed ring Waiting
+// looks at limit descriptors at most, so that its time is bounded. ok is as for Inspect.
+func (q *Queue) Waiting(limit int) (chains int, ok bool) {
+	switch {
+	case q.absent:
+		return 0, false
+	case q.isPacked:
+		return q.waitingPacked(limit) + len(q.resubmit), true
+	}
+	return min(int(q.ring.loadAvailIdx()-q.LastAvail()), q.cfg.Size), true
+}
+
 // InFlight returns the number of chains of a split ring, or of descriptors of a packed ring, that
 // were popped, by this queue or a previous device, and are not used yet.
 func (q *Queue) InFlight() int {
@@ -76,7 +88,7 @@ func (q *Queue) inspectSplit() Inspection {
 func (q *Queue) inspectPacked() Inspection {
 	r := &q.packed.packedRing
 	return Inspection{
-		Waiting: q.waitingPacked() + len(q.resubmit),
+		Waiting: q.waitingPacked(len(r.desc)) + len(q.resubmit),
 		Signals: q.notifyPacked(r.loadDriverEvent()),
 		Kicks:   q.notifyPacked(atomic.LoadUint32(r.deviceEvent)),
 	}
@@ -96,11 +108,12 @@ func (q *Queue) notifyPacked(event uint32) Notify {
 	return Notify{}
 }
 
-// waitingPacked counts the available chains in the places that are not in use.
-func (q *Queue) waitingPacked() (n int) {
+// waitingPacked counts the available chains in the places that are not in use. It looks at limit
+// descriptors at most.
+func (q *Queue) waitingPacked(limit int) (n int) {
 	p := &q.packed
 	pos, head := p.next, true
-	for range len(p.desc) - p.inUse {
+	for range min(len(p.desc)-p.inUse, limit) {
 		flags := loadPacked(&p.desc[pos.idx]).flags
 		if head && flags&descEither != pos.avail() {
 			return n

@@ -18,6 +18,9 @@ func TestInspect(t *testing.T) {
 			if !ok || i.Waiting != waiting || g.q.InFlight() != inFlight {
 				t.Errorf("features %#x: %+v, %t, %d in flight; want %d waiting, %d in flight", features, i, ok, g.q.InFlight(), waiting, inFlight)
 			}
+			if n, ok := g.q.Waiting(8); !ok || n != waiting {
+				t.Errorf("features %#x: %d chains wait, %t; want %d", features, n, ok, waiting)
+			}
 			if before != string(g.Regions()[0].Mem) {
 				t.Errorf("features %#x: Inspect changed memory", features)
 			}
@@ -76,6 +79,9 @@ func TestInspectNonsense(t *testing.T) {
 	if i, ok := g.q.Inspect(); !ok || i.Waiting != 1000 || g.q.Err() != nil {
 		t.Errorf("%+v, %t, %v", i, ok, g.q.Err())
 	}
+	if n, ok := g.q.Waiting(8); !ok || n != 8 {
+		t.Errorf("%d chains wait in a ring of 8, %t", n, ok)
+	}
 	// Each descriptor links to another one, endlessly.
 	g = newGuest(t, 8, packed)
 	for i := range 8 {
@@ -91,6 +97,23 @@ func TestInspectNonsense(t *testing.T) {
 	g.q.SetMemory(empty)
 	if _, ok := g.q.Inspect(); ok {
 		t.Error("Inspect succeeds without memory")
+	}
+	if _, ok := g.q.Waiting(8); ok {
+		t.Error("Waiting succeeds without memory")
+	}
+}
+
+// Of a packed ring, as many descriptors are read as the caller allows.
+func TestWaitingIsBounded(t *testing.T) {
+	g := newGuest(t, 8, packed)
+	for range 4 {
+		must(g.AddChain([]buf{g.Alloc(8)}, nil))
+	}
+	g.Publish()
+	for limit, want := range []int{0, 1, 2, 3, 4, 4} {
+		if n, ok := g.q.Waiting(limit); !ok || n != want {
+			t.Errorf("limit %d: %d chains wait, %t; want %d", limit, n, ok, want)
+		}
 	}
 }
 

@@ -124,6 +124,12 @@ func (p *Port) inspect(r *Ring, vq *virtqueue.Queue) {
 	r.LastAvail, r.UsedIdx = vq.LastAvail(), vq.UsedIdx()
 	r.InFlight, r.Tracked = vq.InFlight(), vq.Tracked()
 	r.Calls, r.Err = vq.Calls(), vq.Err()
+	p.look(func() { r.Inspection, r.Inspected = vq.Inspect() })
+}
+
+// look calls f, which reads a ring, unless the session is about to end. The caller holds the ring's
+// lock.
+func (p *Port) look(f func()) {
 	if p.failed.Load() {
 		return
 	}
@@ -135,5 +141,44 @@ func (p *Port) inspect(r *Ring, vq *virtqueue.Queue) {
 		}
 	}()
 	defer setPanicOnFault()()
-	r.Inspection, r.Inspected = vq.Inspect()
+	f()
+}
+
+// backlogLimit is the number of descriptors of a packed ring that Backlog looks at.
+const backlogLimit = 1024
+
+// Backlog returns how many frames of the guest wait in its transmitqs, and how many buffers are
+// free in the receiveqs that it receives on: all that the rings hold, or of a packed ring those
+// among the next 1024 descriptors.
+func (p *Port) Backlog() (frames, buffers int) {
+	rx, tx := p.queues()
+	for i := range rx {
+		buffers += rx[i].waiting()
+		frames += tx[i].waiting()
+	}
+	return frames, buffers
+}
+
+func (q *rxQueue) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.active() {
+		return 0
+	}
+	return q.port.waiting(q.vq)
+}
+
+func (q *txQueue) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.vq == nil {
+		return 0
+	}
+	return q.port.waiting(q.vq)
+}
+
+// waiting returns the number of chains that wait in a queue. The caller holds its lock.
+func (p *Port) waiting(vq *virtqueue.Queue) (n int) {
+	p.look(func() { n, _ = vq.Waiting(backlogLimit) })
+	return n
 }

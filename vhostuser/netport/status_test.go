@@ -20,6 +20,9 @@ func TestStatusOfVanishedMemory(t *testing.T) {
 	if err := a.front.Memory[0].Truncate(0); err != nil {
 		t.Fatal(err)
 	}
+	if frames, buffers := a.port.Backlog(); frames != 0 || buffers != 0 {
+		t.Errorf("backlog of %d frames and %d buffers", frames, buffers)
+	}
 	st := a.port.Status()
 	if len(st.Rings) != 2 || st.Rings[0].Inspected || st.Rings[1].Inspected || !st.Rings[0].Running {
 		t.Errorf("rings are %+v", st.Rings)
@@ -75,5 +78,29 @@ func TestStatusOfRings(t *testing.T) {
 	st := a.port.Status()
 	if st.Offered&(1<<vhostuser.FeatureLogAll) == 0 || st.OfferedProtocol&(1<<vhostuser.ProtocolFeatureConfig) == 0 || st.Channel != vhostuser.ChannelNone {
 		t.Errorf("status is %+v", st)
+	}
+}
+
+// The backlog is what the guest has made available on all queues.
+func TestBacklog(t *testing.T) {
+	l := newLab(t)
+	for _, features := range []uint64{modern, modern | 1<<virtqueue.FeatureRingPacked} {
+		a, b := l.connect(guestConfig{features: features}), l.connect(guestConfig{features: features})
+		check := func(g *guest, frames, buffers int) {
+			t.Helper()
+			if f, n := g.port.Backlog(); f != frames || n != buffers {
+				t.Errorf("features %#x: %d frames wait and %d buffers are free, want %d and %d", features, f, n, frames, buffers)
+			}
+		}
+		check(a, 0, 0)
+		b.post(b.rx[0], 3, 1000)
+		for range 2 {
+			a.send(a.frameTo(b, 60))
+		}
+		check(a, 2, 0)
+		check(b, 0, 3)
+		a.poll()
+		check(a, 0, 0)
+		check(b, 0, 1)
 	}
 }
