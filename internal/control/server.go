@@ -163,9 +163,9 @@ func (s *Server) getSwitch(r *http.Request) (any, error) {
 		return nil, err
 	}
 	info := SwitchInfo{SwitchStatus: s.backend.Switch(), Totals: Counters{Drops: Tally{}, FDBEvents: Tally{}, McastEvents: Tally{}, NeighEvents: Tally{}, LoopEvents: Tally{}, Resets: Tally{}}}
-	for _, p := range s.backend.Ports() {
-		info.Ports = append(info.Ports, p.stats())
-		info.Totals.add(&p.Counters)
+	info.Ports = s.backend.Stats()
+	for i := range info.Ports {
+		info.Totals.add(&info.Ports[i].Counters)
 	}
 	return info, nil
 }
@@ -195,14 +195,19 @@ func (s *Server) getPort(r *http.Request) (any, error) {
 // port returns a port, or an error that contains its name.
 func (s *Server) port(name string) (PortDetail, error) {
 	p, err := s.backend.Port(name)
-	if err != nil {
-		var names []string
-		for _, p := range s.backend.Ports() {
-			names = append(names, p.Name)
-		}
-		return p, fmt.Errorf("%w: %q%s", err, name, nearest.Hint(name, names))
+	if errors.Is(err, ErrNotFound) {
+		err = s.noPort(name)
 	}
-	return p, nil
+	return p, err
+}
+
+// noPort returns the error for the name of a port that does not exist.
+func (s *Server) noPort(name string) error {
+	var names []string
+	for _, p := range s.backend.Stats() {
+		names = append(names, p.Name)
+	}
+	return fmt.Errorf("%w: %q%s", ErrNotFound, name, nearest.Hint(name, names))
 }
 
 func (s *Server) getNeighbors(r *http.Request) (any, error) {
@@ -246,19 +251,20 @@ func (s *Server) getStats(r *http.Request) (any, error) {
 	if _, err := query(r); err != nil {
 		return nil, err
 	}
-	var stats List[PortStats]
-	for _, p := range s.backend.Ports() {
-		stats = append(stats, p.stats())
-	}
-	return stats, nil
+	return List[PortStats](s.backend.Stats()), nil
 }
 
 func (s *Server) getPortStats(r *http.Request) (any, error) {
 	if _, err := query(r); err != nil {
 		return nil, err
 	}
-	p, err := s.port(r.PathValue("name"))
-	return p.stats(), err
+	name := r.PathValue("name")
+	stats := s.backend.Stats()
+	i := slices.IndexFunc(stats, func(p PortStats) bool { return p.Name == name })
+	if i < 0 {
+		return nil, s.noPort(name)
+	}
+	return stats[i], nil
 }
 
 // query returns the query of a request. Unknown parameters are refused: if they were ignored, a

@@ -2,11 +2,6 @@ package control
 
 import "strings"
 
-// stats returns the part of a port's description that concerns its traffic.
-func (p *PortInfo) stats() PortStats {
-	return PortStats{Name: p.Name, Kind: p.Kind, State: p.State, Counters: p.Counters}
-}
-
 // add adds the counters of d to c, whose tallies must not be nil.
 func (c *Counters) add(d *Counters) {
 	c.RxFrames += d.RxFrames

@@ -38,6 +38,19 @@ type Worker struct {
 	Moved     uint64  `json:"moved"`      // sources moved to it because another worker was busier
 	CPUS      float64 `json:"cpu_s"`      // processor time of its thread, in seconds
 	WaitedS   float64 `json:"waited_s"`   // seconds for which it was ready and had no processor
+
+	Asleep     bool      `json:"asleep"`      // it waits for events, and does not poll
+	AwakeS     float64   `json:"awake_s"`     // seconds that it was not asleep: busy, or polling in vain
+	EmptyPolls uint64    `json:"empty_polls"` // polls of a source that found nothing
+	Batches    Histogram `json:"batches"`     // frames that a poll found, if any
+	Latency    Histogram `json:"latency"`     // seconds from a kick to the end of the batch that followed
+}
+
+// Histogram counts values by their size.
+type Histogram struct {
+	Bounds List[float64] `json:"bounds"` // rising
+	Counts List[uint64]  `json:"counts"` // of values up to each bound, and beyond the previous one; last, beyond all
+	Sum    float64       `json:"sum"`    // of the values
 }
 
 // Limit is a resource of the process that all front-ends share.
@@ -287,10 +300,28 @@ type MDBNet struct {
 
 // PortStats answers GET /v1/stats/{port}, and is an element of the answer to GET /v1/stats.
 type PortStats struct {
-	Name     string   `json:"name"`
-	Kind     Kind     `json:"kind"`
-	State    State    `json:"state"`
-	Counters Counters `json:"counters"`
+	Name        string          `json:"name"`
+	Kind        Kind            `json:"kind"`
+	State       State           `json:"state"`
+	LoopBlocked bool            `json:"loop_blocked"` // whatever the state
+	FDB         FDBCount        `json:"fdb"`
+	Backlog     *Backlog        `json:"backlog,omitempty"` // guest only
+	Limits      List[PortLimit] `json:"limits"`            // those that are configured
+	Counters    Counters        `json:"counters"`
+}
+
+// Backlog is what a guest's rings hold, those of all queues together; of a packed ring what is
+// among the next 1024 descriptors.
+type Backlog struct {
+	Frames  int `json:"frames"`  // from the guest, that the switch has not taken yet
+	Buffers int `json:"buffers"` // free ones, for frames to the guest
+}
+
+// PortLimit is a rate or a storm control of a port.
+type PortLimit struct {
+	Key    string `json:"key"`              // its key in the configuration
+	Bits   uint64 `json:"bits,omitempty"`   // per second
+	Frames uint64 `json:"frames,omitempty"` // per second
 }
 
 // errorBody is the body of every answer with a status of 400 or more.

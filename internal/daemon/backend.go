@@ -6,6 +6,7 @@ import (
 
 	"vswitchd/internal/control"
 	"vswitchd/internal/version"
+	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
 )
 
@@ -45,9 +46,39 @@ func (b backend) Switch() control.SwitchStatus {
 			Moved:     w.Moved,
 			CPUS:      w.Ran.Seconds(),
 			WaitedS:   w.Waited.Seconds(),
+
+			Asleep:     w.Asleep,
+			AwakeS:     w.Awake.Seconds(),
+			EmptyPolls: w.EmptyPolls,
+			Batches:    batches(&w),
+			Latency:    latency(&w.Latencies),
 		})
 	}
 	return st
+}
+
+func batches(w *worker.Stats) control.Histogram {
+	h := control.Histogram{Counts: append(w.Batches[:], 0), Sum: float64(w.Work)}
+	for _, most := range worker.BatchBounds {
+		h.Bounds = append(h.Bounds, float64(most))
+	}
+	return h
+}
+
+func latency(l *worker.Latencies) control.Histogram {
+	h := control.Histogram{Counts: l.Counts[:], Sum: l.Sum.Seconds()}
+	for _, most := range worker.LatencyBounds {
+		h.Bounds = append(h.Bounds, most.Seconds())
+	}
+	return h
+}
+
+// Stats implements control.Backend.
+func (b backend) Stats() (list []control.PortStats) {
+	for _, p := range b.d.snapshot() {
+		list = append(list, p.stats())
+	}
+	return list
 }
 
 // Ports implements control.Backend.

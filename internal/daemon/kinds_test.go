@@ -66,7 +66,8 @@ func (*wirePort) Caps() vswitch.Caps                   { return vswitch.Caps{} }
 
 func (w *wirePort) Transmitter() vswitch.Port          { return w }
 func (w *wirePort) Begin(*vswitch.Attachment)          { w.k.note("begin") }
-func (w *wirePort) Describe(info *control.PortInfo)    { info.State = control.StateRunning }
+func (w *wirePort) Count(stats *control.PortStats)     { stats.State = control.StateRunning }
+func (w *wirePort) Describe(*control.PortInfo)         {}
 func (w *wirePort) DescribeDetail(*control.PortDetail) {}
 func (w *wirePort) Close()                             { w.k.note("close") }
 

@@ -36,31 +36,71 @@ func closeAll(ports []*member) {
 	wg.Wait()
 }
 
+// stats returns the port's entry in the control API's list of figures.
+func (m *member) stats() control.PortStats {
+	st, _ := m.count()
+	return st
+}
+
+// count is stats, with the switch's state of the port.
+func (m *member) count() (control.PortStats, vswitch.PortInfo) {
+	p, sw := m.cfg, m.att.Info()
+	st := control.PortStats{
+		Name:        p.Name,
+		Kind:        control.Kind(p.Kind.Name),
+		LoopBlocked: sw.Loop != nil,
+		FDB:         control.FDBCount{Dynamic: sw.Dynamic, Static: sw.Static},
+		Limits:      limitsOf(&p.PortConfig),
+		Counters:    countersInfo(m.counters),
+	}
+	m.port.Count(&st)
+	if st.LoopBlocked && st.State == control.StateRunning {
+		st.State = control.StateBlocked
+	}
+	return st, sw
+}
+
+// limitsOf returns the limits that are configured.
+func limitsOf(p *vswitch.PortConfig) (list []control.PortLimit) {
+	for _, l := range []control.PortLimit{
+		{Key: "ingress_policing_rate", Bits: p.IngressPolicingRate},
+		{Key: "ingress_policing_pps", Frames: uint64(p.IngressPolicingPPS)},
+		{Key: "egress_rate", Bits: p.EgressRate},
+		{Key: "storm_control_pps", Frames: uint64(p.StormControlPPS)},
+		{Key: "storm_control_bcast_pps", Frames: uint64(p.StormControlBcastPPS)},
+		{Key: "storm_control_mcast_pps", Frames: uint64(p.StormControlMcastPPS)},
+		{Key: "storm_control_unknown_pps", Frames: uint64(p.StormControlUnknownPPS)},
+	} {
+		if l.Bits > 0 || l.Frames > 0 {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
 // info returns the port's entry in the control API's list of ports.
 func (m *member) info() control.PortInfo {
 	p := m.cfg
+	st, sw := m.count()
 	info := control.PortInfo{
-		Name:     p.Name,
-		Kind:     control.Kind(p.Kind.Name),
+		Name:     st.Name,
+		Kind:     st.Kind,
+		State:    st.State,
 		VLAN:     control.VLAN{Mode: p.VLANMode.String(), Tag: p.Tag, Trunks: p.Trunks, CVLANs: p.CVLANs},
 		Flags:    settings(p.Policies()),
 		Settings: settings(p.Keys()),
-		Counters: countersInfo(m.counters),
+		FDB:      st.FDB,
+		Counters: st.Counters,
 	}
 	for _, mac := range p.MACs {
 		info.MAC = mac.String()
 	}
-	sw := m.att.Info()
-	info.FDB = control.FDBCount{Dynamic: sw.Dynamic, Static: sw.Static}
 	for _, mac := range sw.Local {
 		info.HostMACs = append(info.HostMACs, mac.String())
 	}
 	m.port.Describe(&info)
 	if b := sw.Loop; b != nil {
 		info.Loop = &control.Loop{Port: b.Other, VLAN: b.VLAN, SinceS: int64(b.Since.Seconds()), ExpireS: int64(b.Until.Seconds())}
-		if info.State == control.StateRunning {
-			info.State = control.StateBlocked
-		}
 	}
 	return info
 }

@@ -84,9 +84,13 @@ type Port interface {
 	// externally visible change that Prepare makes is reverted by Undo.
 	Prepare(ctx context.Context, was, will *config.Port) (Change, error)
 
+	// Count fills in the state, and the figures that only the kind knows. The caller has already
+	// filled in those of the switch.
+	Count(stats *control.PortStats)
+
 	// Describe fills in the fields that only the kind knows. The caller has already filled in the
-	// settings common to all kinds and the switch's state of the port. DescribeDetail does the same
-	// for the fields that PortDetail adds.
+	// settings common to all kinds, and what Count says. DescribeDetail does the same for the
+	// fields that PortDetail adds.
 	Describe(info *control.PortInfo)
 	DescribeDetail(detail *control.PortDetail)
 

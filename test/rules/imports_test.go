@@ -65,7 +65,7 @@ var layers = []layer{
 		{"internal/port", "internal/config internal/control internal/loglimit internal/worker switch"},
 		{"internal/port/guest", "internal/config internal/config/key internal/control internal/port internal/rundir internal/worker " +
 			"switch vhostuser vhostuser/loop vhostuser/netport virtqueue"},
-		{"internal/port/packetport", "internal/port internal/worker switch uplink"},
+		{"internal/port/packetport", "internal/control internal/port internal/worker switch uplink"},
 		{"internal/port/hostport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
 		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
 		{"internal/daemon", "internal/capture internal/config internal/config/key internal/control internal/port internal/port/guest internal/port/hostport " +

@@ -51,6 +51,32 @@ func (b *Backend) Ports() []control.PortInfo {
 	return ports
 }
 
+// Stats implements control.Backend. The port vm1 has limits.
+func (b *Backend) Stats() []control.PortStats {
+	var stats []control.PortStats
+	for _, d := range b.Details {
+		st := control.PortStats{
+			Name: d.Name, Kind: d.Kind, State: d.State, LoopBlocked: d.Loop != nil, FDB: d.FDB, Counters: d.Counters,
+		}
+		if d.Kind == control.KindGuest {
+			st.Backlog = &control.Backlog{}
+			for _, r := range d.Rings {
+				switch r.Direction {
+				case "to-guest":
+					st.Backlog.Buffers += r.Waiting
+				case "from-guest":
+					st.Backlog.Frames += r.Waiting
+				}
+			}
+		}
+		if d.Name == "vm1" {
+			st.Limits = control.List[control.PortLimit]{{Key: "egress_rate", Bits: 1e9}, {Key: "storm_control_pps", Frames: 1000}}
+		}
+		stats = append(stats, st)
+	}
+	return stats
+}
+
 // Port implements control.Backend.
 func (b *Backend) Port(name string) (control.PortDetail, error) {
 	for _, d := range b.Details {
@@ -317,8 +343,16 @@ func Sample() *Backend {
 				{Resource: "file-descriptors", Used: 80, Limit: 896, SetBy: "RLIMIT_NOFILE"},
 			},
 			Workers: []control.Worker{
-				{CPU: 1, BusyRatio: 0.0625, BusyS: 5861.5, Frames: 123456, Wakeups: 789},
-				{CPU: -1},
+				{
+					CPU: 1, BusyRatio: 0.0625, BusyS: 5861.5, Frames: 123456, Wakeups: 789, AwakeS: 6000.25, EmptyPolls: 99,
+					Batches: control.Histogram{Bounds: []float64{1, 64}, Counts: []uint64{3456, 5000, 0}, Sum: 123456},
+					Latency: control.Histogram{Bounds: []float64{2e-06, 5e-06, 0.001}, Counts: []uint64{700, 80, 0, 9}, Sum: 0.0185},
+				},
+				{
+					CPU: -1, Asleep: true,
+					Batches: control.Histogram{Bounds: []float64{1, 64}, Counts: []uint64{0, 0, 0}},
+					Latency: control.Histogram{Bounds: []float64{2e-06, 5e-06, 0.001}, Counts: []uint64{0, 0, 0, 0}},
+				},
 			},
 		},
 		Details: []control.PortDetail{
@@ -409,8 +443,9 @@ func Sample() *Backend {
 				Name: "wan", Kind: control.KindUplink, State: control.StateBlocked, Interface: "eth2", Queues: 1,
 				VLAN: control.VLAN{Mode: "trunk"}, Loop: &control.Loop{Port: "lan", VLAN: 7, SinceS: 75, ExpireS: 20},
 				Counters: control.Counters{
-					Drops:      control.Tally{"loop-blocked": 57, "loop-probe": 3},
-					LoopEvents: control.Tally{"probes": 4, "returned": 3, "uncut": 0, "ignored": 0, "blocks": 2},
+					Drops:       control.Tally{"loop-blocked": 57, "loop-probe": 3},
+					NeighEvents: control.Tally{"suppressed": 0, "learned": 0, "changed": 0, "refused": 0, "limited": 0, "contended": 0, "malformed": 0},
+					LoopEvents:  control.Tally{"probes": 4, "returned": 3, "uncut": 0, "ignored": 0, "blocks": 2},
 				},
 			}},
 		},

@@ -317,7 +317,6 @@ func (g *Port) Describe(info *control.PortInfo) {
 	st := g.dev.State()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	info.State = g.state()
 	info.Socket = g.set.Socket
 	info.Mode = string(g.set.Mode)
 	info.Queues = g.set.Queues
@@ -329,10 +328,20 @@ func (g *Port) Describe(info *control.PortInfo) {
 	}
 	info.Offloads = offloadNamesOf(g.set.Offloads)
 	info.MTU = st.MTU
-	info.Counters.Kicks, info.Counters.Calls = g.dev.Notifications()
-	info.Counters.Resets = maps.Clone(g.resets)
+}
+
+// Count implements port.Port.
+func (g *Port) Count(stats *control.PortStats) {
+	c := &stats.Counters
+	c.Kicks, c.Calls = g.dev.Notifications()
+	stats.Backlog = &control.Backlog{}
+	stats.Backlog.Frames, stats.Backlog.Buffers = g.dev.Backlog()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	stats.State = g.state()
+	c.Resets = maps.Clone(g.resets)
 	if g.sessions > 1 {
-		info.Counters.Reconnects = g.sessions - 1
+		c.Reconnects = g.sessions - 1
 	}
 }
 

@@ -122,22 +122,31 @@ func (p *Port) Describe(info *control.PortInfo) {
 	info.Link, info.LastError = st.State, st.Err
 	switch st.State {
 	case uplink.StateUp:
-		info.State = control.StateRunning
 		if info.LastError == "" {
 			info.LastError = p.lastErr
 		}
 	case uplink.StateAbsent:
-		info.State, info.LastError = control.StateError, "somebody has removed the interface: a reload makes it again"
+		info.LastError = "somebody has removed the interface: a reload makes it again"
 	case uplink.StateDown:
-		info.State, info.LastError = control.StateWaiting, "the interface's other end, "+st.Interface+", is set down"
+		info.LastError = "the interface's other end, " + st.Interface + ", is set down"
 	case uplink.StateNoCarrier:
-		info.State, info.LastError = control.StateWaiting, "the interface is set down"
-	default:
-		info.State = control.StateError
+		info.LastError = "the interface is set down"
 	}
-	if st.KernelDrops > 0 {
-		info.Counters.Drops[uplink.DropKernelRing] = st.KernelDrops
+}
+
+// Count implements port.Port.
+func (p *Port) Count(stats *control.PortStats) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := p.up.Status()
+	stats.State = control.StateError
+	switch st.State {
+	case uplink.StateUp:
+		stats.State = control.StateRunning
+	case uplink.StateDown, uplink.StateNoCarrier:
+		stats.State = control.StateWaiting
 	}
+	packetport.CountKernelDrops(stats, st.KernelDrops)
 }
 
 // DescribeDetail implements port.Port.

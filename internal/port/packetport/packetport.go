@@ -3,6 +3,7 @@
 package packetport
 
 import (
+	"vswitchd/internal/control"
 	"vswitchd/internal/port"
 	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
@@ -50,5 +51,12 @@ func (b *Base) Close() {
 	if b.Begun() {
 		b.inlet.Close()
 		b.attachment.Detach()
+	}
+}
+
+// CountKernelDrops counts frames that the kernel has dropped at the port's socket.
+func CountKernelDrops(stats *control.PortStats, frames uint64) {
+	if frames > 0 {
+		stats.Counters.Drops[uplink.DropKernelRing] = frames
 	}
 }

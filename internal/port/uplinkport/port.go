@@ -113,26 +113,33 @@ func (p *Port) Describe(info *control.PortInfo) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := p.up.Status()
-	info.State = control.StateError
 	info.Interface = st.Interface
 	info.Queues = 1
 	info.MTU = st.MTU
 	info.Link, info.LastError = st.State, st.Err
 	switch st.State {
-	case uplink.StateUp:
-		info.State = control.StateRunning
 	case uplink.StateAbsent:
-		info.State, info.LastError = control.StateWaiting, "there is no network interface "+strconv.Quote(of(p.cfg).Interface)
+		info.LastError = "there is no network interface " + strconv.Quote(of(p.cfg).Interface)
 	case uplink.StateDown:
-		info.State, info.LastError = control.StateWaiting, "the interface is set down"
+		info.LastError = "the interface is set down"
 	case uplink.StateNoCarrier:
-		info.State, info.LastError = control.StateWaiting, "the interface has no carrier"
-	case uplink.StateTaken:
-		info.State = control.StateWaiting
+		info.LastError = "the interface has no carrier"
 	}
-	if n := p.drops + st.KernelDrops; n > 0 {
-		info.Counters.Drops[uplink.DropKernelRing] = n
+}
+
+// Count implements port.Port.
+func (p *Port) Count(stats *control.PortStats) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := p.up.Status()
+	stats.State = control.StateError
+	switch st.State {
+	case uplink.StateUp:
+		stats.State = control.StateRunning
+	case uplink.StateAbsent, uplink.StateDown, uplink.StateNoCarrier, uplink.StateTaken:
+		stats.State = control.StateWaiting
 	}
+	packetport.CountKernelDrops(stats, p.drops+st.KernelDrops)
 }
 
 // DescribeDetail implements port.Port.
