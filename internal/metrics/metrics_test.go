@@ -1,16 +1,22 @@
 package metrics
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"vswitchd/internal/control/controltest"
 )
@@ -22,7 +28,9 @@ func TestServe(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- Serve(ctx, l, controltest.Sample(), hclog.NewNullLogger()) }()
+	backend := controltest.Sample()
+	backend.Lists[1].Name = `a "quoted" \ name`
+	go func() { done <- Serve(ctx, l, backend, hclog.NewNullLogger()) }()
 
 	resp, err := http.Get("http://" + l.Addr().String() + "/metrics")
 	if err != nil {
@@ -38,7 +46,7 @@ func TestServe(t *testing.T) {
 		`vswitchd_port_rx_frames_total{port="lan"} 1000`,
 		`vswitchd_port_rx_bytes_total{port="lan"} 64000`,
 		`vswitchd_port_tx_frames_total{port="lan"} 2000`,
-		`vswitchd_port_tx_bytes_total{port="lan"} 3.028e+06`,
+		`vswitchd_port_tx_bytes_total{port="lan"} 3028000`,
 		`vswitchd_port_drops_total{port="vm1",reason="bad-chain"} 2`,
 		`vswitchd_port_drops_total{port="vm1",reason="ring-full"} 40`,
 		`vswitchd_port_up{port="vm1"} 1`,
@@ -73,7 +81,7 @@ func TestServe(t *testing.T) {
 		`vswitchd_filter_rule_frames_total{filter="web",rule="web"} 1234`,
 		`vswitchd_filter_rule_bytes_total{filter="web",rule="web"} 567890`,
 		`vswitchd_filter_rule_frames_total{filter="web",rule="default"} 7`,
-		`vswitchd_filter_rule_frames_total{filter="none",rule="default"} 0`,
+		`vswitchd_filter_rule_frames_total{filter="a \"quoted\" \\ name",rule="default"} 0`,
 		`vswitchd_fdb_events_total{event="learned"} 12`,
 		`vswitchd_fdb_events_total{event="full"} 0`,
 		`vswitchd_port_fdb_events_total{event="flapped",port="lan"} 4`,
@@ -88,6 +96,27 @@ func TestServe(t *testing.T) {
 		`vswitchd_worker_frames_total{worker="1"} 0`,
 		`vswitchd_worker_sources{worker="1"} 0`,
 		`vswitchd_worker_moves_total{worker="1"} 0`,
+		`vswitchd_worker_asleep{worker="0"} 0`,
+		`vswitchd_worker_asleep{worker="1"} 1`,
+		`vswitchd_worker_awake_seconds_total{worker="0"} 6000.25`,
+		`vswitchd_worker_empty_polls_total{worker="0"} 99`,
+		`vswitchd_worker_batch_frames_bucket{worker="0",le="1"} 3456`,
+		`vswitchd_worker_batch_frames_bucket{worker="0",le="64"} 8456`,
+		`vswitchd_worker_batch_frames_bucket{worker="0",le="+Inf"} 8456`,
+		`vswitchd_worker_batch_frames_sum{worker="0"} 123456`,
+		`vswitchd_worker_batch_frames_count{worker="0"} 8456`,
+		`vswitchd_worker_latency_seconds_bucket{worker="0",le="2e-06"} 700`,
+		`vswitchd_worker_latency_seconds_bucket{worker="0",le="0.001"} 780`,
+		`vswitchd_worker_latency_seconds_bucket{worker="0",le="+Inf"} 789`,
+		`vswitchd_worker_latency_seconds_sum{worker="0"} 0.0185`,
+		`vswitchd_worker_latency_seconds_count{worker="1"} 0`,
+		`vswitchd_port_info{kind="uplink",port="lan"} 1`,
+		`vswitchd_port_kicks_total{port="vm1"} 5`,
+		`vswitchd_port_calls_total{port="vm1"} 6`,
+		`vswitchd_port_waiting_frames{port="vm2"} 0`,
+		`vswitchd_port_free_buffers{port="vm1"} 255`,
+		`vswitchd_port_limit_bytes_per_second{limit="egress_rate",port="vm1"} 1.25e+08`,
+		`vswitchd_port_limit_frames_per_second{limit="storm_control_pps",port="vm1"} 1000`,
 		`# TYPE go_goroutines gauge`,
 		`# TYPE process_resident_memory_bytes gauge`,
 	} {
@@ -99,8 +128,85 @@ func TestServe(t *testing.T) {
 		t.Logf("%s", body)
 	}
 
+	if got := resp.Header.Get("Content-Type"); got != "text/plain; version=0.0.4; charset=utf-8" {
+		t.Errorf("the type is %q", got)
+	}
+	for _, path := range []string{"/", "/metrics/"} {
+		if resp, err := http.Get("http://" + l.Addr().String() + path); err != nil || resp.StatusCode != http.StatusNotFound {
+			t.Errorf("GET %s: %v %v", path, resp, err)
+		}
+	}
+
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// parsed returns the families of an answer.
+func parsed(t *testing.T) map[string]*dto.MetricFamily {
+	t.Helper()
+	body, err := newHandler(controltest.Sample(), hclog.NewNullLogger()).scrape()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	found, err := parser.TextToMetricFamilies(bytes.NewReader(body))
+	if err != nil {
+		t.Fatalf("%v in %s", err, body)
+	}
+	return found
+}
+
+// Each sample is served once, with its labels sorted.
+func TestSamplesAreDistinct(t *testing.T) {
+	for name, f := range parsed(t) {
+		seen := make(map[string]bool)
+		for _, m := range f.Metric {
+			labels := m.GetLabel()
+			id := fmt.Sprint(labels)
+			if seen[id] {
+				t.Errorf("%s%s is there twice", name, id)
+			}
+			seen[id] = true
+			if !slices.IsSortedFunc(labels, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) }) {
+				t.Errorf("%s: labels are not sorted: %s", name, id)
+			}
+		}
+	}
+}
+
+// docs/metrics.md has a row for each metric that is served, and no others.
+func TestDocumentNamesEveryMetric(t *testing.T) {
+	document, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := make(map[string]bool)
+	for line := range strings.Lines(string(document)) {
+		if strings.HasPrefix(line, "| `"+prefix) {
+			rows[strings.TrimSpace(line)] = true
+		}
+	}
+	found := parsed(t)
+	for _, f := range families {
+		name := prefix + f.name
+		m := found[name]
+		if m == nil || len(m.Metric) == 0 {
+			t.Errorf("the sample has no %s", name)
+			continue
+		}
+		var labels []string
+		for _, l := range m.Metric[0].Label {
+			labels = append(labels, "`"+l.GetName()+"`")
+		}
+		row := fmt.Sprintf("| `%s` | %s | %s | %s |", name, f.kind, strings.Join(labels, ", "), f.help)
+		if !rows[row] {
+			t.Errorf("docs/metrics.md has no row\n%s", row)
+		}
+		delete(rows, row)
+	}
+	for row := range rows {
+		t.Errorf("docs/metrics.md has a row that is wrong:\n%s", row)
 	}
 }
