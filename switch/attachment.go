@@ -300,6 +300,9 @@ func (a *Attachment) reopen() {
 	v.up, v.blocked = a.up && a.block == nil, a.up && a.block != nil
 	a.view = &v
 	s.publish()
+	if j := s.records.journal(); j != nil {
+		j.add(Record{What: RecordPort, Port: v.cfg.Name})
+	}
 	if v.up == was {
 		return
 	}
@@ -312,7 +315,7 @@ func (a *Attachment) reopen() {
 	}
 	a.fdb.open = up // a Deliver that still uses the old port set learns nothing more
 	if !up {
-		t.flush(a.fdb, AnyVLAN, entryDynamic, entrySticky)
+		t.flush(a.fdb, FlushPortDown, AnyVLAN, entryDynamic, entrySticky)
 		return
 	}
 	for _, k := range a.sticky {
@@ -334,13 +337,16 @@ func (a *Attachment) forgetForeign(rule *vlanRule) {
 	t := a.sw.fdb
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	n := 0
 	for s := a.fdb.dynamic.first; s != noSlot; {
 		c := t.cold[s]
 		if !rule.carries(c.key.vlan()) {
 			t.remove(s)
+			n++
 		}
 		s = c.next
 	}
+	t.noteFlush(a.fdb, n, FlushVLANs)
 }
 
 // Detach removes the port, and all FDB entries that name it, from the switch. When Detach returns,

@@ -280,7 +280,7 @@ func (x *transaction) check(c *Change) {
 		if v.cfg.Counters == nil {
 			v.cfg.Counters = new(Counters)
 		}
-		a := &Attachment{sw: x.sw, mcast: &mcastPort{counters: v.cfg.Counters}}
+		a := &Attachment{sw: x.sw, mcast: &mcastPort{counters: v.cfg.Counters, name: v.cfg.Name}}
 		v.att, v.port, v.mcast, v.counters, v.local = a, n.Port, a.mcast, v.cfg.Counters, n.Local
 		x.ports = append(x.ports, &changedPort{att: a, fresh: true, view: v})
 	}
@@ -334,6 +334,7 @@ func (x *transaction) commit() error {
 	for _, p := range x.ports {
 		if p.fresh {
 			p.view.fdb = t.openPort(p.view.id, p.view.cfg.MaxMACs, p.view.counters)
+			p.view.fdb.name = p.view.cfg.Name
 		}
 	}
 	if err := t.rewrite(plan); err != nil {
@@ -352,7 +353,7 @@ func (x *transaction) commit() error {
 			s.attached++
 		} else {
 			p.view.fdb.max.Store(int32(p.view.cfg.MaxMACs))
-			p.view.fdb.counters = p.view.counters
+			p.view.fdb.counters, p.view.fdb.name = p.view.counters, p.view.cfg.Name
 		}
 		p.att.view = p.view
 	}
@@ -544,6 +545,7 @@ func (t *fdb) rewrite(plan *rewriting) error {
 	for _, k := range plan.stale {
 		s, kind, p := t.get(k)
 		byHand := t.cold[s].byHand
+		t.note(RecordRemoved, s)
 		t.remove(s)
 		undo = append(undo, func() { // there was room before
 			_ = t.setEntry(k, p, kind)
@@ -565,6 +567,7 @@ func (t *fdb) rewrite(plan *rewriting) error {
 		}
 		undo = append(undo, func() {
 			s, _, _ := t.get(k)
+			t.note(RecordRemoved, s)
 			t.remove(s)
 		})
 	}

@@ -123,6 +123,7 @@ type fdb struct {
 	sweep int                // bucket at which the next tick goes on
 
 	watchers []chan struct{} // see WatchFDB
+	recorder *recorder       // nil: nothing is recorded
 
 	stats [numFDBEvents]atomic.Uint64 // of all ports together
 }

@@ -122,12 +122,7 @@ func (t *fdb) entry(s slot, set *portSet, now uint32) (e FDBEntry, ok bool) {
 	if e.All {
 		e.VLAN = v.vlan.pvid
 	}
-	switch c.kind {
-	case entryDynamic:
-		e.Kind = FDBDynamic
-	case entrySticky:
-		e.Kind = FDBSticky
-	default:
+	if e.Kind = c.kind.public(); e.Kind == FDBStatic {
 		return e, true
 	}
 	b, i := s.split()
@@ -210,6 +205,7 @@ func (s *Switch) DelFDB(mac [6]byte, vlan int) error {
 	}
 	if len(keys) > 0 {
 		if at, _, p := t.get(keys[0]); p != nil {
+			t.note(RecordRemoved, at)
 			t.remove(at)
 			return nil
 		}
@@ -264,24 +260,24 @@ func (s *Switch) Flush(f FDBFilter) (int, error) {
 		if k != FDBBlackhole {
 			of = append(of, k.entry())
 		} else if f.Port == "" {
-			n += t.flushLocked(t.ports[blackhole], f.VLAN, entryStatic)
+			n += t.flushLocked(t.ports[blackhole], FlushByHand, f.VLAN, entryStatic)
 		}
 	}
 	for _, p := range ports {
-		n += t.flushLocked(p, f.VLAN, of...)
+		n += t.flushLocked(p, FlushByHand, f.VLAN, of...)
 	}
 	return n, nil
 }
 
-func (t *fdb) flushLocked(p *fdbPort, vlan int, kinds ...entryKind) int {
+func (t *fdb) flushLocked(p *fdbPort, why FlushCause, vlan int, kinds ...entryKind) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.flush(p, vlan, kinds...)
+	return t.flush(p, why, vlan, kinds...)
 }
 
 // flush removes the entries of p that are in VLAN vlan, or in any if vlan is negative, and of one
 // of the kinds, and returns how many entries it has removed. Needs mu.
-func (t *fdb) flush(p *fdbPort, vlan int, kinds ...entryKind) (n int) {
+func (t *fdb) flush(p *fdbPort, why FlushCause, vlan int, kinds ...entryKind) (n int) {
 	for _, l := range []*fdbList{&p.dynamic, &p.static} {
 		for s := l.first; s != noSlot; {
 			c := t.cold[s]
@@ -293,5 +289,6 @@ func (t *fdb) flush(p *fdbPort, vlan int, kinds ...entryKind) (n int) {
 			s = c.next
 		}
 	}
+	t.noteFlush(p, n, why)
 	return n
 }

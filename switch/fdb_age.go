@@ -37,6 +37,7 @@ func (t *fdb) sweepFrom(first int, now uint32) {
 			if t.expired(b, i, now) {
 				s := slotAt(b, i)
 				t.count(t.owner(s), FDBExpired)
+				t.note(RecordExpired, s)
 				t.remove(s)
 			}
 		}

@@ -144,6 +144,7 @@ func (x *transaction) findStale(plan *rewriting, changed map[*fdbPort]bool) {
 // or the new one. Needs fdb.mu.
 func (t *fdb) assign(s slot, p *fdbPort, kind entryKind) {
 	owner, c := t.owner(s), &t.cold[s]
+	changed := owner != p || c.kind != kind
 	if c.kind == entryTwin {
 		t.twins--
 		owner.twins--
@@ -164,6 +165,9 @@ func (t *fdb) assign(s slot, p *fdbPort, kind entryKind) {
 		t.twins++
 		p.twins++
 	}
+	if changed {
+		t.note(RecordAdded, s)
+	}
 }
 
 // forgetLearned removes the learned entries of an address in all VLANs, which an entry for every
@@ -171,6 +175,7 @@ func (t *fdb) assign(s slot, p *fdbPort, kind entryKind) {
 func (t *fdb) forgetLearned(a addr) {
 	for v := range uint16(maxVID + 1) {
 		if s, kind, owner := t.get(makeKey(a, v)); owner != nil && kind == entryDynamic {
+			t.note(RecordRemoved, s)
 			t.remove(s)
 		}
 	}

@@ -6,6 +6,7 @@ import "sync/atomic"
 // fdb.mu, except for the atomics.
 type fdbPort struct {
 	id      portID
+	name    string       // "" of blackholes
 	open    bool         // new entries are accepted
 	max     atomic.Int32 // the most dynamic entries; 0: only the table's size limits them
 	dynamic fdbList
@@ -70,6 +71,17 @@ const (
 
 // isManual reports whether entries of kind k are an operator's, who can move and remove them.
 func (k entryKind) isManual() bool { return k == entryStatic || k == entrySticky }
+
+// public returns the kind that a port's entries of kind k have for users.
+func (k entryKind) public() FDBKind {
+	switch k {
+	case entryDynamic:
+		return FDBDynamic
+	case entrySticky:
+		return FDBSticky
+	}
+	return FDBStatic
+}
 
 // fdbCold is the part of a slot that only writers use.
 type fdbCold struct {

@@ -188,7 +188,7 @@ func TestRandomOperations(t *testing.T) {
 				delete(model, k)
 			case 5:
 				if r.IntN(50) == 0 {
-					tab.flush(p, AnyVLAN, entryDynamic)
+					tab.flush(p, FlushByHand, AnyVLAN, entryDynamic)
 					for k, e := range model {
 						if e.port == p.id && !e.static {
 							delete(model, k)

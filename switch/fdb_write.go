@@ -16,6 +16,7 @@ func (t *fdb) openPort(id portID, limit int, c *Counters) *fdbPort {
 // closePort removes p and all its entries.
 func (t *fdb) closePort(p *fdbPort) {
 	p.open = false
+	t.noteFlush(p, p.dynamic.n+p.static.n-p.twins, FlushDetached)
 	for _, l := range []*fdbList{&p.dynamic, &p.static} {
 		for l.first != noSlot {
 			t.remove(l.first)
@@ -40,6 +41,7 @@ func (t *fdb) learn(k fdbKey, h hash, p *fdbPort, now uint32) (why FDBEvent, ref
 	b, i, owner := t.lookup(h)
 	s := slotAt(b, i)
 	if owner != 0 && t.cold[s].kind == entrySticky && !t.live(b, i, now) {
+		t.note(RecordExpired, s)
 		t.remove(s) // the sweep has not come to it yet
 		owner = 0
 	}
@@ -56,8 +58,9 @@ func (t *fdb) learn(k fdbKey, h hash, p *fdbPort, now uint32) (why FDBEvent, ref
 	if t.full() && !t.makeRoom(p, now) {
 		return 0, false
 	}
-	if _, ok := t.insert(k, h, p, entryDynamic, now); ok {
+	if s, ok := t.insert(k, h, p, entryDynamic, now); ok {
 		t.count(p, FDBLearned)
+		t.note(RecordLearned, s)
 	}
 	return 0, false
 }
@@ -85,6 +88,7 @@ func (t *fdb) relearn(s slot, owner portID, p *fdbPort, now uint32) (why FDBEven
 	default:
 		t.move(s, t.ports[owner], p, now)
 		t.noteMove(s, owner, p, now)
+		t.noteFrom(RecordMoved, s, t.ports[owner].name)
 	}
 	return 0, false
 }
@@ -162,6 +166,7 @@ func (t *fdb) makeRoom(p *fdbPort, now uint32) bool {
 // evict removes the entry in s to make room.
 func (t *fdb) evict(s slot) {
 	t.count(t.owner(s), FDBEvicted)
+	t.note(RecordEvicted, s)
 	t.remove(s)
 }
 
@@ -314,9 +319,11 @@ func (t *fdb) setEntry(k fdbKey, p *fdbPort, kind entryKind) error {
 		}
 		t.evict(t.oldest(victim))
 	}
-	if _, ok := t.insert(k, h, p, kind, t.stampOf(kind)); !ok {
+	s, ok := t.insert(k, h, p, kind, t.stampOf(kind))
+	if !ok {
 		return ErrTableFull
 	}
+	t.note(RecordAdded, s)
 	return nil
 }
 

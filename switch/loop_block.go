@@ -88,7 +88,7 @@ func (s *Switch) block(a, other *Attachment, vlan uint16, now uint32) {
 
 // forgetLooped removes what was learned from looped frames at the other port. Needs mu.
 func (s *Switch) forgetLooped(b *loopBlock) {
-	s.fdb.flushLocked(b.other.fdb, AnyVLAN, entryDynamic)
+	s.fdb.flushLocked(b.other.fdb, FlushLoop, AnyVLAN, entryDynamic)
 }
 
 // prolong has a's block begin, or begin again, at time now. Needs mu.

@@ -279,6 +279,8 @@ type mdb struct {
 	address   MAC           // of the switch
 	now       func() uint32
 
+	recorder *recorder // nil: nothing is recorded
+
 	stats [numMcastEvents]atomic.Uint64 // of all ports together
 }
 
@@ -296,6 +298,7 @@ func (g *mdbGroup) empty() bool { return len(g.members)+len(g.fixed) == 0 }
 // mcastPort is the MDB's record of one port. Guarded by mdb.mu.
 type mcastPort struct {
 	id       portID
+	name     string
 	open     bool // something may be learned from the port
 	counters *Counters
 	groups   int // memberships

@@ -58,6 +58,7 @@ func (m *mdb) age(g *mdbGroup, now uint32) {
 		m.countSources(g, e.port, len(e.sources)-had)
 		if e.gone() {
 			m.count(e.port.counters, McastExpired)
+			m.note(RecordMemberExpired, g.key, e.port, groupAddr{})
 			m.remove(g, i)
 		} else {
 			changed = true
@@ -101,12 +102,14 @@ func (m *mdb) pruneRouters(gone func(netKey, member) bool) {
 }
 
 // forget removes the entries of a port in the VLANs for which cond returns true. Needs mu.
-func (m *mdb) forget(p *mcastPort, cond func(vlan uint16) bool) {
+func (m *mdb) forget(p *mcastPort, why FlushCause, cond func(vlan uint16) bool) {
+	had := p.groups
 	for i := len(m.list) - 1; i >= 0 && p.groups > 0; i-- {
 		if g := m.list[i]; cond(g.key.vlan) {
 			m.prune(g, func(e member) bool { return e.port == p })
 		}
 	}
+	m.noteFlush(p, had-p.groups, why)
 	m.pruneRouters(func(k netKey, e member) bool { return e.port == p && cond(k.vlan) })
 }
 
@@ -119,7 +122,7 @@ func (m *mdb) setOpen(p *mcastPort, open bool) {
 	defer m.mu.Unlock()
 	p.open = open
 	if !open {
-		m.forget(p, everyVLAN)
+		m.forget(p, FlushPortDown, everyVLAN)
 	} else if len(m.queriers) > 0 && !slices.Contains(m.opened, p) {
 		m.opened = append(m.opened, p)
 		m.wakeUp()
@@ -130,8 +133,8 @@ func (m *mdb) setOpen(p *mcastPort, open bool) {
 func (m *mdb) reconfigured(v *portView) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v.mcast.counters = v.counters
-	m.forget(v.mcast, func(vlan uint16) bool { return !v.vlan.carries(vlan) })
+	v.mcast.counters, v.mcast.name = v.counters, v.cfg.Name
+	m.forget(v.mcast, FlushVLANs, func(vlan uint16) bool { return !v.vlan.carries(vlan) })
 	if v.cfg.McastRouter != McastRouterAuto {
 		m.pruneRouters(func(_ netKey, e member) bool { return e.port == v.mcast })
 	}
@@ -145,6 +148,7 @@ func (m *mdb) configure(on bool) {
 	if on == (m.table != nil) {
 		return
 	}
+	m.noteFlush(&mcastPort{}, m.total+m.fixed, FlushSnoopingOff)
 	for _, g := range m.list {
 		for _, e := range g.members {
 			e.port.groups, e.port.sources = 0, 0

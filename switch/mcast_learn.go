@@ -129,6 +129,7 @@ func (m *mdb) record(k mdbKey, r *records, v *portView, net netKey, now uint32, 
 	}
 	if t.empty() {
 		m.count(p.counters, McastLeft)
+		m.note(RecordLeft, k, p, groupAddr{})
 		m.remove(g, i)
 		return
 	}
@@ -172,6 +173,7 @@ func (m *mdb) change(k mdbKey, e *member, p *mcastPort) (*mdbGroup, *member) {
 		p.groups++
 		m.total++
 		m.count(p.counters, McastJoined)
+		m.note(RecordJoined, k, p, groupAddr{})
 	}
 	return g, e
 }

@@ -191,6 +191,7 @@ func (m *mdb) fix(list []staticMember) {
 	if m.table == nil || len(list)+m.fixed == 0 {
 		return // static members wait until snooping is turned on
 	}
+	m.noteFixed(list)
 	stale := make(map[*mdbGroup]bool)
 	for _, g := range m.list {
 		if g.fixed != nil {

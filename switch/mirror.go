@@ -74,7 +74,7 @@ func (s *Switch) forgetMirrorOutputs() {
 	for _, a := range s.names {
 		if a.view.mirror.output {
 			s.fdb.mu.Lock()
-			s.fdb.flush(a.fdb, AnyVLAN, entryDynamic, entrySticky)
+			s.fdb.flush(a.fdb, FlushMirrorPort, AnyVLAN, entryDynamic, entrySticky)
 			s.fdb.mu.Unlock()
 		}
 	}

@@ -70,6 +70,10 @@ type Backend interface {
 	// there is none with that id.
 	StopCapture(id int) (Capture, error)
 
+	// Listen begins to queue the events that match a filter. The error wraps ErrBusy if there are
+	// too many listeners.
+	Listen(EventFilter) (EventListener, error)
+
 	// Trace returns what would happen to a frame that came from a port, without any effect. The
 	// error is ErrNotFound if no port has that name.
 	Trace(port string, frame []byte) ([]TraceStep, error)
@@ -147,6 +151,12 @@ var (
 
 // ErrNoCapture says that no capture with that id is running.
 var ErrNoCapture = errors.New("no such capture")
+
+// ErrBusy says that there are as many listeners to events as there can be.
+var ErrBusy = errors.New("too many listeners to events")
+
+// ErrStreamOver says that no event will come any more, because vswitchd is stopping.
+var ErrStreamOver = errors.New("vswitchd is stopping")
 
 // ErrMalformed says that a request cannot be read.
 var ErrMalformed = errors.New("malformed request")

@@ -28,19 +28,9 @@ func (c *Client) Capture(ctx context.Context, r CaptureRequest) (*CaptureAnswer,
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	stream := c.http
-	stream.Timeout = 0
-	resp, err := stream.Do(req)
+	resp, err := c.stream(req)
 	if err != nil {
-		return nil, c.dialError(err)
-	}
-	if resp.StatusCode >= 400 {
-		defer resp.Body.Close()
-		answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-		if err != nil {
-			return nil, fmt.Errorf("reading the answer of vswitchd: %w", err)
-		}
-		return nil, answerError(resp.StatusCode, answer)
+		return nil, err
 	}
 	id, err := strconv.Atoi(resp.Header.Get(HeaderCapture))
 	if err != nil || resp.Header.Get("Content-Type") != ContentTypePcapng {

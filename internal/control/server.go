@@ -24,6 +24,8 @@ type Server struct {
 	backend Backend
 	config  Configuration
 	log     hclog.Logger
+
+	heartbeat, stalled time.Duration // see server_events.go
 }
 
 // maxConns is the limit of connected clients: one more replaces the oldest.
@@ -31,7 +33,7 @@ const maxConns = 32
 
 // NewServer returns a server.
 func NewServer(backend Backend, config Configuration, log hclog.Logger) *Server {
-	return &Server{backend: backend, config: config, log: log}
+	return &Server{backend: backend, config: config, log: log, heartbeat: heartbeat, stalled: stalled}
 }
 
 // Serve answers requests that arrive through l until ctx is done; then it closes l, gives requests
@@ -84,6 +86,7 @@ func (s *Server) handler() http.Handler {
 	route("GET", "/v1/mirrors", s.getMirrors)
 	route("GET", "/v1/captures", s.getCaptures)
 	handle("POST", "/v1/captures", s.postCapture)
+	handle("GET", "/v1/events", s.getEvents)
 	route("DELETE", "/v1/captures/{id}", s.deleteCapture)
 	route("POST", "/v1/trace", s.postTrace)
 	route("POST", "/v1/trace/next", s.postNext)
@@ -150,6 +153,8 @@ func errorAnswer(err error) (status int, body errorBody) {
 		return se.status, errorBody{Error: se.msg}
 	case errors.As(err, &re):
 		return http.StatusConflict, errorBody{Error: re.msg, Details: re.details}
+	case errors.Is(err, ErrBusy):
+		return http.StatusServiceUnavailable, errorBody{Error: err.Error()}
 	case errors.Is(err, ErrMalformed):
 		return http.StatusBadRequest, errorBody{Error: err.Error()}
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrNoEntry), errors.Is(err, ErrNoMember), errors.Is(err, ErrNoFilter), errors.Is(err, ErrNoSet), errors.Is(err, ErrNoCapture):

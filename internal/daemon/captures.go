@@ -48,7 +48,9 @@ func (b backend) Capture(r control.CaptureRequest) (control.CaptureStream, error
 	if err != nil {
 		return nil, err
 	}
-	return captureStream{c}, nil
+	s := captureStream{c, b.d.events}
+	s.tell("started")
+	return s, nil
 }
 
 // captureFilter checks a program. It returns nil if there is none.
@@ -95,7 +97,14 @@ func captureInfo(i *capture.Info) control.Capture {
 }
 
 // A captureStream implements control.CaptureStream.
-type captureStream struct{ c *capture.Capture }
+type captureStream struct {
+	c      *capture.Capture
+	events *eventSource
+}
+
+func (s captureStream) tell(event string) {
+	s.events.publish(control.EventCapture, event, "", &control.CaptureEvent{Capture: s.Info()})
+}
 
 func (s captureStream) Info() control.Capture {
 	i := s.c.Info()
@@ -103,5 +112,6 @@ func (s captureStream) Info() control.Capture {
 }
 
 func (s captureStream) Run(ctx context.Context, w io.Writer, flush func() error) error {
+	defer s.tell("ended")
 	return s.c.Run(ctx, w, flush)
 }

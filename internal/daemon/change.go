@@ -216,6 +216,7 @@ func (c *change) commit() error {
 		c.d.pool.SetPoll(poll)
 	}
 	c.d.publish(c.cfg, ports)
+	c.d.events.portsChanged(c)
 	for _, o := range c.d.openers {
 		o.Changed()
 	}

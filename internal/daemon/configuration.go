@@ -46,7 +46,7 @@ func NewConfiguration(d *Daemon, file string, flags config.Flags, cfg *config.Co
 func (c *Configuration) Reload() (change control.ConfigChange, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	defer func() { c.logChange("reloaded", "reload refused", change, err) }()
+	defer func() { c.tellChange("reload", change, err) }()
 	cfg, running, errs := c.d.kinds.declarations().LoadRunning(c.file, c.flags)
 	if len(errs) > 0 {
 		return change, errs
@@ -66,12 +66,15 @@ func (c *Configuration) Edit(patch tomldoc.Patch, revision string, try bool) (ch
 	}
 	cfg, running, err := c.running.Load().Edit(patch)
 	if err != nil {
+		if !try {
+			c.d.events.configured("edit", &change, err)
+		}
 		return change, err
 	}
 	if try {
 		return c.describe(c.d.Try, cfg, news(cfg.Warnings, c.cfg.Warnings))
 	}
-	defer func() { c.logChange("configured", "change refused", change, err) }()
+	defer func() { c.tellChange("edit", change, err) }()
 	return c.apply(c.d.Change, cfg, running, news(cfg.Warnings, c.cfg.Warnings))
 }
 
@@ -120,7 +123,13 @@ func (c *Configuration) describe(do func(*config.Config) ([]string, error), cfg 
 	return change, nil
 }
 
-func (c *Configuration) logChange(done, refused string, change control.ConfigChange, err error) {
+// tellChange logs what a request has changed, or why it is refused, and tells those who listen.
+func (c *Configuration) tellChange(request string, change control.ConfigChange, err error) {
+	done, refused := "reloaded", "reload refused"
+	if request == "edit" {
+		done, refused = "configured", "change refused"
+	}
+	c.d.events.configured(request, &change, err)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			c.d.log.Error(refused, "reason", strings.TrimSpace(line))

@@ -24,6 +24,7 @@ type Daemon struct {
 	capture *capture.Pool
 	pool    *worker.Pool
 	kinds   kinds
+	events  *eventSource
 	openers map[string]port.Opener // by kind
 	over    chan ended             // ports that will never pass a frame again
 
@@ -82,9 +83,10 @@ func (ks kinds) newDaemon(ctx context.Context, cfg *config.Config, log hclog.Log
 		reloading: make(chan struct{}, 1),
 	}
 	d.capture = capture.NewPool(d.sw)
+	d.events = &eventSource{d: d}
 	d.life, d.quit = context.WithCancelCause(context.Background())
 	stop := context.AfterFunc(ctx, func() { d.quit(context.Cause(ctx)) })
-	d.openers, err = ks.start(port.Env{Logger: log, Switch: d.sw, Workers: pool, Over: d.reportOver})
+	d.openers, err = ks.start(port.Env{Logger: log, Switch: d.sw, Workers: pool, Over: d.reportOver, Report: d.events.report})
 	if err == nil {
 		err = d.carryOut(d.compare(d.cfg, cfg, false))
 	}
@@ -121,8 +123,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	for {
 		select {
 		case now := <-tick.C:
-			conflicts.report(now, d.sw.Conflicts())
-			loops.report(now, d.sw.LoopReports())
+			flaps, blocks := d.sw.Conflicts(), d.sw.LoopReports()
+			conflicts.report(now, flaps)
+			loops.report(now, blocks)
+			d.events.reported(flaps, blocks)
 		case <-ctx.Done():
 			d.close()
 			d.log.Info("switch has stopped")
@@ -177,6 +181,7 @@ func (d *Daemon) close() {
 	}
 	d.committing.Lock()
 	defer d.committing.Unlock()
+	d.events.hub.Close()
 	d.mu.Lock()
 	ports := d.ports
 	d.ports = nil

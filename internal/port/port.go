@@ -53,6 +53,10 @@ type Env struct {
 	// Over is called by a port that will never pass a frame again. failure is the cause, nil if the
 	// port ended normally. Over blocks until the daemon's Run receives the report or ctx is done.
 	Over func(ctx context.Context, p Port, failure error)
+
+	// Report is called by a port, whose name is given, with an event of kind session for those who
+	// listen. Report does not wait for them, but calls Describe: the caller holds no lock.
+	Report func(port, event string, detail *control.SessionEvent)
 }
 
 // An Opener opens ports of a kind for a daemon.

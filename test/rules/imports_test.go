@@ -61,6 +61,7 @@ var layers = []layer{
 		{"internal/httpserve", "internal/connlimit"},
 		{"internal/capture", "switch"},
 		{"internal/control", "internal/httpserve internal/nearest internal/rundir internal/tomldoc internal/unixsock internal/usage"},
+		{"internal/events", "internal/control"},
 		{"internal/metrics", "internal/control internal/httpserve"},
 		{"internal/port", "internal/config internal/control internal/loglimit internal/worker switch"},
 		{"internal/port/guest", "internal/config internal/config/key internal/control internal/port internal/rundir internal/worker " +
@@ -68,7 +69,7 @@ var layers = []layer{
 		{"internal/port/packetport", "internal/control internal/port internal/worker switch uplink"},
 		{"internal/port/hostport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
 		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
-		{"internal/daemon", "internal/capture internal/config internal/config/key internal/control internal/port internal/port/guest internal/port/hostport " +
+		{"internal/daemon", "internal/capture internal/config internal/config/key internal/control internal/events internal/port internal/port/guest internal/port/hostport " +
 			"internal/port/uplinkport internal/rundir internal/tomldoc internal/version internal/worker switch"},
 	}},
 	{"programs", []row{
@@ -77,7 +78,7 @@ var layers = []layer{
 		{"examples/rng", "vhostuser vhostuser/loop"},
 	}},
 	{"tests and measurement", []row{
-		{"internal/control/controltest", "internal/control internal/tomldoc"},
+		{"internal/control/controltest", "internal/control internal/events internal/tomldoc"},
 		{"switch/vswitchtest", "switch"},
 		{"virtqueue/virtqueuetest", "virtqueue"},
 		{"vhostuser/vhostusertest", "vhostuser virtqueue virtqueue/virtqueuetest"},

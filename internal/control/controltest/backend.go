@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/events"
 )
 
 // Backend is a control.Backend that answers with the values that it holds. It must not be changed
@@ -27,6 +28,8 @@ type Backend struct {
 	Copies  []control.Mirror
 	Lists   []control.Filter
 	Members []control.Set
+
+	Events events.Hub // by which a test publishes events
 
 	Changes []control.SetChange // that ChangeSet was called with; not served while it is called
 
@@ -203,6 +206,15 @@ func (b *Backend) Mirrors() []control.Mirror { return b.Copies }
 // Captures implements control.Backend.
 func (b *Backend) Captures() []control.Capture { return b.Running }
 
+// Listen implements control.Backend.
+func (b *Backend) Listen(f control.EventFilter) (control.EventListener, error) {
+	l, err := b.Events.Listen(f)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
 // Capture implements control.Backend. The captures write Stream, wait to be stopped, and then write
 // Rest.
 func (b *Backend) Capture(r control.CaptureRequest) (control.CaptureStream, error) {
@@ -304,7 +316,7 @@ func (b *Backend) ChangeSet(name string, change control.SetChange) (control.Set,
 }
 
 // events returns counts of events in the FDB, with all names.
-func events(learned, moved, flapped uint64) control.Tally {
+func fdbEvents(learned, moved, flapped uint64) control.Tally {
 	return control.Tally{
 		"learned": learned, "moved": moved, "flapped": flapped, "expired": 0, "evicted": 0,
 		"static_claims": 0, "held": 0, "limited": 0, "contended": 0, "full": 0,
@@ -335,7 +347,7 @@ func Sample() *Backend {
 	return &Backend{
 		Status: control.SwitchStatus{
 			Version: "1.2.3", UptimeS: 93784, FDBEntries: 3, FDBSize: 8192, MACAgingS: 300,
-			FDBEvents: events(12, 5, 4), MDBEntries: 3, McastEvents: mcastEvents(3, 2),
+			FDBEvents: fdbEvents(12, 5, 4), MDBEntries: 3, McastEvents: mcastEvents(3, 2),
 			Captures:   control.CaptureTotals{Running: 2, Captured: 5000, Lost: 17},
 			Processors: 4,
 			Limits: []control.Limit{
@@ -361,7 +373,7 @@ func Sample() *Backend {
 				Queues: 1, MTU: 1500, VLAN: control.VLAN{Mode: "native-untagged", Tag: 1, Trunks: []uint16{2, 3}}, Flags: flags,
 				HostMACs: []string{"52:54:00:00:00:fe"}, FDB: control.FDBCount{Dynamic: 2, Static: 1},
 				Counters: control.Counters{
-					RxFrames: 1000, RxBytes: 64000, TxFrames: 2000, TxBytes: 3028000, FDBEvents: events(10, 4, 4),
+					RxFrames: 1000, RxBytes: 64000, TxFrames: 2000, TxBytes: 3028000, FDBEvents: fdbEvents(10, 4, 4),
 					McastEvents: mcastEvents(0, 2),
 				},
 			}},

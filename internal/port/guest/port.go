@@ -196,6 +196,7 @@ func (g *Port) session(ctx context.Context, conn *net.UnixConn) {
 		level = hclog.Debug // the log already has abandonedLimit of these messages
 	}
 	g.log.Log(level, "front-end connected", "pid", g.peer)
+	g.report("connected", nil)
 
 	g.dev.Renew()
 	g.account.SetVrings(g.dev.MaxVrings())
@@ -220,6 +221,7 @@ func (g *Port) session(ctx context.Context, conn *net.UnixConn) {
 			g.resets[resetReason(err)]++
 		}
 	})
+	g.reportEnd(err)
 	if ctx.Err() != nil {
 		g.log.Info("front-end was disconnected", "reason", err)
 		return

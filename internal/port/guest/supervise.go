@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vswitchd/internal/control"
 	"vswitchd/vhostuser"
 )
 
@@ -89,6 +90,7 @@ func (g *Port) preemptIfSilent(ctx context.Context, s *vhostuser.Session) {
 		return
 	}
 	g.update(func() { g.waiting = true })
+	g.report("waiting", nil)
 	g.log.Warn("another front-end is waiting for the port", "pid", g.peer, "silent", s.Silent().Round(time.Second))
 	for ctx.Err() == nil {
 		silent := s.Silent()
@@ -132,6 +134,7 @@ func (g *Port) setHint(h hint) {
 	g.mu.Unlock()
 	if changed {
 		g.log.Warn("something is likely wrong with the port's front-end", "likely", h.text)
+		g.report("hint", func(e *control.SessionEvent) { e.Hint, e.HintCause = h.text, h.cause })
 	}
 }
 
