@@ -4,6 +4,7 @@
 #   build/lab/qemu-10       runs QEMU 10 or newer
 #   build/lab/qemu-7.2      runs QEMU 7.2, on Debian 12
 #   build/lab/dpdk-testpmd  runs DPDK's traffic generator with its virtio-user and vhost drivers
+#   build/lab/promtool      checks metrics and alerts for Prometheus
 #   build/lab/linux.uml     User Mode Linux, on amd64; its modules are in build/lab/tree/linux.uml
 #   build/kernel            a Debian cloud kernel, unpacked
 
@@ -88,6 +89,24 @@ link_uml() {
 
 uml_runs() { [[ $("$1" --version 2>&1) =~ ^[0-9]+\. ]]; }
 
+# link_promtool: Prometheus is not installed, because its package starts a server.
+link_promtool() {
+	local run=$LAB/promtool program
+	promtool_runs "$run" && return
+	lock
+	rm -f "$run"
+	if program=$(command -v promtool) && promtool_runs "$program"; then
+		ln -s "$program" "$run"
+		return
+	fi
+	private_apt
+	unpack_only "$LAB/tree/promtool" prometheus
+	ln -s tree/promtool/usr/bin/promtool "$run"
+	promtool_runs "$run" || die "the unpacked promtool does not run: $("$run" --version 2>&1)"
+}
+
+promtool_runs() { [[ $("$1" --version 2>/dev/null) == *promtool* ]]; }
+
 # unpack_kernel: the release's own kernel where it is 6.12 or newer, else that of the backports.
 unpack_kernel() {
 	compgen -G "$BUILD/kernel/boot/vmlinuz-*" >/dev/null && return
@@ -112,5 +131,6 @@ link_qemu qemu-10 x86_64 qemu-system-x86 '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU
 [ "$(. /etc/os-release && echo "${VERSION_ID:-}")" != 12 ] || link_qemu qemu-7.2 x86_64 qemu-system-x86 '7\.2' || die "no QEMU 7.2 in Debian's sources"
 unpack_kernel
 link_testpmd
+link_promtool
 # A port of Linux to its own system calls, which there is for this architecture.
 [ "$(dpkg --print-architecture)" != amd64 ] || link_uml

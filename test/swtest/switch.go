@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,8 +32,14 @@ type Switch struct {
 // uplinks, or more keys of [switch], which comes last. Start returns when the control API answers.
 func Start(t testing.TB, netns *Netns, config string) *Switch {
 	t.Helper()
+	return StartWith(t, netns, config)
+}
+
+// StartWith is Start with more arguments for vswitchd.
+func StartWith(t testing.TB, netns *Netns, config string, args ...string) *Switch {
+	t.Helper()
 	s := newSwitch(t, netns)
-	s.args = []string{"--config", s.ConfigFile()}
+	s.args = append([]string{"--config", s.ConfigFile()}, args...)
 	s.Configure(t, config)
 	s.Launch(t)
 	return s
@@ -318,6 +325,17 @@ func (s *Switch) FDs(t testing.TB) int {
 		t.Fatal(err)
 	}
 	return len(entries)
+}
+
+// FreeAddress returns an address of this machine and a port on which nobody listens now.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // Until waits for a condition. It fails the test when that has not come true after a time in which
