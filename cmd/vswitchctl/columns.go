@@ -3,14 +3,14 @@ package main
 import (
 	"strings"
 
-	"vswitchd/internal/control"
 	"vswitchd/internal/layout"
+	"vswitchd/internal/top"
 )
 
 // Columns and values that several tables have, and their colors.
 
 var (
-	stateColumn   = layout.Column{Title: "STATE", Tone: stateTone}
+	stateColumn   = layout.Column{Title: "STATE", Tone: top.StateTone}
 	droppedColumn = layout.Column{Title: "DROPPED", Right: true, Short: shortCount, Tone: dropTone}
 )
 
@@ -25,16 +25,6 @@ func number(title string) layout.Column { return layout.Column{Title: title, Rig
 // listed is a column of lists of names, of which one and a comma fit.
 func listed(title string) layout.Column { return layout.Column{Title: title, Fold: 16} }
 
-func stateTone(state string) layout.Tone {
-	switch control.State(state) {
-	case control.StateRunning:
-		return layout.Good
-	case control.StateError, control.StateBlocked:
-		return layout.Bad
-	}
-	return layout.Doubt
-}
-
 func dropTone(n string) layout.Tone {
 	if n == "0" {
 		return layout.Plain
@@ -48,7 +38,7 @@ func fields(w *layout.Page, pairs ...string) { w.Fields(fieldTone, pairs...) }
 func fieldTone(name, value string) layout.Tone {
 	switch {
 	case name == "state":
-		return stateTone(value)
+		return top.StateTone(value)
 	case name == "last error" || strings.HasSuffix(name, "is broken"):
 		return layout.Bad
 	case name == "hint" || name == "loop":

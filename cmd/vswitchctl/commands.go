@@ -40,7 +40,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	flags.StringVar(&c.color, "color", layout.ColorAuto, "`when` there are colors: auto, always or never")
 	flags.BoolVarP(&c.json, "json", "j", false, "print one JSON value")
 
-	root.AddCommand(c.show(), c.capture(), c.trace(), c.reload(), c.version())
+	root.AddCommand(c.show(), c.top(), c.capture(), c.trace(), c.reload(), c.version())
 	root.SetHelpCommand(help(root))
 	root.AddCommand(
 		group("port", "Ports", c.portShow(), c.objectAdd(portObject), c.objectSet(portObject), c.objectDel(portObject, "del")),
@@ -61,6 +61,7 @@ func newRoot(out io.Writer) *cobra.Command {
 		c.completion(root),
 	)
 	c.completeArguments(root)
+	complete(root, "color", layout.ColorChoices)
 	return root
 }
 
@@ -169,6 +170,11 @@ func (c *client) reload() *cobra.Command {
 	}
 }
 
+// page returns a page for what goes to the client's output, by way of w.
+func (c *client) page(w io.Writer) *layout.Page {
+	return &layout.Page{Writer: w, Width: layout.WidthOf(c.out), Colors: layout.Colors(c.out, c.color)}
+}
+
 // get requests a path and prints the answer.
 func get[T any](cmd *cobra.Command, c *client, path string, table func(*layout.Page, T)) error {
 	body, err := control.NewClient(c.socket).Get(cmd.Context(), path)
@@ -191,7 +197,7 @@ func show[T any](c *client, body json.RawMessage, err error, table func(*layout.
 		if err := json.Unmarshal(body, &v); err != nil {
 			return failure{fmt.Errorf("cannot read the answer of vswitchd: %w", err)}
 		}
-		table(&layout.Page{Writer: &out, Width: layout.WidthOf(c.out), Colors: layout.Colors(c.out, c.color)}, v)
+		table(c.page(&out), v)
 	}
 	if _, err := c.out.Write(out.Bytes()); err != nil {
 		return failure{err}

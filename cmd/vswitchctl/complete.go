@@ -52,6 +52,12 @@ func (c *client) completeArguments(cmd *cobra.Command) {
 	}
 }
 
+// complete has the shell complete the value of a flag.
+func complete(cmd *cobra.Command, flag string, values []string) {
+	// An error says that there is no such flag.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
 // candidates returns what the next argument of a command can be. Without a running vswitchd, there
 // are no names.
 func (c *client) candidates(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -61,6 +67,10 @@ func (c *client) candidates(cmd *cobra.Command, args []string, _ string) ([]cobr
 	}
 	table := cmd.Parent().Name()
 	switch words[min(len(args), len(words)-1)] {
+	case "FILTER":
+		if cmd.Name() == "top" { // elsewhere a filter is one of tcpdump's
+			return c.ports(cmd), cobra.ShellCompDirectiveNoFileComp
+		}
 	case "PORT":
 		return c.ports(cmd), cobra.ShellCompDirectiveNoFileComp
 	case "NAME":

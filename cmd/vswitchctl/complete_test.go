@@ -60,6 +60,9 @@ output = "vm2"
 		{"fdb add 52:54:00:00:00:01 _", "vm1 vm2", ""},
 		{"fdb show --port _", "vm1 vm2", ""},
 		{"capture _", "vm1 vm2 show", ""},
+		{"top _", "vm1 vm2", ""},
+		{"top --sort _", "rx-bits drops", "reasons"},
+		{"show --color _", "auto always never", ""},
 		{"completion _", "bash zsh fish", "powershell"},
 	} {
 		got := completions(t, desk.socket, strings.Split(strings.ReplaceAll(tt.words, "_", ""), " ")...)

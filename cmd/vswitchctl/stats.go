@@ -10,6 +10,7 @@ import (
 
 	"vswitchd/internal/control"
 	"vswitchd/internal/layout"
+	"vswitchd/internal/top"
 )
 
 func (c *client) statsShow() *cobra.Command {
@@ -74,7 +75,7 @@ func printStats(w *layout.Page, stats []control.PortStats) {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		fmt.Fprintln(w, w.Styled(layout.Title, s.Name), "("+string(s.Kind)+",", w.Styled(stateTone(string(s.State)), string(s.State))+")")
+		fmt.Fprintln(w, w.Styled(layout.Title, s.Name), "("+string(s.Kind)+",", w.Styled(top.StateTone(string(s.State)), string(s.State))+")")
 		printCounters(w, s.Kind, s.Counters)
 	}
 }

@@ -5,7 +5,9 @@ import "encoding/json"
 // SwitchStatus is a Backend's description of the switch as a whole.
 type SwitchStatus struct {
 	Version    string       `json:"version"`
+	Started    string       `json:"started"`     // RFC 3339, with nanoseconds; differs for each run
 	UptimeS    int64        `json:"uptime_s"`    // whole seconds
+	UptimeNS   int64        `json:"uptime_ns"`   // in nanoseconds, by a clock that nobody sets
 	FDBEntries int          `json:"fdb_entries"` // dynamic and static
 	FDBSize    int          `json:"fdb_size"`    // largest number of entries
 	MACAgingS  int64        `json:"mac_aging_s"` // whole seconds

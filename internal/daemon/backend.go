@@ -17,10 +17,12 @@ type backend struct{ d *Daemon }
 
 // Switch implements control.Backend.
 func (b backend) Switch() control.SwitchStatus {
-	fdb := b.d.sw.Stats()
+	fdb, up := b.d.sw.Stats(), time.Since(b.d.start)
 	st := control.SwitchStatus{
 		Version:    version.String(),
-		UptimeS:    int64(time.Since(b.d.start).Seconds()),
+		Started:    b.d.start.UTC().Format(time.RFC3339Nano),
+		UptimeS:    int64(up.Seconds()),
+		UptimeNS:   up.Nanoseconds(),
 		FDBEntries: fdb.Entries,
 		FDBSize:    fdb.TableSize,
 		MACAgingS:  int64(fdb.AgingTime.Seconds()),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,15 +36,15 @@ const (
 	ColorNever  = "never"
 )
 
-// CheckColor returns an error unless when is one of the values above.
+// ColorChoices are the values of the flag.
+var ColorChoices = []string{ColorAuto, ColorAlways, ColorNever}
+
+// CheckColor returns an error unless when is one of the values of the flag.
 func CheckColor(when string) error {
-	known := []string{ColorAuto, ColorAlways, ColorNever}
-	for _, k := range known {
-		if when == k {
-			return nil
-		}
+	if slices.Contains(ColorChoices, when) {
+		return nil
 	}
-	return fmt.Errorf("is %q, must be one of %s%s", when, strings.Join(known, ", "), nearest.Hint(when, known))
+	return fmt.Errorf("is %q, must be one of %s%s", when, strings.Join(ColorChoices, ", "), nearest.Hint(when, ColorChoices))
 }
 
 // Colors reports whether text that goes to out has colors.

@@ -62,6 +62,8 @@ var layers = []layer{
 		{"internal/capture", "switch"},
 		{"internal/control", "internal/httpserve internal/nearest internal/rundir internal/tomldoc internal/unixsock internal/usage"},
 		{"internal/events", "internal/control"},
+		{"internal/rates", "internal/control"},
+		{"internal/top", "internal/control internal/layout internal/nearest internal/rates"},
 		{"internal/metrics", "internal/control internal/httpserve"},
 		{"internal/port", "internal/config internal/control internal/loglimit internal/worker switch"},
 		{"internal/port/guest", "internal/config internal/config/key internal/control internal/port internal/rundir internal/worker " +
@@ -73,7 +75,7 @@ var layers = []layer{
 			"internal/port/uplinkport internal/rundir internal/tomldoc internal/version internal/worker switch"},
 	}},
 	{"programs", []row{
-		{"cmd/vswitchctl", "internal/control internal/layout internal/nearest internal/ranges internal/tomldoc internal/usage internal/version"},
+		{"cmd/vswitchctl", "internal/control internal/layout internal/nearest internal/ranges internal/rates internal/tomldoc internal/top internal/usage internal/version"},
 		{"cmd/vswitchd", "internal/config internal/control internal/daemon internal/metrics internal/usage internal/version"},
 		{"examples/rng", "vhostuser vhostuser/loop"},
 	}},
