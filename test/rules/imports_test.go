@@ -98,6 +98,7 @@ var layers = []layer{
 		{"test/vm", "test/child test/guest"},
 		{"test/guest/guestctl", "test/vm"},
 		{"test/swtest", "internal/control test/bpf test/child test/vm"},
+		{"test/walkthrough", "test/child"},
 		{"test/station", "vhostuser vhostuser/vhostusertest virtqueue virtqueue/virtqueuetest"},
 		{"test/e2e", ""},
 		{"test/packaging", ""},
