@@ -1,8 +1,10 @@
 #!/bin/bash
-# Runs a QEMU guest on a port of vswitchd, with plain QEMU options:
+# Runs a QEMU guest on ports of vswitchd, with plain QEMU options:
 #
-#   qemu-examples/guest.sh SOCKET MAC [QEMU OPTION...]
+#   qemu-examples/guest.sh SOCKET MAC [SOCKET MAC]... [QEMU OPTION...]
 #   qemu-examples/guest.sh /run/vswitchd/vm1.sock 52:54:00:00:00:01 -nographic -drive file=debian.qcow2,if=virtio
+#
+# The guest has a network device for each SOCKET, with the address MAC.
 #
 # QEMU=program and ACCEL=auto|kvm|tcg choose how; by default qemu-system-x86_64, and kvm where
 # /dev/kvm can be opened. A few machines open it although guests hang under it: there, set
@@ -19,9 +21,7 @@
 # who may not write to vswitchd's folder.
 
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n '4,5s/^# *//p' "$0" >&2; exit 2; }
-socket=$1 mac=$2
-shift 2
+usage() { sed -n '4,5s/^# *//p' "$0" >&2; exit 2; }
 
 qemu=${QEMU:-qemu-system-x86_64}
 if [ "${ACCEL:-auto}" = auto ]; then
@@ -40,13 +40,23 @@ fi
 cpu=host
 if [ "$ACCEL" = tcg ]; then cpu=qemu64; fi
 
+devices=()
+while [[ ${1:--} != -* ]]; do
+	[ $# -ge 2 ] || usage
+	n=$((${#devices[@]} / 6))
+	devices+=(
+		-chardev "socket,id=port$n,path=$1,$reconnect"
+		-netdev "vhost-user,id=net$n,chardev=port$n,queues=1"
+		-device "virtio-net-pci,netdev=net$n,mac=$2,romfile=$device_options"
+	)
+	shift 2
+done
+((${#devices[@]} > 0)) || usage
+
 # The guest's memory must be a shared mapping of a file: vswitchd maps it too. No hugepages are
 # needed.
 exec "$qemu" \
 	-accel "$ACCEL" -cpu "$cpu" -m 512M \
 	-object memory-backend-memfd,id=memory,size=512M,share=on \
 	-machine q35,memory-backend=memory \
-	-chardev "socket,id=port,path=$socket,$reconnect" \
-	-netdev vhost-user,id=net0,chardev=port,queues=1 \
-	-device "virtio-net-pci,netdev=net0,mac=$mac,romfile=$device_options" \
-	"$@"
+	"${devices[@]}" "$@"

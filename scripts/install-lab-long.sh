@@ -7,8 +7,9 @@
 #   build/lab/tree/busybox-arm64, -s390x            a static busybox for each
 #   build/lab/tree/netboot                          UEFI firmware and iPXE, unpacked
 #   build/lab/tree/debian                           a Debian system with systemd, to boot in namespaces
+#   build/lab/tree/prometheus                       Prometheus, unpacked, whose package would start a service
 #
-# It also installs the tools that build and check a Debian package.
+# It also installs the tools that build and check a Debian package, and socat for the examples.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -53,8 +54,16 @@ bootstrap_debian() {
 	mv "$LAB/tree/debian.tmp" "$LAB/tree/debian"
 }
 
-install_packaging() {
+unpack_prometheus() {
+	[ ! -e "$LAB/tree/prometheus" ] || return 0
+	lock
+	private_apt
+	unpack_only "$LAB/tree/prometheus" prometheus
+}
+
+install_commands() {
 	local absent=()
+	have socat || absent+=(socat)
 	have dh || absent+=(debhelper)
 	have dpkg-buildpackage || absent+=(dpkg-dev)
 	have lintian || absent+=(lintian)
@@ -63,10 +72,11 @@ install_packaging() {
 }
 
 mkdir -p "$LAB/tree"
-install_packaging
+install_commands
 bootstrap_debian
 link_qemu qemu-aarch64 aarch64 qemu-system-arm '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer for aarch64 in Debian's sources"
 link_qemu qemu-s390x s390x qemu-system-s390x '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer for s390x in Debian's sources"
 unpack_guest arm64 linux-image-cloud-arm64
 unpack_guest s390x linux-image-s390x
 unpack_netboot
+unpack_prometheus

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,29 +17,21 @@ import (
 	"vswitchd/internal/control"
 	"vswitchd/test/swtest"
 	"vswitchd/test/vm"
+	"vswitchd/test/walkthrough"
 )
 
-// TestLibvirt runs the example for libvirt, in both modes of a port's socket: domain a's QEMU
-// connects to vswitchd, and vswitchd connects to that of domain b.
+// TestLibvirt runs the examples for libvirt in both modes of a port's socket: vm1's QEMU connects
+// to vswitchd, and vswitchd connects to that of vm2.
 func TestLibvirt(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	l := startLibvirt(t)
-	guests := l.folder(t, "guests") // as in the example: QEMU makes b's socket here
-	s := swtest.Start(t, nil, fmt.Sprintf("socket_group = %q\nsocket_mode = \"0660\"\n[port.a]\n[port.b]\nmode = \"client\"\nsocket = %q\n",
-		l.kvmGroup, filepath.Join(guests, "b.sock")))
-	if err := os.Chmod(s.Dir, 0o755); err != nil { // as /run/vswitchd is
-		t.Fatal(err)
-	}
-	const macA = "52:54:00:00:00:01"
-	client := "<source type='unix' path='" + s.Socket("a") + "' mode='client'>"
-	server := "<source type='unix' path='" + guests + "/b.sock' mode='server'>"
-	l.define(t, "a", macA, client, "10.0.0.1")
-	l.define(t, "b", "52:54:00:00:00:02", strings.Replace(server, ">", "/>", 1), "10.0.0.2")
-	l.virsh(t, ctx, "start", "a")
-	l.virsh(t, ctx, "start", "b")
-	a, b := l.agent(t, ctx, "a"), l.agent(t, ctx, "b")
-	for _, port := range []string{"a", "b"} {
+	l, s := startLibvirt(t)
+	l.define(t, s, "libvirt.xml", "vm1", "10.0.0.1")
+	l.define(t, s, "libvirt-server.xml", "vm2", "10.0.0.2")
+	l.virsh(t, ctx, "start", "vm1")
+	l.virsh(t, ctx, "start", "vm2")
+	a, b := l.agent(t, ctx, "vm1"), l.agent(t, ctx, "vm2")
+	for _, port := range []string{"vm1", "vm2"} {
 		s.WaitState(t, port, control.StateRunning)
 	}
 	a.ping(t, ctx, "10.0.0.2")
@@ -47,27 +40,27 @@ func TestLibvirt(t *testing.T) {
 	t.Run("setlink", func(t *testing.T) {
 		// A libvirt that takes the command has to carry it out; 9.0 does not, and docs/libvirt.md
 		// says so.
-		switch out, err := l.tryVirsh(ctx, "domif-setlink", "a", macA, "down"); {
+		switch out, err := l.tryVirsh(ctx, "domif-setlink", "vm1", "52:54:00:00:00:01", "down"); {
 		case err == nil:
 			a.wait(t, ctx, "[ $(cat /sys/class/net/eth0/carrier) = 0 ]")
-			l.virsh(t, ctx, "domif-setlink", "a", macA, "up")
+			l.virsh(t, ctx, "domif-setlink", "vm1", "52:54:00:00:00:01", "up")
 		case !strings.Contains(out, "unable to change config on 'vhostuser' network type"):
 			t.Errorf("domif-setlink is refused in other words than docs/libvirt.md says: %s", out)
 		}
-		l.virsh(t, ctx, "qemu-monitor-command", "a", "--hmp", "set_link", "net0", "off")
+		l.virsh(t, ctx, "qemu-monitor-command", "vm1", "--hmp", "set_link", "net0", "off")
 		a.wait(t, ctx, "[ $(cat /sys/class/net/eth0/carrier) = 0 ]")
-		s.WaitState(t, "a", control.StateConnected) // QEMU has stopped the rings
-		l.virsh(t, ctx, "qemu-monitor-command", "a", "--hmp", "set_link", "net0", "on")
-		s.WaitState(t, "a", control.StateRunning)
+		s.WaitState(t, "vm1", control.StateConnected) // QEMU has stopped the rings
+		l.virsh(t, ctx, "qemu-monitor-command", "vm1", "--hmp", "set_link", "net0", "on")
+		s.WaitState(t, "vm1", control.StateRunning)
 		a.ping(t, ctx, "10.0.0.2")
 	})
 	t.Run("restart of vswitchd", func(t *testing.T) {
 		boots := [2]string{a.boot(t, ctx), b.boot(t, ctx)}
-		l.virsh(t, ctx, "qemu-monitor-command", "a", "--hmp", "set_link", "net0", "off")
+		l.virsh(t, ctx, "qemu-monitor-command", "vm1", "--hmp", "set_link", "net0", "off")
 		a.wait(t, ctx, "[ $(cat /sys/class/net/eth0/carrier) = 0 ]")
 		s.Kill()
 		s.Launch(t)
-		for _, port := range []string{"a", "b"} {
+		for _, port := range []string{"vm1", "vm2"} {
 			s.WaitState(t, port, control.StateRunning)
 		}
 		a.wait(t, ctx, "[ $(cat /sys/class/net/eth0/carrier) = 1 ]") // QEMU sets it up as it connects
@@ -83,9 +76,9 @@ func TestLibvirt(t *testing.T) {
 		// libvirt asks the guest to power off, which this one is not set up to hear, and has QEMU
 		// start it again when it has.
 		before := [2]string{a.boot(t, ctx), b.boot(t, ctx)}
-		l.virsh(t, ctx, "reboot", "b", "--mode", "acpi")
+		l.virsh(t, ctx, "reboot", "vm2", "--mode", "acpi")
 		b.run(t, ctx, "poweroff")
-		l.virsh(t, ctx, "reset", "a")
+		l.virsh(t, ctx, "reset", "vm1")
 		for i, g := range []*libvirtGuest{a, b} {
 			if err := g.WaitReboot(ctx, before[i]); err != nil {
 				t.Fatalf("%v\n%s", err, l.console(g.name))
@@ -94,11 +87,11 @@ func TestLibvirt(t *testing.T) {
 		a.ping(t, ctx, "10.0.0.2")
 	})
 	t.Run("destroy", func(t *testing.T) {
-		l.virsh(t, ctx, "destroy", "a")
-		l.virsh(t, ctx, "destroy", "b")
-		s.WaitState(t, "a", control.StateListening)
-		s.WaitState(t, "b", control.StateConnecting)
-		for _, port := range []string{"a", "b"} {
+		l.virsh(t, ctx, "destroy", "vm1")
+		l.virsh(t, ctx, "destroy", "vm2")
+		s.WaitState(t, "vm1", control.StateListening)
+		s.WaitState(t, "vm2", control.StateConnecting)
+		for _, port := range []string{"vm1", "vm2"} {
 			if p := s.Port(t, port); p.LastError != "" || p.Counters.Resets.Total() != 0 {
 				t.Errorf("port %s: %s, %v", port, p.LastError, p.Counters.Resets)
 			}
@@ -115,7 +108,8 @@ type libvirt struct {
 // libvirtQEMU is the number of Debian's user libvirt-qemu.
 const libvirtQEMU = 64055
 
-func startLibvirt(t *testing.T) *libvirt {
+// startLibvirt starts libvirtd, and vswitchd with the configuration in qemu-examples/README.md.
+func startLibvirt(t *testing.T) (*libvirt, *swtest.Switch) {
 	t.Helper()
 	root, err := vm.Root()
 	if err != nil {
@@ -143,7 +137,7 @@ func startLibvirt(t *testing.T) *libvirt {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, name := range []string{"libvirtd.log", "libvirtd.out", "a.console", "b.console"} {
+			for _, name := range []string{"libvirtd.log", "libvirtd.out", "vm1.console", "vm2.console", "vm3.console"} {
 				t.Logf("%s:\n%s", name, l.file(name))
 			}
 		}
@@ -154,7 +148,31 @@ func startLibvirt(t *testing.T) *libvirt {
 		_, err := l.tryVirsh(t.Context(), "uri")
 		return err == nil
 	})
-	return l
+
+	blocks, err := walkthrough.Blocks(filepath.Join(root, "qemu-examples/README.md"), "libvirt")
+	if err != nil || len(blocks) != 1 || !blocks[0].Is("toml") {
+		t.Fatalf("qemu-examples/README.md has no configuration for libvirt: %v, %v", err, blocks)
+	}
+	config := strings.TrimPrefix(blocks[0].Text, "[switch]\n") // swtest has begun this table
+	replace(t, &config, `"kvm"`, fmt.Sprintf("%q", l.kvmGroup))
+	replace(t, &config, guestSockets, l.folder(t, "guests"))
+	s := swtest.Start(t, nil, config)
+	if err := os.Chmod(s.Dir, 0o755); err != nil { // as /run/vswitchd is
+		t.Fatal(err)
+	}
+	return l, s
+}
+
+// guestSockets is where QEMU makes sockets in the examples.
+const guestSockets = "/run/vswitchd-guests"
+
+// replace replaces the only occurrence of a text in an example.
+func replace(t *testing.T, example *string, old, replacement string) {
+	t.Helper()
+	if n := strings.Count(*example, old); n != 1 {
+		t.Fatalf("the example has %q %d times", old, n)
+	}
+	*example = strings.Replace(*example, old, replacement, 1)
 }
 
 func (l *libvirt) tryVirsh(ctx context.Context, args ...string) (string, error) {
@@ -193,47 +211,41 @@ func (l *libvirt) folder(t *testing.T, name string) string {
 	return path
 }
 
-// define defines a domain by the example, with a test guest in it.
-func (l *libvirt) define(t *testing.T, name, mac, source, ip string) {
+// define defines a domain by an example, with a test guest in it, with less memory, and with one
+// processor unless the example has a queue pair for each.
+func (l *libvirt) define(t *testing.T, s *swtest.Switch, file, name, ip string) {
 	t.Helper()
 	root, err := vm.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	example, err := os.ReadFile(filepath.Join(root, "qemu-examples", "libvirt.xml"))
+	example, err := os.ReadFile(filepath.Join(root, "qemu-examples", file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	xml := string(example)
-	replace := func(old, replacement string) {
-		t.Helper()
-		if strings.Count(xml, old) != 1 {
-			t.Fatalf("the example has %q %d times", old, strings.Count(xml, old))
-		}
-		xml = strings.Replace(xml, old, replacement, 1)
-	}
-	replace("<domain type='kvm'>", "<domain type='qemu'>")
-	replace("<name>vm1</name>", "<name>"+name+"</name>")
-	replace("<memory unit='MiB'>1024</memory>", "<memory unit='MiB'>256</memory>")
-	replace("<vcpu>2</vcpu>", "<vcpu>1</vcpu>")
-	replace("<mac address='52:54:00:00:00:01'/>", "<mac address='"+mac+"'/>")
-	const exampleSource = "<source type='unix' path='/run/vswitchd/vm1.sock' mode='client'>"
-	if strings.HasSuffix(source, "/>") {
-		replace(exampleSource+"\n        <reconnect enabled='yes' timeout='1'/>\n      </source>", source)
+	// The comment at the top has paths as well.
+	_, xml, _ := strings.Cut(string(example), "-->")
+	xml = memoryElement.ReplaceAllString(xml, "<memory unit='MiB'>256</memory>")
+	xml = strings.ReplaceAll(xml, "<vcpu>2</vcpu>", "<vcpu>1</vcpu>")
+	replace(t, &xml, "<domain type='kvm'>", "<domain type='qemu'>")
+	if strings.Contains(xml, guestSockets) {
+		replace(t, &xml, guestSockets, filepath.Join(l.dir, "guests"))
 	} else {
-		replace(exampleSource, source)
+		replace(t, &xml, "/run/vswitchd/", s.Dir+"/")
 	}
-	replace("hvm</type>", "hvm</type><kernel>/var/lib/libvirt/guest/kernel</kernel><initrd>/var/lib/libvirt/guest/initramfs</initrd>"+
+	replace(t, &xml, "hvm</type>", "hvm</type><kernel>/var/lib/libvirt/guest/kernel</kernel><initrd>/var/lib/libvirt/guest/initramfs</initrd>"+
 		"<cmdline>"+vm.Config{IPs: []string{ip + "/24"}}.KernelParams()+"</cmdline>")
-	replace("<devices>", "<devices><emulator>/var/lib/libvirt/lab/qemu-10</emulator>"+
+	replace(t, &xml, "<devices>", "<devices><emulator>/var/lib/libvirt/lab/qemu-10</emulator>"+
 		"<serial type='file'><source path='"+filepath.Join(l.dir, name+".console")+"'/></serial>"+
 		"<serial type='unix'><source mode='bind' path='"+filepath.Join(l.folder(t, name), "agent")+"'/></serial>")
-	file := filepath.Join(l.dir, name+".xml")
-	if err := os.WriteFile(file, []byte(xml), 0o600); err != nil {
+	definition := filepath.Join(l.dir, name+".xml")
+	if err := os.WriteFile(definition, []byte(xml), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l.virsh(t, t.Context(), "define", file)
+	l.virsh(t, t.Context(), "define", definition)
 }
+
+var memoryElement = regexp.MustCompile(`<memory unit='MiB'>\d+</memory>`)
 
 // A libvirtGuest is the agent of the guest in a domain.
 type libvirtGuest struct {
@@ -274,9 +286,24 @@ func (g *libvirtGuest) boot(t *testing.T, ctx context.Context) string {
 	return g.run(t, ctx, "cat /proc/sys/kernel/random/boot_id")
 }
 
-// ping waits for the first reply, and then wants every one.
+// ping waits for the first reply, and then wants every one, also those that come late: see
+// [vm.VM.PingAll].
 func (g *libvirtGuest) ping(t *testing.T, ctx context.Context, addr string) {
 	t.Helper()
 	g.wait(t, ctx, "ping -n -q -c 1 -W 1 "+addr+" >/dev/null")
-	g.run(t, ctx, "ping -n -q -c 50 -i 0.01 -W 10 "+addr+" | grep ' 0% packet loss'")
+	before := g.echoReplies(t, ctx)
+	r, err := vm.ParsePing(g.run(t, ctx, "ping -n -q -c 50 -i 0.01 -W 10 "+addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	swtest.Until(t, "domain "+g.name+" has a reply to each ping", func() bool { return g.echoReplies(t, ctx) >= before+r.Sent })
+}
+
+func (g *libvirtGuest) echoReplies(t *testing.T, ctx context.Context) int {
+	t.Helper()
+	n, err := vm.ParseEchoReplies(g.run(t, ctx, "cat /proc/net/snmp /proc/net/snmp6"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
