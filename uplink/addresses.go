@@ -97,7 +97,7 @@ func (u *Uplink) leaveOut(n int) {
 	n = max(n, 0)
 	if n > 0 && u.leftOut == 0 {
 		u.log.Warn("more stations than the interface is given addresses of: frames to the others are not received "+
-			"unless promiscuous = true", "addresses", MaxAddresses, "left-out", n)
+			"unless promiscuous = true", "addresses", MaxAddresses, "left_out", n)
 	}
 	u.leftOut = n
 }

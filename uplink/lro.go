@@ -36,7 +36,7 @@ func (u *Uplink) noLRO() {
 		u.log.Info("turned off large receive offload")
 	case on && !u.lro:
 		u.log.Warn("large receive offload is on and cannot be turned off: frames that the interface has merged " +
-			"are lost or have wrong sizes, and guests' connections will be slow")
+			"are lost or have wrong sizes, and guests' connections will be slow; turn it off with ethtool -K")
 	}
 	u.lro = on
 }

@@ -51,10 +51,10 @@ func serve(opts *options, cfg *config.Config, running *config.Running, reloads <
 // itself. It returns after everything has been stopped.
 func start(ctx context.Context, opts *options, cfg *config.Config, running *config.Running, log hclog.Logger, reloads <-chan os.Signal) error {
 	for _, w := range cfg.Warnings {
-		log.Warn(w.Error())
+		log.Warn("the configuration may not do what is meant", "reason", w)
 	}
 	if len(cfg.Ports) == 0 {
-		log.Warn("no ports are configured")
+		log.Warn("no ports are configured: the configuration has neither port, uplink nor host, see vswitchd.toml(5)")
 	}
 	// Open the control socket first: if another vswitchd listens on it, nothing else may be
 	// changed.
@@ -80,7 +80,7 @@ func start(ctx context.Context, opts *options, cfg *config.Config, running *conf
 		return err
 	}
 	log.Info("started", "version", version.String(), "config", opts.file,
-		"ports", len(cfg.Ports), "control", cfg.Control.Socket)
+		"ports", len(cfg.Ports), "workers", cfg.Switch.Workers, "control", cfg.Control.Socket)
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -39,15 +39,16 @@ func (s *Server) postCapture(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	httpserve.Stream(w, r)
-	id := stream.Info().ID
+	info := stream.Info()
+	id := info.ID
 	h := w.Header()
 	h.Set("Content-Type", ContentTypePcapng)
 	h.Set("Connection", "close")
 	h.Set("Trailer", HeaderCaptured+", "+HeaderLost)
 	h.Set(HeaderCapture, strconv.Itoa(id))
-	s.log.Info("capture begins", "capture", id)
+	s.log.Info("capture begins", "capture", id, "ports", info.Ports, "all_ports", info.All)
 	err = stream.Run(r.Context(), w, http.NewResponseController(w).Flush)
-	info := stream.Info()
+	info = stream.Info()
 	h.Set(HeaderCaptured, strconv.FormatUint(info.Captured, 10))
 	h.Set(HeaderLost, strconv.FormatUint(info.Lost, 10))
 	s.log.Info("capture has ended", "capture", id, "captured", info.Captured, "lost", info.Lost)

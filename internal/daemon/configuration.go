@@ -140,7 +140,7 @@ func (c *Configuration) tellChange(request string, change control.ConfigChange, 
 		c.d.log.Info(done, "change", line)
 	}
 	for _, w := range change.Warnings {
-		c.d.log.Warn(w)
+		c.d.log.Warn("the configuration may not do what is meant", "reason", w)
 	}
 }
 

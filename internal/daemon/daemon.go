@@ -115,7 +115,6 @@ func pollTime(p config.Poll) time.Duration {
 // then returns the error that ended the session, or nil if the front-end closed the connection in
 // order.
 func (d *Daemon) Run(ctx context.Context) error {
-	d.log.Info("switch is running", "ports", len(d.snapshot()), "workers", len(d.pool.Stats()))
 	tick := time.NewTicker(conflictCheck)
 	defer tick.Stop()
 	conflicts := &conflictLog{log: d.log, warned: make(map[conflictKey]*conflictState)}
@@ -129,14 +128,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 			d.events.reported(flaps, blocks)
 		case <-ctx.Done():
 			d.close()
-			d.log.Info("switch has stopped")
 			return nil
 		case e := <-d.over:
 			if !d.onlyOfKind(e.port) {
 				continue
 			}
 			d.close()
-			d.log.Info("switch has stopped: its only front-end has left")
+			d.log.Info("stopping: the only front-end that there can be has left")
 			return e.failure
 		}
 	}

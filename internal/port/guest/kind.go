@@ -58,7 +58,7 @@ func (k Kind) Start(env port.Env) (port.Opener, error) {
 	if err != nil {
 		return nil, err
 	}
-	env.Logger.Debug("limits of the process", "address-space", capacity.AddressSpace, "mappings", capacity.Mappings, "files", capacity.FileDescriptors)
+	env.Logger.Debug("limits of the process", "address_space", capacity.AddressSpace, "mappings", capacity.Mappings, "files", capacity.FileDescriptors)
 	o := &opener{
 		env:       env,
 		share:     vhostuser.NewPool(capacity),

@@ -223,7 +223,7 @@ func (g *Port) session(ctx context.Context, conn *net.UnixConn) {
 	})
 	g.reportEnd(err)
 	if ctx.Err() != nil {
-		g.log.Info("front-end was disconnected", "reason", err)
+		g.log.Info("front-end was disconnected", "reason", err, "pid", g.peer)
 		return
 	}
 	var c vhostuser.Progress
@@ -251,9 +251,9 @@ func (g *Port) conclude(began time.Time, c vhostuser.Progress, err error) (wait 
 	case !orderly(err):
 		g.log.Error("port was reset", "reason", err, "pid", g.peer)
 	case g.abandoned > abandonedLimit:
-		g.log.Debug("front-end left")
+		g.log.Debug("front-end left", "pid", g.peer)
 	default:
-		g.log.Info("front-end left")
+		g.log.Info("front-end left", "pid", g.peer)
 	}
 	if likely != (hint{}) && (!orderly(err) || errors.Is(c.Refused, virtqueue.ErrAddress) || g.abandoned >= abandonedLimit) {
 		g.setHint(likely)

@@ -133,7 +133,7 @@ func (g *Port) setHint(h hint) {
 	g.lastHint = h
 	g.mu.Unlock()
 	if changed {
-		g.log.Warn("something is likely wrong with the port's front-end", "likely", h.text)
+		g.log.Warn("something is likely wrong with the port's front-end", "hint", h.text)
 		g.report("hint", func(e *control.SessionEvent) { e.Hint, e.HintCause = h.text, h.cause })
 	}
 }
