@@ -44,6 +44,9 @@ func printCounters(w *layout.Page, kind control.Kind, c control.Counters) {
 		pairs = append(pairs, "loop events", text)
 	}
 	if kind == control.KindGuest {
+		if c.Waited > 0 {
+			pairs = append(pairs, "waited for buffers", frames(c.Waited))
+		}
 		pairs = append(pairs, "kicks", count(c.Kicks), "calls", count(c.Calls), "reconnects", count(c.Reconnects))
 		for _, reason := range slices.Sorted(maps.Keys(c.Resets)) {
 			pairs = append(pairs, "resets, "+reason, count(c.Resets[reason]))

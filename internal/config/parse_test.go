@@ -58,6 +58,7 @@ mode = "client"
 socket = "/tmp//x/../vm2.sock"
 socket_mode = "0600"
 queues = 4
+rx_queue_len = 500
 mac = "52:54:00:00:00:02"
 tag = 7
 vlan_mode = "dot1q-tunnel"
@@ -221,14 +222,14 @@ source = "2001:db8::1"
 					StormControlBcastPPS: 100, StormControlMcastPPS: 200, StormControlUnknownPPS: 300,
 				},
 				Settings: &guest.Settings{
-					Mode: guest.ModeClient, Socket: "/tmp/vm2.sock", Access: config.Access{Mode: 0o600}, Queues: 4,
+					Mode: guest.ModeClient, Socket: "/tmp/vm2.sock", Access: config.Access{Mode: 0o600}, Queues: 4, QueueLen: 500,
 					MaxMemory: 24 << 30, DiskMemory: true, Offloads: netport.OffloadCsum | netport.OffloadTSO,
 				},
 			},
 			{
 				Kind: guest.Declaration, PortConfig: vm1,
 				Settings: &guest.Settings{
-					Mode: guest.ModeServer, Socket: "/tmp/s/vm1.sock", Access: config.Access{Mode: 0o777}, Queues: 1,
+					Mode: guest.ModeServer, Socket: "/tmp/s/vm1.sock", Access: config.Access{Mode: 0o777}, Queues: 1, QueueLen: 1000,
 					MaxMemory: 1 << 40, Offloads: netport.AllOffloads,
 				},
 			},
@@ -242,10 +243,10 @@ source = "2001:db8::1"
 	if diff := cmp.Diff(want, got, onlyValues, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Error(diff)
 	}
-	if at := got.Ports[1].At("mac").String(); at != "f:7" {
+	if at := got.Ports[1].At("mac").String(); at != "f:8" {
 		t.Errorf("port.vm2.mac is at %s", at)
 	}
-	if at := got.Ports[2].At("mac").String(); at != "f:43" {
+	if at := got.Ports[2].At("mac").String(); at != "f:44" {
 		t.Errorf("port.vm1 begins at %s", at)
 	}
 }

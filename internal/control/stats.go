@@ -11,6 +11,7 @@ func (c *Counters) add(d *Counters) {
 	c.Kicks += d.Kicks
 	c.Calls += d.Calls
 	c.Reconnects += d.Reconnects
+	c.Waited += d.Waited
 	for reason, n := range d.Drops {
 		c.Drops[reason] += n
 	}

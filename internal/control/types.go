@@ -152,6 +152,7 @@ type Counters struct {
 	Kicks      uint64 `json:"kicks"`      // notifications from the guest
 	Calls      uint64 `json:"calls"`      // notifications to the guest
 	Reconnects uint64 `json:"reconnects"` // front-ends that connected, without the first
+	Waited     uint64 `json:"waited"`     // guest only: frames that had to wait for receive buffers
 	FDBEvents  Tally  `json:"fdb_events"` // events of the port's addresses; includes zeros
 	Resets     Tally  `json:"resets"`     // sessions that did not end in an orderly way
 
@@ -317,6 +318,10 @@ type PortStats struct {
 type Backlog struct {
 	Frames  int `json:"frames"`  // from the guest, that the switch has not taken yet
 	Buffers int `json:"buffers"` // free ones, for frames to the guest
+
+	// What waits in the switch until the guest makes receive buffers available.
+	Held      int   `json:"held"`       // frames
+	HeldBytes int64 `json:"held_bytes"` // of memory
 }
 
 // PortLimit is a rate or a storm control of a port.

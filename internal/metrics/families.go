@@ -61,6 +61,15 @@ var families = []family{
 	{"port_free_buffers", "gauge", "Free buffers in the guest's receive rings.", eachGuest(func(t *text, p *port) {
 		t.count(uint64(p.Backlog.Buffers), "port", p.Name)
 	})},
+	{"port_held_frames", "gauge", "Frames that wait until the guest makes receive buffers available.", eachGuest(func(t *text, p *port) {
+		t.count(uint64(p.Backlog.Held), "port", p.Name)
+	})},
+	{"port_held_bytes", "gauge", "Memory that these frames occupy.", eachGuest(func(t *text, p *port) {
+		t.count(uint64(p.Backlog.HeldBytes), "port", p.Name)
+	})},
+	{"port_held_frames_total", "counter", "Frames that had to wait until the guest made receive buffers available.", eachGuest(func(t *text, p *port) {
+		t.count(p.Counters.Waited, "port", p.Name)
+	})},
 	{"port_limit_bytes_per_second", "gauge", "Configured rate of the port; none: there is no limit.", eachLimit(func(t *text, p *port, l control.PortLimit) {
 		if l.Bits > 0 {
 			t.number(float64(l.Bits)/8, "limit", l.Key, "port", p.Name)

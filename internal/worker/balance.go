@@ -141,7 +141,7 @@ func (w *worker) loads() []load {
 // report is loads on the worker's thread.
 func (w *worker) report() (loads []load) {
 	for _, e := range w.entries {
-		if e != nil {
+		if e != nil && !e.resident {
 			loads = append(loads, load{e.src, e.work})
 		}
 	}

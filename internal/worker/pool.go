@@ -1,9 +1,11 @@
 package worker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -78,25 +80,43 @@ func (p *Pool) Add(src Source) error { return p.AddTo(src, src) }
 // of a busy worker's time, however many sources the port has there. port identifies the port: it is
 // the same value for all its sources, and can be a map's key.
 func (p *Pool) AddTo(port any, src Source) error {
+	_, err := p.add(command{add: src, port: port}, func(w *worker) int32 { return w.sources.Load() })
+	return err
+}
+
+// AddResident is AddTo for a source that seldom has work, and must have an FD. It is not polled
+// right away, does not count among the sources of its worker, and stays with that worker.
+//
+// wake makes the worker poll the source, as an event of the FD does. It may be called from any
+// goroutine, does not wait, and has no effect after the source was removed.
+func (p *Pool) AddResident(port any, src Source) (wake func(), err error) {
+	if src.FD() < 0 {
+		return nil, errors.New("a resident source needs a file descriptor")
+	}
+	var e *entry
+	home, err := p.add(command{add: src, port: port, resident: &e}, func(w *worker) int32 { return w.residents.Load() })
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = home.send(command{wake: e}) }, nil // fails only when the pool is closed
+}
+
+// add assigns a source to the worker that has the fewest by count, and returns that worker.
+func (p *Pool) add(c command, count func(*worker) int32) (*worker, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return ErrClosed
+		return nil, ErrClosed
 	}
-	if p.where[src] != nil {
-		return errors.New("source is already in the pool")
+	if p.where[c.add] != nil {
+		return nil, errors.New("source is already in the pool")
 	}
-	w := p.workers[0]
-	for _, o := range p.workers[1:] {
-		if o.sources.Load() < w.sources.Load() {
-			w = o
-		}
+	w := slices.MinFunc(p.workers, func(a, b *worker) int { return cmp.Compare(count(a), count(b)) })
+	if err := w.call(c); err != nil {
+		return nil, err
 	}
-	if err := w.call(command{add: src, port: port}); err != nil {
-		return err
-	}
-	p.where[src], p.ports[src] = w, port
-	return nil
+	p.where[c.add], p.ports[c.add] = w, c.port
+	return w, nil
 }
 
 // Remove removes a source. When it returns, no worker is in any of the source's methods nor will

@@ -52,9 +52,11 @@ type worker struct {
 	mu          sync.Mutex
 	commands    []command
 	hasCommands atomic.Bool // commands is not empty
+	ended       bool        // wakeFD is about to be closed
 
 	// Written by the worker (moved: by the pool), read by any goroutine.
-	sources   atomic.Int32
+	sources   atomic.Int32 // without residents
+	residents atomic.Int32
 	moved     atomic.Uint64 // sources moved here
 	published published
 
@@ -79,14 +81,17 @@ type entry struct {
 	work     uint64
 	port     *portShare
 	lap      uint64 // the port's lap in which the source was last polled
+	resident bool   // see Pool.AddResident
 	pollHistory
 }
 
 // A command changes what a worker serves; one without any field does nothing. The worker sends the
-// result to reply.
+// result to reply, if there is one.
 type command struct {
 	add, remove Source
-	port        any // for add
+	port        any     // for add
+	resident    **entry // for add: the source is a resident, and this is set to its entry
+	wake        *entry
 	report      *[]load
 	quit        bool
 	reply       chan error
@@ -135,20 +140,34 @@ func (w *worker) watch(fd, id int) error {
 // call sends a command to the worker and waits for the result.
 func (w *worker) call(c command) error {
 	c.reply = make(chan error, 1)
+	if err := w.send(c); err != nil {
+		return err
+	}
+	return <-c.reply
+}
+
+// send sends a command to the worker. It does not wait.
+func (w *worker) send(c command) error {
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return ErrClosed
+	}
 	w.commands = append(w.commands, c)
 	w.hasCommands.Store(true)
-	w.mu.Unlock()
 	// The counter is never read; it would overflow only after 2^64 writes.
 	if _, err := unix.Write(w.wakeFD, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
 		return fmt.Errorf("waking a worker: %w", err)
 	}
-	return <-c.reply
+	return nil
 }
 
 func (w *worker) stop() {
 	_ = w.call(command{quit: true})
 	<-w.done
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
 	w.closeFDs()
 }
 
@@ -305,21 +324,33 @@ func (w *worker) runCommands(now int64) (quit bool) {
 		var err error
 		switch {
 		case c.add != nil:
-			err = w.add(c.port, c.add, now)
+			err = w.add(c, now)
 		case c.remove != nil:
 			w.remove(c.remove)
+		case c.wake != nil:
+			w.wake(c.wake, now)
 		case c.report != nil:
 			*c.report = w.report()
 		case c.quit:
 			quit = true
 		}
-		c.reply <- err
+		if c.reply != nil {
+			c.reply <- err
+		}
 	}
 	return quit
 }
 
-func (w *worker) add(port any, src Source, now int64) error {
-	e := &entry{src: src, id: -1}
+// wake makes a source active, if the worker still has the source.
+func (w *worker) wake(e *entry, now int64) {
+	if !e.active && e.id < len(w.entries) && w.entries[e.id] == e {
+		w.activate(e, now)
+	}
+}
+
+func (w *worker) add(c command, now int64) error {
+	src := c.add
+	e := &entry{src: src, id: -1, resident: c.resident != nil}
 	if fd := src.FD(); fd >= 0 {
 		id := 0
 		for id < len(w.entries) && w.entries[id] != nil {
@@ -336,10 +367,23 @@ func (w *worker) add(port any, src Source, now int64) error {
 	} else {
 		w.noFD++
 	}
-	w.join(port, e)
-	w.sources.Add(1)
-	w.activate(e, now)
+	w.join(c.port, e)
+	w.count(e, 1)
+	if !e.resident {
+		w.activate(e, now)
+	} else {
+		*c.resident = e
+	}
 	return nil
+}
+
+// count adds n to the number of sources of e's sort.
+func (w *worker) count(e *entry, n int32) {
+	if e.resident {
+		w.residents.Add(n)
+	} else {
+		w.sources.Add(n)
+	}
 }
 
 func (w *worker) remove(src Source) {
@@ -349,7 +393,7 @@ func (w *worker) remove(src Source) {
 			if e.id < 0 {
 				w.noFD--
 				w.leave(e)
-				w.sources.Add(-1)
+				w.count(e, -1)
 				return
 			}
 			break
@@ -362,7 +406,7 @@ func (w *worker) remove(src Source) {
 			_ = unix.EpollCtl(w.epfd, unix.EPOLL_CTL_DEL, src.FD(), nil)
 			w.entries[id] = nil
 			w.leave(e)
-			w.sources.Add(-1)
+			w.count(e, -1)
 			return
 		}
 	}

@@ -101,6 +101,7 @@ func (p *Port) applyPairs() {
 		q.mu.Lock()
 		if q.spare = pairs != 0 && i >= pairs; q.spare {
 			q.filled = false
+			q.discardHeld(vswitch.DropDown)
 		}
 		q.mu.Unlock()
 	}
@@ -373,6 +374,7 @@ func (p *Port) setGuestOffloads(req *loop.Request) bool {
 	}
 	p.change(func(c *settings) { c.offloads = offloads })
 	p.updateCaps()
+	p.discardHeld(vswitch.DropNoFit) // they may have offloads that are off now
 	return true
 }
 

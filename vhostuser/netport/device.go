@@ -133,7 +133,11 @@ func (p *Port) RingStarted(r vhostuser.Ring) error {
 	}
 	if r.Index%2 == 0 {
 		p.updateCaps() // a new driver may have other buffers
-		p.rx[r.Index/2].start(r, p.features)
+		q := p.rx[r.Index/2]
+		if err := q.startDrain(r); err != nil {
+			return err
+		}
+		q.start(r, p.features)
 		p.ringsChanged()
 	} else if err := p.tx[r.Index/2].start(r, p.features); err != nil {
 		return fmt.Errorf("ring %d: %w", r.Index, err)
@@ -173,6 +177,7 @@ func (p *Port) RingStopped(index int) {
 	}
 	q := p.rx[index/2]
 	p.updateReceivers(q)
+	q.stopDrain()
 	q.stop()
 }
 

@@ -45,19 +45,21 @@ type lab struct {
 	testing.TB
 	sw     *vswitch.Switch
 	pool   pool
+	hold   *netport.HoldMemory
 	guests []*guest
 }
 
 // A pool receives the ports' sources: it is the test itself, or real workers.
 type pool interface {
 	Add(s worker.Source) error
+	AddResident(port any, s worker.Source) (wake func(), err error)
 	Remove(s worker.Source)
 }
 
 func newLab(tb testing.TB) *lab {
 	sw := vswitch.New(vswitch.Config{})
 	tb.Cleanup(sw.Close)
-	return &lab{TB: tb, sw: sw}
+	return &lab{TB: tb, sw: sw, hold: netport.NewHoldMemory(64 << 20)}
 }
 
 // guestConfig describes a guest. The zero value is a modern guest with one queue pair.
@@ -72,6 +74,7 @@ type guestConfig struct {
 	disabled bool               // its rings are started disabled
 	eventfds bool               // it has kick and call eventfds
 	offloads uint64             // Config.Offloads
+	queueLen int                // Config.QueueLen; the guest gets eventfds
 	dry      bool               // it gets no flooded frames
 	fault    func(addr uintptr) // Config.ForeignFault; nil: lab.foreignFault
 }
@@ -95,8 +98,10 @@ type guest struct {
 	data  *vhostusertest.Memory // of the buffers
 	ended chan error
 
-	mu      sync.Mutex
-	sources []worker.Source
+	mu        sync.Mutex
+	sources   []worker.Source
+	residents []worker.Source
+	woken     int // number of times that residents were to be woken
 }
 
 // A ring is both ends of a virtqueue.
@@ -149,6 +154,7 @@ func (l *lab) newPort(cfg guestConfig) *guest {
 	if cfg.features&(mrgRxbuf|version1) != 0 {
 		g.hdrLen = 12
 	}
+	g.cfg.eventfds = cfg.eventfds || cfg.queueLen > 0
 	pc := vswitch.DefaultPortConfig(fmt.Sprintf("vm%d", g.n))
 	pc.Counters = g.counters
 	if cfg.dry {
@@ -163,9 +169,13 @@ func (l *lab) newPort(cfg guestConfig) *guest {
 	g.port, err = netport.New(netport.Config{
 		Queues: cfg.queues, MTU: cfg.mtu, MAC: cfg.mac, Switch: l.sw, Port: pc, Offloads: cfg.offloads,
 		Logger:       hclog.NewNullLogger(),
+		QueueLen:     cfg.queueLen,
+		HoldMemory:   l.hold,
 		Start:        g.start,
 		Stop:         g.stop,
 		ForeignFault: fault,
+
+		StartResident: g.startResident,
 	})
 	if err != nil {
 		l.Fatal(err)
@@ -286,6 +296,16 @@ func (g *guest) start(s worker.Source) error {
 	return nil
 }
 
+func (g *guest) startResident(s worker.Source) (wake func(), err error) {
+	if g.lab.pool != nil {
+		return g.lab.pool.AddResident(g, s)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.residents = append(g.residents, s)
+	return func() { g.woken++ }, nil
+}
+
 func (g *guest) stop(s worker.Source) {
 	if g.lab.pool != nil {
 		g.lab.pool.Remove(s)
@@ -293,6 +313,7 @@ func (g *guest) stop(s worker.Source) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.residents = slices.DeleteFunc(g.residents, func(o worker.Source) bool { return o == s })
 	g.sources = slices.DeleteFunc(g.sources, func(o worker.Source) bool { return o == s })
 }
 

@@ -35,6 +35,14 @@ type Config struct {
 	Start func(worker.Source) error
 	Stop  func(worker.Source)
 
+	// QueueLen is the number of frames that each receiveq holds when the guest has no receive
+	// buffers left; see Port.SetQueueLen. If it is not to be 0 for ever, the two fields below are
+	// needed. StartResident adds a source that seldom has work, and returns what makes a worker
+	// poll the source; Stop removes it.
+	QueueLen      int
+	HoldMemory    *HoldMemory
+	StartResident func(worker.Source) (wake func(), err error)
+
 	// ForeignFault is called for a fault at an address in another port's memory. It is called
 	// from the data plane and must not wait.
 	ForeignFault func(addr uintptr)
@@ -61,6 +69,8 @@ type Port struct {
 	offered   uint64        // ... and those offered to the connected one
 	features  uint64        // negotiated
 	mtu       atomic.Int64  // from the front-end; 0: none
+	queueLen  atomic.Int64  // see SetQueueLen
+	hold      holdAccount
 	space     configSpace
 
 	// mu is taken on the control path only. It guards next, control, and changes of receivers,
@@ -84,6 +94,8 @@ func New(cfg Config) (*Port, error) {
 	}
 	p := &Port{cfg: cfg, log: cfg.Logger, counters: cfg.Port.Counters}
 	p.SetOffloads(cfg.Offloads)
+	p.SetQueueLen(cfg.QueueLen)
+	p.hold.mem = cfg.HoldMemory
 	p.offered = p.offloads.Load()
 	p.caps.Store(&vswitch.Caps{})
 	p.receivers.Store(&[]*rxQueue{})

@@ -28,7 +28,15 @@ type rxQueue struct {
 	calls     uint64 // of previous rings
 	atRing    bool   // the ring is being accessed, not a frame: a fault ends the session
 
+	held      *heldFrames // nil: none
+	heldTotal uint64
+	drain     drainState
+	short     int    // available chains that are not enough for the first held frame
+	wake      func() // has a worker poll the queue's drain; nil: frames are not held
+
 	group // the frames that are being transmitted
+
+	kick int // of the drain; set only while the worker does not have the drain
 }
 
 // group is the progress of transmit with a group of frames.
@@ -41,6 +49,10 @@ type group struct {
 	pieces int // pieces of memory of the frames that took more than one
 	sent   int // frames
 	bytes  int // of the frames sent
+
+	old       bool // the frames are held ones
+	kept      int  // frames that are held from now on
+	firstKept int  // index of the first frame for which there was no buffer; if none, frames
 }
 
 func (q *rxQueue) start(r vhostuser.Ring, features uint64) {
@@ -67,6 +79,7 @@ func (q *rxQueue) start(r vhostuser.Ring, features uint64) {
 func (q *rxQueue) enable(on bool) {
 	q.mu.Lock()
 	q.enabled, q.filled = on, false
+	q.discardHeld(vswitch.DropDown)
 	q.mu.Unlock()
 }
 
@@ -76,7 +89,8 @@ func (q *rxQueue) stop() {
 	if q.vq != nil {
 		q.calls += q.vq.Calls()
 	}
-	q.vq, q.batch = nil, nil
+	q.discardHeld(vswitch.DropDown)
+	q.vq, q.batch, q.held = nil, nil, nil
 }
 
 func (q *rxQueue) receiving() bool {

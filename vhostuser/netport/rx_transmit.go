@@ -96,8 +96,14 @@ func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, why vswitch.DropR
 	if !q.filled && !q.hasBuffers() {
 		return 0, vswitch.DropRingFull, false
 	}
+	if q.holding() {
+		q.deliverHeld()
+	}
 	q.batch.Reset()
-	q.group = group{frames: len(frames)}
+	q.group = group{frames: len(frames), firstKept: len(frames)}
+	if q.holding() {
+		q.firstKept = 0
+	}
 	for faults := 1; q.next < len(frames); faults++ {
 		if q.attempt(frames); faults == maxForeignFaults && q.next < len(frames) {
 			vswitch.RefuseAll(frames[q.next:], vswitch.DropFault)
@@ -105,9 +111,12 @@ func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, why vswitch.DropR
 		}
 	}
 	q.finish(frames)
-	q.port.counters.TxFrames.Add(uint64(q.sent))
-	q.port.counters.TxBytes.Add(uint64(q.bytes))
-	return q.sent, 0, true
+	q.count()
+	if q.kept > 0 {
+		q.heldTotal += uint64(q.kept)
+		q.callDrain()
+	}
+	return q.sent + q.kept, 0, true
 }
 
 // hasBuffers reports whether the driver has made a buffer available. Errors of the ring are left to
@@ -149,9 +158,22 @@ func (q *rxQueue) attempt(frames []*vswitch.Frame) {
 		vswitch.RefuseAll(frames[q.next:], why)
 		q.next = len(frames)
 	}()
+	if q.firstKept == q.frames {
+		q.putAll(frames)
+	}
+	if q.old {
+		return
+	}
+	for ; q.next < len(frames); q.next++ {
+		q.hold(frames[q.next])
+	}
+}
+
+// putAll puts frames from q.next on into buffers, until there are none left for one of them.
+func (q *rxQueue) putAll(frames []*vswitch.Frame) {
 	for ; q.next < len(frames); q.next++ {
 		if q.putDirect(frames); q.next == len(frames) {
-			break
+			return
 		}
 		f := frames[q.next]
 		switch q.put(f) {
@@ -161,7 +183,8 @@ func (q *rxQueue) attempt(frames []*vswitch.Frame) {
 		case noFit:
 			f.Refuse(vswitch.DropNoFit)
 		case full:
-			f.Refuse(vswitch.DropRingFull)
+			q.firstKept = q.next
+			return
 		case broken:
 			q.next = len(frames) // finish refuses all frames
 			return
@@ -170,8 +193,8 @@ func (q *rxQueue) attempt(frames []*vswitch.Frame) {
 }
 
 // finish unpops chains that were not needed and publishes the completed ones. If the guest has
-// failed meanwhile, all frames of the group are refused, also those that were sent to it. Frames
-// that were refused before keep their reasons.
+// failed meanwhile, all frames of the group are refused, also those that were sent to it, except
+// for those that are held. Frames that were refused before keep their reasons.
 func (q *rxQueue) finish(frames []*vswitch.Frame) {
 	lost := q.port.failed.Load()
 	defer func() {
@@ -179,13 +202,14 @@ func (q *rxQueue) finish(frames []*vswitch.Frame) {
 			lost = q.fault(r)
 		}
 		if lost {
-			vswitch.RefuseAll(frames, vswitch.DropFault)
+			vswitch.RefuseAll(frames[:min(q.next, q.firstKept)], vswitch.DropFault)
 			q.sent, q.bytes = 0, 0
 		}
 	}()
 	if !lost {
 		q.atRing = true
-		q.vq.Unpop(q.batch, len(q.batch.Chains)-q.taken)
+		q.short = len(q.batch.Chains) - q.taken
+		q.vq.Unpop(q.batch, q.short)
 		q.vq.Flush()
 		q.atRing = false
 	}

@@ -389,7 +389,7 @@ func Sample() *Backend {
 					VLAN:             control.VLAN{Mode: "access", Tag: 7}, Flags: flags,
 					Counters: control.Counters{
 						RxFrames: 2345678901, RxBytes: 3518518351500, TxFrames: 12, TxBytes: 1024,
-						Drops: control.Tally{"ring-full": 40, "bad-chain": 2}, Kicks: 5, Calls: 6, Reconnects: 1,
+						Drops: control.Tally{"ring-full": 40, "bad-chain": 2}, Kicks: 5, Calls: 6, Reconnects: 1, Waited: 77,
 					},
 				},
 				FeatureBits: []control.FeatureBit{

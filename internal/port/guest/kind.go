@@ -23,6 +23,9 @@ type Kind struct {
 	NoBackoff bool
 }
 
+// maxHold is the most memory, in bytes, that frames for guests without receive buffers may occupy.
+const maxHold = 64 << 20
+
 // Declaration implements port.Kind.
 func (Kind) Declaration() *config.Kind { return Declaration }
 
@@ -62,6 +65,7 @@ func (k Kind) Start(env port.Env) (port.Opener, error) {
 	o := &opener{
 		env:       env,
 		share:     vhostuser.NewPool(capacity),
+		hold:      netport.NewHoldMemory(maxHold),
 		connector: k.Connector,
 		backoff:   backoff{first: FirstWait, longest: longestWait},
 		faults:    make(chan uintptr, 64),

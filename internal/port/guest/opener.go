@@ -10,12 +10,14 @@ import (
 	"vswitchd/internal/port"
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
+	"vswitchd/vhostuser/netport"
 )
 
 // An opener opens the guests' ports of a daemon and holds the state that they share.
 type opener struct {
 	env       port.Env
 	share     *vhostuser.Pool // divides the process's resource limits among front-ends
+	hold      *netport.HoldMemory
 	connector func(context.Context, *Settings) (vhostuser.Connector, error)
 	backoff   backoff      // initial state for new ports
 	faults    chan uintptr // addresses of memory faults, to be attributed to a port

@@ -78,14 +78,19 @@ func (o *opener) newPort(p *config.Port, c *vswitch.Counters, conns vhostuser.Co
 	g.connecting, g.stopConnecting = context.WithCancelCause(g.ctx)
 	var err error
 	g.dev, err = netport.New(netport.Config{
-		Queues:       cfg.Queues,
-		MTU:          cfg.MTU,
-		MAC:          guestMAC(p),
-		Port:         vswitch.PortConfig{Name: p.Name, Counters: c},
-		Offloads:     cfg.Offloads,
-		Logger:       g.log,
-		Start:        func(s worker.Source) error { return o.env.Workers.AddTo(g, s) },
-		Stop:         func(s worker.Source) { o.env.Workers.Remove(s) },
+		Queues:     cfg.Queues,
+		MTU:        cfg.MTU,
+		MAC:        guestMAC(p),
+		Port:       vswitch.PortConfig{Name: p.Name, Counters: c},
+		Offloads:   cfg.Offloads,
+		Logger:     g.log,
+		Start:      func(s worker.Source) error { return o.env.Workers.AddTo(g, s) },
+		Stop:       func(s worker.Source) { o.env.Workers.Remove(s) },
+		QueueLen:   cfg.QueueLen,
+		HoldMemory: o.hold,
+		StartResident: func(s worker.Source) (wake func(), err error) {
+			return o.env.Workers.AddResident(g, s)
+		},
 		ForeignFault: o.reportFault,
 	})
 	if err != nil {
@@ -292,6 +297,7 @@ func (g *Port) adopt(p *config.Port, conns vhostuser.Connector) {
 	g.log.Rename(p.Name)
 	g.dev.SetOffloads(s.Offloads)
 	g.dev.SetOffer(s.Queues, s.MTU)
+	g.dev.SetQueueLen(s.QueueLen)
 	g.account.SetMemory(s.MaxMemory, s.DiskMemory)
 	g.update(func() { g.cfg, g.set = p, s })
 	g.dev.SetMAC(guestMAC(p))
@@ -338,6 +344,8 @@ func (g *Port) Count(stats *control.PortStats) {
 	c.Kicks, c.Calls = g.dev.Notifications()
 	stats.Backlog = &control.Backlog{}
 	stats.Backlog.Frames, stats.Backlog.Buffers = g.dev.Backlog()
+	held := g.dev.Held()
+	stats.Backlog.Held, stats.Backlog.HeldBytes, c.Waited = held.Frames, held.Bytes, held.Total
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	stats.State = g.state()

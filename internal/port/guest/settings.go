@@ -30,6 +30,10 @@ type Settings struct {
 	Queues int           // most queue pairs offered
 	MTU    int           // MTU offered to the guest (VIRTIO_NET_F_MTU), in bytes; 0: none is offered
 
+	// QueueLen is the number of frames that are held for each receive queue of the guest while the
+	// queue has no buffers; 0: none.
+	QueueLen int
+
 	// MaxMemory limits the address space, in bytes, that the front-end's memory may occupy: guest
 	// memory, the dirty-page log and the record of in-flight descriptors.
 	MaxMemory uint64
@@ -61,12 +65,19 @@ const (
 	maxMaxMemory     = 64 << 40
 )
 
+// Settings.QueueLen: the default is that of TAP devices (tx_queue_len).
+const (
+	defaultQueueLen = 1000
+	maxQueueLen     = 1 << 20
+)
+
 func newSettings(name string, sw *config.Switch) *Settings {
 	return &Settings{
 		Mode:      ModeServer,
 		Socket:    filepath.Join(sw.SocketDir, name+".sock"),
 		Access:    sw.PortSockets,
 		Queues:    1,
+		QueueLen:  defaultQueueLen,
 		MaxMemory: defaultMaxMemory,
 		Offloads:  allOffloads(),
 	}
@@ -95,6 +106,8 @@ func (s *Settings) Keys(p *vswitch.PortConfig) []key.Key {
 				return fmt.Sprintf("will offer another number of queue pairs, %d, %s", s.Queues, toNext)
 			},
 			Doc: "maximum number of queue pairs offered to the guest"},
+		{Name: "rx_queue_len", Value: key.Int(&s.QueueLen, 0, maxQueueLen), Elsewhere: ", only guests have receive queues",
+			Doc: "maximum number of frames that wait for each receive queue of the guest while the queue has no buffers"},
 		{Name: "mtu", Value: key.IntOrZero(&s.MTU, 68, 65535), Live: key.Next, Changed: offers("another MTU"),
 			Doc: "the MTU offered to the guest; 0: none"},
 		{Name: "mac", Value: key.OptionalMAC(&p.MACs), Doc: `the guest's address, which no other port can use; "": not known`},
