@@ -56,8 +56,9 @@ type Switch struct {
 	Workers     int           // data-plane threads
 	CPUs        []int         // worker i is pinned to CPUs[i]; empty: none is pinned
 	Poll        Poll
-	SocketDir   string // default directory of ports' sockets
-	PortSockets Access // default access to ports' sockets
+	Latency     time.Duration // with Poll.Adaptive: how long frames may wait
+	SocketDir   string        // default directory of ports' sockets
+	PortSockets Access        // default access to ports' sockets
 
 	McastSnooping     bool
 	McastUnregistered vswitch.McastUnregistered

@@ -42,7 +42,9 @@ func (s *Switch) keys() []key.Key {
 		{Name: "workers", Value: key.Int(&s.Workers, 1, 128), Live: key.Restart, Doc: "data-plane threads"},
 		{Name: "cpus", Value: key.Ints(&s.CPUs, 0, 1023), Live: key.Restart,
 			Doc: "the CPU that each worker is pinned to, as many as there are workers; empty: none is pinned"},
-		{Name: "poll", Value: pollValue(&s.Poll), Doc: "how long a worker polls after the last frame, where that pays, before it sleeps"},
+		{Name: "poll", Value: pollValue(&s.Poll), Doc: `how workers wait for frames: "adaptive": as costs least, within ` + "`latency`" + `; a duration: they poll for so long after the last frame, where that pays, and then sleep; "always": they never sleep`},
+		{Name: "latency", Value: key.Duration(&s.Latency, 0, time.Millisecond),
+			Doc: `with poll = "adaptive", how long frames may wait, so that several are taken together`},
 		{Name: "mac_aging_time", Value: key.Duration(&s.MACAging, time.Second, 24*time.Hour),
 			Doc: "how long a learned address is remembered that is not seen again"},
 		{Name: "mac_hold_down", Value: key.Duration(&s.HoldDown, 0, 24*time.Hour),
@@ -124,23 +126,30 @@ type Access struct {
 
 // Poll is how long a worker without work polls before it sleeps.
 type Poll struct {
-	Always bool          // the worker never sleeps; For is 0
-	For    time.Duration // 0: the worker sleeps at once
+	Always   bool          // the worker never sleeps; For is 0
+	Adaptive bool          // the worker decides; For is 0
+	For      time.Duration // 0: the worker sleeps at once
 }
 
 func pollValue(dst *Poll) key.Value {
-	return key.Make(`string, a duration from 0s to 1s, or "always"`, dst, func(v any) (Poll, error) {
-		if v == "always" {
+	return key.Make(`string, "adaptive", "always", or a duration from 0s to 1s`, dst, func(v any) (Poll, error) {
+		switch v {
+		case "always":
 			return Poll{Always: true}, nil
+		case "adaptive":
+			return Poll{Adaptive: true}, nil
 		}
 		d, err := key.ReadDuration(v, 0, time.Second)
 		if err != nil {
-			err = fmt.Errorf(`%w, or "always"`, err)
+			err = fmt.Errorf(`%w, or "adaptive", or "always"`, err)
 		}
 		return Poll{For: d}, err
 	}, func(p Poll) any {
-		if p.Always {
+		switch {
+		case p.Always:
 			return "always"
+		case p.Adaptive:
+			return "adaptive"
 		}
 		return key.ShowDuration(p.For)
 	})
@@ -156,7 +165,8 @@ func defaults() *Config {
 			MACAging:  300 * time.Second,
 			MACTable:  8192,
 			Workers:   1,
-			Poll:      Poll{For: 50 * time.Microsecond},
+			Poll:      Poll{Adaptive: true},
+			Latency:   100 * time.Microsecond,
 			SocketDir: "/run/vswitchd",
 
 			McastUnregistered: vswitch.McastToRouters,

@@ -40,7 +40,8 @@ func TestParseEmptyFileIsDefaults(t *testing.T) {
 		Log:     config.Log{Level: "info", Format: "text"},
 		Control: config.Control{Socket: "/run/vswitchd/control.sock", Access: access},
 		Switch: config.Switch{
-			MACAging: 5 * time.Minute, MACTable: 8192, Workers: 1, Poll: config.Poll{For: 50 * time.Microsecond},
+			MACAging: 5 * time.Minute, MACTable: 8192, Workers: 1, Poll: config.Poll{Adaptive: true},
+			Latency:   100 * time.Microsecond,
 			SocketDir: "/run/vswitchd", PortSockets: access, McastUnregistered: vswitch.McastToRouters,
 			McastQuerier:  vswitch.QuerierConfig{IGMP: 3, MLD: 2},
 			LoopDetection: true, LoopBlockTime: 30 * time.Second,
@@ -114,6 +115,7 @@ mac_table_size = 100
 workers = 2
 cpus = [1, 0]
 poll = "always"
+latency = "20us"
 socket_dir = "/tmp/s/"
 socket_owner = "0"
 socket_group = "root"
@@ -187,7 +189,7 @@ source = "2001:db8::1"
 		Control: config.Control{Socket: "/tmp/c", Access: config.Access{UID: -1, GID: 12, Mode: 0o600}, Metrics: "127.0.0.1:9747"},
 		Switch: config.Switch{
 			MACAging: 5 * time.Minute, MACTable: 100, Workers: 2, CPUs: []int{1, 0},
-			Poll: config.Poll{Always: true}, SocketDir: "/tmp/s", PortSockets: config.Access{Mode: 0o777},
+			Poll: config.Poll{Always: true}, Latency: 20 * time.Microsecond, SocketDir: "/tmp/s", PortSockets: config.Access{Mode: 0o777},
 			McastSnooping: true, McastUnregistered: vswitch.McastFlooded,
 			McastQuerier: vswitch.QuerierConfig{
 				On: true, VLANs: []uint16{5, 6, 7}, IGMP: 2, MLD: 1,

@@ -41,6 +41,8 @@ type Worker struct {
 	CPUS      float64 `json:"cpu_s"`      // processor time of its thread, in seconds
 	WaitedS   float64 `json:"waited_s"`   // seconds for which it was ready and had no processor
 
+	Pauses     uint64    `json:"pauses"`      // sleeps of a fixed time between two polls
+	Pausing    bool      `json:"pausing"`     // it polls with pauses
 	Asleep     bool      `json:"asleep"`      // it waits for events, and does not poll
 	AwakeS     float64   `json:"awake_s"`     // seconds that it was not asleep: busy, or polling in vain
 	EmptyPolls uint64    `json:"empty_polls"` // polls of a source that found nothing

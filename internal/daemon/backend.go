@@ -44,11 +44,13 @@ func (b backend) Switch() control.SwitchStatus {
 			BusyS:     w.Busy.Seconds(),
 			Frames:    w.Work,
 			Wakeups:   w.Wakeups,
+			Pauses:    w.Pauses,
 			Sources:   w.Sources,
 			Moved:     w.Moved,
 			CPUS:      w.Ran.Seconds(),
 			WaitedS:   w.Waited.Seconds(),
 
+			Pausing:    w.Pausing,
 			Asleep:     w.Asleep,
 			AwakeS:     w.Awake.Seconds(),
 			EmptyPolls: w.EmptyPolls,

@@ -116,8 +116,11 @@ func (d *Daemon) compare(old, now *config.Config, keep bool) *change {
 	c.lines = append(c.lines, compareMirrors(old.Mirrors, now.Mirrors)...)
 	c.lines = append(c.lines, compareFilters(old.Filters, now.Filters)...)
 	c.lines = append(c.lines, compareSets(d.sw.Sets(), c.sets())...)
-	if pollTime(old.Switch.Poll) != pollTime(now.Switch.Poll) {
+	if old.Switch.Poll != now.Switch.Poll {
 		c.lines = append(c.lines, "switch.poll changed")
+	}
+	if old.Switch.Latency != now.Switch.Latency {
+		c.lines = append(c.lines, "switch.latency changed")
 	}
 	return c
 }
@@ -212,9 +215,7 @@ func (c *change) commit() error {
 		}
 		ports = append(ports, m)
 	}
-	if poll := pollTime(c.cfg.Switch.Poll); poll != pollTime(c.old.Switch.Poll) {
-		c.d.pool.SetPoll(poll)
-	}
+	c.d.pool.SetPoll(pollTime(c.cfg.Switch.Poll), c.cfg.Switch.Latency)
 	c.d.publish(c.cfg, ports)
 	c.d.events.portsChanged(c)
 	for _, o := range c.d.openers {

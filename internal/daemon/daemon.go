@@ -67,6 +67,7 @@ func (ks kinds) newDaemon(ctx context.Context, cfg *config.Config, log hclog.Log
 		Workers: cfg.Switch.Workers,
 		CPUs:    cfg.Switch.CPUs,
 		Poll:    pollTime(cfg.Switch.Poll),
+		Latency: cfg.Switch.Latency,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("starting workers: %w", err)
@@ -101,8 +102,11 @@ func (ks kinds) newDaemon(ctx context.Context, cfg *config.Config, log hclog.Log
 }
 
 func pollTime(p config.Poll) time.Duration {
-	if p.Always {
+	switch {
+	case p.Always:
 		return worker.PollAlways
+	case p.Adaptive:
+		return worker.PollAdaptive
 	}
 	return p.For
 }

@@ -136,6 +136,9 @@ var families = []family{
 	{"worker_asleep", "gauge", "1 if the worker waits for events.", eachWorker(func(t *text, w *control.Worker, worker string) {
 		t.flag(w.Asleep, "worker", worker)
 	})},
+	{"worker_pausing", "gauge", "1 if the worker pauses between polls.", eachWorker(func(t *text, w *control.Worker, worker string) {
+		t.flag(w.Pausing, "worker", worker)
+	})},
 	{"worker_awake_seconds_total", "counter", "Time that the worker was not asleep: busy, or polling in vain.", eachWorker(func(t *text, w *control.Worker, worker string) {
 		t.number(w.AwakeS, "worker", worker)
 	})},
@@ -150,6 +153,9 @@ var families = []family{
 	})},
 	{"worker_wakeups_total", "counter", "Number of times that the worker woke from sleep.", eachWorker(func(t *text, w *control.Worker, worker string) {
 		t.count(w.Wakeups, "worker", worker)
+	})},
+	{"worker_pauses_total", "counter", "Number of pauses between polls.", eachWorker(func(t *text, w *control.Worker, worker string) {
+		t.count(w.Pauses, "worker", worker)
 	})},
 	{"worker_frames_total", "counter", "Frames that the worker received.", eachWorker(func(t *text, w *control.Worker, worker string) {
 		t.count(w.Frames, "worker", worker)

@@ -79,7 +79,7 @@ func TestMetricsAreUsed(t *testing.T) {
 	for _, f := range families {
 		switch f.name {
 		case "filter_rule_bytes_total", "mirror_bytes_total", "worker_frames_total", "worker_empty_polls_total",
-			"worker_sources", "worker_cpu_seconds_total", "captures", "port_fdb_events_total",
+			"worker_sources", "worker_pausing", "port_held_bytes", "worker_cpu_seconds_total", "captures", "port_fdb_events_total",
 			"port_mcast_events_total", "port_loop_events_total":
 			continue // details of what is shown
 		}

@@ -11,7 +11,9 @@
 //	    no work for Config.Poll: Arm, and no work came in meanwhile
 //
 // A source that never has work while it is polled, because its frames are further apart than
-// Config.Poll, is armed at once most of the time.
+// Config.Poll, is armed at once most of the time (pollhistory.go, pollcredit.go). A worker whose
+// sources have work often, but not all the time, does not poll them without interruption: it pauses
+// between two polls (moderate.go).
 //
 // The cost of a loop depends on the number of active sources, not on the number of all sources.
 //

@@ -10,8 +10,11 @@ import (
 	"time"
 )
 
-// PollAlways, as Config.Poll, makes workers poll forever and never sleep while they have a source.
-const PollAlways time.Duration = -1
+// Values of Config.Poll that are no durations.
+const (
+	PollAlways   time.Duration = -1 // workers never sleep while they have a source
+	PollAdaptive time.Duration = -2 // what costs less, within Config.Latency; see moderate.go
+)
 
 // ErrClosed is returned by a Pool that has been closed.
 var ErrClosed = errors.New("worker pool is closed")
@@ -22,8 +25,12 @@ type Config struct {
 	CPUs    []int // worker i is pinned to CPUs[i], if there is one
 
 	// Poll is how long a source is polled after its last frame, if polling it pays; 0: not at
-	// all. See also PollAlways.
+	// all. See also PollAlways and PollAdaptive.
 	Poll time.Duration
+
+	// Latency is, with PollAdaptive, how long frames may wait, so that several can be served
+	// together.
+	Latency time.Duration
 }
 
 // A Pool is a set of workers. Its methods may be called from any goroutine except a worker's.
@@ -57,7 +64,7 @@ func New(cfg Config) (*Pool, error) {
 		if i < len(cfg.CPUs) {
 			cpu = cfg.CPUs[i]
 		}
-		w, err := start(cpu, cfg.Poll)
+		w, err := start(cpu, cfg)
 		if err != nil {
 			p.Close()
 			return nil, fmt.Errorf("worker %d: %w", i, err)
@@ -134,11 +141,16 @@ func (p *Pool) Remove(src Source) {
 	_ = w.call(command{remove: src})
 }
 
-// SetPoll changes Config.Poll.
-func (p *Pool) SetPoll(d time.Duration) {
+// SetPoll changes Config.Poll and Config.Latency.
+func (p *Pool) SetPoll(poll, latency time.Duration) {
 	for _, w := range p.workers {
-		w.poll.Store(int64(d))
+		w.setPoll(poll, latency)
 	}
+}
+
+func (w *worker) setPoll(poll, latency time.Duration) {
+	w.poll.Store(int64(poll))
+	w.latency.Store(int64(latency))
 }
 
 // Answer returns when each worker has finished the round that it was in. It does not return while a
@@ -181,11 +193,13 @@ type Stats struct {
 	CPU     int           // the CPU that the worker is pinned to; -1: none
 	Sources int           // number of its sources
 	Asleep  bool          // whether it waits for events
+	Pausing bool          // whether it pauses between polls, and is not asleep
 	Busy    time.Duration // time spent in rounds that had work
 	Awake   time.Duration // time that it was not asleep
 	Up      time.Duration // time since it was started
 	Work    uint64        // frames (or whatever Poll counts) processed
 	Wakeups uint64        // number of times it was woken from sleep
+	Pauses  uint64        // number of pauses: sleeps of a fixed time, with notifications off
 	Moved   uint64        // sources that were moved to it because another worker was busier
 
 	// Time of a processor that its thread has used, and time for which the thread was ready to run
@@ -221,11 +235,13 @@ func (w *worker) stats() Stats {
 		CPU:     w.cpu,
 		Sources: int(w.sources.Load()),
 		Asleep:  p.asleep.Load(),
+		Pausing: p.pausing.Load() && !p.asleep.Load(),
 		Busy:    time.Duration(p.busy.Load()),
 		Awake:   time.Duration(p.awake.Load()),
 		Up:      time.Since(w.started),
 		Work:    p.work.Load(),
 		Wakeups: p.wakeups.Load(),
+		Pauses:  p.pauses.Load(),
 		Moved:   w.moved.Load(),
 		Ran:     ran,
 		Waited:  waited,

@@ -85,9 +85,9 @@ func until(t testing.TB, what string, cond func() bool) {
 // Every unit of work is done, whenever it comes: while the source is polled, while the worker is
 // going to sleep, while it is asleep. The test fails if a kick is lost in the race between them.
 func TestNoKickIsLost(t *testing.T) {
-	for name, poll := range map[string]time.Duration{"never": 0, "short": 5 * time.Microsecond, "long": time.Millisecond, "always": PollAlways} {
+	for name, poll := range map[string]time.Duration{"never": 0, "short": 5 * time.Microsecond, "long": time.Millisecond, "always": PollAlways, "adaptive": PollAdaptive} {
 		t.Run(name, func(t *testing.T) {
-			p := newPool(t, Config{Workers: 2, Poll: poll})
+			p := newPool(t, Config{Workers: 2, Poll: poll, Latency: 100 * time.Microsecond})
 			var srcs []*fakeSource
 			for range 5 {
 				s := newFakeSource(t)

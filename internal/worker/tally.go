@@ -28,6 +28,7 @@ type polls [len(BatchBounds) + 1]uint64
 type tally struct {
 	work    uint64
 	wakeups uint64
+	pauses  uint64
 	busy    int64 // nanoseconds
 	slept   int64 // nanoseconds
 	polls   polls
@@ -36,8 +37,10 @@ type tally struct {
 // published is the worker's tally as other goroutines see it.
 type published struct {
 	work, wakeups atomic.Uint64
+	pauses        atomic.Uint64
 	busy, awake   atomic.Int64
 	asleep        atomic.Bool
+	pausing       atomic.Bool
 	polls         [len(polls{})]atomic.Uint64
 	latencies     latencies // not in the tally: counted once for each wake-up
 }
@@ -46,8 +49,14 @@ type published struct {
 func (w *worker) publish(now int64) {
 	t, p := &w.tally, &w.published
 	p.awake.Store(now - t.slept)
+	if pausing := w.moderator.pause > 0; pausing != p.pausing.Load() {
+		p.pausing.Store(pausing)
+	}
 	if t.wakeups != p.wakeups.Load() {
 		p.wakeups.Store(t.wakeups)
+	}
+	if t.pauses != p.pauses.Load() {
+		p.pauses.Store(t.pauses)
 	}
 	if t.work != p.work.Load() {
 		p.work.Store(t.work)

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -35,6 +34,9 @@ const (
 	// that is slower than the worker.)
 	maxPolls = 4
 
+	// While the worker pauses, a source is armed after this number of pauses without work.
+	idlePauses = 4
+
 	wakeID = -1 // epoll's ID for the worker's own eventfd
 )
 
@@ -47,7 +49,8 @@ type worker struct {
 	clock   func() int64 // nanoseconds since started
 	wakeFD  int
 	done    chan struct{}
-	poll    atomic.Int64
+	poll    atomic.Int64 // Config.Poll
+	latency atomic.Int64 // Config.Latency
 
 	mu          sync.Mutex
 	commands    []command
@@ -68,6 +71,9 @@ type worker struct {
 	active  []*entry
 	noFD    int // number of entries without FD, which are always active
 	events  [64]unix.EpollEvent
+
+	moderator moderator
+	noPauses  bool // the kernel cannot sleep for less than a millisecond
 }
 
 // An entry is a source and its worker's state of it.
@@ -83,6 +89,7 @@ type entry struct {
 	lap      uint64 // the port's lap in which the source was last polled
 	resident bool   // see Pool.AddResident
 	pollHistory
+	credit pollCredit
 }
 
 // A command changes what a worker serves; one without any field does nothing. The worker sends the
@@ -97,10 +104,11 @@ type command struct {
 	reply       chan error
 }
 
-func start(cpu int, poll time.Duration) (*worker, error) {
+func start(cpu int, cfg Config) (*worker, error) {
 	w := &worker{cpu: cpu, started: time.Now(), done: make(chan struct{})}
 	w.clock = func() int64 { return int64(time.Since(w.started)) }
-	w.poll.Store(int64(poll))
+	w.setPoll(cfg.Poll, cfg.Latency)
+	w.noPauses = !canPause()
 	var err error
 	if w.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("epoll_create1: %w", err)
@@ -178,6 +186,8 @@ func (w *worker) run(ready chan<- error) {
 	w.tid.Store(int32(unix.Gettid()))
 	debug.SetPanicOnFault(true)
 	defer close(w.done)
+	// A pause must not take 50 µs longer, which is the default. This cannot fail with 1.
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	if w.cpu >= 0 {
 		if err := pin(w.cpu); err != nil {
 			ready <- err
@@ -200,15 +210,24 @@ func (w *worker) loop() {
 		if now = after; worked > 0 {
 			w.tally.work += uint64(worked)
 			w.tally.busy += now - before
+			w.moderator.served(worked, now-before)
 		} else {
 			now = w.clock()
 		}
 		w.armIdle(now)
+		adaptive := w.poll.Load() == int64(PollAdaptive)
 		switch {
 		case len(w.active) == 0:
+			was := now
 			now = w.sleep(-1, now)
-		case len(w.active) == w.noFD && worked == 0 && w.poll.Load() >= 0:
+			w.moderator.slept(was, now)
+		case len(w.active) == w.noFD && worked == 0 && w.poll.Load() != int64(PollAlways):
 			now = w.sleep(pollInterval, now)
+		case adaptive && w.moderator.pause > 0 && worked == 0:
+			now = w.pause(now)
+		case adaptive && w.moderator.polledLongEnough(now):
+			w.moderator.tryPauses(now, w.longestPause())
+			continue
 		case now-lastEpoll > epollEvery, worked == 0 && now-lastEpoll > epollIdle:
 			now = w.look(now, lastEpoll)
 		default:
@@ -221,7 +240,10 @@ func (w *worker) loop() {
 // poll polls a source once.
 func (e *entry) poll(now int64) int {
 	n := e.src.Poll()
-	e.found = e.found || e.idle && n > 0
+	if e.idle && n > 0 {
+		e.found = true
+		e.credit.found(now - e.lastWork)
+	}
 	if e.idle = n == 0; !e.idle {
 		e.work += uint64(n)
 		e.lastWork = now
@@ -233,18 +255,29 @@ func (e *entry) poll(now int64) int {
 // ones that still have none.
 func (w *worker) armIdle(now int64) {
 	poll := w.poll.Load()
-	if poll < 0 {
+	if poll == int64(PollAlways) {
 		return
 	}
 	keep := w.active[:0]
 	for _, e := range w.active {
-		if e.idle && e.id >= 0 && now-e.lastWork >= e.wait(poll) && w.arm(e, now) {
+		if e.idle && e.id >= 0 && now-e.lastWork >= w.patience(e, poll) && w.arm(e, now) {
 			continue
 		}
 		keep = append(keep, e)
 	}
 	clear(w.active[len(keep):])
 	w.active = keep
+}
+
+// patience returns for how long, in nanoseconds, a source is polled after its last frame.
+func (w *worker) patience(e *entry, poll int64) int64 {
+	switch {
+	case poll != int64(PollAdaptive):
+		return e.wait(poll)
+	case w.moderator.pause > 0:
+		return idlePauses * w.moderator.pause
+	}
+	return e.credit.wait()
 }
 
 // arm arms a source and reports whether the worker can stop polling it until its next event.
@@ -256,40 +289,10 @@ func (w *worker) arm(e *entry, now int64) bool {
 	}
 	e.active = false
 	e.periodEnded()
-	return true
-}
-
-// look makes the sources active that have had events since the worker last looked. It returns the
-// time.
-func (w *worker) look(now, last int64) int64 {
-	w.publish(now)
-	n := w.wait(0)
-	now = w.clock()
-	w.activateAll(n, now, last)
-	return now
-}
-
-// sleep waits for events, for at most timeout milliseconds (-1: until there is one), and makes
-// their sources active. It returns the time.
-func (w *worker) sleep(timeout int, now int64) int64 {
-	w.publish(now)
-	w.published.asleep.Store(true)
-	n := w.wait(timeout)
-	w.published.asleep.Store(false)
-	woken := w.clock()
-	w.tally.wakeups++
-	w.tally.slept += woken - now
-	w.activateAll(n, woken, woken)
-	return woken
-}
-
-// wait collects events, for at most timeout milliseconds, and returns their number.
-func (w *worker) wait(timeout int) int {
-	n, err := unix.EpollWait(w.epfd, w.events[:], timeout)
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		panic(fmt.Sprintf("epoll_wait on our own descriptor: %v", err))
+	if w.moderator.pause == 0 {
+		e.credit.armed(now - e.lastWork)
 	}
-	return max(n, 0)
+	return true
 }
 
 // activateAll makes the sources of the first n events active, which came at a time.
