@@ -71,10 +71,10 @@ fuzz-short: tools ## Each fuzz target for FUZZTIME (5000x)
 	done
 
 e2e: lab build ## End-to-end tests with guests in QEMU and User Mode Linux, and DPDK's virtio-user (as root)
-	go test -tags e2e -count=1 -p 1 -timeout 30m ./switch ./test/... ./bench/...
+	go test -tags e2e -count=1 -p 1 -timeout 60m ./switch ./test/... ./bench/...
 
 e2e-long: lab-long build ## As e2e, with what takes long: every QEMU option, memory hot-plug, 50 kills, client mode, a million frames through the model (as root)
-	go test -tags e2e,long -count=1 -p 1 -timeout 60m ./test/e2e ./test/packaging
+	go test -tags e2e,long -count=1 -p 1 -timeout 120m ./test/e2e ./test/packaging
 	go test -count=1 -run 'TestAgainstModel$$' ./switch -model.runs 150
 
 bench: tools ## Go benchmarks
