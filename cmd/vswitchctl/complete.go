@@ -3,18 +3,21 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/nearest"
 )
 
 // Completion of arguments by the shell, with the names that a running vswitchd has.
 
 // completion returns the command that prints the script with which a shell completes arguments.
 func (c *client) completion(root *cobra.Command) *cobra.Command {
+	shells := []string{"bash", "zsh", "fish"}
 	scripts := map[string]func(io.Writer) error{
 		"bash": func(w io.Writer) error { return root.GenBashCompletionV2(w, true) },
 		"zsh":  root.GenZshCompletion,
@@ -24,12 +27,15 @@ func (c *client) completion(root *cobra.Command) *cobra.Command {
 		Use:   "completion {bash | zsh | fish}",
 		Short: "Print the script with which a shell completes arguments",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || scripts[args[0]] == nil {
+			switch {
+			case len(args) == 0:
 				return errors.New("the name of a shell is missing: bash, zsh or fish")
+			case scripts[args[0]] == nil:
+				return fmt.Errorf("unknown shell %q, must be bash, zsh or fish%s", args[0], nearest.Hint(args[0], shells))
 			}
-			return nil
+			return atMost(1)(nil, args)
 		},
-		ValidArgs: []string{"bash", "zsh", "fish"},
+		ValidArgs: shells,
 		RunE:      func(_ *cobra.Command, args []string) error { return scripts[args[0]](c.out) },
 	}
 }

@@ -190,7 +190,7 @@ f:24: filter.other.rules[0].ethertype: bad filter: the rule matches fields of IP
 		t.Errorf("got\n%s\nwant\n%s", errs, want)
 	}
 	_, errs = l.examine("[port.a]\ningress_filter = \"web\"\n[port.b]\ntag = 7\negress_filter = \"wbe\"\n[filter.web]\ndefault = \"drop\"\n")
-	if want := "f:9: port.b.egress_filter: no such filter: wbe"; errs.Error() != want {
+	if want := `f:9: port.b.egress_filter: no such filter: wbe; did you mean "web"?`; errs.Error() != want {
 		t.Errorf("got\n%s\nwant\n%s", errs, want)
 	}
 }

@@ -3,8 +3,10 @@ package daemon
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"vswitchd/internal/config"
+	"vswitchd/internal/nearest"
 	vswitch "vswitchd/switch"
 )
 
@@ -29,7 +31,7 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 	if !errors.As(err, &ce) {
 		return config.Error{Pos: cfg.Switch.At("mac_table_size"), Key: "switch.mac_table_size", Msg: err.Error()}
 	}
-	msg := ce.Err.Error()
+	msg := ce.Err.Error() + meant(cfg, ce.Err)
 	if i := slices.IndexFunc(cfg.Mirrors, func(m *config.Mirror) bool { return ce.Mirror != "" && m.Name == ce.Mirror }); i >= 0 {
 		return cfg.Mirrors[i].Errorf(ce.Key, "%s", msg)
 	}
@@ -63,6 +65,34 @@ func refusal(cfg *config.Config, err error, hosts map[vswitch.MAC]*config.Port) 
 		}
 	}
 	return p.Errorf(ce.Key, "%s", msg)
+}
+
+// meant returns what was probably meant by a name that the switch does not know, for the end of the
+// error's text.
+func meant(cfg *config.Config, err error) string {
+	var known []string
+	var kind error
+	switch {
+	case errors.Is(err, vswitch.ErrNoFilter):
+		kind = vswitch.ErrNoFilter
+		for _, f := range cfg.Filters {
+			known = append(known, f.Name)
+		}
+	case errors.Is(err, vswitch.ErrNoSet):
+		kind = vswitch.ErrNoSet
+		for _, s := range cfg.Sets {
+			known = append(known, s.Name)
+		}
+	case errors.Is(err, vswitch.ErrNoPort):
+		kind = vswitch.ErrNoPort
+		for _, p := range cfg.Ports {
+			known = append(known, p.Name)
+		}
+	default:
+		return ""
+	}
+	_, name, _ := strings.Cut(err.Error(), kind.Error()+": ")
+	return nearest.Hint(name, known)
 }
 
 // neighborKey returns the key of a neighbor that an error of the switch is about.

@@ -71,7 +71,7 @@ var layers = []layer{
 		{"internal/port/packetport", "internal/control internal/port internal/worker switch uplink"},
 		{"internal/port/hostport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
 		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
-		{"internal/daemon", "internal/capture internal/config internal/config/key internal/control internal/events internal/port internal/port/guest internal/port/hostport " +
+		{"internal/daemon", "internal/capture internal/config internal/config/key internal/control internal/events internal/nearest internal/port internal/port/guest internal/port/hostport " +
 			"internal/port/uplinkport internal/rundir internal/tomldoc internal/version internal/worker switch"},
 	}},
 	{"programs", []row{
