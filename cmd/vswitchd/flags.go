@@ -30,6 +30,7 @@ func newFlagSet(o *options) *pflag.FlagSet {
 	fs.StringArrayVar(&o.flags.Uplinks, "uplink", nil, "add a port on this network `interface`; may be repeated")
 	fs.StringVar(&o.flags.Control, "control", "", "serve the control API on this `socket`")
 	fs.StringVar(&o.flags.Metrics, "metrics", "", "serve Prometheus metrics on this `host:port`")
+	fs.StringVar(&o.flags.Status, "status", "", "serve the status page on this `host:port`")
 	fs.StringVar(&o.flags.LogLevel, "log-level", "", "`level`: trace, debug, info, warn or error")
 	fs.StringVar(&o.flags.LogFormat, "log-format", "", "`format`: text or json")
 	fs.BoolVar(&o.version, "version", false, "print the version, and exit")
@@ -53,7 +54,7 @@ func parseFlags(args []string) (*options, error) {
 	case fs.Changed("fd") && o.flags.FD < 3:
 		return nil, fmt.Errorf("--fd %d: 0, 1 and 2 are the standard streams, and negative numbers no descriptors", o.flags.FD)
 	}
-	for _, name := range []string{"config", "control", "metrics", "log-level", "log-format", "socket-path"} {
+	for _, name := range []string{"config", "control", "metrics", "status", "log-level", "log-format", "socket-path"} {
 		if f := fs.Lookup(name); f.Changed && f.Value.String() == "" {
 			return nil, fmt.Errorf("--%s: the value is empty", name)
 		}

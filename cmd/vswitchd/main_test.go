@@ -144,7 +144,7 @@ func TestVersionAndHelp(t *testing.T) {
 		t.Errorf("--version: %d %s", code, stdout)
 	}
 	code, stdout, _ := finish(t, "--help")
-	for _, flag := range []string{"config", "check", "port", "uplink", "control", "metrics", "log-level", "log-format", "version", "print-capabilities", "socket-path", "fd"} {
+	for _, flag := range []string{"config", "check", "port", "uplink", "control", "metrics", "status", "log-level", "log-format", "version", "print-capabilities", "socket-path", "fd"} {
 		if code != 0 || !strings.Contains(stdout, "--"+flag+" ") {
 			t.Errorf("--help: %d, --%s is missing:\n%s", code, flag, stdout)
 		}

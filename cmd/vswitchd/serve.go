@@ -16,6 +16,7 @@ import (
 	"vswitchd/internal/control"
 	"vswitchd/internal/daemon"
 	"vswitchd/internal/metrics"
+	"vswitchd/internal/status"
 	"vswitchd/internal/usage"
 	"vswitchd/internal/version"
 )
@@ -66,15 +67,16 @@ func start(ctx context.Context, opts *options, cfg *config.Config, running *conf
 		}
 		defer l.Close()
 	}
-	var ml net.Listener
-	if cfg.Control.Metrics != "" {
-		var err error
-		var lc net.ListenConfig
-		if ml, err = lc.Listen(ctx, "tcp", cfg.Control.Metrics); err != nil {
-			return fmt.Errorf("metrics: cannot listen on %s: %w", cfg.Control.Metrics, usage.Reason(err))
-		}
-		defer ml.Close()
+	ml, err := listenTCP(ctx, "metrics", cfg.Control.Metrics)
+	if err != nil {
+		return err
 	}
+	defer ml.Close()
+	sl, err := listenTCP(ctx, "status page", cfg.Control.Status)
+	if err != nil {
+		return err
+	}
+	defer sl.Close()
 	d, err := daemon.NewContext(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -86,6 +88,7 @@ func start(ctx context.Context, opts *options, cfg *config.Config, running *conf
 	defer stop()
 	c := daemon.NewConfiguration(d, opts.file, opts.flags, cfg, running)
 	go awaitReloads(ctx, reloads, c)
+	api := control.NewServer(d.Backend(), c, log.Named("control"))
 	notify(log, sd.SdNotifyReady)
 	return together(ctx, stop,
 		func(ctx context.Context) error {
@@ -96,13 +99,21 @@ func start(ctx context.Context, opts *options, cfg *config.Config, running *conf
 			if l == nil {
 				return nil
 			}
-			return control.NewServer(d.Backend(), c, log.Named("control")).Serve(ctx, l)
+			return api.Serve(ctx, l)
 		},
 		func(ctx context.Context) error {
-			if ml == nil {
+			if ml.Listener == nil {
 				return nil
 			}
 			return metrics.Serve(ctx, ml, d.Backend(), log.Named("metrics"))
+		},
+		func(ctx context.Context) error {
+			if sl.Listener == nil {
+				return nil
+			}
+			return status.Serve(ctx, sl, status.Config{
+				API: api.ReadOnly(), Hosts: cfg.Control.StatusHosts, Logger: log.Named("status"),
+			})
 		},
 		func(ctx context.Context) error {
 			<-ctx.Done()
@@ -113,6 +124,29 @@ func start(ctx context.Context, opts *options, cfg *config.Config, running *conf
 			feedWatchdog(ctx, d.Answer, log)
 			return nil
 		})
+}
+
+// optional is a listener that need not be there.
+type optional struct{ net.Listener }
+
+func (o optional) Close() error {
+	if o.Listener == nil {
+		return nil
+	}
+	return o.Listener.Close()
+}
+
+// listenTCP listens for what is served on an address; "": nowhere.
+func listenTCP(ctx context.Context, what, address string) (optional, error) {
+	if address == "" {
+		return optional{}, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return optional{}, fmt.Errorf("%s: cannot listen on %s: %w", what, address, usage.Reason(err))
+	}
+	return optional{l}, nil
 }
 
 // together runs functions concurrently until all have returned. The first failure stops the others.

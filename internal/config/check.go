@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,6 +17,7 @@ import (
 // references to ports that do not exist.
 func (p *parser) crossCheck() {
 	p.checkPlaces()
+	p.checkStatus()
 	p.checkAddresses()
 	p.checkNeighbors()
 	p.checkMembers()
@@ -63,6 +65,19 @@ func checkPortName(s string) error {
 		return fmt.Errorf("%q is no name", s)
 	}
 	return nil
+}
+
+// checkStatus checks that the status page, for which nobody has to identify himself, is shown to
+// other machines only if that was intended.
+func (p *parser) checkStatus() {
+	c := &p.cfg.Control
+	host, _, err := net.SplitHostPort(c.Status)
+	if err != nil || host == "localhost" || len(c.StatusHosts) > 0 {
+		return
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		p.errs = append(p.errs, c.where.errorf("status", "other machines can reach %s: set status_hosts to the names that their browsers use, if they are to", c.Status))
+	}
 }
 
 // checkPlaces checks that no two ports have the same socket or interface, and that no port has the

@@ -39,11 +39,14 @@ type Log struct {
 // JSON reports whether the log is one JSON object per line instead of text.
 func (l *Log) JSON() bool { return l.Format == "json" }
 
-// Control configures the addresses of the control API and of the metrics.
+// Control configures the addresses of the control API, of the metrics and of the status page.
 type Control struct {
 	Socket  string // path of the unix socket, at most key.MaxSocketPath bytes; "": no control API
 	Access  Access
 	Metrics string // host:port to serve Prometheus metrics on; "": nowhere
+	Status  string // host:port to serve the status page on; "": nowhere
+
+	StatusHosts []string // names by which browsers may ask for the status page
 
 	where where
 }
@@ -238,7 +241,7 @@ type boundTable struct {
 func (c *Config) tables() []boundTable {
 	return []boundTable{
 		{"log", "What is logged, on standard error, and how.", &c.Log.where, c.Log.keys()},
-		{"control", "Where the [control API](control-api.md) is served, and metrics.", &c.Control.where, c.Control.keys()},
+		{"control", "Where the [control API](control-api.md), [metrics](metrics.md) and the [status page](status-page.md) are served.", &c.Control.where, c.Control.keys()},
 		{"switch", "The switch as a whole.", &c.Switch.where, c.Switch.keys()},
 	}
 }

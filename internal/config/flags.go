@@ -14,6 +14,7 @@ type Flags struct {
 	Uplinks    []string // interfaces; the uplink has the same name
 	Control    string   // path of the control socket; "": as in the file
 	Metrics    string   // host:port; "": as in the file
+	Status     string   // host:port; "": as in the file
 	LogLevel   string   // "": as in the file
 	LogFormat  string   // "": as in the file
 	SocketPath string   // a port on this socket; "": none
@@ -33,6 +34,7 @@ const (
 func (p *parser) flags(f Flags) {
 	p.flag("--control", f.Control, "control", "socket")
 	p.flag("--metrics", f.Metrics, "control", "metrics")
+	p.flag("--status", f.Status, "control", "status")
 	p.flag("--log-level", f.LogLevel, "log", "level")
 	p.flag("--log-format", f.LogFormat, "log", "format")
 	for _, arg := range f.Ports {

@@ -33,6 +33,10 @@ func (c *Control) keys() []key.Key {
 		{Name: "socket", Value: key.OptionalSocket(&c.Socket), Live: key.Restart, Doc: `the unix socket of the control API; "": there is none`},
 		{Name: "metrics", Value: key.OptionalHostPort(&c.Metrics), Live: key.Restart,
 			Doc: `where Prometheus metrics are served, such as "127.0.0.1:9747"; "": nowhere`},
+		{Name: "status", Value: key.OptionalHostPort(&c.Status), Live: key.Restart,
+			Doc: `where the [status page](status-page.md) is served, such as "127.0.0.1:9748"; "": nowhere`},
+		{Name: "status_hosts", Value: key.Texts(&c.StatusHosts), Live: key.Restart,
+			Doc: "names under which browsers may ask for the status page, besides addresses and localhost; required if other machines can reach the page"},
 	}
 	return append(keys, c.Access.Keys(key.Restart, "the socket")...)
 }

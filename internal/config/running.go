@@ -87,6 +87,7 @@ func (f Flags) addTo(doc *tomldoc.Table) (rest Flags) {
 	}
 	set("control", "socket", f.Control)
 	set("control", "metrics", f.Metrics)
+	set("control", "status", f.Status)
 	set("log", "level", f.LogLevel)
 	set("log", "format", f.LogFormat)
 	for _, arg := range f.Ports {

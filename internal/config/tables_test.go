@@ -30,6 +30,8 @@ func TestReloadDetectsEveryFieldOfTables(t *testing.T) {
 			*v = append(*v, 1)
 		case *[]int:
 			*v = append(*v, 1)
+		case *[]string:
+			*v = append(*v, "x")
 		case *time.Duration:
 			*v += time.Second
 		case *Access:

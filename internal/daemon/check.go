@@ -65,7 +65,7 @@ func (ks kinds) checkMachine(cfg *config.Config) (errs config.Errors) {
 	return errs
 }
 
-// checkPlaces checks the paths of sockets and the address of the metrics server. Opening them
+// checkPlaces checks the paths of sockets and the addresses of the other servers. Opening them
 // reports the same conditions as errors of the machine.
 func (ks kinds) checkPlaces(cfg *config.Config) (errs config.Errors) {
 	c := &cfg.Control
@@ -73,6 +73,7 @@ func (ks kinds) checkPlaces(cfg *config.Config) (errs config.Errors) {
 		errs = appendError(errs, c.At("socket"), "control.socket", rundir.CheckSocket(c.Socket))
 	}
 	errs = appendError(errs, c.At("metrics"), "control.metrics", checkAddress(c.Metrics))
+	errs = appendError(errs, c.At("status"), "control.status", checkAddress(c.Status))
 	for _, p := range cfg.Ports {
 		errs = append(errs, ks.of(p).CheckPlace(p)...)
 	}

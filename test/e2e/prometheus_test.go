@@ -48,7 +48,7 @@ func TestMetricsAreThoseOfPrometheus(t *testing.T) {
 [uplink.lan]
 interface = "none0"
 [port.a]
-egress_rate = "1G"
+egress_rate = "40G"
 ingress_filter = "all"
 [port.b]
 storm_control_pps = 100000
@@ -68,6 +68,7 @@ rules = [ { name = "arp", action = "accept", ethertype = ["arp"] } ]
 		s.WaitState(t, name, control.StateRunning)
 		g.Talk(station.Addr(byte(2-i)), 16)
 		g.Start()
+		defer g.Die()
 		if name == "b" {
 			if err := g.Await(200); err != nil {
 				t.Fatal(err)

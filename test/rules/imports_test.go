@@ -65,6 +65,7 @@ var layers = []layer{
 		{"internal/rates", "internal/control"},
 		{"internal/top", "internal/control internal/layout internal/nearest internal/rates"},
 		{"internal/metrics", "internal/control internal/httpserve"},
+		{"internal/status", "internal/httpserve"},
 		{"internal/port", "internal/config internal/control internal/loglimit internal/worker switch"},
 		{"internal/port/guest", "internal/config internal/config/key internal/control internal/port internal/rundir internal/worker " +
 			"switch vhostuser vhostuser/loop vhostuser/netport virtqueue"},
@@ -76,7 +77,7 @@ var layers = []layer{
 	}},
 	{"programs", []row{
 		{"cmd/vswitchctl", "internal/control internal/layout internal/nearest internal/ranges internal/rates internal/tomldoc internal/top internal/usage internal/version"},
-		{"cmd/vswitchd", "internal/config internal/control internal/daemon internal/metrics internal/usage internal/version"},
+		{"cmd/vswitchd", "internal/config internal/control internal/daemon internal/metrics internal/status internal/usage internal/version"},
 		{"examples/rng", "vhostuser vhostuser/loop"},
 	}},
 	{"tests and measurement", []row{
