@@ -36,6 +36,7 @@ lab-long: lab ## And what the long end-to-end tests need: other architectures, n
 	@test/guest/build-image s390x
 
 build: tools ## Build build/vswitchd and build/vswitchctl, static
+	@[ -e build/vswitchctl ] || echo "building for the first time takes about two minutes" >&2
 	CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) -o build/ ./cmd/...
 
 PREFIX ?= /usr/local

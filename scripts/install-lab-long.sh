@@ -13,6 +13,8 @@
 
 . "$(dirname "$0")/lib.sh"
 
+ABOUT='getting what the long tests lack on this machine; all of it takes five to ten minutes'
+
 # unpack_guest ARCHITECTURE KERNEL: unpacks the files from which test/guest/build-image makes a
 # guest, from Debian's newest packages for the architecture.
 unpack_guest() {

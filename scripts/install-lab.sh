@@ -10,6 +10,8 @@
 
 . "$(dirname "$0")/lib.sh"
 
+ABOUT='getting what the lab lacks on this machine; all of it takes five to ten minutes'
+
 # Each command and the package that contains it.
 needed='
 	qemu-system-x86_64 qemu-system-x86

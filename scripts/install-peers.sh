@@ -8,6 +8,8 @@
 
 . "$(dirname "$0")/lib.sh"
 
+ABOUT='getting the switches to compare with; takes about two minutes'
+
 OVS=$LAB/ovs
 COMMANDS='ovs-vswitchd ovsdb-server ovsdb-tool ovs-vsctl ovs-appctl ovs-ofctl'
 

@@ -7,6 +7,8 @@
 
 . "$(dirname "$0")/lib.sh"
 
+ABOUT='getting Go; takes about two minutes'
+
 # Go 1.21 was the first version that can download other versions.
 go_ok() {
 	have go && [[ $(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 21))

@@ -17,6 +17,48 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 die() { say "$@"; exit 1; }
+
+# during TEXT COMMAND ARGUMENT...: runs a command that may take long, and says so: on a terminal in
+# one line that counts the seconds and is replaced, elsewhere in one line. A function that is run
+# this way does not end at the first error, whatever set -e says.
+during() {
+	local text=$1 began=$SECONDS watcher='' code=0
+	shift
+	if [ -t 2 ] && [ "${TERM:-dumb}" != dumb ]; then
+		count_seconds "$text" 9>&- &
+		watcher=$!
+	else
+		say "$text"
+	fi
+	"$@" || code=$?
+	if [ -n "$watcher" ]; then
+		kill $watcher
+		wait $watcher 2>/dev/null || true
+		printf '\r\033[K' >&2
+		say "$text: $((SECONDS - began)) s"
+	fi
+	return $code
+}
+
+# count_seconds TEXT: counts seconds behind a text until it is killed, or this script has ended.
+count_seconds() {
+	local began=$SECONDS width
+	width=$(tput cols 2>/dev/null || echo 80)
+	while kill -0 $$ 2>/dev/null; do
+		printf '\r\033[K%s' "$(say "$1" 2>&1 | cut -c "1-$((width - 10))") $((SECONDS - began)) s" >&2
+		sleep 1
+	done
+}
+
+# announce TEXT: says once what this script is about to do, and how long that takes.
+announce() {
+	[ -z "${ANNOUNCED:-}" ] || return 0
+	ANNOUNCED=yes
+	say "$ABOUT"
+}
+# What announce says.
+ABOUT='getting what is missing'
+
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # Go treats a folder with a go.mod as another module, so that ./... excludes the files unpacked in
@@ -35,7 +77,12 @@ lock() {
 apt_install() {
 	[ "$(id -u)" = 0 ] || die "must be root to install: $*"
 	have apt-get || die "not a Debian machine; please install the equivalent of: $*"
-	say "installing $*"
+	announce
+	during "installing $*" install_packages "$@"
+}
+
+# install_packages PACKAGE...: is the part of apt_install that takes long.
+install_packages() {
 	local log=$BUILD/apt-install.log opts=(-y -q --no-install-recommends -o DPkg::Lock::Timeout=300)
 	apt-get install "${opts[@]}" "$@" >"$log" 2>&1 && return
 	apt-get update -q >"$log" 2>&1 || { cat "$log" >&2; die "apt-get update failed"; }
@@ -89,16 +136,18 @@ private_apt() {
 		Debug::NoLocking "true";
 	EOF
 
+	announce
 	private_sources "$file" "$n" "$SUITE $SUITE-backports"
-	if apt-get -c "$APT/apt.conf" update -q --error-on=any >"$APT/update.log" 2>&1; then
+	if during "reading Debian's lists of packages" private_update; then
 		NEWEST=$SUITE-backports
 		return
 	fi
 	say "no backports for $SUITE here, using the release alone"
 	private_sources "$file" "$n" "$SUITE"
-	apt-get -c "$APT/apt.conf" update -q --error-on=any >"$APT/update.log" 2>&1 ||
-		{ cat "$APT/update.log" >&2; die "apt-get update failed"; }
+	private_update || { cat "$APT/update.log" >&2; die "apt-get update failed"; }
 }
+
+private_update() { apt-get -c "$APT/apt.conf" update -q --error-on=any >"$APT/update.log" 2>&1; }
 
 # private_sources FILE N SUITES: copies entry N of a machine's source file (a stanza of a .sources
 # file, a line of a .list file), keyring and options included, with the suites replaced.
@@ -143,13 +192,15 @@ private_depends() {
 unpack_only() {
 	local dir=$1 tmp=$1.tmp
 	shift
-	say "unpacking $* into ${dir#"$ROOT"/}"
+	announce
 	rm -rf "$tmp"
 	mkdir -p "$tmp/deb"
-	(cd "$tmp/deb" && apt-get -c "$APT/apt.conf" -q download "$@") >"$APT/download.log" 2>&1 ||
-		{ cat "$APT/download.log" >&2; die "cannot download $*"; }
+	during "getting $* for ${dir#"$ROOT"/}" download "$tmp/deb" "$@" || { cat "$APT/download.log" >&2; die "cannot download $*"; }
 	unpack_debs "$tmp" "$dir"
 }
+
+# download DIR PACKAGE...: downloads packages, without their dependencies, into DIR.
+download() { (cd "$1" && apt-get -c "$APT/apt.conf" -q download "${@:2}") >"$APT/download.log" 2>&1; }
 
 # unpack_debs TMP DIR: unpacks the files in TMP/deb into TMP, which then replaces DIR.
 unpack_debs() {
@@ -166,13 +217,18 @@ unpack_debs() {
 unpack() {
 	local dir=$1 tmp=$1.tmp
 	shift
-	say "unpacking $* into ${dir#"$ROOT"/}"
+	announce
 	rm -rf "$tmp"
 	mkdir -p "$tmp/deb/partial"
-	apt-get -c "$APT/apt.conf" -o "Dir::Cache::archives=$tmp/deb" -q -y --no-install-recommends --allow-downgrades --reinstall \
-		-t "$NEWEST" --download-only install "$@" >"$APT/download.log" 2>&1 ||
-		{ cat "$APT/download.log" >&2; die "cannot download $*"; }
+	during "getting $* for ${dir#"$ROOT"/}" download_all "$tmp/deb" "$@" || { cat "$APT/download.log" >&2; die "cannot download $*"; }
 	unpack_debs "$tmp" "$dir"
+}
+
+# download_all DIR PACKAGE...: downloads packages, with those of their dependencies that the machine
+# lacks, into DIR.
+download_all() {
+	apt-get -c "$APT/apt.conf" -o "Dir::Cache::archives=$1" -q -y --no-install-recommends --allow-downgrades --reinstall \
+		-t "$NEWEST" --download-only install "${@:2}" >"$APT/download.log" 2>&1
 }
 
 # wrap_dpdk FILE TREE PROGRAM DRIVER...: makes FILE run a DPDK program of an unpacked tree with that

@@ -27,12 +27,13 @@ const hugePages = 1024
 
 // options are what the command line says.
 type options struct {
-	rounds int
-	quick  bool
-	only   string
-	before string
-	peers  string
-	doc    string
+	rounds  int
+	verbose bool
+	quick   bool
+	only    string
+	before  string
+	peers   string
+	doc     string
 }
 
 // Command returns the command.
@@ -48,6 +49,7 @@ func Command() *cobra.Command {
 	f.StringVar(&o.only, "only", "", `regular expression that scenarios' names match; "footprint" is one, too`)
 	f.StringVar(&o.before, "before", "", "another vswitchd program, to be compared as well")
 	f.StringVar(&o.peers, "peers", "", "regular expression that back-ends' names match")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "print each value that is measured")
 	f.StringVar(&o.doc, "doc", "", "document whose section of results is replaced")
 	return c
 }
@@ -84,7 +86,7 @@ func (o *options) run(_ context.Context, lab *peer.Lab) error {
 	if err := lab.HugePages(hugePages); err != nil {
 		return err
 	}
-	r, err := b.rounds(o.rounds, backEnds, chosen)
+	r, err := b.rounds(o.rounds, backEnds, chosen, o.verbose)
 	if err != nil {
 		return err
 	}

@@ -3,11 +3,11 @@ package compare
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
 	"vswitchd/bench/peer"
+	"vswitchd/bench/progress"
 )
 
 // results are what was measured: by back-end, scenario and round. Where there is nothing, a
@@ -17,6 +17,7 @@ type results struct {
 	scenarios []scenario
 	values    map[key][]value // all rounds, in order
 	excuses   map[key]string  // why a back-end does not take part in a scenario
+	line      *progress.Line
 }
 
 type key struct{ backEnd, scenario string }
@@ -28,15 +29,29 @@ const (
 	respite  = time.Second
 )
 
+// each is how long a measurement takes, roughly, with its share of starting back-ends.
+const each = 2 * time.Second
+
 // rounds has each back-end take its turn n times.
-func (b *bench) rounds(n int, backEnds []starter, scenarios []scenario) (*results, error) {
-	r := &results{backEnds, scenarios, make(map[key][]value), make(map[key]string)}
+func (b *bench) rounds(n int, backEnds []starter, scenarios []scenario, verbose bool) (*results, error) {
+	measurements := 0
+	for _, st := range backEnds {
+		for _, s := range scenarios {
+			if s.isFor(st) {
+				measurements += n
+			}
+		}
+	}
+	line := progress.Stderr("comparing", measurements, each)
+	line.Verbose = verbose
+	defer line.End()
+	r := &results{backEnds, scenarios, make(map[key][]value), make(map[key]string), line}
 	for round := range n {
 		for i := range backEnds {
 			// Who comes first changes as well.
 			s := backEnds[(i+round)%len(backEnds)]
 			for _, o := range runs(scenarios, s) {
-				fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, n, s.name)
+				line.Detail("round %d of %d: %s", round+1, n, s.name)
 				if err := b.turn(r, s, o); err != nil {
 					return nil, fmt.Errorf("%s: %w", s.name, err)
 				}
@@ -80,22 +95,24 @@ func (b *bench) turn(r *results, st starter, p process) error {
 		}
 		k := key{st.name, s.name}
 		if r.excuses[k] != "" {
+			r.line.Skip(1)
 			continue
 		}
+		r.line.Step(st.name + ", " + s.name)
 		v, err := b.try(s, be)
 		if err != nil && r.mayExcuse(s) {
 			r.excuses[k] = err.Error()
-			fmt.Fprintf(os.Stderr, "  %s: %v\n", s.name, err)
+			r.line.Print("%s takes no part in %s: %v", st.name, s.name, err)
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		fmt.Fprintf(os.Stderr, "  %-52s %8.3f", s.name, v.x)
+		detail := fmt.Sprintf("  %-52s %8.3f", s.name, v.x)
 		if s.kind == saturated || s.kind == wired {
-			fmt.Fprintf(os.Stderr, "  %d%% of the time undisturbed, %.0f%% busy, %.2f%% dropped", v.calm, v.busy, 100*v.dropped)
+			detail += fmt.Sprintf("  %d%% of the time undisturbed, %.0f%% busy, %.2f%% dropped", v.calm, v.busy, 100*v.dropped)
 		}
-		fmt.Fprintln(os.Stderr)
+		r.line.Detail("%s", detail)
 		r.values[k] = append(r.values[k], v)
 	}
 	return nil

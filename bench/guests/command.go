@@ -22,9 +22,10 @@ import (
 
 // options are what the command line says.
 type options struct {
-	rounds int
-	time   time.Duration
-	doc    string
+	rounds  int
+	verbose bool
+	time    time.Duration
+	doc     string
 }
 
 // Command returns the command.
@@ -37,6 +38,7 @@ func Command() *cobra.Command {
 	f := c.Flags()
 	f.IntVar(&o.rounds, "rounds", 5, "how often every pair of guests takes its turn")
 	f.DurationVar(&o.time, "time", 4*time.Second, "how long a pair talks each time, in whole seconds")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "print each value that is measured")
 	f.StringVar(&o.doc, "doc", "", "document whose section of results is replaced")
 	return c
 }
@@ -53,7 +55,7 @@ func (o *options) run(ctx context.Context, lab *peer.Lab) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 
-	r, err := measure(ctx, []*network{v, b}, devices, o.rounds, o.time)
+	r, err := measure(ctx, []*network{v, b}, devices, o.rounds, o.time, o.verbose)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func TestMeasure(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	r, err := measure(t.Context(), []*network{v, b}, devices[:1], 1, time.Second)
+	r, err := measure(t.Context(), []*network{v, b}, devices[:1], 1, time.Second, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,10 @@ package guests
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
+	"vswitchd/bench/progress"
 	"vswitchd/bench/report"
 	"vswitchd/test/vm"
 )
@@ -27,6 +27,7 @@ type results struct {
 	networks []*network
 	devices  []device
 	values   map[key][]value // all rounds, in order
+	line     *progress.Line
 }
 
 type key struct {
@@ -40,7 +41,7 @@ func row(t traffic, d device) string { return t.name + ", " + d.name }
 
 // measure boots a pair of guests for each device in each network, and has each take its turn n
 // times.
-func measure(ctx context.Context, networks []*network, devices []device, n int, d time.Duration) (*results, error) {
+func measure(ctx context.Context, networks []*network, devices []device, n int, d time.Duration, verbose bool) (*results, error) {
 	var pairs []*pair
 	defer func() {
 		for _, p := range pairs {
@@ -63,7 +64,10 @@ func measure(ctx context.Context, networks []*network, devices []device, n int, 
 			return nil, err
 		}
 	}
-	r := &results{networks, devices, make(map[key][]value)}
+	line := progress.Stderr("measuring", n*len(pairs)*len(traffics), d+time.Second)
+	line.Verbose = verbose
+	defer line.End()
+	r := &results{networks, devices, make(map[key][]value), line}
 	for round := range n {
 		for i := range pairs {
 			// Who comes first changes as well.
@@ -78,11 +82,12 @@ func measure(ctx context.Context, networks []*network, devices []device, n int, 
 // turn has a pair talk.
 func (r *results) turn(ctx context.Context, round int, p *pair, d time.Duration) error {
 	for _, t := range traffics {
+		r.line.Step(p.network.name + ", " + row(t, p.device))
 		v, err := p.talk(ctx, t, d)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.network.name, err)
 		}
-		fmt.Fprintf(os.Stderr, "round %d: %-16s %-36s %5.0f Mbit/s, %5.2f s/GB in guests, %5.2f outside; %d segments again, %.1f%% of datagrams lost\n",
+		r.line.Detail("round %d: %-16s %-36s %5.0f Mbit/s, %5.2f s/GB in guests, %5.2f outside; %d segments again, %.1f%% of datagrams lost",
 			round+1, p.network.name, row(t, p.device), v.mbits, v.guests, v.outside, v.again, 100*v.lost)
 		k := key{p.network, p.device, t.name}
 		r.values[k] = append(r.values[k], v)

@@ -7,7 +7,7 @@ import (
 
 func TestTables(t *testing.T) {
 	ours, theirs := &network{name: "ours"}, &network{name: "theirs"}
-	r := &results{[]*network{ours, theirs}, devices, map[key][]value{
+	r := &results{networks: []*network{ours, theirs}, devices: devices, values: map[key][]value{
 		{ours, devices[0], "TCP"}:   {{mbits: 900, guests: 8, outside: 2}, {mbits: 800, guests: 8, outside: 2}, {mbits: 1000, guests: 8, outside: 2}},
 		{theirs, devices[0], "TCP"}: {{mbits: 450, guests: 6, outside: 3}, {mbits: 500, guests: 8, outside: 2}, {mbits: 500, guests: 8, outside: 1}},
 		{ours, devices[2], "UDP"}:   {{mbits: 30}},

@@ -13,6 +13,7 @@ import (
 
 	"vswitchd/bench/load"
 	"vswitchd/bench/peer"
+	"vswitchd/bench/progress"
 )
 
 // options are what the command line says.
@@ -36,7 +37,9 @@ func Command() *cobra.Command {
 }
 
 func (o *options) run(_ context.Context, lab *peer.Lab) error {
-	s, err := soakFor(lab, o.workers, o.time, o.each)
+	line := progress.Stderr("soaking", max(int(o.time/o.each), len(kinds)+1), o.each)
+	s, err := soakFor(lab, o.workers, o.time, o.each, line.Step)
+	line.End()
 	if err != nil {
 		return err
 	}
@@ -46,8 +49,8 @@ func (o *options) run(_ context.Context, lab *peer.Lab) error {
 }
 
 // soakFor runs vswitchd under load for some time, at least until every load had its turn and
-// another one.
-func soakFor(lab *peer.Lab, workers int, duration, each time.Duration) (*soak, error) {
+// another one. It calls step when guests come.
+func soakFor(lab *peer.Lab, workers int, duration, each time.Duration, step func(string)) (*soak, error) {
 	metrics, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -61,6 +64,7 @@ func soakFor(lab *peer.Lab, workers int, duration, each time.Duration) (*soak, e
 	defer be.Stop()
 	s := &soak{be: be, metrics: metrics}
 	for end := time.Now().Add(duration); s.rounds <= len(kinds) || time.Now().Before(end); {
+		step(fmt.Sprintf("%d frames so far", s.sent))
 		if err := s.round(each); err != nil {
 			return s, fmt.Errorf("after %d frames: %w", s.sent, err)
 		}

@@ -22,7 +22,7 @@ func TestSoak(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lab.Close()
-	s, err := soakFor(lab, 2, 0, 200*time.Millisecond)
+	s, err := soakFor(lab, 2, 0, 200*time.Millisecond, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
