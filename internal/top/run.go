@@ -2,7 +2,6 @@ package top
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -17,21 +16,20 @@ func Run(ctx context.Context, cfg *Config, out *os.File, colors bool) error {
 	if err != nil {
 		return err
 	}
-	p := tea.NewProgram(newModel(cfg, first, colors), tea.WithContext(ctx), tea.WithOutput(out))
-	hangups := make(chan os.Signal, 1) // which tea does not handle, unlike SIGINT and SIGTERM
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+	// tea's own handler lacks SIGHUP, and begins some time after the terminal has been changed.
+	p := tea.NewProgram(newModel(cfg, first, colors), tea.WithContext(ctx), tea.WithOutput(out), tea.WithoutSignalHandler())
+	ends := make(chan os.Signal, 1)
+	signal.Notify(ends, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(ends)
 	done := make(chan struct{})
 	defer close(done)
 	go func() {
 		select {
-		case <-hangups:
+		case <-ends:
 			p.Quit()
 		case <-done:
 		}
 	}()
-	if _, err = p.Run(); errors.Is(err, tea.ErrInterrupted) {
-		return nil
-	}
+	_, err = p.Run()
 	return err
 }
