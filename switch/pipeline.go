@@ -100,6 +100,7 @@ func (in *Inlet) deliver(frames []Frame) {
 	defer in.leave()
 	b := &in.batch
 	b.reset()
+	in.flooding = false
 	b.set = in.sw.set.Load()
 	b.now = in.sw.fdb.now()
 

@@ -1,5 +1,7 @@
 package vswitch
 
+import "math/bits"
+
 // Stage flood: finds the ports to which frames without a single destination go.
 
 // flood sends a batch in which some frames go to many ports. Each port gets flooded frames together
@@ -9,9 +11,11 @@ func (in *Inlet) flood(frames []Frame) {
 	all := b.flooded()
 	b.sortByVLAN(all, frames)
 	var reached uint64
+	copies := 0
 	for _, v := range b.set.all {
 		m := b.floodsTo(v)
 		reached |= m
+		copies += bits.OnesCount64(m)
 		if g := b.groupOf[v.id]; g != 0 {
 			m |= b.groups[g-1].frames
 		}
@@ -19,6 +23,7 @@ func (in *Inlet) flood(frames []Frame) {
 			in.send(v, m, frames)
 		}
 	}
+	in.flooding = copies >= floodingFactor*len(frames)
 	if lost := all &^ reached &^ b.answered; lost != 0 {
 		if known := lost & b.known; known != 0 {
 			in.drop(stageFlood, DropNeighbor, b.src, known)
@@ -33,6 +38,14 @@ func (in *Inlet) flood(frames []Frame) {
 		}
 	}
 }
+
+// floodingFactor is the number of copies for each frame of a batch from which on the batch counts
+// as a flood; see Inlet.Flooding.
+const floodingFactor = 8
+
+// Flooding reports whether the last Deliver has made many copies of most of its frames, so that it
+// has taken much longer than others.
+func (in *Inlet) Flooding() bool { return in.flooding }
 
 // sortByVLAN groups the flooded frames by VLAN; usually there is only one.
 func (b *batch) sortByVLAN(flooded uint64, frames []Frame) {

@@ -91,6 +91,63 @@ func TestStormDoesNotStarveUnicast(t *testing.T) {
 	}
 }
 
+// A flood is a meter whose batches are floods.
+type flood struct{ meter }
+
+func (f *flood) Flooding() bool { return true }
+
+// However many ports flood, two others keep most of the time, if they need it; the ports that flood
+// get the same time each, and all of it if nobody else has work.
+func TestFloodsGetTheTimeOfOnePort(t *testing.T) {
+	for _, others := range []int{0, 1, 2, 5} {
+		const ports, cost = 100, 40_000
+		var clock int64
+		w := &worker{clock: func() int64 { return clock }}
+		var floods []*flood
+		for range ports {
+			f := &flood{meter{clock: &clock, cost: cost, batch: MaxBatch / 4}}
+			floods = append(floods, f)
+			w.active = append(w.active, &entry{src: f, flooder: f, id: -1, port: new(portShare)})
+		}
+		var meters []*meter
+		for range others {
+			m := &meter{clock: &clock, cost: 2_000, batch: MaxBatch}
+			meters = append(meters, m)
+			w.active = append(w.active, &entry{src: m, id: -1, port: new(portShare)})
+		}
+		for clock < 1e8 {
+			w.round(clock) // the first batches are not known to be floods
+		}
+		for _, m := range meters {
+			m.pause = 0
+		}
+		for clock < 10e9 {
+			w.round(clock)
+		}
+		fair := clock / int64(others+1)
+		least, most, sum := clock, int64(0), int64(0)
+		for _, f := range floods {
+			least, most, sum = min(least, f.spent), max(most, f.spent), sum+f.spent
+		}
+		if sum < fair*7/10 || sum > fair*13/10 {
+			t.Errorf("with %d others, floods got %d of %d, %d would be fair", others, sum, clock, fair)
+		}
+		if least < most*9/10 {
+			t.Errorf("with %d others, ports that flood got from %d to %d", others, least, most)
+		}
+		for _, m := range meters {
+			if m.spent < fair*7/10 {
+				t.Errorf("one of %d others got %d, %d would be fair", others, m.spent, fair)
+			}
+			if most := int64(cost + 10*(others+1)*share); m.pause > most {
+				t.Errorf("one of %d others waited for %d, more than %d", others, m.pause, most)
+			}
+		}
+	}
+}
+
+// share is share, where that name is taken.
+
 // A source whose batches are small is not polled more than once in a round.
 func TestSmallBatchesAreNotRepeated(t *testing.T) {
 	var clock int64

@@ -15,6 +15,18 @@ import "math"
 // when the port's time was used up come first the next time. Polls that find nothing take time, and
 // are charged, too.
 
+// Floods are different: a hundred ports that send broadcasts would get nearly all of the time,
+// since each of them gets its share, and each of their batches is a hundred times as much work as
+// another port's. So all floods together get no more time than one port, if other ports have work.
+// They take turns: a port pays for its flood as much as if all other ports that flood had sent the
+// same.
+
+// floods is the common state of sources whose last batch was a flood.
+type floods struct {
+	debt  int64 // nanoseconds that floods have used beyond the share of one port
+	ports int64 // active ports whose last batch was a flood
+}
+
 // A portShare is the common state of the sources of a port that one worker serves.
 type portShare struct {
 	key     any
@@ -24,6 +36,26 @@ type portShare struct {
 	lap     uint64 // a lap is over when each active source has been polled
 	waiting int    // active sources that have not been polled in this lap
 	active  int    // active sources
+
+	flooding bool // its last batch was a flood
+}
+
+// mayPoll reports whether it is a source's turn.
+func (w *worker) mayPoll(e *entry) bool {
+	return e.port.debt <= 0 && e.lap != e.port.lap && (!e.flooding || w.floods.debt <= 0)
+}
+
+// charge makes a port, and all ports that flood, pay for a batch.
+func (w *worker) charge(e *entry, spent int64) {
+	if e.flooder != nil {
+		e.flooding = e.flooder.Flooding()
+		e.port.flooding = e.flooding
+	}
+	if e.flooding {
+		w.floods.debt += spent
+		spent *= max(w.floods.ports, 1)
+	}
+	e.port.debt += spent
 }
 
 // join adds a source to its port.
@@ -62,7 +94,7 @@ func (w *worker) round(now int64) (worked int, after int64) {
 	}
 	w.startRound()
 	for _, e := range w.active {
-		if e.port.debt > 0 || e.lap == e.port.lap {
+		if !w.mayPoll(e) {
 			continue
 		}
 		e.lap = e.port.lap
@@ -72,7 +104,7 @@ func (w *worker) round(now int64) (worked int, after int64) {
 			was := now
 			now = w.clock()
 			w.polled(e, n, now)
-			if e.port.debt += now - was; e.port.debt >= 0 || n < MaxBatch {
+			if w.charge(e, now-was); e.port.debt >= 0 || n < MaxBatch {
 				break
 			}
 		}
@@ -85,17 +117,24 @@ func (w *worker) round(now int64) (worked int, after int64) {
 func (w *worker) startRound() {
 	w.rounds++
 	least := int64(math.MaxInt64)
+	w.floods.ports = 0
 	for _, e := range w.active {
 		p := e.port
 		if p.round != w.rounds {
 			p.round, p.waiting, p.active = w.rounds, 0, 0
-			least = min(least, p.debt-share)
+			debt := p.debt
+			if p.flooding {
+				w.floods.ports++
+				debt = max(debt, w.floods.debt)
+			}
+			least = min(least, debt-share)
 		}
 		if p.active++; e.lap != p.lap {
 			p.waiting++
 		}
 	}
 	turn := share + max(least, 0)
+	w.floods.debt = max(w.floods.debt-turn, -share)
 	w.rounds++
 	for _, e := range w.active {
 		p := e.port

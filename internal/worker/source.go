@@ -22,3 +22,12 @@ type Source interface {
 	// Disarm says that the source is being polled and notifications are not needed.
 	Disarm()
 }
+
+// A Flooder is a Source some of whose batches are floods: each frame is copied to many ports. All
+// floods together get the time of one port, if other ports have work (share.go).
+type Flooder interface {
+	Source
+
+	// Flooding reports whether the last batch was a flood.
+	Flooding() bool
+}

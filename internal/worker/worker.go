@@ -68,6 +68,7 @@ type worker struct {
 	entries []*entry           // by epoll's ID; nil: free
 	ports   map[any]*portShare // ports with sources here
 	rounds  uint64             // number of rounds so far
+	floods  floods
 	active  []*entry
 	noFD    int // number of entries without FD, which are always active
 	events  [64]unix.EpollEvent
@@ -86,8 +87,10 @@ type entry struct {
 	kicked   int64 // when the kick came that no batch has followed yet; 0: there is none
 	work     uint64
 	port     *portShare
-	lap      uint64 // the port's lap in which the source was last polled
-	resident bool   // see Pool.AddResident
+	flooder  Flooder // src, if it is one; or nil
+	flooding bool    // its last batch was a flood
+	lap      uint64  // the port's lap in which the source was last polled
+	resident bool    // see Pool.AddResident
 	pollHistory
 	credit pollCredit
 }
@@ -354,6 +357,7 @@ func (w *worker) wake(e *entry, now int64) {
 func (w *worker) add(c command, now int64) error {
 	src := c.add
 	e := &entry{src: src, id: -1, resident: c.resident != nil}
+	e.flooder, _ = src.(Flooder)
 	if fd := src.FD(); fd >= 0 {
 		id := 0
 		for id < len(w.entries) && w.entries[id] != nil {

@@ -2,6 +2,7 @@ package netport
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	vswitch "vswitchd/switch"
@@ -19,14 +20,16 @@ type txQueue struct {
 	index int
 	kick  int // set only while the worker does not have the source
 
-	mu      sync.Mutex
-	vq      *virtqueue.Queue // nil: not running
-	inlet   *vswitch.Inlet
-	enabled bool
-	polling bool
-	hdrLen  int
-	mask    uint64 // see offloadMask
-	bufs    *txBuffers
+	mu       sync.Mutex
+	vq       *virtqueue.Queue // nil: not running
+	inlet    *vswitch.Inlet
+	enabled  bool
+	polling  bool
+	hdrLen   int
+	mask     uint64 // see offloadMask
+	bufs     *txBuffers
+	flooding atomic.Bool // the last batch was a flood
+
 	armed   bool // Arm has succeeded: the next Disarm follows a kick
 	kicks   uint64
 	woken   bool      // by a kick that was not due to the start ...
@@ -136,6 +139,9 @@ func (q *txQueue) totals() (kicks, calls uint64) {
 
 // FD implements Source.
 func (q *txQueue) FD() int { return q.kick }
+
+// Flooding implements worker.Flooder.
+func (q *txQueue) Flooding() bool { return q.flooding.Load() }
 
 // Arm implements Source.
 func (q *txQueue) Arm() (pending bool) {

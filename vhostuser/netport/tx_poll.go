@@ -19,7 +19,11 @@ func (q *txQueue) Poll() int {
 	}
 	b := q.bufs.batch
 	b.Reset()
-	n, err := q.vq.Pop(b, vswitch.MaxBatch)
+	limit := vswitch.MaxBatch
+	if q.flooding.Load() {
+		limit = floodBatch
+	}
+	n, err := q.vq.Pop(b, limit)
 	if err != nil {
 		q.port.fail(fmt.Errorf("ring %d: %w", q.index, err))
 		return 0
@@ -39,6 +43,10 @@ func (q *txQueue) Poll() int {
 	q.vq.Flush()
 	return n
 }
+
+// floodBatch is the number of frames that are taken at once while frames are flooded: other ports
+// wait until each of them has been copied to all ports.
+const floodBatch = 16
 
 // maxBatchBytes is the number of bytes of frames after which a batch takes no further frame: each
 // of their pages may cost a page fault, and so may each page that they are copied to.
@@ -80,6 +88,9 @@ func (q *txQueue) deliver(chains []virtqueue.Chain) (taken int) {
 	if k > 0 {
 		q.step = delivering
 		q.inlet.Deliver(bufs.frames[:k])
+		if f := q.inlet.Flooding(); f != q.flooding.Load() {
+			q.flooding.Store(f)
+		}
 	}
 	q.step = atRing
 	return taken
