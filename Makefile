@@ -58,11 +58,11 @@ check: tools ## Formatting, go vet, staticcheck, and the rules of test/rules
 	go test ./test/rules
 
 unit: tools ## Unit tests
-	go test ./...
+	go test -timeout 30m ./...
 
 race: tools ## Unit tests under the race detector
 	@scripts/install-tools.sh race
-	CGO_ENABLED=1 go test -race ./...
+	CGO_ENABLED=1 go test -race -timeout 60m ./...
 
 fuzz-short: tools ## Each fuzz target for FUZZTIME (5000x)
 	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ { targets[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, targets[i]; n = 0 }' | \
