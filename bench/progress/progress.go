@@ -95,9 +95,8 @@ func (l *Line) left() string {
 
 // duration returns a duration in whole minutes if it is long, and in whole seconds otherwise.
 func duration(d time.Duration) string {
-	unit := time.Second
-	if d >= 2*time.Minute {
-		unit = time.Minute
+	if d < 2*time.Minute {
+		return d.Round(time.Second).String()
 	}
-	return strings.TrimSuffix(d.Round(unit).String(), "0s")
+	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 }

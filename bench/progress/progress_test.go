@@ -28,7 +28,7 @@ func TestTerminal(t *testing.T) {
 	got := run(40)
 	for _, want := range []string{
 		"measuring: 22 steps, about 18m\n\r\x1b[K1 of 20: round 0\r\x1b[K2 of 20, about 19m left: round 1\r", "\r\x1b[K13 of 20, about 8m left: round 12\r\x1b[Kit has failed\n\r\x1b[K14 of 20",
-		"20 of 20, about 1m left: round 19\r\x1b[Kdone after 20m\n",
+		"20 of 20, about 1m0s left: round 19\r\x1b[Kdone after 20m\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in %q", want, got)
@@ -48,5 +48,13 @@ func TestLog(t *testing.T) {
 	}
 	if got[1] != "10 %, about 18m left" || got[len(got)-1] != "done after 20m" {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0s", 9600 * time.Millisecond: "10s", 90 * time.Second: "1m30s", 150 * time.Second: "3m", time.Hour: "1h0m"} {
+		if got := duration(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
 	}
 }
