@@ -43,7 +43,7 @@ func (c *Control) keys() []key.Key {
 
 func (s *Switch) keys() []key.Key {
 	keys := []key.Key{
-		{Name: "workers", Value: key.Int(&s.Workers, 1, 128), Live: key.Restart, Doc: "data-plane threads"},
+		{Name: "workers", Value: key.Int(&s.Workers, 1, 128), Live: key.Restart, Doc: "data-plane threads, each of which can use one processor"},
 		{Name: "cpus", Value: key.Ints(&s.CPUs, 0, 1023), Live: key.Restart,
 			Doc: "the CPU that each worker is pinned to, as many as there are workers; empty: none is pinned"},
 		{Name: "poll", Value: pollValue(&s.Poll), Doc: `how workers wait for frames: "adaptive": as costs least, within ` + "`latency`" + `; a duration: they poll for so long after the last frame, where that pays, and then sleep; "always": they never sleep`},
@@ -69,7 +69,7 @@ func querierKeys(q *vswitch.QuerierConfig) []key.Key {
 	return []key.Key{
 		{Name: "mcast_querier", Value: key.Bool(&q.On),
 			Doc: "the switch sends the queries without which snooping has no effect, while no other querier with a lower address does; see [layer 2](layer2.md#multicast-snooping)"},
-		{Name: "mcast_querier_vlans", Value: key.Ranges(&q.VLANs, 0, 4094), Doc: "where it does; empty: in the VLANs of ports' untagged frames"},
+		{Name: "mcast_querier_vlans", Value: key.Ranges(&q.VLANs, 0, 4094), Doc: "the VLANs in which the switch sends queries; empty: those of ports' untagged frames"},
 		{Name: "mcast_querier_ipv4", Value: key.OptionalIP(&q.IPv4, querierIPv4),
 			Doc: `the address from which IGMP queries are sent; "": 0.0.0.0, which any other address wins against`},
 		{Name: "mcast_querier_ipv6", Value: key.OptionalIP(&q.IPv6, querierIPv6),

@@ -85,6 +85,12 @@ var referenceAbout = []string{
 		"in which case the whole file, or the command, is refused.",
 	"Commands and the [control API](control-api.md#editing-the-configuration) " +
 		"change what runs until the next reload or restart; with `--save`, they change the file, too.",
+	"Everything has a default: a file needs a table for each port and uplink, and otherwise only what is to be different. " +
+		"A table or key that does not exist is an error. " +
+		"Names of ports, filters, sets and mirrors have 1 to 15 letters, digits and `. _ -`.",
+	"Durations have units (`\"300s\"`, `\"5m\"`, `\"50us\"`). Sizes are in bytes, with binary units (`\"64KiB\"`, `\"1TiB\"`). " +
+		"Rates are in bits per second, with decimal units (`\"10M\"`, `\"1G\"`). " +
+		"Lists of VLANs and of transport ports may have ranges (`[5, \"10-20\"]`).",
 	"This page and [a sample](../qemu-examples/vswitchd.toml) are generated from the declarations of the keys: " +
 		"`go test ./cmd/vswitchd -run Reference -update` regenerates both.",
 }
@@ -118,6 +124,7 @@ func (ks Kinds) Reference() string {
 	for _, paragraph := range referenceAbout {
 		b.WriteString("\n" + fold(paragraph))
 	}
+	b.WriteString("\n" + fold("The tables: "+ks.contents()+"."))
 	var tables []string
 	for _, s := range ks.Sections() {
 		doc := s.Doc
@@ -131,6 +138,16 @@ func (ks Kinds) Reference() string {
 	fmt.Fprintf(&b, "\n## All ports\n\nKeys of %s.\n\n", strings.Join(tables, ", "))
 	writeTable(&b, commonKeys())
 	return b.String()
+}
+
+// contents returns links to all tables.
+func (ks Kinds) contents() string {
+	var links []string
+	for _, s := range ks.Sections() {
+		anchor := strings.NewReplacer("[", "", "]", "", ".", "").Replace(strings.ToLower(s.Header))
+		links = append(links, "[`"+strings.Trim(s.Header, "[]")+"`](#"+anchor+")")
+	}
+	return strings.Join(append(links, "and keys of [all ports](#all-ports)"), ", ")
 }
 
 func writeTable(b *strings.Builder, keys []key.Key) {
