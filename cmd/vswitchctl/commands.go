@@ -36,11 +36,11 @@ func newRoot(out io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage.FlagError(cmd.Flags(), err) })
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.check() }
 	flags := root.PersistentFlags()
-	flags.StringVar(&c.socket, "control", "/run/vswitchd/control.sock", "control `socket` of vswitchd")
+	flags.StringVar(&c.socket, "control", defaultSocket, "control `socket` of vswitchd")
 	flags.StringVar(&c.color, "color", layout.ColorAuto, "`when` there are colors: auto, always or never")
 	flags.BoolVarP(&c.json, "json", "j", false, "print one JSON value")
 
-	root.AddCommand(c.show(), c.top(), c.capture(), c.trace(), c.reload(), c.version())
+	root.AddCommand(c.show(), c.doctor(), c.top(), c.capture(), c.trace(), c.reload(), c.version())
 	root.SetHelpCommand(help(root))
 	root.AddCommand(
 		group("port", "Ports", c.portShow(), c.objectAdd(portObject), c.objectSet(portObject), c.objectDel(portObject, "del")),

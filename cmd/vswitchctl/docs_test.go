@@ -34,7 +34,8 @@ func TestDocumentsNameCommandsThatExist(t *testing.T) {
 			}
 			for _, m := range inDocs.FindAllStringSubmatch(string(text), -1) {
 				found++
-				if problem := check(root, strings.Fields(m[1])); problem != "" {
+				command, _, _ := strings.Cut(m[1], "| tcpdump")
+				if problem := check(root, strings.Fields(command)); problem != "" {
 					t.Errorf("%s: vswitchctl %s: %s", file, m[1], problem)
 				}
 			}
@@ -191,9 +192,7 @@ func TestDocumentedExamplesRun(t *testing.T) {
 			if strings.HasPrefix(command, "top") {
 				command = "top -n 1 -i 100ms" // which ends
 			}
-			if out := d.run(strings.Fields(command)...); strings.Contains(out, "exit ") {
-				t.Errorf("%s: %s: %s", file, line, out)
-			}
+			d.runs(file, strings.Fields(command))
 		}
 	}
 	if run < 10 {

@@ -2,7 +2,7 @@
 // prints tables for people and, with -j, the API's JSON for programs.
 //
 // Exit codes: 0 success; 1 refused or failed, with the reason on standard error; 2 wrong usage; 3
-// no vswitchd is running.
+// no vswitchd is running; 4 `doctor` has found errors or warnings.
 package main
 
 import (
@@ -24,6 +24,7 @@ const (
 	exitFailed   = 1
 	exitUsage    = 2
 	exitNoDaemon = 3
+	exitFindings = 4
 )
 
 // failure is an error in executing a command. All other errors are about the command line.
@@ -41,6 +42,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.Is(err, errFindings):
+		return exitFindings
 	case errors.Is(err, control.ErrNoDaemon):
 		fmt.Fprintln(stderr, "vswitchctl:", err)
 		return exitNoDaemon

@@ -64,7 +64,7 @@ dumb, and if standard output is no terminal.
 
 # EXIT STATUS
 0 after success; 1 if the request was refused or failed, with the reason on standard error; 2 after
-wrong usage; 3 if no vswitchd is running.
+wrong usage; 3 if no vswitchd is running; 4 if **doctor** has found errors or warnings.
 
 # SEE ALSO
 vswitchd(8), vswitchd.toml(5)

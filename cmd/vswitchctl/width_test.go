@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/doctor"
 	"vswitchd/internal/layout"
 )
 
@@ -34,6 +35,8 @@ var printers = map[string]func(*layout.Page){
 	"printSet":           func(w *layout.Page) { printSet(w, longest[control.Set]()) },
 	"printCaptures":      func(w *layout.Page) { printCaptures(w, longest[[]control.Capture]()) },
 	"printTrace":         func(w *layout.Page) { printTrace(w, longest[control.Trace]()) },
+	"printReport":        printLongReport,
+	"printFinding":       isPart,
 	"printRemoved":       isText,
 	"printDifferences":   printLongestDifferences,
 	"printVersions":      isText,
@@ -51,6 +54,13 @@ var printers = map[string]func(*layout.Page){
 
 func isText(*layout.Page) {} // no table
 func isPart(*layout.Page) {} // of what another function prints
+
+func printLongReport(w *layout.Page) {
+	long := strings.Repeat("a-long-word ", 30) + "ends"
+	printReport(w, doctor.Report{Ports: 1 << 30, Checks: 1000, SampledS: 59.9, Findings: []doctor.Finding{
+		{ID: "an-identifier", Severity: doctor.Warning, Port: "abcdefghijklmno", Problem: long, Evidence: control.Settings{{Key: "a_key", Value: long}}, Advice: []string{long, long}},
+	}})
+}
 
 func printLongestDifferences(w *layout.Page) {
 	var info control.ConfigInfo

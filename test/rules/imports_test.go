@@ -72,11 +72,12 @@ var layers = []layer{
 		{"internal/port/packetport", "internal/control internal/port internal/worker switch uplink"},
 		{"internal/port/hostport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
 		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
+		{"internal/doctor", "internal/control"},
 		{"internal/daemon", "internal/capture internal/config internal/config/key internal/control internal/events internal/nearest internal/port internal/port/guest internal/port/hostport " +
 			"internal/port/uplinkport internal/rundir internal/tomldoc internal/version internal/worker switch"},
 	}},
 	{"programs", []row{
-		{"cmd/vswitchctl", "internal/control internal/layout internal/nearest internal/ranges internal/rates internal/tomldoc internal/top internal/usage internal/version"},
+		{"cmd/vswitchctl", "internal/control internal/doctor internal/layout internal/nearest internal/ranges internal/rates internal/tomldoc internal/top internal/usage internal/version"},
 		{"cmd/vswitchd", "internal/config internal/control internal/daemon internal/metrics internal/status internal/usage internal/version"},
 		{"examples/rng", "vhostuser vhostuser/loop"},
 	}},
@@ -98,7 +99,7 @@ var layers = []layer{
 		{"test/rules", ""},
 		{"test/vm", "test/child test/guest"},
 		{"test/guest/guestctl", "test/vm"},
-		{"test/swtest", "internal/control test/bpf test/child test/vm"},
+		{"test/swtest", "internal/control internal/doctor test/bpf test/child test/vm"},
 		{"test/walkthrough", "test/child"},
 		{"test/station", "vhostuser vhostuser/vhostusertest virtqueue virtqueue/virtqueuetest"},
 		{"test/e2e", ""},
