@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+	"github.com/creack/pty"
 
 	"vswitchd/internal/layout"
 )
@@ -113,6 +114,36 @@ func TestFile(t *testing.T) {
 	}
 	if err := layout.CheckColor("alwyas"); err == nil || !strings.Contains(err.Error(), `did you mean "always"?`) {
 		t.Error(err)
+	}
+}
+
+// A terminal has its own width, and colors unless the environment says that it has not.
+func TestTerminal(t *testing.T) {
+	control, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer control.Close()
+	defer tty.Close()
+	if err := pty.Setsize(control, &pty.Winsize{Cols: 132, Rows: 50}); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("COLUMNS", "40")
+	if w := layout.WidthOf(tty); w != 132 {
+		t.Errorf("width %d, want 132", w)
+	}
+	for _, tt := range []struct {
+		term, noColor string
+		want          bool
+	}{{"xterm-256color", "", true}, {"linux", "", true}, {"xterm-256color", "1", false}, {"dumb", "", false}} {
+		t.Setenv("TERM", tt.term)
+		t.Setenv("NO_COLOR", tt.noColor)
+		if got := layout.Colors(tty, layout.ColorAuto); got != tt.want {
+			t.Errorf("TERM=%s NO_COLOR=%s: colors %v", tt.term, tt.noColor, got)
+		}
+		if !layout.Colors(tty, layout.ColorAlways) || layout.Colors(tty, layout.ColorNever) {
+			t.Errorf("TERM=%s NO_COLOR=%s: the flag does not decide", tt.term, tt.noColor)
+		}
 	}
 }
 
