@@ -6,6 +6,7 @@
 #   build/kernel-arm64, build/kernel-s390x          a Debian kernel for each, unpacked
 #   build/lab/tree/busybox-arm64, -s390x            a static busybox for each
 #   build/lab/tree/netboot                          UEFI firmware and iPXE, unpacked
+#   build/lab/chromium                              a browser without a window, for the status page
 #   build/lab/tree/debian                           a Debian system with systemd, to boot in namespaces
 #   build/lab/tree/prometheus                       Prometheus, unpacked, whose package would start a service
 #
@@ -63,6 +64,30 @@ unpack_prometheus() {
 	unpack_only "$LAB/tree/prometheus" prometheus
 }
 
+# link_chromium: the browser with what it needs of libraries, and one family of fonts.
+link_chromium() {
+	local run=$LAB/chromium tree=$LAB/tree/chromium
+	chromium_runs "$run" && return
+	lock
+	rm -f "$run"
+	private_apt
+	unpack "$tree" chromium-headless-shell fonts-dejavu-core
+	cat >"$tree/fonts.conf" <<-'EOF'
+		<?xml version="1.0"?>
+		<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+		<fontconfig>
+			<dir prefix="relative">usr/share/fonts</dir>
+			<cachedir prefix="xdg">fontconfig</cachedir>
+		</fontconfig>
+	EOF
+	wrap chromium env 'FONTCONFIG_FILE="$tree/fonts.conf"' \
+		'LD_LIBRARY_PATH="$LD_LIBRARY_PATH:$(echo "$tree"/usr/lib/*-linux-gnu/pulseaudio)"' \
+		'"$tree/usr/lib/chromium/chromium-headless-shell"'
+	chromium_runs "$run" || die "the unpacked Chromium does not run: $("$run" --version 2>&1)"
+}
+
+chromium_runs() { [[ $("$1" --version 2>/dev/null) == *Chrom* ]]; }
+
 install_commands() {
 	local absent=()
 	have socat || absent+=(socat)
@@ -76,6 +101,7 @@ install_commands() {
 mkdir -p "$LAB/tree"
 install_commands
 bootstrap_debian
+link_chromium
 link_qemu qemu-aarch64 aarch64 qemu-system-arm '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer for aarch64 in Debian's sources"
 link_qemu qemu-s390x s390x qemu-system-s390x '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer for s390x in Debian's sources"
 unpack_guest arm64 linux-image-cloud-arm64
