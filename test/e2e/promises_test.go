@@ -27,7 +27,7 @@ import (
 
 // promisedFlags are vswitchd's.
 var promisedFlags = []string{
-	"--config", "--check", "--port", "--uplink", "--control", "--metrics", "--log-level", "--log-format",
+	"--config", "--check", "--port", "--uplink", "--control", "--metrics", "--status", "--log-level", "--log-format",
 	"--version", "--print-capabilities", "--socket-path", "--fd",
 }
 
