@@ -5,7 +5,6 @@ package e2e
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -82,7 +81,7 @@ var promisedPaths = []string{"/v1/switch", "/v1/ports", "/v1/ports/vm1", "/v1/fd
 // TestPromises holds the names and exit codes that users rely on.
 func TestPromises(t *testing.T) {
 	dir := shortDir(t)
-	metrics := freeAddress(t)
+	metrics := swtest.FreeAddress(t)
 	s := swtest.StartFlags(t, nil, "--port", "vm1=$DIR/vm1.sock", "--uplink", "absent0", "--metrics", metrics, "--log-format", "json")
 	s.Ctl(t, "fdb", "add", "52:54:00:00:00:01", "vm1")
 
@@ -272,15 +271,4 @@ func find(value any, path string) error {
 		}
 	}
 	return nil
-}
-
-// freeAddress returns a TCP address of the loopback interface that is free.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
