@@ -8,7 +8,6 @@
 #   build/lab/tree/netboot                          UEFI firmware and iPXE, unpacked
 #   build/lab/chromium                              a browser without a window, for the status page
 #   build/lab/tree/debian                           a Debian system with systemd, to boot in namespaces
-#   build/lab/tree/prometheus                       Prometheus, unpacked, whose package would start a service
 #
 # It also installs the tools that build and check a Debian package, and socat for the examples.
 
@@ -57,13 +56,6 @@ bootstrap_debian() {
 	mv "$LAB/tree/debian.tmp" "$LAB/tree/debian"
 }
 
-unpack_prometheus() {
-	[ ! -e "$LAB/tree/prometheus" ] || return 0
-	lock
-	private_apt
-	unpack_only "$LAB/tree/prometheus" prometheus
-}
-
 # link_chromium: the browser with what it needs of libraries, and one family of fonts.
 link_chromium() {
 	local run=$LAB/chromium tree=$LAB/tree/chromium
@@ -107,4 +99,3 @@ link_qemu qemu-s390x s390x qemu-system-s390x '1[0-9]\.|[2-9][0-9]\.' || die "no 
 unpack_guest arm64 linux-image-cloud-arm64
 unpack_guest s390x linux-image-s390x
 unpack_netboot
-unpack_prometheus

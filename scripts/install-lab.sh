@@ -4,7 +4,8 @@
 #   build/lab/qemu-10       runs QEMU 10 or newer
 #   build/lab/qemu-7.2      runs QEMU 7.2, on Debian 12
 #   build/lab/dpdk-testpmd  runs DPDK's traffic generator with its virtio-user and vhost drivers
-#   build/lab/promtool      checks metrics and alerts for Prometheus
+#   build/lab/promtool      checks metrics and alerts for Prometheus, which is in
+#                           build/lab/tree/prometheus unless the machine has it
 #   build/lab/linux.uml     User Mode Linux, on amd64; its modules are in build/lab/tree/linux.uml
 #   build/kernel            a Debian cloud kernel, unpacked
 
@@ -102,8 +103,8 @@ link_promtool() {
 		return
 	fi
 	private_apt
-	unpack_only "$LAB/tree/promtool" prometheus
-	ln -s tree/promtool/usr/bin/promtool "$run"
+	[ -e "$LAB/tree/prometheus" ] || unpack_only "$LAB/tree/prometheus" prometheus
+	ln -s tree/prometheus/usr/bin/promtool "$run"
 	promtool_runs "$run" || die "the unpacked promtool does not run: $("$run" --version 2>&1)"
 }
 
