@@ -70,26 +70,30 @@ func (t *text) histogram(h *control.Histogram, label, value string) {
 
 // labelled writes what stands before a value.
 func (t *text) labelled(suffix string, labels []string) {
-	t.add(t.name, suffix)
+	b := append(append(t.buf, t.name...), suffix...)
 	for i := 0; i < len(labels); i += 2 {
-		sep := ","
+		sep := byte(',')
 		if i == 0 {
-			sep = "{"
+			sep = '{'
 		}
-		t.add(sep, labels[i], `="`, escape(labels[i+1]), `"`)
+		b = append(append(b, sep), labels[i]...)
+		b = append(append(b, `="`...), escape(labels[i+1])...)
+		b = append(b, '"')
 	}
 	if len(labels) > 0 {
-		t.buf = append(t.buf, '}')
+		b = append(b, '}')
 	}
-	t.buf = append(t.buf, ' ')
+	t.buf = append(b, ' ')
 }
 
 var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
 // escape returns the value of a label as it is written between quotes.
 func escape(value string) string {
-	if strings.ContainsAny(value, "\\\"\n") {
-		return escaper.Replace(value)
+	for i := range len(value) { // faster than strings.ContainsAny for the names that there are
+		if c := value[i]; c == '\\' || c == '"' || c == '\n' {
+			return escaper.Replace(value)
+		}
 	}
 	return value
 }
