@@ -138,15 +138,7 @@ func (p *Port) Describe(info *control.PortInfo) {
 func (p *Port) Count(stats *control.PortStats) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st := p.up.Status()
-	stats.State = control.StateError
-	switch st.State {
-	case uplink.StateUp:
-		stats.State = control.StateRunning
-	case uplink.StateDown, uplink.StateNoCarrier:
-		stats.State = control.StateWaiting
-	}
-	packetport.CountKernelDrops(stats, st.KernelDrops)
+	packetport.Count(stats, p.up.Status(), uplink.StateDown, uplink.StateNoCarrier)
 }
 
 // DescribeDetail implements port.Port.

@@ -3,6 +3,8 @@
 package packetport
 
 import (
+	"slices"
+
 	"vswitchd/internal/control"
 	"vswitchd/internal/port"
 	"vswitchd/internal/worker"
@@ -54,9 +56,19 @@ func (b *Base) Close() {
 	}
 }
 
-// CountKernelDrops counts frames that the kernel has dropped at the port's socket.
-func CountKernelDrops(stats *control.PortStats, frames uint64) {
-	if frames > 0 {
-		stats.Counters.Drops[uplink.DropKernelRing] = frames
+// Count fills in the part of a port's statistics that comes from its uplink: the state, and the
+// frames that the kernel has dropped at the socket. waiting are the states of the uplink in which
+// the port waits for its interface; in others but StateUp, the port does not work.
+func Count(stats *control.PortStats, st uplink.Status, waiting ...string) {
+	switch {
+	case st.State == uplink.StateUp:
+		stats.State = control.StateRunning
+	case slices.Contains(waiting, st.State):
+		stats.State = control.StateWaiting
+	default:
+		stats.State = control.StateError
+	}
+	if st.KernelDrops > 0 {
+		stats.Counters.Drops[uplink.DropKernelRing] = st.KernelDrops
 	}
 }

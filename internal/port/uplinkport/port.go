@@ -132,14 +132,8 @@ func (p *Port) Count(stats *control.PortStats) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := p.up.Status()
-	stats.State = control.StateError
-	switch st.State {
-	case uplink.StateUp:
-		stats.State = control.StateRunning
-	case uplink.StateAbsent, uplink.StateDown, uplink.StateNoCarrier, uplink.StateTaken:
-		stats.State = control.StateWaiting
-	}
-	packetport.CountKernelDrops(stats, p.drops+st.KernelDrops)
+	st.KernelDrops += p.drops // of previous sockets
+	packetport.Count(stats, st, uplink.StateAbsent, uplink.StateDown, uplink.StateNoCarrier, uplink.StateTaken)
 }
 
 // DescribeDetail implements port.Port.
