@@ -100,7 +100,7 @@ var layers = []layer{
 		{"test/vm", "test/child test/guest"},
 		{"test/guest/guestctl", "test/vm"},
 		{"test/swtest", "internal/control internal/doctor test/bpf test/child test/vm"},
-		{"test/walkthrough", "test/child"},
+		{"test/walkthrough", "test/child test/vm"},
 		{"test/station", "vhostuser vhostuser/vhostusertest virtqueue virtqueue/virtqueuetest"},
 		{"test/e2e", ""},
 		{"test/packaging", ""},

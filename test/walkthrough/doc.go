@@ -3,9 +3,9 @@
 //
 // The words after the three backquotes of a block are the block's. Renderers show the block in the
 // language that the first word names, and ignore the others. By convention of this repository's
-// documents, blocks of "sh" have commands, and further words say where these are run. Blocks
-// without a word are output, or commands that nobody is to run as they are. The package itself
-// attaches no meaning to the words.
+// documents, blocks of "sh" have commands, and further words say in which guests these are run: see
+// [Walk]. Blocks without a word are output, or commands that nobody is to run as they are.
 //
-// It knows nothing of vswitchd. The tests of qemu-examples/ and of the installed package call it.
+// The package knows nothing of vswitchd. The tests of qemu-examples/ and of the installed package
+// call it.
 package walkthrough
