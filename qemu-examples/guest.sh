@@ -30,15 +30,16 @@ fi
 
 # QEMU 9.2 and newer count milliseconds. After a restart of vswitchd, a guest resumes after this
 # time.
-reconnect=reconnect-ms=200 device_options=
+reconnect=reconnect-ms=200 device_options= emulated_cpu=qemu64
 read -r major minor < <("$qemu" --version | sed -nE '1s/.* version ([0-9]+)\.([0-9]+).*/\1 \2/p')
 if ((major < 9 || major == 9 && minor < 2)); then
 	reconnect=reconnect=1
-	# Under emulation, QEMU 7.2 crashes when a guest enables MSI-X on a vhost-user device.
-	if [ "$ACCEL" = tcg ]; then device_options=,vectors=0; fi
+	# Under emulation, QEMU 7.2 crashes when a guest enables MSI-X on a vhost-user device, and the
+	# guest may crash when an interrupt comes right after the instruction cmpxchg16b.
+	if [ "$ACCEL" = tcg ]; then device_options=,vectors=0 emulated_cpu=qemu64,-cx16; fi
 fi
 cpu=host
-if [ "$ACCEL" = tcg ]; then cpu=qemu64; fi
+if [ "$ACCEL" = tcg ]; then cpu=$emulated_cpu; fi
 
 devices=()
 while [[ ${1:--} != -* ]]; do

@@ -7,7 +7,8 @@
 #   build/lab/tree/busybox-arm64, -s390x            a static busybox for each
 #   build/lab/tree/netboot                          UEFI firmware and iPXE, unpacked
 #   build/lab/chromium                              a browser without a window, for the status page
-#   build/lab/tree/debian                           a Debian system with systemd, to boot in namespaces
+#   build/lab/tree/debian                           a Debian system with systemd, to boot in namespaces,
+#                                                   with QEMU in the cache of its apt
 #
 # It also installs the tools that build and check a Debian package, and socat for the examples.
 
@@ -80,6 +81,20 @@ link_chromium() {
 
 chromium_runs() { [[ $("$1" --version 2>/dev/null) == *Chrom* ]]; }
 
+# fetch_debian_qemu: has the apt of the Debian system download QEMU. The system has no network when
+# it runs.
+fetch_debian_qemu() {
+	local root=$LAB/tree/debian log=$BUILD/debian-apt.log
+	compgen -G "$root/var/cache/apt/archives/qemu-system-x86_*.deb" >/dev/null && return
+	lock
+	say "downloading QEMU for the system in build/lab/tree/debian"
+	cp /etc/resolv.conf "$root/etc/resolv.conf"
+	{
+		chroot "$root" apt-get update -q &&
+			chroot "$root" apt-get install -q -y --no-install-recommends --download-only qemu-system-x86
+	} >"$log" 2>&1 || { tail -n 20 "$log" >&2; die "cannot download QEMU"; }
+}
+
 install_commands() {
 	local absent=()
 	have socat || absent+=(socat)
@@ -93,6 +108,7 @@ install_commands() {
 mkdir -p "$LAB/tree"
 install_commands
 bootstrap_debian
+fetch_debian_qemu
 link_chromium
 link_qemu qemu-aarch64 aarch64 qemu-system-arm '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer for aarch64 in Debian's sources"
 link_qemu qemu-s390x s390x qemu-system-s390x '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer for s390x in Debian's sources"

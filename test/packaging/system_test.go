@@ -133,16 +133,24 @@ func (s *system) awaitRestart(before string) {
 	})
 }
 
+// clone returns the folder of a clone of this repository.
+func clone(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "clone")
+	if out, err := exec.Command("git", "clone", "--quiet", "--no-hardlinks", "../..", dir).CombinedOutput(); err != nil {
+		t.Fatalf("git clone: %v\n%s", err, out)
+	}
+	return dir
+}
+
 // build makes a package from a clone of this repository, and returns the file.
 func build(t *testing.T) string {
 	t.Helper()
-	clone := filepath.Join(t.TempDir(), "clone")
-	for _, args := range [][]string{{"git", "clone", "--quiet", "--no-hardlinks", "../..", clone}, {"make", "-C", clone, "deb"}} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
-		}
+	dir := clone(t)
+	if out, err := exec.Command("make", "-C", dir, "deb").CombinedOutput(); err != nil {
+		t.Fatalf("make deb: %v\n%s", err, out)
 	}
-	debs, err := filepath.Glob(filepath.Join(clone, "build/deb/*.deb"))
+	debs, err := filepath.Glob(filepath.Join(dir, "build/deb/*.deb"))
 	if err != nil || len(debs) != 1 {
 		t.Fatalf("packages: %v, %v", debs, err)
 	}
