@@ -40,7 +40,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	flags.StringVar(&c.color, "color", layout.ColorAuto, "`when` there are colors: auto, always or never")
 	flags.BoolVarP(&c.json, "json", "j", false, "print one JSON value")
 
-	root.AddCommand(c.show(), c.doctor(), c.top(), c.capture(), c.trace(), c.reload(), c.version())
+	root.AddCommand(c.show(), c.doctor(), c.top(), c.capture(), c.trace(), c.monitor(), c.reload(), c.version())
 	root.SetHelpCommand(help(root))
 	root.AddCommand(
 		group("port", "Ports", c.portShow(), c.objectAdd(portObject), c.objectSet(portObject), c.objectDel(portObject, "del")),
@@ -57,7 +57,7 @@ func newRoot(out io.Writer) *cobra.Command {
 		group("switch", "The switch as a whole", c.singleSet("switch", "Change keys of the switch as a whole")),
 		group("log", "The log of vswitchd", c.singleSet("log", "Change how much is logged")),
 		group("config", "The configuration as a whole", c.configShow(), c.configSave()),
-		group("stats", "Counters", c.statsShow()),
+		group("stats", "Counters", c.statsShow(), c.statsReset()),
 		c.completion(root),
 	)
 	c.completeArguments(root)

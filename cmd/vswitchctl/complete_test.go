@@ -63,6 +63,11 @@ output = "vm2"
 		{"top _", "vm1 vm2", ""},
 		{"top --sort _", "rx-bits drops", "reasons"},
 		{"show --color _", "auto always never", ""},
+		{"stats reset _", "vm1 vm2", "show"},
+		{"monitor _", "vm1 vm2", "fdb"},
+		{"monitor vm1 _", "", ""},
+		{"monitor --kind _", "fdb session", "vm1"},
+		{"monitor --kind fdb,_", "fdb,session", "fdb,fdb"},
 		{"completion _", "bash zsh fish", "powershell"},
 	} {
 		got := completions(t, desk.socket, strings.Split(strings.ReplaceAll(tt.words, "_", ""), " ")...)

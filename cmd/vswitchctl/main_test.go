@@ -24,6 +24,12 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // serve serves the sample switch until the test ends, and returns the socket.
 func serve(t *testing.T, config control.Configuration) string {
 	t.Helper()
+	return serveWith(t, controltest.Sample(), config)
+}
+
+// serveWith serves a switch until the test ends, and returns the socket.
+func serveWith(t *testing.T, b control.Backend, config control.Configuration) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := control.Listen(t.Context(), path, control.Access{UID: -1, GID: -1, Mode: 0o600})
 	if err != nil {
@@ -31,7 +37,7 @@ func serve(t *testing.T, config control.Configuration) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	s := control.NewServer(controltest.Sample(), config, hclog.NewNullLogger())
+	s := control.NewServer(b, config, hclog.NewNullLogger())
 	go func() { done <- s.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()
@@ -84,6 +90,10 @@ func TestOutput(t *testing.T) {
 		{"set-add", "set add admins 10.9.0.1 fd00::/64 80 90-99"},
 		{"stats-show", "stats show"},
 		{"stats-show-port", "stats show vm1"},
+		{"stats-show-total", "stats show --total"},
+		{"stats-reset", "stats reset"},
+		{"stats-reset-port", "stats reset vm1"},
+		{"monitor-help", "monitor --help"},
 		{"reload", "reload"},
 		{"port-show-json", "-j port show vm1"},
 		{"help", "--help"},
@@ -121,7 +131,7 @@ func TestJSONIsOneValueOfTheRightKind(t *testing.T) {
 		"show": '{', "port show": '[', "port show vm2": '{', "fdb show": '[', "fdb show --port vm2": '[', "mdb show": '{', "mdb add 239.9.9.9 vm1": '{',
 		"fdb add 52:54:00:00:00:07 vm1": '{', "fdb del 52:54:00:00:00:99": '{', "fdb flush": '{',
 		"neigh show": '[', "mirror show": '[', "capture show": '[', "filter show": '[', "filter show web": '{', "set show": '[', "set show admins": '{', "set del admins 22": '{',
-		"stats show": '[', "stats show vm1": '{', "reload": '{', "version": '{',
+		"stats show": '[', "stats show vm1": '{', "stats reset": '{', "stats reset vm1": '{', "reload": '{', "version": '{',
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(append([]string{"--control", socket, "-j"}, strings.Fields(args)...), &stdout, &stderr); code != exitOK {
@@ -161,6 +171,11 @@ func TestExitCodes(t *testing.T) {
 		{socket, "port show nobody", 1, `vswitchctl: no such port: "nobody"` + "\n"},
 		{socket, "port show a/b", 1, `vswitchctl: no such port: "a/b"` + "\n"},
 		{socket, "stats show nobody", 1, `vswitchctl: no such port: "nobody"` + "\n"},
+		{socket, "stats reset nobody", 1, `vswitchctl: no such port: "nobody"` + "\n"},
+		{socket, "stats reset vm1 vm2", 2, `vswitchctl: unexpected argument "vm2"` + "\nUsage:"},
+		{socket, "monitor nobody", 1, `vswitchctl: no such port: "nobody"` + "\n"},
+		{socket, "monitor --kind fdb,sesion", 2, `vswitchctl: --kind: unknown kind "sesion"; did you mean "session"?` + "\nUsage:"},
+		{nobody, "monitor", 3, "vswitchctl: vswitchd is not running: "},
 		{socket, "fdb show --port nobody", 1, `vswitchctl: no such port: "nobody"` + "\n"},
 		{socket, "filter show wbe", 1, `vswitchctl: no such filter: "wbe"; did you mean "web"?` + "\n"},
 		{socket, "set show admin", 1, `vswitchctl: no such set: "admin"; did you mean "admins"?` + "\n"},

@@ -18,6 +18,13 @@ type Backend interface {
 	// Stats returns the figures of all ports, in the same order. It costs a fraction of Ports.
 	Stats() []PortStats
 
+	// StatsSinceReset is Stats with counters that begin at 0 at the port's last ResetStats.
+	StatsSinceReset() []PortStats
+
+	// ResetStats resets the counters of a port ("": of all ports at once) for StatsSinceReset, and
+	// returns of how many ports. The error is ErrNotFound if no port has that name.
+	ResetStats(port string) (int, error)
+
 	// Port describes one port in detail. The error is ErrNotFound if no port has that name.
 	Port(name string) (PortDetail, error)
 

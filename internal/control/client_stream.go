@@ -71,9 +71,14 @@ func (c *Client) Events(ctx context.Context, f EventFilter, snapshot bool) (*Eve
 		resp.Body.Close()
 		return nil, fmt.Errorf("%s does not answer with events: is it vswitchd's control socket?", c.socket)
 	}
-	s := &EventReader{body: resp.Body, lines: bufio.NewScanner(resp.Body)}
+	return NewEventReader(resp.Body), nil
+}
+
+// NewEventReader returns a reader of the events in body, which the reader closes.
+func NewEventReader(body io.ReadCloser) *EventReader {
+	s := &EventReader{body: body, lines: bufio.NewScanner(body)}
 	s.lines.Buffer(nil, maxEvent)
-	return s, nil
+	return s
 }
 
 // Next waits for an event, and returns the JSON value as the server wrote it. The error is io.EOF

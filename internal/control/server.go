@@ -97,7 +97,9 @@ func (s *Server) handler() http.Handler {
 	route("PUT", "/v1/sets/{name}", s.putSet)
 	route("PATCH", "/v1/sets/{name}", s.patchSet)
 	route("GET", "/v1/stats", s.getStats)
+	route("DELETE", "/v1/stats", s.deleteStats)
 	route("GET", "/v1/stats/{name}", s.getPortStats)
+	route("DELETE", "/v1/stats/{name}", s.deleteStats)
 	route("GET", "/v1/config", s.getConfig)
 	route("PATCH", "/v1/config", s.patchConfig)
 	route("POST", "/v1/config/check", s.postConfigCheck)
@@ -250,26 +252,6 @@ func (s *Server) getMirrors(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return List[Mirror](s.backend.Mirrors()), nil
-}
-
-func (s *Server) getStats(r *http.Request) (any, error) {
-	if _, err := query(r); err != nil {
-		return nil, err
-	}
-	return List[PortStats](s.backend.Stats()), nil
-}
-
-func (s *Server) getPortStats(r *http.Request) (any, error) {
-	if _, err := query(r); err != nil {
-		return nil, err
-	}
-	name := r.PathValue("name")
-	stats := s.backend.Stats()
-	i := slices.IndexFunc(stats, func(p PortStats) bool { return p.Name == name })
-	if i < 0 {
-		return nil, s.noPort(name)
-	}
-	return stats[i], nil
 }
 
 // query returns the query of a request. Unknown parameters are refused: if they were ignored, a

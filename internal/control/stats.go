@@ -33,6 +33,36 @@ func (c *Counters) add(d *Counters) {
 	}
 }
 
+// Since returns what has been counted since c had the values of was.
+func (c *Counters) Since(was *Counters) Counters {
+	d := *c
+	d.RxFrames -= was.RxFrames
+	d.RxBytes -= was.RxBytes
+	d.TxFrames -= was.TxFrames
+	d.TxBytes -= was.TxBytes
+	d.Kicks -= was.Kicks
+	d.Calls -= was.Calls
+	d.Reconnects -= was.Reconnects
+	d.NeighReplies -= was.NeighReplies
+	d.Waited -= was.Waited
+	d.Drops = c.Drops.since(was.Drops)
+	d.FDBEvents = c.FDBEvents.since(was.FDBEvents)
+	d.Resets = c.Resets.since(was.Resets)
+	d.McastEvents = c.McastEvents.since(was.McastEvents)
+	d.NeighEvents = c.NeighEvents.since(was.NeighEvents)
+	d.LoopEvents = c.LoopEvents.since(was.LoopEvents)
+	return d
+}
+
+// since returns what has been counted since t had the values of was.
+func (t Tally) since(was Tally) Tally {
+	d := make(Tally, len(t))
+	for name, n := range t {
+		d[name] = n - was[name]
+	}
+	return d
+}
+
 func splitLines(s string) []string {
 	return strings.Split(strings.TrimSpace(s), "\n")
 }

@@ -312,7 +312,14 @@ type PortStats struct {
 	FDB         FDBCount        `json:"fdb"`
 	Backlog     *Backlog        `json:"backlog,omitempty"` // guest only
 	Limits      List[PortLimit] `json:"limits"`            // those that are configured
+	SinceS      int64           `json:"since_s"`           // whole seconds for which Counters have counted
+	Reset       bool            `json:"reset"`             // they count since a reset
 	Counters    Counters        `json:"counters"`
+}
+
+// StatsReset answers DELETE /v1/stats and DELETE /v1/stats/{name}.
+type StatsReset struct {
+	Ports int `json:"ports"` // whose counters were reset
 }
 
 // Backlog is what a guest's rings hold, those of all queues together; of a packed ring what is

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/port"
@@ -204,13 +205,13 @@ func (c *change) commit() error {
 	closeAll(c.gone)
 	var ports []*member
 	for _, st := range c.ports {
-		m := &member{cfg: st.will, counters: st.counters}
+		m := &member{cfg: st.will, counters: st.counters, since: time.Now()}
 		if st.was == nil {
 			m.port, m.att = st.opened, attached[0]
 			attached = attached[1:]
 			m.port.Begin(m.att)
 		} else {
-			m.port, m.att = st.was.port, st.was.att
+			m.port, m.att, m.since = st.was.port, st.was.att, st.was.since
 			st.change.Apply()
 		}
 		ports = append(ports, m)

@@ -25,6 +25,7 @@ type Daemon struct {
 	pool    *worker.Pool
 	kinds   kinds
 	events  *eventSource
+	resets  baselines
 	openers map[string]port.Opener // by kind
 	over    chan ended             // ports that will never pass a frame again
 

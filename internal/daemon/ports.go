@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"time"
+
 	"sync"
 
 	"vswitchd/internal/config"
@@ -17,6 +19,7 @@ type member struct {
 	port     port.Port
 	att      *vswitch.Attachment
 	counters *vswitch.Counters
+	since    time.Time // since when counters count
 }
 
 // portConfig returns the configuration that the switch gets for a port.
@@ -52,6 +55,7 @@ func (m *member) count() (control.PortStats, vswitch.PortInfo) {
 		FDB:         control.FDBCount{Dynamic: sw.Dynamic, Static: sw.Static},
 		Limits:      limitsOf(&p.PortConfig),
 		Counters:    countersInfo(m.counters),
+		SinceS:      int64(time.Since(m.since).Seconds()),
 	}
 	m.port.Count(&st)
 	if st.LoopBlocked && st.State == control.StateRunning {

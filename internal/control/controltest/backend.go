@@ -54,6 +54,27 @@ func (b *Backend) Ports() []control.PortInfo {
 	return ports
 }
 
+// StatsSinceReset implements control.Backend: vm2 has counted one frame since it was reset.
+func (b *Backend) StatsSinceReset() []control.PortStats {
+	stats := b.Stats()
+	for i := range stats {
+		if stats[i].Name == "vm2" {
+			stats[i].Reset, stats[i].SinceS, stats[i].Counters = true, 75, control.Counters{RxFrames: 1, RxBytes: 60}
+		}
+	}
+	return stats
+}
+
+// ResetStats implements control.Backend. It resets nothing.
+func (b *Backend) ResetStats(port string) (n int, err error) {
+	for _, d := range b.Details {
+		if port == "" || port == d.Name {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // Stats implements control.Backend. The port vm1 has limits.
 func (b *Backend) Stats() []control.PortStats {
 	var stats []control.PortStats
