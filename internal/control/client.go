@@ -80,7 +80,7 @@ func (c *Client) EditConfig(ctx context.Context, patch tomldoc.Patch, revision s
 
 // CheckConfig checks the text of a configuration file and returns the answer; see Get.
 func (c *Client) CheckConfig(ctx context.Context, text string) (json.RawMessage, error) {
-	return c.do(ctx, http.MethodPost, "/v1/config/check", configText{text})
+	return c.do(ctx, http.MethodPost, "/v1/config/check", ConfigText{text})
 }
 
 // do sends a request, with a body unless it is nil.
@@ -143,7 +143,7 @@ func (c *Client) dialError(err error) error {
 
 // answerError converts an answer to an error, with one line for each of the answer's.
 func answerError(status int, body []byte) error {
-	var e errorBody
+	var e ErrorBody
 	if json.Unmarshal(body, &e) != nil || e.Error == "" {
 		return fmt.Errorf("vswitchd answers with status %d %s", status, http.StatusText(status))
 	}

@@ -7,3 +7,11 @@ import "time"
 func (s *Server) SetEventTimes(heartbeat, stalled time.Duration) {
 	s.heartbeat, s.stalled = heartbeat, stalled
 }
+
+// Routes returns all methods and paths, such as "GET /v1/ports/{name}".
+func Routes() (list []string) {
+	for _, r := range new(Server).routes() {
+		list = append(list, r.method+" "+r.path)
+	}
+	return list
+}

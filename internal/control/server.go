@@ -49,61 +49,74 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
+// A route is a method of a path. docs/openapi.json describes all of them.
+type route struct {
+	method, path string
+	handle       http.HandlerFunc
+}
+
+// routes returns all that requests can be about.
+func (s *Server) routes() []route {
+	return []route{
+		{"GET", "/v1/switch", s.answering(s.getSwitch)},
+		{"GET", "/v1/ports", s.answering(s.getPorts)},
+		{"GET", "/v1/ports/{name}", s.answering(s.getPort)},
+		{"GET", "/v1/fdb", s.answering(s.getFDB)},
+		{"POST", "/v1/fdb", s.answering(s.postFDB)},
+		{"DELETE", "/v1/fdb", s.answering(s.deleteFDB)},
+		{"DELETE", "/v1/fdb/{mac}", s.answering(s.deleteFDBEntry)},
+		{"GET", "/v1/mdb", s.answering(s.getMDB)},
+		{"GET", "/v1/neigh", s.answering(s.getNeighbors)},
+		{"POST", "/v1/mdb", s.answering(s.postMDB)},
+		{"DELETE", "/v1/mdb", s.answering(s.deleteMDB)},
+		{"GET", "/v1/mirrors", s.answering(s.getMirrors)},
+		{"GET", "/v1/captures", s.answering(s.getCaptures)},
+		{"POST", "/v1/captures", s.postCapture},
+		{"GET", "/v1/events", s.getEvents},
+		{"DELETE", "/v1/captures/{id}", s.answering(s.deleteCapture)},
+		{"POST", "/v1/trace", s.answering(s.postTrace)},
+		{"POST", "/v1/trace/next", s.answering(s.postNext)},
+		{"GET", "/v1/filters", s.answering(s.getFilters)},
+		{"GET", "/v1/filters/{name}", s.answering(s.getFilter)},
+		{"GET", "/v1/sets", s.answering(s.getSets)},
+		{"GET", "/v1/sets/{name}", s.answering(s.getSet)},
+		{"PUT", "/v1/sets/{name}", s.answering(s.putSet)},
+		{"PATCH", "/v1/sets/{name}", s.answering(s.patchSet)},
+		{"GET", "/v1/stats", s.answering(s.getStats)},
+		{"DELETE", "/v1/stats", s.answering(s.deleteStats)},
+		{"GET", "/v1/stats/{name}", s.answering(s.getPortStats)},
+		{"DELETE", "/v1/stats/{name}", s.answering(s.deleteStats)},
+		{"GET", "/v1/config", s.answering(s.getConfig)},
+		{"PATCH", "/v1/config", s.answering(s.patchConfig)},
+		{"POST", "/v1/config/check", s.answering(s.postConfigCheck)},
+		{"POST", "/v1/reload", s.answering(s.postReload)},
+	}
+}
+
+// answering returns the handler that answers with what h returns.
+func (s *Server) answering(h func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := h(r)
+		s.answer(w, r, v, err)
+	}
+}
+
 // handler routes requests. A known path answers other methods with 405, any other path is answered
 // with 404, both in JSON.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	methods := make(map[string][]string) // by path
-	handle := func(method, path string, h http.HandlerFunc) {
-		mux.HandleFunc(method+" "+path, h)
-		methods[path] = append(methods[path], method)
-		if len(methods[path]) > 1 {
-			return
-		}
+	for _, r := range s.routes() {
+		mux.HandleFunc(r.method+" "+r.path, r.handle)
+		methods[r.path] = append(methods[r.path], r.method)
+	}
+	for path, known := range methods {
+		allowed := strings.Join(known, ", ")
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			allowed := strings.Join(methods[path], ", ")
 			w.Header().Set("Allow", allowed)
 			s.answer(w, r, nil, &statusError{http.StatusMethodNotAllowed, "use " + allowed})
 		})
 	}
-	route := func(method, path string, h func(*http.Request) (any, error)) {
-		handle(method, path, func(w http.ResponseWriter, r *http.Request) {
-			v, err := h(r)
-			s.answer(w, r, v, err)
-		})
-	}
-	route("GET", "/v1/switch", s.getSwitch)
-	route("GET", "/v1/ports", s.getPorts)
-	route("GET", "/v1/ports/{name}", s.getPort)
-	route("GET", "/v1/fdb", s.getFDB)
-	route("POST", "/v1/fdb", s.postFDB)
-	route("DELETE", "/v1/fdb", s.deleteFDB)
-	route("DELETE", "/v1/fdb/{mac}", s.deleteFDBEntry)
-	route("GET", "/v1/mdb", s.getMDB)
-	route("GET", "/v1/neigh", s.getNeighbors)
-	route("POST", "/v1/mdb", s.postMDB)
-	route("DELETE", "/v1/mdb", s.deleteMDB)
-	route("GET", "/v1/mirrors", s.getMirrors)
-	route("GET", "/v1/captures", s.getCaptures)
-	handle("POST", "/v1/captures", s.postCapture)
-	handle("GET", "/v1/events", s.getEvents)
-	route("DELETE", "/v1/captures/{id}", s.deleteCapture)
-	route("POST", "/v1/trace", s.postTrace)
-	route("POST", "/v1/trace/next", s.postNext)
-	route("GET", "/v1/filters", s.getFilters)
-	route("GET", "/v1/filters/{name}", s.getFilter)
-	route("GET", "/v1/sets", s.getSets)
-	route("GET", "/v1/sets/{name}", s.getSet)
-	route("PUT", "/v1/sets/{name}", s.putSet)
-	route("PATCH", "/v1/sets/{name}", s.patchSet)
-	route("GET", "/v1/stats", s.getStats)
-	route("DELETE", "/v1/stats", s.deleteStats)
-	route("GET", "/v1/stats/{name}", s.getPortStats)
-	route("DELETE", "/v1/stats/{name}", s.deleteStats)
-	route("GET", "/v1/config", s.getConfig)
-	route("PATCH", "/v1/config", s.patchConfig)
-	route("POST", "/v1/config/check", s.postConfigCheck)
-	route("POST", "/v1/reload", s.postReload)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, nil, &statusError{http.StatusNotFound, "there is no " + strconv.Quote(r.URL.Path) + " in this API"})
 	})
@@ -147,22 +160,22 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, v any, err error
 	}
 }
 
-func errorAnswer(err error) (status int, body errorBody) {
+func errorAnswer(err error) (status int, body ErrorBody) {
 	var se *statusError
 	var re *refusal
 	switch {
 	case errors.As(err, &se):
-		return se.status, errorBody{Error: se.msg}
+		return se.status, ErrorBody{Error: se.msg}
 	case errors.As(err, &re):
-		return http.StatusConflict, errorBody{Error: re.msg, Details: re.details}
+		return http.StatusConflict, ErrorBody{Error: re.msg, Details: re.details}
 	case errors.Is(err, ErrBusy):
-		return http.StatusServiceUnavailable, errorBody{Error: err.Error()}
+		return http.StatusServiceUnavailable, ErrorBody{Error: err.Error()}
 	case errors.Is(err, ErrMalformed):
-		return http.StatusBadRequest, errorBody{Error: err.Error()}
+		return http.StatusBadRequest, ErrorBody{Error: err.Error()}
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrNoEntry), errors.Is(err, ErrNoMember), errors.Is(err, ErrNoFilter), errors.Is(err, ErrNoSet), errors.Is(err, ErrNoCapture):
-		return http.StatusNotFound, errorBody{Error: err.Error()}
+		return http.StatusNotFound, ErrorBody{Error: err.Error()}
 	}
-	return http.StatusInternalServerError, errorBody{Error: err.Error()}
+	return http.StatusInternalServerError, ErrorBody{Error: err.Error()}
 }
 
 func (s *Server) getSwitch(r *http.Request) (any, error) {

@@ -56,8 +56,8 @@ func ifMatch(r *http.Request) (string, error) {
 	return revision, nil
 }
 
-// configText is the body of POST /v1/config/check.
-type configText struct {
+// ConfigText is the body of POST /v1/config/check.
+type ConfigText struct {
 	Text string `json:"text"`
 }
 
@@ -65,7 +65,7 @@ func (s *Server) postConfigCheck(r *http.Request) (any, error) {
 	if _, err := query(r); err != nil {
 		return nil, err
 	}
-	var b configText
+	var b ConfigText
 	if err := limitedBody(r, &b, maxFile); err != nil {
 		return nil, err
 	}

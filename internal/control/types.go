@@ -340,8 +340,8 @@ type PortLimit struct {
 	Frames uint64 `json:"frames,omitempty"` // per second
 }
 
-// errorBody is the body of every answer with a status of 400 or more.
-type errorBody struct {
+// ErrorBody is the body of every answer with a status of 400 or more.
+type ErrorBody struct {
 	Error   string   `json:"error"`             // one line
 	Details []string `json:"details,omitempty"` // more lines, such as the errors of a file
 }
