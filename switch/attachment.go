@@ -300,7 +300,7 @@ func (a *Attachment) reopen() {
 	v.up, v.blocked = a.up && a.block == nil, a.up && a.block != nil
 	a.view = &v
 	s.publish()
-	if j := s.records.journal(); j != nil {
+	if j := s.journal.Load(); j != nil {
 		j.add(Record{What: RecordPort, Port: v.cfg.Name})
 	}
 	if v.up == was {

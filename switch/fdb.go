@@ -122,8 +122,8 @@ type fdb struct {
 	twins int                // entryTwin among these, which do not count against size
 	sweep int                // bucket at which the next tick goes on
 
-	watchers []chan struct{} // see WatchFDB
-	recorder *recorder       // nil: nothing is recorded
+	watchers []chan struct{}         // see WatchFDB
+	journal  atomic.Pointer[Journal] // nil: nothing is recorded
 
 	stats [numFDBEvents]atomic.Uint64 // of all ports together
 }

@@ -3,6 +3,7 @@ package vswitch
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -96,12 +97,23 @@ type Journal struct {
 // load for each change.
 func (s *Switch) OpenJournal(size int) *Journal {
 	j := &Journal{sw: s, ready: make(chan struct{}, 1), records: make([]Record, 0, max(size, 1))}
-	s.records.Store(j)
+	for _, p := range s.journals() {
+		p.Store(j)
+	}
 	return j
 }
 
+// journals returns the places where the parts of the switch look for the journal.
+func (s *Switch) journals() [3]*atomic.Pointer[Journal] {
+	return [...]*atomic.Pointer[Journal]{&s.journal, &s.fdb.journal, &s.mdb.journal}
+}
+
 // Close ends the journal. Records that have not been taken can still be taken.
-func (j *Journal) Close() { j.sw.records.CompareAndSwap(j, nil) }
+func (j *Journal) Close() {
+	for _, p := range j.sw.journals() {
+		p.CompareAndSwap(j, nil)
+	}
+}
 
 // Ready returns the channel that receives a value when there are records to be taken. One value may
 // stand for many records.

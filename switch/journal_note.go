@@ -1,27 +1,18 @@
 package vswitch
 
-import "sync/atomic"
-
-// What the parts of a switch record in its journal.
-
-// A recorder is where the parts of a switch find its journal, if one is open. A nil recorder has
-// none.
-type recorder struct{ atomic.Pointer[Journal] }
-
-// journal returns the journal, or nil.
-func (r *recorder) journal() *Journal {
-	if r == nil {
-		return nil
-	}
-	return r.Load()
-}
+// What the parts of a switch record in its journal, if one is open.
 
 // note records what happens to the entry in s, before it is removed or after it was made. Needs mu.
-func (t *fdb) note(what RecordKind, s slot) { t.noteFrom(what, s, "") }
+// It is small enough to be inlined: without a journal, learning an address must not cost more.
+func (t *fdb) note(what RecordKind, s slot) {
+	if t.journal.Load() != nil {
+		t.noteFrom(what, s, "")
+	}
+}
 
 // noteFrom is note with the port at which the entry was before.
 func (t *fdb) noteFrom(what RecordKind, s slot, from string) {
-	j := t.recorder.journal()
+	j := t.journal.Load()
 	if j == nil || t.cold[s].kind == entryTwin {
 		return
 	}
@@ -38,14 +29,14 @@ func (t *fdb) noteFrom(what RecordKind, s slot, from string) {
 
 // noteFlush records that n entries of p were removed. Needs mu.
 func (t *fdb) noteFlush(p *fdbPort, n int, why FlushCause) {
-	if j := t.recorder.journal(); j != nil && n > 0 {
+	if j := t.journal.Load(); j != nil && n > 0 {
 		j.add(Record{What: RecordFlushed, Port: p.name, Count: n, Cause: why})
 	}
 }
 
 // note records what happens to the membership of p in a group. Needs mu.
 func (m *mdb) note(what RecordKind, k mdbKey, p *mcastPort, source groupAddr) {
-	j := m.recorder.journal()
+	j := m.journal.Load()
 	if j == nil {
 		return
 	}
@@ -59,7 +50,7 @@ func (m *mdb) note(what RecordKind, k mdbKey, p *mcastPort, source groupAddr) {
 // noteFixed records which static memberships begin and end when those in list become the static
 // ones. Needs mu.
 func (m *mdb) noteFixed(list []staticMember) {
-	if m.recorder.journal() == nil {
+	if m.journal.Load() == nil {
 		return
 	}
 	type membership struct {
@@ -86,7 +77,7 @@ func (m *mdb) noteFixed(list []staticMember) {
 
 // noteFlush records that n memberships of p were removed. Needs mu.
 func (m *mdb) noteFlush(p *mcastPort, n int, why FlushCause) {
-	if j := m.recorder.journal(); j != nil && n > 0 {
+	if j := m.journal.Load(); j != nil && n > 0 {
 		j.add(Record{What: RecordMemberFlushed, Port: p.name, Count: n, Cause: why})
 	}
 }

@@ -279,7 +279,7 @@ type mdb struct {
 	address   MAC           // of the switch
 	now       func() uint32
 
-	recorder *recorder // nil: nothing is recorded
+	journal atomic.Pointer[Journal] // nil: nothing is recorded
 
 	stats [numMcastEvents]atomic.Uint64 // of all ports together
 }

@@ -80,7 +80,7 @@ type Switch struct {
 	neigh   atomic.Pointer[neighTable] // nil: no port has PortConfig.NeighSuppress
 	set     atomic.Pointer[portSet]    // what the data plane reads
 	started time.Time
-	records recorder
+	journal atomic.Pointer[Journal] // see OpenJournal
 	stop    chan struct{}
 	janitor sync.WaitGroup
 
@@ -140,7 +140,6 @@ func newSwitch(cfg Config) *Switch {
 		s.origin.address = randomAddress()
 	}
 	s.mdb.address, s.mdb.now = s.origin.address, s.fdb.now
-	s.fdb.recorder, s.mdb.recorder = &s.records, &s.records
 	s.ids[0], s.ids[blackhole] = true, true // no ports
 	s.mdb.configure(cfg.Mcast.Snooping)
 	s.publish()
