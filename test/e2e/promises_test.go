@@ -37,7 +37,7 @@ var promisedCommands = []string{
 	"fdb show: --port --vlan", "fdb add: --vlan", "fdb del: --vlan", "fdb flush: --port --vlan",
 	"mdb show", "vlan show",
 	"mirror show", "mirror add", "mirror del",
-	"stats show", "top", "doctor",
+	"stats show: --total", "stats reset", "monitor: --kind --snapshot", "top", "doctor",
 	"capture: -w -c -s",
 	"trace: --frame --src --dst --vlan --ip-src",
 	"host show", "host add", "host set", "host del",
