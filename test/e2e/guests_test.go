@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -67,6 +68,8 @@ func (g *guests) traffic(t *testing.T, ctx context.Context) {
 		t.Errorf("counters: a %+v, b %+v", pa.Counters, pb.Counters)
 	}
 	checkDetail(t, pa)
+	countsAgree(t, g.s, g.a, "a")
+	countsAgree(t, g.s, g.b, "b")
 	seen := map[string]string{}
 	for _, e := range g.s.FDB(t) {
 		seen[e.MAC] = e.Port
@@ -74,6 +77,17 @@ func (g *guests) traffic(t *testing.T, ctx context.Context) {
 	if seen[g.a.Config.MAC] != "a" || seen[g.b.Config.MAC] != "b" {
 		t.Errorf("FDB: %v", seen)
 	}
+}
+
+// countsAgree waits until a guest, which has not been restarted, has counted as many frames as its
+// port.
+func countsAgree(t *testing.T, s *swtest.Switch, guest *vm.VM, port string) {
+	t.Helper()
+	swtest.Until(t, "the guest and its port count the same frames", func() bool {
+		counted := strings.Fields(guest.MustRun(t, "cd /sys/class/net/eth0/statistics; cat tx_packets rx_packets"))
+		c := s.Port(t, port).Counters
+		return slices.Equal(counted, []string{fmt.Sprint(c.RxFrames), fmt.Sprint(c.TxFrames)})
+	})
 }
 
 // checkDetail checks what a port tells of a guest that runs Linux under QEMU.
