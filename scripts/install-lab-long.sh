@@ -7,6 +7,7 @@
 #   build/lab/tree/busybox-arm64, -s390x            a static busybox for each
 #   build/lab/tree/netboot                          UEFI firmware and iPXE, unpacked
 #   build/lab/chromium                              a browser without a window, for the status page
+#   build/lab/tshark                                reads captures as Wireshark does
 #   build/lab/tree/debian                           a Debian system with systemd, to boot in namespaces,
 #                                                   with QEMU in the cache of its apt
 #
@@ -79,6 +80,20 @@ link_chromium() {
 	chromium_runs "$run" || die "the unpacked Chromium does not run: $("$run" --version 2>&1)"
 }
 
+# link_tshark: Wireshark without a window, with its data.
+link_tshark() {
+	local run=$LAB/tshark tree=$LAB/tree/tshark
+	tshark_runs "$run" && return
+	lock
+	rm -f "$run"
+	private_apt
+	unpack "$tree" tshark
+	wrap tshark env '"WIRESHARK_DATA_DIR=$tree/usr/share/wireshark"' '"$tree/usr/bin/tshark"'
+	tshark_runs "$run" || die "the unpacked tshark does not run: $("$run" --version 2>&1)"
+}
+
+tshark_runs() { [[ $("$1" --version 2>/dev/null) == *TShark* ]]; }
+
 chromium_runs() { [[ $("$1" --version 2>/dev/null) == *Chrom* ]]; }
 
 # fetch_debian_qemu: has the apt of the Debian system download QEMU. The system has no network when
@@ -110,6 +125,7 @@ install_commands
 bootstrap_debian
 fetch_debian_qemu
 link_chromium
+link_tshark
 link_qemu qemu-aarch64 aarch64 qemu-system-arm '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer for aarch64 in Debian's sources"
 link_qemu qemu-s390x s390x qemu-system-s390x '1[0-9]\.|[2-9][0-9]\.' || die "no QEMU 10 or newer for s390x in Debian's sources"
 unpack_guest arm64 linux-image-cloud-arm64
