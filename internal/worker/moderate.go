@@ -143,5 +143,5 @@ func (w *worker) longestPause() int64 {
 	if w.noPauses {
 		return 0
 	}
-	return min(w.latency.Load()/2, int64(pauseAtMost))
+	return min(w.latency.Load()/2, int64(w.napAtMost))
 }

@@ -291,3 +291,23 @@ func TestClosedPool(t *testing.T) {
 		t.Errorf("GOMAXPROCS is %d, was %d", n, before)
 	}
 }
+
+// The garbage collector stops workers, whatever they are doing: one that sleeps does so in a system
+// call of which the runtime does not know.
+func TestCollectorStopsWorkers(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"one":      {Workers: 1, Poll: PollAdaptive, Latency: time.Millisecond},
+		"several":  {Workers: 3, Poll: PollAdaptive, Latency: time.Millisecond},
+		"by polls": {Workers: 2, Poll: 50 * time.Microsecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPool(t, cfg)
+			for range 50 {
+				for _, w := range p.workers {
+					_ = w.call(command{}) // wakes the worker, which then sleeps
+				}
+				runtime.GC()
+			}
+		})
+	}
+}

@@ -27,7 +27,7 @@ func (w *worker) sleep(timeout int, now int64) int64 {
 	w.published.asleep.Store(true)
 	n := 0
 	if timeout < 0 {
-		n = w.waitShortly(pauseAtMost)
+		n = w.waitShortly(w.napAtMost)
 	}
 	if n == 0 {
 		n = w.wait(timeout)

@@ -75,6 +75,7 @@ type worker struct {
 
 	moderator moderator
 	noPauses  bool // the kernel cannot sleep for less than a millisecond
+	napAtMost time.Duration
 }
 
 // An entry is a source and its worker's state of it.
@@ -112,6 +113,9 @@ func start(cpu int, cfg Config) (*worker, error) {
 	w.clock = func() int64 { return int64(time.Since(w.started)) }
 	w.setPoll(cfg.Poll, cfg.Latency)
 	w.noPauses = !canPause()
+	if w.napAtMost = pauseAtMost; cfg.Workers > 1 {
+		w.napAtMost = sharedPauseAtMost
+	}
 	var err error
 	if w.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("epoll_create1: %w", err)
