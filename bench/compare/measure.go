@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"time"
@@ -51,6 +52,10 @@ type value struct {
 	calm     int     // windows that count, in percent
 	busy     float64 // share of its processor that the back-end used for frames, in percent
 	sleeping int     // times that the back-end was asleep when a frame was sent, in percent
+
+	// Of frames that are sent at a fixed rate. NaN: frames were lost.
+	half, most float64 // microseconds within which half and 99 % of them arrive
+	wakes      float64 // times that the back-end is woken, for 1000 frames
 }
 
 // measure measures one scenario with a back-end that runs.
@@ -60,6 +65,9 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 		return b.measureForeign(s, be)
 	case wired:
 		return b.measureWired(s, be)
+	}
+	if pair, ok := peer.TapPair(be); ok {
+		return b.measureTaps(s, be, pair)
 	}
 	s.guest.MaxFrame = max(s.traffic.Size, 1518)
 	var ports []*load.Port
@@ -122,6 +130,31 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 	return v, err
 }
 
+// measureTaps measures frames between two guests at tap devices.
+func (b *bench) measureTaps(s scenario, be peer.BackEnd, pair *load.TapPair) (v value, err error) {
+	clocks, err := newClocks()
+	if err != nil {
+		return v, err
+	}
+	defer clocks.close()
+	idle, err := be.Work()
+	if err != nil {
+		return v, err
+	}
+	if err := pair.Prepare(s.traffic.Size); err != nil {
+		return v, err
+	}
+	work, err := clocks.follow(be, idle)
+	if err != nil {
+		return v, err
+	}
+	pair.Waited = clocks.waited
+	return v, boosted(undisturbed(work), func() error {
+		_, err := v.takeSingles(s, pair, be)
+		return err
+	})
+}
+
 // undisturbed returns priorities for this thread and all threads of a back-end. If only the thread
 // that moves frames ran before others, it could wait without end, and keep its processor, for
 // something that another thread of its process holds.
@@ -180,23 +213,37 @@ func boosted(priorities map[int]int, f func() error) error {
 
 // take measures, once everything is prepared, and returns how many frames were lost.
 func (v *value) take(s scenario, g *load.Generator, be peer.BackEnd) (lost int64, err error) {
-	switch s.kind {
-	case saturated:
+	if s.kind == saturated {
 		return v.rate(g, be)
-	case offered:
+	}
+	return v.takeSingles(s, g, be)
+}
+
+// A sender is a load.Generator or a load.TapPair.
+type sender interface {
+	Offer(pps float64, warm, measure time.Duration) (load.Offered, error)
+	PingPong(n int, quiet time.Duration) (load.Latency, error)
+}
+
+// takeSingles measures frames that are sent one by one.
+func (v *value) takeSingles(s scenario, g sender, be peer.BackEnd) (lost int64, err error) {
+	if s.kind == offered {
 		return v.usage(s, g, be)
 	}
 	l, err := g.PingPong(pings/(1+int(s.quiet/time.Millisecond)*9), s.quiet)
 	if err != nil {
 		return 0, err
 	}
-	v.x = float64(l.Percentile(cmp.Or(s.percentile, 50))) / 1e3
+	v.x = microseconds(l, cmp.Or(s.percentile, 50))
 	v.sleeping = 100 * l.Asleep / int(l.Histogram.TotalCount())
 	return 0, nil
 }
 
 // errBusy says that nothing could be measured because of other processes.
 var errBusy = errors.New("the machine is too busy: nothing was measured undisturbed")
+
+// errSlow says that a back-end does not carry a load.
+var errSlow = errors.New("the back-end is too slow for this load")
 
 // A saturator is a load.Generator or a load.Line.
 type saturator interface {
@@ -231,13 +278,16 @@ func (v *value) rate(g saturator, be peer.BackEnd) (lost int64, err error) {
 	return r.Lost(), nil
 }
 
+// microseconds returns within which time p of 100 frames arrive.
+func microseconds(l load.Latency, p float64) float64 { return float64(l.Percentile(p)) / 1e3 }
+
 // share returns what share of a processor was used, in percent.
 func share(before, after peer.Usage, took time.Duration) float64 {
 	return 100 * (after.Done - before.Done) / (after.PerSecond * took.Seconds())
 }
 
-// usage measures what share of its processor the back-end uses for a fixed load.
-func (v *value) usage(s scenario, g *load.Generator, be peer.BackEnd) (lost int64, err error) {
+// usage measures what a fixed load costs, and how long frames take.
+func (v *value) usage(s scenario, g sender, be peer.BackEnd) (lost int64, err error) {
 	before, err := be.Usage()
 	if err != nil {
 		return 0, err
@@ -260,9 +310,18 @@ func (v *value) usage(s scenario, g *load.Generator, be peer.BackEnd) (lost int6
 	}
 	took, _ := r.Elapsed()
 	if got := float64(r.Received) / (s.pps * took.Seconds()); got < 0.9 {
-		return r.Lost(), fmt.Errorf("%w (%.0f%% of the frames arrived)", errBusy, 100*got)
+		err := errBusy
+		if 2*len(r.Calm()) > len(r.Windows) {
+			err = errSlow
+		}
+		return r.Lost(), fmt.Errorf("%w (%.0f%% of the frames arrived)", err, 100*got)
 	}
 	v.x = share(before, after, took)
 	v.busy = share(idle, busy, took)
+	v.half, v.most = math.NaN(), math.NaN()
+	if r.Lost() == 0 {
+		v.half, v.most = microseconds(r.Latency, 50), microseconds(r.Latency, 99)
+	}
+	v.wakes = 1000 * float64(r.Wakes) / float64(r.Sent)
 	return r.Lost(), nil
 }

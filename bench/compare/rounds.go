@@ -100,7 +100,7 @@ func (b *bench) turn(r *results, st starter, p process) error {
 		}
 		r.line.Step(st.name + ", " + s.name)
 		v, err := b.try(s, be)
-		if err != nil && r.mayExcuse(s) {
+		if err != nil && (r.mayExcuse(s) || errors.Is(err, errSlow)) {
 			r.excuses[k] = err.Error()
 			r.line.Print("%s takes no part in %s: %v", st.name, s.name, err)
 			continue

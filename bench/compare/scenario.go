@@ -19,14 +19,23 @@ type starter struct {
 type part int
 
 const (
-	all    part = iota
-	guests      // traffic between guests
-	wire        // traffic between a guest and a wire
+	all     part = iota
+	guests       // traffic between guests
+	wire         // traffic between a guest and a wire
+	singles      // frames between guests, one by one
 )
 
 // takesPart reports whether a back-end is measured with a kind of scenarios.
 func (s *starter) takesPart(k kind) bool {
-	return s.takes == all || (s.takes == wire) == (k == wired)
+	switch s.takes {
+	case guests:
+		return k != wired
+	case wire:
+		return k == wired
+	case singles:
+		return k == offered || k == hot || k == asleep
+	}
+	return true
 }
 
 // starters are all back-ends, ours first.
@@ -35,6 +44,7 @@ var starters = []starter{
 	{"OVS-DPDK", false, all, peer.StartOVS},
 	{"DPDK vhost", false, guests, peer.StartBare},
 	{"Linux bridge", false, wire, peer.StartBridge},
+	{"bridge and taps", false, singles, peer.StartTaps},
 }
 
 // A kind of scenario says what is measured, and in which unit.
@@ -122,6 +132,7 @@ var scenarios = []scenario{
 	{name: "64 KiB TCP, from the namespace", kind: wired, inbound: true, options: edgeTSO, guest: load.Config{Offloads: true},
 		traffic: load.Traffic{Shape: load.GSO, Size: gso}},
 
+	{name: "64 B, 1,000 frames/s", kind: offered, pps: 1e3, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},
 	{name: "64 B, 10,000 frames/s", kind: offered, pps: 1e4, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},
 	{name: "64 B, 100,000 frames/s", main: true, kind: offered, pps: 1e5, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},
 	{name: "64 B, 1,000,000 frames/s", kind: offered, pps: 1e6, options: pair, traffic: load.Traffic{Size: small, Flows: few, Both: true}},

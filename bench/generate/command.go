@@ -78,9 +78,10 @@ func offerCommand(o *options) *cobra.Command {
 		Use: "offer --pps N SOCKET SOCKET...", Short: "Send a fixed number of frames per second", Args: cobra.MinimumNArgs(2),
 		RunE: func(_ *cobra.Command, sockets []string) error {
 			return o.run(sockets, func(g *load.Generator) error {
-				r, err := g.Offer(pps, o.warm, o.time)
+				o, err := g.Offer(pps, o.warm, o.time)
 				if err == nil {
-					printRate(r)
+					printRate(o.Rate)
+					fmt.Printf("half of them took %v, 99 %% of them %v; the back-end was woken %d times\n", o.Latency.Percentile(50), o.Latency.Percentile(99), o.Wakes)
 				}
 				return err
 			})

@@ -1,7 +1,7 @@
 package load
 
 import (
-	"fmt"
+	"errors"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -14,6 +14,10 @@ type Latency struct {
 	Asleep    int                     // how many times the back-end had asked to be woken before
 }
 
+func newLatency() Latency {
+	return Latency{Histogram: hdrhistogram.New(1, int64(time.Minute), 3)}
+}
+
 // Percentile returns the time within which p of 100 frames went through.
 func (l Latency) Percentile(p float64) time.Duration {
 	return time.Duration(l.Histogram.ValueAtPercentile(p))
@@ -23,26 +27,27 @@ func (l Latency) Percentile(p float64) time.Duration {
 // measures each way. The back-end has been quiet for the given time when a frame is sent; with 0 it
 // is still busy with the last one. The time that a kick takes the sender is part of it.
 func (g *Generator) PingPong(n int, quiet time.Duration) (Latency, error) {
-	l := Latency{Histogram: hdrhistogram.New(1, int64(time.Minute), 3)}
-	there, err := g.way(0)
-	if err != nil {
-		return l, err
-	}
-	back, err := g.way(1)
-	if err != nil {
-		return l, err
+	ways := g.ways()
+	if len(ways) < 2 {
+		return Latency{}, errors.New("one of the first two ports does not send")
 	}
 	g.flush()
+	return pingPong([2]way{ways[0], ways[1]}, n, quiet, g.pause)
+}
+
+// warmPings are not measured. An even number.
+const warmPings = 1000
+
+// pingPong is PingPong on two ways; pause takes a little time.
+func pingPong(ways [2]way, n int, quiet time.Duration, pause func()) (Latency, error) {
+	l := newLatency()
 	for i := range warmPings + 2*n {
-		w := there
-		if i%2 == 1 {
-			w = back
-		}
+		w := ways[i%2]
 		for end := time.Now().Add(quiet); quiet > 0 && time.Now().Before(end); {
-			g.pause()
+			pause()
 		}
-		asleep := w.from.ring.armed()
-		took, err := g.ping(w)
+		asleep := w.asleep()
+		took, err := ping(w)
 		if err != nil {
 			return l, err
 		}
@@ -57,56 +62,4 @@ func (g *Generator) PingPong(n int, quiet time.Duration) (Latency, error) {
 		}
 	}
 	return l, nil
-}
-
-// warmPings are not measured. An even number.
-const warmPings = 1000
-
-// A way is from a transmitq to a receiveq.
-type way struct {
-	from *sender
-	to   []*receiver
-}
-
-// way returns the way from port 0 or 1 to the other.
-func (g *Generator) way(from uint8) (w way, err error) {
-	for _, s := range g.senders {
-		if s.from == from && w.from == nil {
-			w.from = s
-		}
-	}
-	for _, r := range g.busy {
-		if r.port == from^1 {
-			w.to = append(w.to, r)
-		}
-	}
-	if w.from == nil || len(w.to) == 0 {
-		return w, fmt.Errorf("port %d does not send", from)
-	}
-	return w, nil
-}
-
-// ping sends one frame and waits for it.
-func (g *Generator) ping(w way) (time.Duration, error) {
-	if _, err := w.from.reap(); err != nil {
-		return 0, err
-	}
-	if w.from.pending == 0 {
-		return 0, fmt.Errorf("the back-end has not returned any of %d frames", w.from.size)
-	}
-	start := time.Now()
-	g.send(w.from, 1)
-	for n := 1; ; n++ {
-		for _, r := range w.to {
-			// The time is taken before the frame is looked at, and its buffer returned.
-			if r.ring.ready() {
-				took := time.Since(start)
-				_, err := g.receive(r, 1)
-				return took, err
-			}
-		}
-		if n%1000 == 0 && time.Since(start) > patience {
-			return 0, fmt.Errorf("a frame has not arrived within %v", patience)
-		}
-	}
 }

@@ -243,7 +243,10 @@ func TestOffer(t *testing.T) {
 	began := time.Now()
 	r, err := g.Offer(20_000, 10*time.Millisecond, 100*time.Millisecond)
 	if err != nil || r.Received == 0 {
-		t.Fatalf("%+v, %v", r, err)
+		t.Fatalf("%+v, %v", r.Rate, err)
+	}
+	if _, frames := r.Elapsed(); r.Latency.Histogram.TotalCount() == 0 || uint64(r.Latency.Histogram.TotalCount()) > r.Received {
+		t.Errorf("%d frames timed of %d that arrived, %d of them after the warm-up", r.Latency.Histogram.TotalCount(), r.Received, frames)
 	}
 	// Never more than what is due, whatever the machine does.
 	if took := time.Since(began); float64(r.Sent) > 20_000*took.Seconds() || r.Received > r.Sent {

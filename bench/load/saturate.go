@@ -90,10 +90,7 @@ func (g *Generator) Saturate(warm, measure time.Duration) (Rate, error) {
 // measure does rounds of sending, as send has it, and receiving.
 func (g *Generator) measure(warm, measure time.Duration, send func(now time.Duration) error) (r Rate, err error) {
 	r = Rate{Size: g.traffic.Size, Sent: g.sent(), Received: g.received()}
-	count := func() (Window, error) {
-		return Window{Waited: g.waited(), Sent: g.sent(), Received: g.received()}, nil
-	}
-	r.Windows, err = windows(warm, measure, count, func(now time.Duration) error {
+	r.Windows, err = windows(warm, measure, g.window, func(now time.Duration) error {
 		if err := send(now); err != nil {
 			return err
 		}
@@ -108,6 +105,11 @@ func (g *Generator) measure(warm, measure time.Duration, send func(now time.Dura
 	}
 	r.Sent, r.Received = g.sent()-r.Sent, g.received()-r.Received
 	return r, err
+}
+
+// window returns what is counted so far.
+func (g *Generator) window() (Window, error) {
+	return Window{Waited: g.waited(), Sent: g.sent(), Received: g.received()}, nil
 }
 
 // windows does rounds, and cuts the time after a warm-up into windows. count has what is counted
@@ -156,6 +158,11 @@ func (g *Generator) round() error {
 			return err
 		}
 	}
+	return g.attend()
+}
+
+// attend takes now and then what has arrived at ports without traffic.
+func (g *Generator) attend() error {
 	if g.rounds++; g.rounds%quietEvery == 0 {
 		for _, r := range g.quiet {
 			if _, err := g.receive(r, g.traffic.Batch); err != nil {

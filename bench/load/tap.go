@@ -36,7 +36,11 @@ func OpenTap(namespace, name string, offloads bool, prepare func() error) (*Tap,
 	go func() {
 		ready <- within(namespace, func() error {
 			t.thread = unix.Gettid()
-			if err := errors.Join(t.open(name, offloads), prepare()); err != nil {
+			var err error
+			if t.fd, err = openTap(name, offloads); err != nil {
+				return err
+			}
+			if err := prepare(); err != nil {
 				return err
 			}
 			ready <- nil
@@ -54,26 +58,30 @@ func OpenTap(namespace, name string, offloads bool, prepare func() error) (*Tap,
 	return t, nil
 }
 
-func (t *Tap) open(name string, offloads bool) (err error) {
-	if t.fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
-		return err
-	}
-	ifr, err := unix.NewIfreq(name)
-	if err != nil {
-		return err
-	}
-	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	if err := unix.IoctlIfreq(t.fd, unix.TUNSETIFF, ifr); err != nil {
-		return err
+// openTap opens a tap device in the thread's namespace.
+func openTap(name string, offloads bool) (fd int, err error) {
+	if fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
+		return -1, err
 	}
 	takes := 0
 	if offloads {
 		takes = unix.TUN_F_CSUM | unix.TUN_F_TSO4
 	}
-	return errors.Join(
-		unix.IoctlSetPointerInt(t.fd, unix.TUNSETVNETHDRSZ, headerLen),
-		unix.IoctlSetInt(t.fd, unix.TUNSETOFFLOAD, takes),
-	)
+	ifr, err := unix.NewIfreq(name)
+	if err == nil {
+		ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+	}
+	if err == nil {
+		err = errors.Join(
+			unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, headerLen),
+			unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, takes),
+		)
+	}
+	if err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
 }
 
 // Thread returns the thread that does the work.

@@ -89,6 +89,41 @@ func TestUplinks(t *testing.T) {
 	}
 }
 
+// Guests at tap devices reach each other, with frames of any size, one after the other and several
+// at a time.
+func TestTaps(t *testing.T) {
+	l := newLab(t)
+	be, err := StartTaps(l, Options{Ports: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer be.Stop()
+	pair, ok := TapPair(be)
+	if !ok {
+		t.Fatal("it has no guests at tap devices")
+	}
+	for _, size := range []int{64, 1500} {
+		if err := pair.Prepare(size); err != nil {
+			t.Fatal(err)
+		}
+		before, err := be.Usage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := pair.Offer(5000, 0, 100*time.Millisecond)
+		if err != nil || o.Received == 0 || o.Lost() != 0 || o.Wakes == 0 || uint64(o.Latency.Histogram.TotalCount()) > o.Received {
+			t.Errorf("%d bytes: %d of %d frames arrived, %d timed, %d kicks, %v",
+				size, o.Received, o.Sent, o.Latency.Histogram.TotalCount(), o.Wakes, err)
+		}
+		if p, err := pair.PingPong(20, 0); err != nil || p.Histogram.TotalCount() != 40 {
+			t.Errorf("%d bytes: %d frames to and fro, %v", size, p.Histogram.TotalCount(), err)
+		}
+		if after, err := be.Usage(); err != nil || after.Done <= before.Done {
+			t.Errorf("%d bytes: no processor time was used, %v", size, err)
+		}
+	}
+}
+
 func tryWire(t *testing.T, l *Lab, be BackEnd, offloads bool) {
 	w, err := l.Wire()
 	if err != nil {

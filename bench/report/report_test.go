@@ -18,6 +18,8 @@ func TestTable(t *testing.T) {
 	more.Add("slow", []float64{0.1234}, nil, []float64{0.1234, 100})
 	less := Table{Title: "Time", Subjects: []string{"ours", "theirs"}, Less: true}
 	less.Add("late", []float64{100, 50}, []float64{25, 100})
+	plain := Table{Title: "Kicks", Subjects: []string{"ours", "theirs"}, Plain: true}
+	plain.Add("few", []float64{0, 0}, []float64{1})
 	want := `Speed:
 
 | | ours | theirs | ours / theirs | others | ours / others |
@@ -31,8 +33,14 @@ Time:
 |---|---|---|---|
 | late | 75.0 (50.0–100) | 62.5 (25.0–100) | **1.12 (0.25–2.00)** |
 
+Kicks:
+
+| | ours | theirs |
+|---|---|---|
+| few | 0.00 (0.00–0.00) | 1.00 (1.00–1.00) |
+
 `
-	if diff := cmp.Diff(want, more.String()+less.String()); diff != "" {
+	if diff := cmp.Diff(want, more.String()+less.String()+plain.String()); diff != "" {
 		t.Error(diff)
 	}
 }

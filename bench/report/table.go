@@ -12,6 +12,7 @@ type Table struct {
 	Title    string
 	Subjects []string
 	Less     bool // less is better
+	Plain    bool // there are no ratios: values may be 0
 	rows     []row
 }
 
@@ -36,7 +37,7 @@ func (t *Table) String() string {
 	for i, s := range t.Subjects {
 		fmt.Fprintf(&b, " | %s", s)
 		rule += "---|"
-		if i == 0 {
+		if i == 0 || t.Plain {
 			continue
 		}
 		rule += "---|"
@@ -51,7 +52,7 @@ func (t *Table) String() string {
 		fmt.Fprintf(&b, "| %s", r.name)
 		for i, v := range r.values {
 			fmt.Fprintf(&b, " | %s", Spread(v))
-			if i > 0 {
+			if i > 0 && !t.Plain {
 				fmt.Fprintf(&b, " | %s", t.ratio(r.values[0], v))
 			}
 		}
