@@ -1,17 +1,20 @@
-// Package guests measures what two Linux guests in QEMU get through vswitchd, side by side with two
-// that are joined by a Linux bridge and tap devices, which QEMU serves itself: iperf3 from one to
-// the other.
+// Package guests measures what Linux guests in QEMU get through vswitchd, side by side with guests
+// that are joined by a Linux bridge and tap devices, which QEMU serves itself: iperf3 from one
+// guest to another, and to and from a network namespace behind an uplink.
 //
 // All guests are up at the same time, of which two talk: pairs take turns, so that what else
 // happens on the machine happens to all of them. What is compared differs in QEMU's -netdev alone.
 // Nobody is kept on a processor or has another priority.
 //
-// The command has to be run as root: the bridge is in a network namespace.
+// The command has to be run as root: the bridge and what is behind uplinks are in network
+// namespaces.
 package guests
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,6 +28,7 @@ type options struct {
 	rounds  int
 	verbose bool
 	time    time.Duration
+	only    string
 	doc     string
 }
 
@@ -38,24 +42,32 @@ func Command() *cobra.Command {
 	f := c.Flags()
 	f.IntVar(&o.rounds, "rounds", 5, "how often every pair of guests takes its turn")
 	f.DurationVar(&o.time, "time", 4*time.Second, "how long a pair talks each time, in whole seconds")
+	f.StringVar(&o.only, "only", "", `regular expression that rows' names match: "no offloads", "^TCP, guest to guest"`)
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print each value that is measured")
 	f.StringVar(&o.doc, "doc", "", "document whose section of results is replaced")
 	return c
 }
 
 func (o *options) run(ctx context.Context, lab *peer.Lab) (err error) {
-	v, err := startVswitchd(lab)
+	match, err := regexp.Compile(o.only)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, v.close()) }()
-	b, err := makeBridge()
+	var chosen []scenario
+	for _, s := range scenarios() {
+		if match.MatchString(s.name()) {
+			chosen = append(chosen, s)
+		}
+	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("no row's name matches %q", o.only)
+	}
+	networks, err := makeNetworks(lab)
+	defer func() { err = errors.Join(err, closeNetworks(networks)) }()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.close()) }()
-
-	r, err := measure(ctx, []*network{v, b}, devices, o.rounds, o.time, o.verbose)
+	r, err := measure(ctx, networks, chosen, o.rounds, o.time, o.verbose)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 	"vswitchd/test/vm"
 )
 
-// Guests talk in either network, and what is measured makes sense.
+// Guests talk in either network, by every route, and what is measured makes sense.
 func TestMeasure(t *testing.T) {
 	root, err := vm.Root()
 	if err != nil {
@@ -21,32 +21,36 @@ func TestMeasure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lab.Close()
-	v, err := startVswitchd(lab)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer v.close()
-	b, err := makeBridge()
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer func() {
-		if err := b.close(); err != nil {
+		if err := lab.Close(); err != nil {
 			t.Error(err)
 		}
 	}()
-	r, err := measure(t.Context(), []*network{v, b}, devices[:1], 1, time.Second, false)
+	networks, err := makeNetworks(lab)
+	defer func() {
+		if err := closeNetworks(networks); err != nil {
+			t.Error(err)
+		}
+	}()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.values) != 2*len(traffics) {
+	chosen := []scenario{
+		{tcp, guestToGuest, devices[0]},
+		{udp, uplinkToGuest, devices[0]},
+		{slow, guestToUplink, devices[0]},
+	}
+	r, err := measure(t.Context(), networks, chosen, 1, time.Second, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.values) != len(networks)*len(chosen) {
 		t.Errorf("%d kinds of results", len(r.values))
 	}
 	for k, all := range r.values {
 		for _, v := range all {
-			if v.mbits <= 0 || v.outside <= 0 || v.guests <= 0 {
-				t.Errorf("%s, %s, %s: %+v", k.network.name, k.traffic, k.device.name, v)
+			if v.mbits <= 0 || v.outside <= 0 || v.guests <= 0 || v.outsideLoad <= 0 || v.guestsLoad <= 0 {
+				t.Errorf("%s, %s: %+v", k.network.name, k.name, v)
 			}
 		}
 	}

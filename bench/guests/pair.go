@@ -11,23 +11,13 @@ import (
 	"vswitchd/test/vm"
 )
 
-// A device is what two guests of each network have.
-type device struct{ name, options string }
-
-var devices = []device{
-	{"offloads", ""},
-	{"offloads, receive rings of 1024", "rx_queue_size=1024"},
-	{"no offloads", "csum=off,gso=off,host_tso4=off,host_tso6=off,host_ecn=off,host_ufo=off,host_uso=off," +
-		"guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,guest_uso4=off,guest_uso6=off"},
-}
-
 // A pair is two guests of one network.
 type pair struct {
-	network  *network
-	device   device
-	port     int // of from; to has the next one
-	from, to *vm.VM
-	vcpus    map[int]bool // threads that are the guests' virtual processors
+	network *network
+	device  device
+	port    int // of the first guest; the second has the next one
+	guests  [2]*vm.VM
+	vcpus   map[int]bool // threads that are the guests' virtual processors
 }
 
 // addr is the address of the guest at a port.
@@ -35,28 +25,26 @@ func addr(port int) string { return fmt.Sprintf("10.0.0.%d", port+1) }
 
 // launch starts the guests. They have to be closed, even if there was an error.
 func (p *pair) launch(ctx context.Context) (err error) {
-	if p.from, err = p.guest(ctx, p.port, false); err != nil {
-		return err
+	for i := range p.guests {
+		c := vm.Config{
+			Name:          fmt.Sprintf("%d of %s", p.port+i, p.network.name),
+			IPs:           []string{addr(p.port+i) + "/24"},
+			IperfServer:   i == 1,
+			DeviceOptions: p.device.options,
+		}
+		p.network.join(p.port+i, &c)
+		if p.guests[i], err = vm.Launch(ctx, c); err != nil {
+			return err
+		}
 	}
-	p.to, err = p.guest(ctx, p.port+1, true)
-	return err
+	return nil
 }
 
-func (p *pair) guest(ctx context.Context, port int, server bool) (*vm.VM, error) {
-	c := vm.Config{
-		Name:          fmt.Sprintf("%d of %s", port, p.network.name),
-		IPs:           []string{addr(port) + "/24"},
-		IperfServer:   server,
-		DeviceOptions: p.device.options,
-	}
-	p.network.join(port, &c)
-	return vm.Launch(ctx, c)
-}
-
-// ready waits until the guests have booted and can reach each other.
+// ready waits until the guests have booted, and can reach each other and the station behind the
+// uplink.
 func (p *pair) ready(ctx context.Context) error {
 	p.vcpus = make(map[int]bool)
-	for _, g := range []*vm.VM{p.from, p.to} {
+	for _, g := range p.guests {
 		if err := g.WaitReady(ctx); err != nil {
 			return err
 		}
@@ -74,11 +62,16 @@ func (p *pair) ready(ctx context.Context) error {
 			p.vcpus[c.Thread] = true
 		}
 	}
-	return p.from.WaitPing(ctx, addr(p.port+1))
+	for _, to := range []string{addr(p.port + 1), stationAddr} {
+		if err := p.guests[0].WaitPing(ctx, to); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *pair) close() {
-	for _, g := range []*vm.VM{p.from, p.to} {
+	for _, g := range p.guests {
 		if g != nil {
 			g.Close()
 		}
@@ -90,30 +83,61 @@ type value struct {
 	mbits   float64 // arrived, in 10⁶ bit/s
 	guests  float64 // seconds of processor time for 10⁹ bytes, of both guests together
 	outside float64 // likewise, of all else
-	again   int64   // TCP segments sent once more
+	again   float64 // TCP segments sent once more, for 10⁹ bytes
 	lost    float64 // share of UDP datagrams
+	dropped float64 // share of UDP datagrams that the receiving guest had no room for
+
+	// The same in shares of one processor.
+	guestsLoad, outsideLoad float64
+
+	// Of a guest that receives, for 1000 frames that it receives.
+	interrupts float64
 }
 
-// talk has one guest send to the other.
-func (p *pair) talk(ctx context.Context, t traffic, d time.Duration) (v value, err error) {
+// talk has one guest send to the other, or to the station behind the uplink, or the other way
+// round.
+func (p *pair) talk(ctx context.Context, s scenario, reverse bool, d time.Duration) (v value, err error) {
+	to, receiver := addr(p.port+1), p.guests[1]
+	switch s.route {
+	case guestToUplink:
+		to, receiver, reverse = stationAddr, nil, false
+	case uplinkToGuest:
+		to, reverse = stationAddr, true
+	}
+	args := append([]string{"--time", strconv.Itoa(int(d.Seconds()))}, s.traffic.args...)
+	if reverse {
+		args, receiver = append(args, "--reverse"), p.guests[0]
+	}
+	var seen, after counts
+	if seen, err = read(ctx, receiver); err != nil {
+		return v, err
+	}
 	before, err := p.spent()
 	if err != nil {
 		return v, err
 	}
-	r, err := p.from.Iperf(ctx, addr(p.port+1), append(t.args, "--time", strconv.Itoa(int(d.Seconds())))...)
+	began := time.Now()
+	r, err := p.guests[0].Iperf(ctx, to, args...)
 	if err != nil {
 		return v, err
 	}
-	after, err := p.spent()
+	elapsed := time.Since(began).Seconds()
+	spent, err := p.spent()
 	if err != nil {
+		return v, err
+	}
+	if after, err = read(ctx, receiver); err != nil {
 		return v, err
 	}
 	gigabytes := float64(r.Bytes) / 1e9
+	guests, outside := (spent.guests - before.guests).Seconds(), (spent.outside - before.outside).Seconds()
 	v.mbits = r.BitsPerSecond / 1e6
-	v.guests = (after.guests - before.guests).Seconds() / gigabytes
-	v.outside = (after.outside - before.outside).Seconds() / gigabytes
-	v.again = r.Retransmits
-	v.lost = float64(r.Lost) / float64(max(1, r.Packets))
+	v.guests, v.outside = guests/gigabytes, outside/gigabytes
+	v.guestsLoad, v.outsideLoad = guests/elapsed, outside/elapsed
+	v.again = float64(r.Retransmits) / gigabytes
+	packets := float64(max(1, r.Packets))
+	v.lost, v.dropped = float64(r.Lost)/packets, float64(after.dropped-seen.dropped)/packets
+	v.interrupts = 1000 * float64(after.interrupts-seen.interrupts) / float64(max(1, after.frames-seen.frames))
 	return v, nil
 }
 
@@ -129,7 +153,7 @@ func (p *pair) spent() (u usage, err error) {
 	for _, t := range work {
 		u.outside += t
 	}
-	for _, g := range []*vm.VM{p.from, p.to} {
+	for _, g := range p.guests {
 		work, err := peer.WorkOf(g.PID())
 		if err != nil {
 			return u, err

@@ -46,7 +46,7 @@ func (b *bridge) start(o Options) (err error) {
 	for _, s := range [][]string{
 		{"link", "add", bridgeName, "type", "bridge", "mcast_snooping", "0"},
 		{"link", "set", tapName, "master", bridgeName, "up"},
-		{"link", "set", nearEnd, "master", bridgeName},
+		{"link", "set", NearEnd, "master", bridgeName},
 		{"link", "set", bridgeName, "up"},
 	} {
 		if err := ip(append([]string{"-n", b.wire.nearNS}, s...)...); err != nil {

@@ -80,12 +80,21 @@ func TestUplinks(t *testing.T) {
 			})
 		}
 	}
-	near := l.wire.nearNS
+	w, err := l.Wire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := l.WireOf("other")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if exists("/run/netns/" + near) {
-		t.Errorf("namespace %s is left", near)
+	for _, ns := range []string{w.NearNS(), w.FarNS(), other.NearNS(), other.FarNS()} {
+		if exists("/run/netns/" + ns) {
+			t.Errorf("namespace %s is left", ns)
+		}
 	}
 }
 

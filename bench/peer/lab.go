@@ -25,7 +25,7 @@ type Lab struct {
 	mu      sync.Mutex
 	closed  bool
 	running map[*process]bool
-	wire    *Wire
+	wires   map[string]*Wire // by name
 
 	releasePages func() error // nil: HugePages has not been called
 }
@@ -36,7 +36,7 @@ func NewLab(build string, cpu int) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lab{Build: build, Dir: dir, CPU: cpu, running: make(map[*process]bool)}, nil
+	return &Lab{Build: build, Dir: dir, CPU: cpu, running: make(map[*process]bool), wires: make(map[string]*Wire)}, nil
 }
 
 // WithLab makes a lab, has run do something in it, and closes the lab. build is the folder with
@@ -84,8 +84,8 @@ func (l *Lab) Close() error {
 		p.Kill()
 	}
 	err := l.release()
-	if l.wire != nil {
-		err = errors.Join(err, l.wire.remove())
+	for _, w := range l.wires {
+		err = errors.Join(err, w.remove())
 	}
 	return errors.Join(err, os.RemoveAll(l.Dir))
 }

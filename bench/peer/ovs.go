@@ -87,8 +87,8 @@ func (v *ovs) start(l *Lab, o Options) error {
 	}
 	if o.Uplink {
 		v.uplinks = 1
-		add = append(add, "--", "add-port", "br0", nearEnd, "--", "set", "interface", nearEnd, "type=dpdk",
-			"options:dpdk-devargs=net_af_packet0,iface="+nearEnd)
+		add = append(add, "--", "add-port", "br0", NearEnd, "--", "set", "interface", NearEnd, "type=dpdk",
+			"options:dpdk-devargs=net_af_packet0,iface="+NearEnd)
 	}
 	if err := ovsVsctl(l, add...); err != nil {
 		return fmt.Errorf("%w\n%s", err, v.tail())

@@ -97,7 +97,7 @@ func launch(l *Lab, o Options, name, program string, priority int) (*vswitchd, e
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(&config, "[uplink.wire]\ninterface = %q\n", nearEnd)
+		fmt.Fprintf(&config, "[uplink.wire]\ninterface = %q\n", NearEnd)
 		cmd = w.command
 	}
 	file := filepath.Join(l.Dir, "vswitchd.toml")

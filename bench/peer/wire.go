@@ -13,27 +13,36 @@ import (
 // far end is in another.
 type Wire struct{ nearNS, farNS string }
 
-// The interfaces.
+// NearNS and FarNS name the network namespaces of the two ends.
+func (w *Wire) NearNS() string { return w.nearNS }
+func (w *Wire) FarNS() string  { return w.farNS }
+
+// The interfaces of every wire.
 const (
-	nearEnd = "near"
-	farEnd  = "far"
+	NearEnd = "near"
+	FarEnd  = "far"
 )
 
-// Wire returns the lab's wire, which is there from the first call to Close.
-func (l *Lab) Wire() (*Wire, error) {
+// Wire returns the lab's wire for the back-ends that take turns. The wire is there from the first
+// call to Close.
+func (l *Lab) Wire() (*Wire, error) { return l.WireOf("bench") }
+
+// WireOf returns a wire by its name, for back-ends that run at the same time.
+func (l *Lab) WireOf(name string) (*Wire, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return nil, ErrClosed
 	}
-	if l.wire == nil {
-		w := &Wire{fmt.Sprintf("bench%d-near", os.Getpid()), fmt.Sprintf("bench%d-far", os.Getpid())}
-		if err := w.make(l.CPU); err != nil {
-			return nil, errors.Join(err, w.remove())
-		}
-		l.wire = w
+	if w := l.wires[name]; w != nil {
+		return w, nil
 	}
-	return l.wire, nil
+	w := &Wire{fmt.Sprintf("%s%d-near", name, os.Getpid()), fmt.Sprintf("%s%d-far", name, os.Getpid())}
+	if err := w.make(l.CPU); err != nil {
+		return nil, errors.Join(err, w.remove())
+	}
+	l.wires[name] = w
+	return w, nil
 }
 
 // make makes the wire. A veth's frames are received by the processor that has sent them; those that
@@ -46,12 +55,12 @@ func (w *Wire) make(cpu int) error {
 		{"netns", "add", w.farNS},
 		inNamespace(w.nearNS, "sh", "-c", quiet),
 		inNamespace(w.farNS, "sh", "-c", quiet),
-		{"link", "add", nearEnd, "netns", w.nearNS, "type", "veth", "peer", "name", farEnd, "netns", w.farNS},
-		{"-n", w.nearNS, "link", "set", nearEnd, "up"},
-		{"-n", w.farNS, "link", "set", farEnd, "up"},
+		{"link", "add", NearEnd, "netns", w.nearNS, "type", "veth", "peer", "name", FarEnd, "netns", w.farNS},
+		{"-n", w.nearNS, "link", "set", NearEnd, "up"},
+		{"-n", w.farNS, "link", "set", FarEnd, "up"},
 	}
 	if cpu != AnyCPU {
-		rps := fmt.Sprintf("echo %x >/sys/class/net/%s/queues/rx-0/rps_cpus", 1<<cpu, nearEnd)
+		rps := fmt.Sprintf("echo %x >/sys/class/net/%s/queues/rx-0/rps_cpus", 1<<cpu, NearEnd)
 		steps = append(steps, inNamespace(w.nearNS, "sh", "-c", rps))
 	}
 	for _, s := range steps {
@@ -78,11 +87,11 @@ func (w *Wire) Far(offloads bool) (*load.Far, error) {
 	if offloads {
 		state = "on"
 	}
-	cmd := exec.Command("ip", inNamespace(w.farNS, "ethtool", "-K", farEnd, "tx", state, "tso", state)...)
+	cmd := exec.Command("ip", inNamespace(w.farNS, "ethtool", "-K", FarEnd, "tx", state, "tso", state)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("offloads of %s: %w: %s", farEnd, err, out)
+		return nil, fmt.Errorf("offloads of %s: %w: %s", FarEnd, err, out)
 	}
-	return load.OpenFar(w.farNS, farEnd)
+	return load.OpenFar(w.farNS, FarEnd)
 }
 
 // Guest starts a guest at a back-end's only port. end is to be called afterwards.

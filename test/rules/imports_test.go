@@ -110,7 +110,7 @@ var layers = []layer{
 		{"bench/report", ""},
 		{"bench/compare", "bench/load bench/peer bench/progress bench/report"},
 		{"bench/generate", "bench/load bench/peer"},
-		{"bench/guests", "bench/peer bench/progress bench/report test/vm"},
+		{"bench/guests", "bench/peer bench/progress bench/report test/child test/vm"},
 		{"bench/soak", "bench/load bench/peer bench/progress"},
 		{"bench", "bench/compare bench/generate bench/guests bench/soak"},
 	}},
