@@ -23,6 +23,7 @@ type channel struct {
 	wake chan struct{} // of capacity 1: a message is pending
 	quit chan struct{} // closed by close
 	done chan struct{} // closed when the goroutine has ended
+	gate Gate          // which the goroutine has from a request to its reply
 
 	mu     sync.Mutex
 	config bool      // pending: CONFIG_CHANGE_MSG
@@ -63,6 +64,7 @@ func newChannel(b *blockingCalls, fd int, acks bool) (*channel, error) {
 		wake: make(chan struct{}, 1),
 		quit: make(chan struct{}),
 		done: make(chan struct{}),
+		gate: NewGate(),
 	}
 	c.conn.blocking = b
 	go c.run()
@@ -110,15 +112,26 @@ func (c *channel) run() {
 		case <-c.wake:
 		}
 		for {
-			r, payload, ok := c.next()
-			if !ok {
-				break
-			}
-			if c.request(r, payload) != nil {
+			more, err := c.sendNext()
+			if err != nil {
 				return
+			}
+			if !more {
+				break
 			}
 		}
 	}
+}
+
+// sendNext sends the next pending message, if there is one.
+func (c *channel) sendNext() (sent bool, err error) {
+	c.gate.Enter()
+	defer c.gate.Leave()
+	r, payload, ok := c.next()
+	if !ok {
+		return false, nil
+	}
+	return true, c.request(r, payload)
 }
 
 // next takes the next pending message.

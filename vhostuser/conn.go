@@ -43,6 +43,8 @@ type Conn struct {
 	out []byte           // scratch: the message that is being sent
 
 	blocking *blockingCalls // closes file descriptors of unknown kinds
+
+	gate Gate // which the receiver leaves while it waits for a message
 }
 
 // NewConn makes a Conn of a socket and takes ownership of the socket.
@@ -111,13 +113,40 @@ func (c *Conn) discard(m *Message) error {
 // the peer has closed the connection.
 func (c *Conn) recvmsg(p, oob []byte) (n, oobn, flags int, err error) {
 	werr := c.raw.Read(func(fd uintptr) bool {
-		for {
-			n, oobn, flags, _, err = unix.Recvmsg(int(fd), p, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-			if err != unix.EINTR {
-				return err != unix.EAGAIN
-			}
-		}
+		n, oobn, flags, err = recvNow(fd, p, oob)
+		return err != unix.EAGAIN
 	})
+	if err = cmp.Or(werr, err); err != nil {
+		return 0, 0, 0, err
+	}
+	return n, oobn, flags, nil
+}
+
+// recvNow is recvmsg without waiting.
+func recvNow(fd uintptr, p, oob []byte) (n, oobn, flags int, err error) {
+	for {
+		n, oobn, flags, _, err = unix.Recvmsg(int(fd), p, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		if err != unix.EINTR {
+			return n, oobn, flags, err
+		}
+	}
+}
+
+// recvFirst is recvmsg for the first bytes of a message. The caller has the gate, before and after.
+func (c *Conn) recvFirst(p, oob []byte) (n, oobn, flags int, err error) {
+	c.gate.Leave() // even if a message is there: somebody else may be waiting for the gate
+	has := false
+	werr := c.raw.Read(func(fd uintptr) bool {
+		c.gate.Enter()
+		n, oobn, flags, err = recvNow(fd, p, oob)
+		if has = err != unix.EAGAIN; !has {
+			c.gate.Leave()
+		}
+		return has
+	})
+	if !has {
+		c.gate.Enter()
+	}
 	if err = cmp.Or(werr, err); err != nil {
 		return 0, 0, 0, err
 	}
@@ -144,7 +173,11 @@ func (c *Conn) sendmsg(p, oob []byte) (n int, err error) {
 // recvHeader receives the header into c.hdr, and the file descriptors that come with it.
 func (c *Conn) recvHeader(m *Message) error {
 	for got := 0; got < HeaderSize; {
-		n, oobn, flags, err := c.recvmsg(c.hdr[got:], c.oob)
+		recv := c.recvmsg
+		if got == 0 && c.gate != nil {
+			recv = c.recvFirst
+		}
+		n, oobn, flags, err := recv(c.hdr[got:], c.oob)
 		if ferr := m.addFDs(c.oob[:oobn]); ferr != nil {
 			return ferr
 		}

@@ -86,6 +86,22 @@ func (l *Listener) SetAccess(o ListenOptions) (was ListenOptions, err error) {
 	return ListenOptions{Mode: a.Mode, Chown: true, UID: a.UID, GID: a.GID}, nil
 }
 
+// Handle describes the socket for another process, which goes on by ResumeListener.
+func (l *Listener) Handle() unixsock.Handle { return l.sock.Handle() }
+
+// Own makes Close remove the file of a Listener from ResumeListener.
+func (l *Listener) Own() { l.sock.Own() }
+
+// ResumeListener returns a Listener that goes on for one of another process. It takes ownership of
+// the descriptor. The socket's file belongs to the other process until Own is called.
+func ResumeListener(h unixsock.Handle) (*Listener, error) {
+	sock, err := unixsock.Resume(h)
+	if err != nil {
+		return nil, err
+	}
+	return &Listener{sock}, nil
+}
+
 // Connect waits for the next front-end, or until ctx is done.
 func (l *Listener) Connect(ctx context.Context) (*net.UnixConn, error) {
 	conn, err := l.sock.Accept(ctx)

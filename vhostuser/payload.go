@@ -59,10 +59,10 @@ type LogBase struct {
 // Inflight is "an inflight description": the location, in a file, of the memory in which a back-end
 // keeps track of descriptors in flight.
 type Inflight struct {
-	Size      uint64 // "of area to track inflight I/O", in bytes
-	Offset    uint64 // "of this area from the start of the supplied file descriptor"
-	NumQueues uint16
-	QueueSize uint16
+	Size      uint64 `json:"size"`   // "of area to track inflight I/O", in bytes
+	Offset    uint64 `json:"offset"` // "of this area from the start of the supplied file descriptor"
+	NumQueues uint16 `json:"num_queues"`
+	QueueSize uint16 `json:"queue_size"`
 }
 
 // ConfigAccess is an access to the "virtio device config space".

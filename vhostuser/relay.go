@@ -22,12 +22,21 @@ func newRelay(pass func()) (eventfd int, r *relay, err error) {
 	if err != nil {
 		return -1, nil, fmt.Errorf("eventfd: %w", nameFileLimit(err))
 	}
+	if r, err = relayFrom(fd, pass); err != nil {
+		closeFD(fd)
+		return -1, nil, err
+	}
+	return fd, r, nil
+}
+
+// relayFrom starts a relay of the signals of an eventfd that was made by newRelay, maybe in another
+// process. The caller keeps the eventfd.
+func relayFrom(fd int, pass func()) (*relay, error) {
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		closeFD(fd)
-		return -1, nil, fmt.Errorf("eventfd: %w", nameFileLimit(err))
+		return nil, fmt.Errorf("eventfd: %w", nameFileLimit(err))
 	}
-	r = &relay{f: os.NewFile(uintptr(own), "calls"), done: make(chan struct{})}
+	r := &relay{f: os.NewFile(uintptr(own), "calls"), done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
 		buf := make([]byte, 8)
@@ -38,7 +47,7 @@ func newRelay(pass func()) (eventfd int, r *relay, err error) {
 			pass()
 		}
 	}()
-	return fd, r, nil
+	return r, nil
 }
 
 // end ends the relay. After it returns, pass is not called any more.

@@ -51,6 +51,10 @@ type Options struct {
 
 	// Begun is called with the session before it receives its first message. nil: not called.
 	Begun func(*Session)
+
+	// Gate is left while the session waits for a message; the caller of Serve has it, before and
+	// after. nil: there is none.
+	Gate Gate
 }
 
 // Session is one front-end's connection, from its first message to its last. Serve makes it and
@@ -67,7 +71,8 @@ type Session struct {
 	account *Account
 	limiter *Pace                   // nil: no limit
 	slowed  bool                    // a message has been delayed
-	end     context.CancelCauseFunc // ends the session
+	life    context.Context         // done when the session has to end
+	end     context.CancelCauseFunc // ends life
 	ending  func() bool             // reports whether the session is ending
 
 	mu       sync.Mutex
@@ -115,22 +120,30 @@ type Session struct {
 // stopped, everything that the front-end sent is closed and unmapped, and conn is closed, except
 // for file descriptors that cannot be closed without waiting for the front-end (ErrHung). Another
 // session may then be started with the same dev.
-func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (err error) {
+func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) error {
+	s, err := newSession(conn, dev, opts)
+	if err != nil {
+		return err
+	}
+	return s.serve(ctx, opts.Begun, nil)
+}
+
+// newSession makes a session that receives nothing yet. On an error it closes conn.
+func newSession(conn *net.UnixConn, dev Device, opts Options) (*Session, error) {
 	vrings := dev.MaxVrings()
 	if vrings < 1 || vrings > vringIndexMask+1 {
 		panic(fmt.Sprintf("vhostuser: device with %d vrings", vrings))
 	}
 	c := NewConn(conn)
+	c.gate = opts.Gate
 	if opts.Account != nil {
 		c.blocking = &opts.Account.blocking
 	}
 	if err := opts.Account.begin(); err != nil {
 		_ = conn.Close()
-		return fmt.Errorf("%w: %w", ErrRefused, err)
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	defer opts.Account.end()
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
+	life, end := context.WithCancelCause(context.Background())
 	s := &Session{
 		conn:    c,
 		dev:     dev,
@@ -138,11 +151,12 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 		log:     opts.Logger,
 		account: opts.Account,
 		limiter: opts.Pace,
+		life:    life,
 		end:     end,
 
 		watchHugePages: opts.WatchHugePages,
 
-		ending: func() bool { return ctx.Err() != nil },
+		ending: func() bool { return life.Err() != nil },
 		state:  newState(vrings),
 		queues: make([]*virtqueue.Queue, vrings),
 		relays: make([]*relay, vrings),
@@ -156,23 +170,38 @@ func Serve(ctx context.Context, conn *net.UnixConn, dev Device, opts Options) (e
 	s.memory.Store(emptyMemory())
 	s.otherMemory.Store(new([][]byte))
 	s.watched.Store(new([]*watchedPages))
+	return s, nil
+}
+
+// serve runs a session until it ends. begin, if there is one, is called before the first message
+// is received; its error ends the session.
+func (s *Session) serve(ctx context.Context, begun func(*Session), begin func() error) (err error) {
+	defer s.account.end()
+	defer s.end(nil)
+	stopEnd := context.AfterFunc(ctx, func() { s.end(context.Cause(ctx)) })
+	defer stopEnd()
 
 	// A deadline in the past wakes the goroutine out of Recv and Send.
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(s.life, func() { _ = s.conn.uc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	ended := make(chan struct{})
 	defer close(ended)
 	go s.watch(ended)
 	defer func() { err = s.endReason(err, s.teardown()) }()
 
-	dev.Attach(s)
+	s.dev.Attach(s)
 	s.recordOffer()
-	if opts.Begun != nil {
-		opts.Begun(s)
+	if begun != nil {
+		begun(s)
+	}
+	if begin != nil {
+		if err := begin(); err != nil {
+			return err
+		}
 	}
 	for {
-		err := s.serveOne(ctx)
-		if cause := context.Cause(ctx); cause != nil {
+		err := s.serveOne(s.life)
+		if cause := context.Cause(s.life); cause != nil {
 			return cause
 		}
 		if err == ErrDisconnected && s.inUse() >= 0 {

@@ -127,15 +127,20 @@ func (s *Session) setUpInband(i int) error {
 	if !s.negotiated(ProtocolFeatureInbandNotifications) || s.state.Vrings[i].HasCall || s.relays[i] != nil {
 		return nil
 	}
-	fd, r, err := newRelay(func() {
-		if c := s.channel.Load(); c != nil {
-			c.call(i)
-		}
-	})
+	fd, r, err := newRelay(s.callInband(i))
 	if err != nil {
 		return err
 	}
 	s.relays[i] = r
 	s.update(func(st *State) { st.Vrings[i].Call = fd })
 	return nil
+}
+
+// callInband returns a function that sends VRING_CALL for vring i.
+func (s *Session) callInband(i int) func() {
+	return func() {
+		if c := s.channel.Load(); c != nil {
+			c.call(i)
+		}
+	}
 }

@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,6 +38,8 @@ type Listener struct {
 	path string          // "" if the socket was passed to this process
 	made fileID          // the file that Listen made
 	once sync.Once       // the file is removed only once, because its inode number may be reused
+
+	foreign atomic.Bool // the file belongs to another process
 }
 
 // fileID identifies a file independently of its name.
@@ -75,6 +79,37 @@ func Listen(ctx context.Context, path string, backlog int, a Access) (*Listener,
 // Adopt returns a Listener for a listening socket that was passed to this process. The Listener
 // takes ownership of the descriptor, but not of the socket's file.
 func Adopt(fd int) *Listener { return newListener(fd, "", fileID{}) }
+
+// A Handle describes a Listener for another process that takes it over.
+type Handle struct {
+	FD   int    `json:"fd"`
+	Path string `json:"path"` // of the file that Listen has made; "" if the socket was passed in
+	Dev  uint64 `json:"dev"`  // identify that file
+	Ino  uint64 `json:"ino"`
+}
+
+// Handle returns what Resume needs in another process. The descriptor stays that of the Listener.
+func (l *Listener) Handle() Handle {
+	fd := -1
+	_ = l.raw.Control(func(n uintptr) { fd = int(n) })
+	return Handle{FD: fd, Path: l.path, Dev: l.made.dev, Ino: l.made.ino}
+}
+
+// Resume returns a Listener that goes on for one of another process. It takes ownership of the
+// descriptor. The file belongs to the other process until Own is called.
+func Resume(h Handle) (*Listener, error) {
+	if on, err := unix.GetsockoptInt(h.FD, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || on == 0 {
+		_ = unix.Close(h.FD)
+		return nil, fmt.Errorf("%s: not a listening socket", h.Path)
+	}
+	l := newListener(h.FD, h.Path, fileID{h.Dev, h.Ino})
+	l.foreign.Store(true)
+	return l, nil
+}
+
+// Own makes Close remove the file of a Listener from Resume, if that is still the file that Listen
+// has made.
+func (l *Listener) Own() { l.foreign.Store(false) }
 
 // removeStale removes the socket at path if no process listens on it.
 func removeStale(path string) error {
@@ -156,7 +191,7 @@ func (l *Listener) Close() error {
 
 func (l *Listener) remove() {
 	l.once.Do(func() {
-		if l.isOurs() == nil {
+		if !l.foreign.Load() && l.isOurs() == nil {
 			_ = os.Remove(l.path)
 		}
 	})
@@ -176,6 +211,35 @@ func (l *Listener) NetListener() (net.Listener, error) {
 type netListener struct {
 	net.Listener
 	of *Listener
+}
+
+// HandleOf returns the Handle of a listener that NetListener has made, and whether it is one.
+func HandleOf(l net.Listener) (h Handle, ok bool) {
+	n, ok := l.(*netListener)
+	if !ok {
+		return Handle{}, false
+	}
+	h = Handle{FD: -1, Path: n.of.path, Dev: n.of.made.dev, Ino: n.of.made.ino}
+	if raw, err := n.Listener.(*net.UnixListener).SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { h.FD = int(fd) })
+	}
+	return h, true
+}
+
+// SetDeadline makes Accept return at a time; see net.UnixListener.
+func (n *netListener) SetDeadline(t time.Time) error {
+	return n.Listener.(*net.UnixListener).SetDeadline(t)
+}
+
+// Own is Listener.Own for a listener that NetListener has made, and Disown is the opposite: it
+// leaves the file to another process.
+func Own(l net.Listener)    { setForeign(l, false) }
+func Disown(l net.Listener) { setForeign(l, true) }
+
+func setForeign(l net.Listener, foreign bool) {
+	if n, ok := l.(*netListener); ok {
+		n.of.foreign.Store(foreign)
+	}
 }
 
 // Close implements net.Listener.
