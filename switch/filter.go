@@ -168,9 +168,9 @@ const (
 // A SetConfig is a named set of addresses and of ports, to which rules refer. The addresses do not
 // overlap, nor do the ports.
 type SetConfig struct {
-	Name      string // as a port's
-	Addresses []netip.Prefix
-	Ports     []Range
+	Name      string         `json:"name"` // as a port's
+	Addresses []netip.Prefix `json:"addresses"`
+	Ports     []Range        `json:"ports"`
 }
 
 // A RuleCounters counts the frames that matched a rule, or that no rule has decided about.

@@ -20,10 +20,10 @@ var (
 // A StaticGroup says that a port is a member of a group for good, whatever is reported from behind
 // the port.
 type StaticGroup struct {
-	Group  netip.Addr
-	VLAN   uint16
-	Port   string     // the name of a port; in a Change, after the change
-	Source netip.Addr // the port gets what comes from this source alone; invalid: from all sources
+	Group  netip.Addr `json:"group"`
+	VLAN   uint16     `json:"vlan"`
+	Port   string     `json:"port"`   // the name of a port; in a Change, after the change
+	Source netip.Addr `json:"source"` // the port gets what comes from this source alone; invalid: from all sources
 }
 
 // String describes the entry in errors.

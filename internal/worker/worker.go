@@ -54,8 +54,9 @@ type worker struct {
 
 	mu          sync.Mutex
 	commands    []command
-	hasCommands atomic.Bool // commands is not empty
-	ended       bool        // wakeFD is about to be closed
+	hasCommands atomic.Bool   // commands is not empty
+	bell        chan struct{} // of capacity 1: there are commands, for a worker that rests
+	ended       bool          // wakeFD is about to be closed
 
 	// Written by the worker (moved: by the pool), read by any goroutine.
 	sources   atomic.Int32 // without residents
@@ -73,6 +74,7 @@ type worker struct {
 	noFD    int // number of entries without FD, which are always active
 	events  [64]unix.EpollEvent
 
+	resting   bool // only commands are executed
 	moderator moderator
 	noPauses  bool // the kernel cannot sleep for less than a millisecond
 	napAtMost time.Duration
@@ -104,12 +106,13 @@ type command struct {
 	resident    **entry // for add: the source is a resident, and this is set to its entry
 	wake        *entry
 	report      *[]load
+	rest, work  bool // begin and end of a rest
 	quit        bool
 	reply       chan error
 }
 
 func start(cpu int, cfg Config) (*worker, error) {
-	w := &worker{cpu: cpu, started: time.Now(), done: make(chan struct{})}
+	w := &worker{cpu: cpu, started: time.Now(), done: make(chan struct{}), bell: make(chan struct{}, 1)}
 	w.clock = func() int64 { return int64(time.Since(w.started)) }
 	w.setPoll(cfg.Poll, cfg.Latency)
 	w.noPauses = !canPause()
@@ -170,6 +173,10 @@ func (w *worker) send(c command) error {
 	}
 	w.commands = append(w.commands, c)
 	w.hasCommands.Store(true)
+	select {
+	case w.bell <- struct{}{}:
+	default: // it has been rung
+	}
 	// The counter is never read; it would overflow only after 2^64 writes.
 	if _, err := unix.Write(w.wakeFD, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
 		return fmt.Errorf("waking a worker: %w", err)
@@ -323,8 +330,20 @@ func (w *worker) activate(e *entry, now int64) {
 	w.active = append(w.active, e)
 }
 
-// runCommands executes the commands that have come in. It reports whether one of them was to quit.
+// runCommands executes the commands that have come in, and all that come in while the worker rests.
+// It reports whether one of them was to quit.
 func (w *worker) runCommands(now int64) (quit bool) {
+	for {
+		if quit = w.runPending(now); quit || !w.resting {
+			return quit
+		}
+		<-w.bell
+		now = w.clock()
+	}
+}
+
+// runPending executes the commands that have come in.
+func (w *worker) runPending(now int64) (quit bool) {
 	w.mu.Lock()
 	cs := w.commands
 	w.commands = nil
@@ -341,6 +360,10 @@ func (w *worker) runCommands(now int64) (quit bool) {
 			w.wake(c.wake, now)
 		case c.report != nil:
 			*c.report = w.report()
+		case c.rest:
+			w.resting = true
+		case c.work:
+			w.resting = false
 		case c.quit:
 			quit = true
 		}
