@@ -57,6 +57,7 @@ func newRoot(out io.Writer) *cobra.Command {
 		group("switch", "The switch as a whole", c.singleSet("switch", "Change keys of the switch as a whole")),
 		group("log", "The log of vswitchd", c.singleSet("log", "Change how much is logged")),
 		group("config", "The configuration as a whole", c.configShow(), c.configSave()),
+		group("state", "What another vswitchd would take over", c.stateExport()),
 		group("stats", "Counters", c.statsShow(), c.statsReset()),
 		c.completion(root),
 	)

@@ -16,7 +16,9 @@ type options struct {
 	file    string // configuration file; "": none
 	check   bool
 	version bool
-	flags   config.Flags
+
+	takeover bool
+	flags    config.Flags
 }
 
 // newFlagSet returns a set of all flags that stores their values in o.
@@ -33,6 +35,7 @@ func newFlagSet(o *options) *pflag.FlagSet {
 	fs.StringVar(&o.flags.Status, "status", "", "serve the status page on this `host:port`")
 	fs.StringVar(&o.flags.LogLevel, "log-level", "", "`level`: trace, debug, info, warn or error")
 	fs.StringVar(&o.flags.LogFormat, "log-format", "", "`format`: text or json")
+	fs.BoolVar(&o.takeover, "takeover", false, "take over from the vswitchd that serves the control socket, without\ninterrupting guests, and let it end")
 	fs.BoolVar(&o.version, "version", false, "print the version, and exit")
 	fs.Bool("print-capabilities", false, "print the capabilities of this back-end in JSON, and exit")
 	fs.StringVar(&o.flags.SocketPath, "socket-path", "", "serve one port on this `socket`")
@@ -51,6 +54,8 @@ func parseFlags(args []string) (*options, error) {
 		return nil, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	case fs.Changed("fd") && fs.Changed("socket-path"):
 		return nil, errors.New("--fd and --socket-path exclude each other")
+	case fs.Changed("fd") && o.takeover:
+		return nil, errors.New("--fd and --takeover exclude each other")
 	case fs.Changed("fd") && o.flags.FD < 3:
 		return nil, fmt.Errorf("--fd %d: 0, 1 and 2 are the standard streams, and negative numbers no descriptors", o.flags.FD)
 	}

@@ -31,7 +31,11 @@ func serve(opts *options, cfg *config.Config, running *config.Running, reloads <
 	go awaitEnd(catchEnds(), stop, log)
 
 	log.Debug("starting", "version", version.String(), "config", opts.file)
-	err := start(ctx, opts, cfg, running, log, reloads)
+	begin := start
+	if opts.takeover {
+		begin = takeOver
+	}
+	err := begin(ctx, opts, cfg, running, log, reloads)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // a signal stopped the start
 	}
@@ -57,72 +61,106 @@ func start(ctx context.Context, opts *options, cfg *config.Config, running *conf
 	if len(cfg.Ports) == 0 {
 		log.Warn("no ports are configured: the configuration has neither port, uplink nor host, see vswitchd.toml(5)")
 	}
+	s := &service{opts: opts, cfg: cfg, running: running, log: log}
 	// Open the control socket first: if another vswitchd listens on it, nothing else may be
 	// changed.
-	var l net.Listener
 	if cfg.Control.Socket != "" {
-		var err error
-		if l, err = control.Listen(ctx, cfg.Control.Socket, control.Access(cfg.Control.Access)); err != nil {
+		l, err := control.Listen(ctx, cfg.Control.Socket, control.Access(cfg.Control.Access))
+		if err != nil {
 			return err
 		}
 		defer l.Close()
+		s.control.Listener = l
 	}
-	ml, err := listenTCP(ctx, "metrics", cfg.Control.Metrics)
-	if err != nil {
+	var err error
+	if s.metrics, err = listenTCP(ctx, "metrics", cfg.Control.Metrics); err != nil {
 		return err
 	}
-	defer ml.Close()
-	sl, err := listenTCP(ctx, "status page", cfg.Control.Status)
-	if err != nil {
+	defer s.metrics.Close()
+	if s.status, err = listenTCP(ctx, "status page", cfg.Control.Status); err != nil {
 		return err
 	}
-	defer sl.Close()
-	d, err := daemon.NewContext(ctx, cfg, log)
-	if err != nil {
+	defer s.status.Close()
+	if s.d, err = daemon.NewContext(ctx, cfg, log); err != nil {
 		return err
 	}
 	log.Info("started", "version", version.String(), "config", opts.file,
 		"ports", len(cfg.Ports), "workers", cfg.Switch.Workers, "control", cfg.Control.Socket)
+	notify(log, sd.SdNotifyReady)
+	return s.run(ctx, reloads)
+}
 
+// A service is a switch that runs, and what serves its clients.
+type service struct {
+	opts    *options
+	cfg     *config.Config // at the start
+	running *config.Running
+	log     hclog.Logger
+	d       *daemon.Daemon
+
+	control, metrics, status optional // listeners
+
+	// Set by run.
+	api         *control.Server
+	config      *daemon.Configuration
+	stopServing context.CancelFunc // stops the servers alone
+	served      chan struct{}      // closed when the servers have stopped
+}
+
+// run runs the switch and its servers until ctx is done or the switch ends by itself. It returns
+// after everything has been stopped.
+func (s *service) run(ctx context.Context, reloads <-chan os.Signal) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	c := daemon.NewConfiguration(d, opts.file, opts.flags, cfg, running)
-	go awaitReloads(ctx, reloads, c)
-	api := control.NewServer(d.Backend(), c, log.Named("control"))
-	notify(log, sd.SdNotifyReady)
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	s.stopServing, s.served = stopServing, make(chan struct{})
+	s.config = daemon.NewConfiguration(s.d, s.opts.file, s.opts.flags, s.cfg, s.running)
+	go awaitReloads(ctx, reloads, s.config)
+	s.api = control.NewServer(s.d.Backend(), s.config, s.log.Named("control"))
+	s.api.HandOver(s.handOver)
 	return together(ctx, stop,
 		func(ctx context.Context) error {
 			defer stop() // also stops the servers if the switch ends by itself
-			return d.Run(ctx)
+			return s.d.Run(ctx)
 		},
-		func(ctx context.Context) error {
-			if l == nil {
-				return nil
-			}
-			return api.Serve(ctx, l)
-		},
-		func(ctx context.Context) error {
-			if ml.Listener == nil {
-				return nil
-			}
-			return metrics.Serve(ctx, ml, d.Backend(), log.Named("metrics"))
-		},
-		func(ctx context.Context) error {
-			if sl.Listener == nil {
-				return nil
-			}
-			return status.Serve(ctx, sl, status.Config{
-				API: api.ReadOnly(), Hosts: cfg.Control.StatusHosts, Logger: log.Named("status"),
-			})
+		func(context.Context) error {
+			defer close(s.served)
+			return s.serve(serving, stop)
 		},
 		func(ctx context.Context) error {
 			<-ctx.Done()
-			notify(log, sd.SdNotifyStopping)
+			notify(s.log, sd.SdNotifyStopping)
 			return nil
 		},
 		func(ctx context.Context) error {
-			feedWatchdog(ctx, d.Answer, log)
+			feedWatchdog(ctx, s.d.Answer, s.log)
 			return nil
+		})
+}
+
+// serve serves clients until ctx is done, or one of the servers fails, which calls stop.
+func (s *service) serve(ctx context.Context, stop context.CancelFunc) error {
+	return together(ctx, stop,
+		func(ctx context.Context) error {
+			if s.control.Listener == nil {
+				return nil
+			}
+			return s.api.Serve(ctx, s.control)
+		},
+		func(ctx context.Context) error {
+			if s.metrics.Listener == nil {
+				return nil
+			}
+			return metrics.Serve(ctx, s.metrics, s.d.Backend(), s.log.Named("metrics"))
+		},
+		func(ctx context.Context) error {
+			if s.status.Listener == nil {
+				return nil
+			}
+			return status.Serve(ctx, s.status, status.Config{
+				API: s.api.ReadOnly(), Hosts: s.cfg.Control.StatusHosts, Logger: s.log.Named("status"),
+			})
 		})
 }
 

@@ -48,6 +48,14 @@ func Exempt(c net.Conn) {
 	}
 }
 
+// Inner returns the connection that the inner listener has accepted.
+func Inner(c net.Conn) net.Conn {
+	if mine, ok := c.(*conn); ok {
+		return mine.Conn
+	}
+	return c
+}
+
 type conn struct {
 	net.Conn
 	l *listener

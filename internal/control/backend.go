@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/netip"
 )
@@ -80,6 +81,9 @@ type Backend interface {
 	// Listen begins to queue the events that match a filter. The error wraps ErrBusy if there are
 	// too many listeners.
 	Listen(EventFilter) (EventListener, error)
+
+	// State returns the state that another process would take over, as JSON.
+	State() (json.RawMessage, error)
 
 	// Trace returns what would happen to a frame that came from a port, without any effect. The
 	// error is ErrNotFound if no port has that name.

@@ -27,6 +27,19 @@ func Listen(ctx context.Context, path string, access Access) (net.Listener, erro
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
+	return netListener(l, path)
+}
+
+// Resume returns the listener of another process, of which h is the handle (unixsock.HandleOf).
+func Resume(h unixsock.Handle) (net.Listener, error) {
+	l, err := unixsock.Resume(h)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return netListener(l, h.Path)
+}
+
+func netListener(l *unixsock.Listener, path string) (net.Listener, error) {
 	nl, err := l.NetListener()
 	if err != nil {
 		_ = l.Close()

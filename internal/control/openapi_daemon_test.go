@@ -287,7 +287,7 @@ func TestDaemonAnswersAsDescribed(t *testing.T) {
 		{200, "PATCH /v1/config", `[{"op": "add", "path": "/port/vm2/tag", "value": 9}, {"op": "remove", "path": "/mirror/m1"}]`}, {200, "GET /v1/config", ""},
 		{409, "PATCH /v1/config", `[{"op": "add", "path": "/port/vm2/tag", "value": 5000}]`}, {400, "PATCH /v1/config", `[{"op": "ad"}]`},
 		{200, "POST /v1/config/check", checkBody(t, dir)}, {409, "POST /v1/config/check", `{"text": "[port"}`},
-		{200, "POST /v1/reload", ""},
+		{200, "POST /v1/reload", ""}, {200, "GET /v1/state", ""},
 	} {
 		c.check(r.status, r.route, r.body)
 	}

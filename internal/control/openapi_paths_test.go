@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -118,6 +119,7 @@ var operations = []operation{
 		takes: tomldoc.Patch{}, answers: control.ConfigChange{}, headers: etag, statuses: []int{409, 412}},
 	{route: "POST /v1/config/check", does: "Check the text of a configuration file", takes: control.ConfigText{}, needs: []string{"text"},
 		answers: control.ConfigChange{}, headers: etag, statuses: []int{409}},
+	{route: "GET /v1/state", does: "The state that another vswitchd would take over, as a document of a hand-over", answers: json.RawMessage{}},
 	{route: "POST /v1/reload", does: "Read the configuration again", answers: control.ConfigChange{}, headers: etag, statuses: []int{409}},
 }
 

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -34,6 +35,7 @@ var plain = map[reflect.Type]obj{
 	reflect.TypeFor[control.Tally]():     {"type": "object", "additionalProperties": obj{"type": "integer", "minimum": 0}},
 	reflect.TypeFor[control.PortRange](): {"type": []string{"string", "integer"}},
 	reflect.TypeFor[control.Settings]():  {"type": "object", "description": "Keys of the configuration, with their values as in the file."},
+	reflect.TypeFor[json.RawMessage]():   {"type": "object", "description": "A document of a hand-over."},
 	reflect.TypeFor[tomldoc.Table]():     {"type": "object", "description": "A document with the tables and keys of the configuration file."},
 	reflect.TypeFor[tomldoc.Edit]():      {"$ref": "#/components/schemas/Edit"},
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -26,6 +27,9 @@ type Server struct {
 	log     hclog.Logger
 
 	heartbeat, stalled time.Duration // see server_events.go
+
+	handOver func(*net.UnixConn) // see HandOver; nil: not possible
+	changes  sync.RWMutex        // held for reading while a request changes something
 }
 
 // maxConns is the limit of connected clients: one more replaces the oldest.
@@ -62,13 +66,13 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/ports", s.answering(s.getPorts)},
 		{"GET", "/v1/ports/{name}", s.answering(s.getPort)},
 		{"GET", "/v1/fdb", s.answering(s.getFDB)},
-		{"POST", "/v1/fdb", s.answering(s.postFDB)},
-		{"DELETE", "/v1/fdb", s.answering(s.deleteFDB)},
-		{"DELETE", "/v1/fdb/{mac}", s.answering(s.deleteFDBEntry)},
+		{"POST", "/v1/fdb", s.changing(s.postFDB)},
+		{"DELETE", "/v1/fdb", s.changing(s.deleteFDB)},
+		{"DELETE", "/v1/fdb/{mac}", s.changing(s.deleteFDBEntry)},
 		{"GET", "/v1/mdb", s.answering(s.getMDB)},
 		{"GET", "/v1/neigh", s.answering(s.getNeighbors)},
-		{"POST", "/v1/mdb", s.answering(s.postMDB)},
-		{"DELETE", "/v1/mdb", s.answering(s.deleteMDB)},
+		{"POST", "/v1/mdb", s.changing(s.postMDB)},
+		{"DELETE", "/v1/mdb", s.changing(s.deleteMDB)},
 		{"GET", "/v1/mirrors", s.answering(s.getMirrors)},
 		{"GET", "/v1/captures", s.answering(s.getCaptures)},
 		{"POST", "/v1/captures", s.postCapture},
@@ -80,16 +84,17 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/filters/{name}", s.answering(s.getFilter)},
 		{"GET", "/v1/sets", s.answering(s.getSets)},
 		{"GET", "/v1/sets/{name}", s.answering(s.getSet)},
-		{"PUT", "/v1/sets/{name}", s.answering(s.putSet)},
-		{"PATCH", "/v1/sets/{name}", s.answering(s.patchSet)},
+		{"PUT", "/v1/sets/{name}", s.changing(s.putSet)},
+		{"PATCH", "/v1/sets/{name}", s.changing(s.patchSet)},
 		{"GET", "/v1/stats", s.answering(s.getStats)},
-		{"DELETE", "/v1/stats", s.answering(s.deleteStats)},
+		{"DELETE", "/v1/stats", s.changing(s.deleteStats)},
 		{"GET", "/v1/stats/{name}", s.answering(s.getPortStats)},
-		{"DELETE", "/v1/stats/{name}", s.answering(s.deleteStats)},
+		{"DELETE", "/v1/stats/{name}", s.changing(s.deleteStats)},
 		{"GET", "/v1/config", s.answering(s.getConfig)},
-		{"PATCH", "/v1/config", s.answering(s.patchConfig)},
+		{"PATCH", "/v1/config", s.changing(s.patchConfig)},
 		{"POST", "/v1/config/check", s.answering(s.postConfigCheck)},
-		{"POST", "/v1/reload", s.answering(s.postReload)},
+		{"POST", "/v1/reload", s.changing(s.postReload)},
+		{"GET", "/v1/state", s.answering(s.getState)},
 	}
 }
 
@@ -99,6 +104,15 @@ func (s *Server) answering(h func(*http.Request) (any, error)) http.HandlerFunc 
 		v, err := h(r)
 		s.answer(w, r, v, err)
 	}
+}
+
+// changing is answering for requests that change something.
+func (s *Server) changing(h func(*http.Request) (any, error)) http.HandlerFunc {
+	return s.answering(func(r *http.Request) (any, error) {
+		s.changes.RLock()
+		defer s.changes.RUnlock()
+		return h(r)
+	})
 }
 
 // handler routes requests. A known path answers other methods with 405, any other path is answered
@@ -117,6 +131,7 @@ func (s *Server) handler() http.Handler {
 			s.answer(w, r, nil, &statusError{http.StatusMethodNotAllowed, "use " + allowed})
 		})
 	}
+	mux.HandleFunc("POST /v1/takeover", s.postTakeover) // not for clients: see HandOver
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, nil, &statusError{http.StatusNotFound, "there is no " + strconv.Quote(r.URL.Path) + " in this API"})
 	})

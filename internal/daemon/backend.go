@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"encoding/json"
 	"runtime"
 	"time"
 
@@ -75,6 +76,15 @@ func latency(l *worker.Latencies) control.Histogram {
 		h.Bounds = append(h.Bounds, most.Seconds())
 	}
 	return h
+}
+
+// State implements control.Backend.
+func (b backend) State() (json.RawMessage, error) {
+	doc, err := b.d.State()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(doc)
 }
 
 // Stats implements control.Backend.

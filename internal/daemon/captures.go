@@ -81,6 +81,13 @@ func (b backend) StopCapture(id int) (control.Capture, error) {
 	return captureInfo(&i), err
 }
 
+// EndCaptures makes all captures end in order.
+func (d *Daemon) EndCaptures() {
+	for _, i := range d.capture.List() {
+		_, _ = d.capture.Stop(i.ID) // it may have ended
+	}
+}
+
 func captureInfo(i *capture.Info) control.Capture {
 	c := control.Capture{
 		ID: i.ID, Ports: i.Config.Select.Ports, All: i.Config.Select.AllPorts, Direction: "both", Drops: i.Config.Select.Drops,

@@ -52,6 +52,8 @@ type change struct {
 	gone  []*member // removed ports
 	lines []string  // descriptions of the changes for the operator
 	undo  []func()  // revert what prepare has done so far, in reverse order
+
+	from *inheritance // ports are adopted from another process; nil: they are opened
 }
 
 // A step is one port of the new configuration.
@@ -153,7 +155,11 @@ func (st *step) key() string {
 // prepareStep opens the socket or interface that one port needs.
 func (c *change) prepareStep(ctx context.Context, st *step) (err error) {
 	if st.was == nil {
-		if st.opened, err = c.d.openers[st.will.Kind.Name].Open(ctx, st.will, st.counters); err == nil {
+		open := c.d.openers[st.will.Kind.Name].Open
+		if c.from != nil {
+			open = c.from.adopt
+		}
+		if st.opened, err = open(ctx, st.will, st.counters); err == nil {
 			c.undo = append(c.undo, st.opened.Close)
 		}
 		return err
@@ -206,6 +212,9 @@ func (c *change) commit() error {
 	var ports []*member
 	for _, st := range c.ports {
 		m := &member{cfg: st.will, counters: st.counters, since: time.Now()}
+		if c.from != nil {
+			m.since = c.from.since[st.counters]
+		}
 		if st.was == nil {
 			m.port, m.att = st.opened, attached[0]
 			attached = attached[1:]

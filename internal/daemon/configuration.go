@@ -159,6 +159,12 @@ func (c *Configuration) Config() control.ConfigInfo {
 	return info
 }
 
+// Text returns what runs, as TOML.
+func (c *Configuration) Text() string {
+	text, _ := c.running.Load().Document.Render()
+	return string(text)
+}
+
 // readFile returns what the file says now, nil if there is none, and the same with what the flags
 // add to it. The error says why a reload would be refused.
 func (c *Configuration) readFile() (file *control.ConfigFile, base *tomldoc.Table, err error) {

@@ -61,6 +61,29 @@ func NewContext(ctx context.Context, cfg *config.Config, log hclog.Logger) (*Dae
 
 // newDaemon is NewContext with the kinds of port ks.
 func (ks kinds) newDaemon(ctx context.Context, cfg *config.Config, log hclog.Logger) (*Daemon, error) {
+	d, err := ks.emptyDaemon(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.whileStarting(ctx, func() error { return d.carryOut(d.compare(d.cfg, cfg, false)) }); err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// whileStarting calls f, and returns the cause of ctx if ctx is done before f returns.
+func (d *Daemon) whileStarting(ctx context.Context, f func() error) error {
+	stop := context.AfterFunc(ctx, func() { d.quit(context.Cause(ctx)) })
+	err := f()
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// emptyDaemon makes a daemon without ports, with the workers and the switch that cfg describes.
+func (ks kinds) emptyDaemon(cfg *config.Config, log hclog.Logger) (*Daemon, error) {
 	if errs := ks.checkMachine(cfg); len(errs) > 0 {
 		return nil, errs
 	}
@@ -87,14 +110,7 @@ func (ks kinds) newDaemon(ctx context.Context, cfg *config.Config, log hclog.Log
 	d.capture = capture.NewPool(d.sw)
 	d.events = &eventSource{d: d}
 	d.life, d.quit = context.WithCancelCause(context.Background())
-	stop := context.AfterFunc(ctx, func() { d.quit(context.Cause(ctx)) })
 	d.openers, err = ks.start(port.Env{Logger: log, Switch: d.sw, Workers: pool, Over: d.reportOver, Report: d.events.report})
-	if err == nil {
-		err = d.carryOut(d.compare(d.cfg, cfg, false))
-	}
-	if !stop() && err == nil {
-		err = context.Cause(ctx)
-	}
 	if err != nil {
 		d.close()
 		return nil, err

@@ -38,6 +38,20 @@ func Stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Conn returns the connection of a request, as the listener has accepted it. It is only for looking
+// at.
+func Conn(r *http.Request) net.Conn {
+	c, _ := r.Context().Value(connKey{}).(net.Conn)
+	return connlimit.Inner(c)
+}
+
+// Own returns the connection that was hijacked, as the listener has accepted it. It is not among
+// the Config.MaxConns.
+func Own(c net.Conn) net.Conn {
+	connlimit.Exempt(c)
+	return connlimit.Inner(c)
+}
+
 // Serve answers requests that arrive through l until ctx is done; then it closes l, gives requests
 // in progress a second, and returns nil. It returns an error if l fails. The context of a request
 // is done when ctx is done.

@@ -9,11 +9,14 @@ package port
 
 import (
 	"context"
+	"encoding/json"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
+	"vswitchd/internal/handover"
 	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
 )
@@ -101,6 +104,31 @@ type Port interface {
 	// Close closes a port, including one for which Begin was not called. The switch may have
 	// detached the port already.
 	Close()
+}
+
+// A Mover is a port that can be handed over to another process, whose Opener is an Adopter. It is
+// separate from Port because not all kinds can be handed over.
+type Mover interface {
+	Port
+
+	// Movable returns the reason why the port cannot be handed over, or nil.
+	Movable() error
+
+	// Freeze stops everything that the port does by itself until thaw is called, and returns the
+	// state of the port, as a value for JSON. It waits for others only as long as wait says. The
+	// workers rest: see worker.Pool.Rest. Any other method of the port may wait until thaw.
+	Freeze(w *handover.Writer, wait time.Duration) (state any, thaw func(), err error)
+
+	// Running returns a channel that is closed when a port that was adopted has begun all that it
+	// had been doing in the other process. It is called after Begin.
+	Running() <-chan struct{}
+}
+
+// An Adopter is an Opener that opens ports from another process.
+type Adopter interface {
+	// Adopt is Open for a port that Mover.Freeze has described. It touches nothing that the other
+	// process could notice, and neither does Port.Close as long as Port.Begin was not called.
+	Adopt(p *config.Port, c *vswitch.Counters, state json.RawMessage, r *handover.Reader) (Port, error)
 }
 
 // A Change is a prepared change of a port's settings. Exactly one of Apply and Undo is called,

@@ -68,13 +68,3 @@ func TestClientMode(t *testing.T) {
 		}
 	})
 }
-
-// waitFrames waits until n more frames were sent to each of the ports. It may be called right after
-// vswitchd was restarted, when counters begin at 0.
-func waitFrames(t *testing.T, s *swtest.Switch, n uint64, ports ...string) {
-	t.Helper()
-	for _, port := range ports {
-		from := s.Port(t, port).Counters.TxFrames
-		swtest.Until(t, "frames flow to "+port, func() bool { return s.Port(t, port).Counters.TxFrames >= from+n })
-	}
-}

@@ -37,7 +37,7 @@ var guestCommands = []string{
 	"port del c", "switch set mac_aging_time=200s", "log set level=info",
 	"config show", "config show --diff", "config save", "config show --diff",
 	"trace a --ip-src 10.0.0.1 --ip-dst 10.0.0.2 --proto icmp", "trace a --next icmp", "doctor --interval 100ms", "doctor a --interval 100ms",
-	"top -b -n 1", "capture show", "capture a -c 5 -w FILE icmp", "stats reset a", "stats reset", "stats show --total",
+	"state export", "top -b -n 1", "capture show", "capture a -c 5 -w FILE icmp", "stats reset a", "stats reset", "stats show --total",
 	"completion bash",
 }
 

@@ -18,12 +18,17 @@ import (
 // it. What it received meanwhile lies, unread, in socket buffers: pages that vswitchd has written
 // and, if it did not log them, that were not moved.
 func TestMigration(t *testing.T) {
+	nothing := func(*testing.T, *swtest.Switch) {}
 	for name, options := range map[string]string{"split": "", "packed": "packed=on"} {
-		t.Run(name, func(t *testing.T) { migrate(t, options) })
+		t.Run(name, func(t *testing.T) { migrate(t, options, nothing) })
 	}
+	t.Run("taken over", func(t *testing.T) {
+		migrate(t, "packed=on", func(t *testing.T, s *swtest.Switch) { s.TakeOver(t) })
+	})
 }
 
-func migrate(t *testing.T, options string) {
+// migrate calls meanwhile when the migration is under way.
+func migrate(t *testing.T, options string, meanwhile func(*testing.T, *swtest.Switch)) {
 	ctx := testContext(t)
 	s := swtest.Start(t, nil, "[port.a1]\n[port.a2]\n[port.b]\n")
 	there := guestConfig(s, vm.QEMU10, "a1", 1)
@@ -106,6 +111,7 @@ func migrate(t *testing.T, options string) {
 	if p := query(); p.Status != "active" {
 		t.Fatalf("the migration is %s before it was allowed to end", p.Status)
 	}
+	meanwhile(t, s)
 	qmp(from, "migrate-set-parameters", map[string]int{"max-bandwidth": 1 << 30, "downtime-limit": 1000})
 	var status progress
 	swtest.Until(t, "the guest has moved", func() bool { status = query(); return status.Status == "completed" })

@@ -27,7 +27,7 @@ import (
 // promisedFlags are vswitchd's.
 var promisedFlags = []string{
 	"--config", "--check", "--port", "--uplink", "--control", "--metrics", "--status", "--log-level", "--log-format",
-	"--version", "--print-capabilities", "--socket-path", "--fd",
+	"--version", "--print-capabilities", "--socket-path", "--fd", "--takeover",
 }
 
 // promisedCommands are commands of vswitchctl, each with options after a colon.
@@ -44,7 +44,7 @@ var promisedCommands = []string{
 	"uplink show", "uplink add", "uplink set", "uplink del",
 	"filter show", "filter add", "filter set", "filter del",
 	"set show", "set add", "set del",
-	"config show: --diff", "config save",
+	"config show: --diff", "config save", "state export",
 	"version", "completion", "reload",
 }
 

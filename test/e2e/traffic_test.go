@@ -121,6 +121,16 @@ func start(t *testing.T, cmd *exec.Cmd) {
 	})
 }
 
+// waitFrames waits until n more frames were sent to each of the ports. It may be called right after
+// vswitchd was restarted, when counters begin at 0.
+func waitFrames(t *testing.T, s *swtest.Switch, n uint64, ports ...string) {
+	t.Helper()
+	for _, port := range ports {
+		from := s.Port(t, port).Counters.TxFrames
+		swtest.Until(t, "frames flow to "+port, func() bool { return s.Port(t, port).Counters.TxFrames >= from+n })
+	}
+}
+
 // guestConfig is a guest on a port of the same name.
 func guestConfig(s *swtest.Switch, q vm.QEMU, name string, n int) vm.Config {
 	return vm.Config{

@@ -32,6 +32,7 @@ var layers = []layer{
 	}},
 	{"leaves", []row{
 		{"internal/connlimit", ""},
+		{"internal/handover", ""},
 		{"internal/loglimit", ""},
 		{"internal/mmsg", "internal/platform/linux"},
 		{"internal/nearest", ""},
@@ -66,19 +67,19 @@ var layers = []layer{
 		{"internal/top", "internal/control internal/layout internal/nearest internal/rates"},
 		{"internal/metrics", "internal/control internal/httpserve"},
 		{"internal/status", "internal/httpserve"},
-		{"internal/port", "internal/config internal/control internal/loglimit internal/worker switch"},
-		{"internal/port/guest", "internal/config internal/config/key internal/control internal/port internal/rundir internal/worker " +
+		{"internal/port", "internal/config internal/control internal/handover internal/loglimit internal/worker switch"},
+		{"internal/port/guest", "internal/config internal/config/key internal/control internal/handover internal/port internal/rundir internal/unixsock internal/worker " +
 			"switch vhostuser vhostuser/loop vhostuser/netport virtqueue"},
 		{"internal/port/packetport", "internal/control internal/port internal/worker switch uplink"},
 		{"internal/port/hostport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
 		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
 		{"internal/doctor", "internal/control"},
-		{"internal/daemon", "internal/capture internal/config internal/config/key internal/control internal/events internal/nearest internal/port internal/port/guest internal/port/hostport " +
+		{"internal/daemon", "internal/capture internal/config internal/config/key internal/control internal/events internal/handover internal/nearest internal/port internal/port/guest internal/port/hostport " +
 			"internal/port/uplinkport internal/rundir internal/tomldoc internal/version internal/worker switch"},
 	}},
 	{"programs", []row{
 		{"cmd/vswitchctl", "internal/control internal/doctor internal/layout internal/nearest internal/ranges internal/rates internal/tomldoc internal/top internal/usage internal/version"},
-		{"cmd/vswitchd", "internal/config internal/control internal/daemon internal/metrics internal/status internal/usage internal/version"},
+		{"cmd/vswitchd", "internal/config internal/control internal/daemon internal/handover internal/metrics internal/status internal/unixsock internal/usage internal/version"},
 		{"examples/rng", "vhostuser vhostuser/loop"},
 	}},
 	{"tests and measurement", []row{

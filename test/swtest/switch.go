@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -118,16 +119,7 @@ func (s *Switch) Socket(port string) string { return filepath.Join(s.Dir, port+"
 // Launch starts the process, which must not be running, and returns when its control API answers.
 func (s *Switch) Launch(t testing.TB) {
 	t.Helper()
-	log, err := os.OpenFile(filepath.Join(s.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	cmd := s.netns.Command(Program(t), s.args...)
-	cmd.Stderr = log
-	if s.process, err = child.Start(cmd, nil); err != nil {
-		t.Fatal(err)
-	}
+	s.process = s.begin(t)
 	Until(t, "vswitchd answers", func() bool {
 		select {
 		case <-s.process.Exited():
@@ -137,6 +129,43 @@ func (s *Switch) Launch(t testing.TB) {
 		_, err := s.get("/v1/switch")
 		return err == nil
 	})
+}
+
+// begin starts a process, with more arguments than those of all.
+func (s *Switch) begin(t testing.TB, more ...string) *child.Process {
+	t.Helper()
+	log, err := os.OpenFile(filepath.Join(s.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := s.netns.Command(Program(t), slices.Concat(s.args, more)...)
+	cmd.Stderr = log
+	p, err := child.Start(cmd, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TakeOver starts another process, which takes over from the one that runs, and returns when that
+// has ended.
+func (s *Switch) TakeOver(t testing.TB) {
+	t.Helper()
+	before := s.process
+	after := s.begin(t, "--takeover")
+	select {
+	case <-before.Exited():
+	case <-after.Exited():
+		t.Fatalf("the new vswitchd has exited: %v", after.State())
+	case <-time.After(time.Minute):
+		after.Kill()
+		t.Fatal("after a minute, the old vswitchd still runs")
+	}
+	s.process = after
+	if code := before.State().ExitCode(); code != 0 {
+		t.Fatalf("the old vswitchd has exited with %d", code)
+	}
 }
 
 // Kill ends the process with SIGKILL.

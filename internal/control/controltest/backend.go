@@ -45,6 +45,9 @@ type Backend struct {
 // Switch implements control.Backend.
 func (b *Backend) Switch() control.SwitchStatus { return b.Status }
 
+// State implements control.Backend.
+func (b *Backend) State() (json.RawMessage, error) { return json.RawMessage(`{"schema":1}`), nil }
+
 // Ports implements control.Backend.
 func (b *Backend) Ports() []control.PortInfo {
 	var ports []control.PortInfo

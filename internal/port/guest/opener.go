@@ -39,10 +39,15 @@ func (o *opener) Open(ctx context.Context, p *config.Port, c *vswitch.Counters) 
 		_ = conns.Close()
 		return nil, err
 	}
+	o.add(g)
+	return g, nil
+}
+
+// add adds a port to those that are open.
+func (o *opener) add(g *Port) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.ports[g] = true
-	return g, nil
 }
 
 // Changed implements port.Opener: it warns about limits of the process that are too low for the

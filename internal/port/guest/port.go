@@ -38,6 +38,16 @@ type Port struct {
 	begun   bool
 	penalty penalty // used only by the goroutine of serve
 
+	// The goroutine of serve has the gate for all that it does, and leaves it while it waits.
+	gate vhostuser.Gate
+
+	// Of the current session; used only by the goroutine of serve.
+	stopWatching context.CancelFunc
+	watched      sync.WaitGroup
+
+	resumption *resumption   // a session that goes on; nil: none
+	running    chan struct{} // closed when that session's rings have started
+
 	abandoned int // consecutive front-ends that left before SET_FEATURES; used only by the goroutine of serve
 
 	mu             sync.Mutex
@@ -48,13 +58,14 @@ type Port struct {
 	stopConnecting context.CancelCauseFunc
 	backoff        backoff
 	connected      bool
-	sessions       uint64    // front-ends that have connected so far
-	peer           int       // PID of the current or last front-end; 0: not known
-	waiting        bool      // another front-end is waiting for the port
-	lastHint       hint      // likely cause of the front-ends' problem
-	since          time.Time // start of the current session
-	lastEnd        string    // how the previous session ended; "": there was none
-	endedAt        time.Time // end of the previous session
+	current        *vhostuser.Session // nil: none has begun
+	sessions       uint64             // front-ends that have connected so far
+	peer           int                // PID of the current or last front-end; 0: not known
+	waiting        bool               // another front-end is waiting for the port
+	lastHint       hint               // likely cause of the front-ends' problem
+	since          time.Time          // start of the current session
+	lastEnd        string             // how the previous session ended; "": there was none
+	endedAt        time.Time          // end of the previous session
 	resets         control.Tally
 	lastErr        string // error that ended the last session, "" if in order; or why no front-end can connect
 	gone           bool   // no further front-end can connect
@@ -73,6 +84,8 @@ func (o *opener) newPort(p *config.Port, c *vswitch.Counters, conns vhostuser.Co
 		resets:  make(control.Tally),
 		backoff: o.backoff,
 		done:    make(chan struct{}),
+		gate:    vhostuser.NewGate(),
+		running: make(chan struct{}),
 	}
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
 	g.connecting, g.stopConnecting = context.WithCancelCause(g.ctx)
@@ -111,6 +124,9 @@ func (g *Port) Transmitter() vswitch.Port { return g.dev }
 func (g *Port) Begin(a *vswitch.Attachment) {
 	g.begun = true
 	g.dev.Join(a)
+	if l, ok := g.conns.(*vhostuser.Listener); ok {
+		l.Own()
+	}
 	go g.serve(g.ctx)
 }
 
@@ -137,7 +153,7 @@ func (g *Port) connect(ctx context.Context) (*net.UnixConn, error) {
 		g.mu.Lock()
 		conns, connecting := g.conns, g.connecting
 		g.mu.Unlock()
-		conn, err := conns.Connect(connecting)
+		conn, err := g.connectBy(connecting, conns)
 		if connecting.Err() == nil || ctx.Err() != nil {
 			return conn, err
 		}
@@ -145,6 +161,23 @@ func (g *Port) connect(ctx context.Context) (*net.UnixConn, error) {
 			_ = conn.Close()
 		}
 	}
+}
+
+// connectBy waits for the next front-end. Where that is possible, it accepts none without having
+// the gate.
+func (g *Port) connectBy(ctx context.Context, conns vhostuser.Connector) (*net.UnixConn, error) {
+	g.gate.Leave()
+	w, ok := conns.(waiter)
+	if !ok {
+		defer g.gate.Enter()
+		return conns.Connect(ctx)
+	}
+	err := w.Wait(ctx)
+	g.gate.Enter()
+	if err != nil {
+		return nil, err
+	}
+	return conns.Connect(ctx)
 }
 
 func (g *Port) connector() vhostuser.Connector {
@@ -161,6 +194,11 @@ const retryAfter = time.Second
 // connect, serve reports this to the daemon and returns.
 func (g *Port) serve(ctx context.Context) {
 	defer close(g.done)
+	g.gate.Enter()
+	defer g.gate.Leave()
+	if g.resumption != nil {
+		g.resume(ctx)
+	}
 	for {
 		conn, err := g.connect(ctx)
 		switch {
@@ -177,7 +215,7 @@ func (g *Port) serve(ctx context.Context) {
 		case err != nil:
 			g.log.Error("no front-end can connect for now", "error", err)
 			g.update(func() { g.lastErr = err.Error() })
-			pause(ctx, retryAfter)
+			g.pause(ctx, retryAfter)
 		default:
 			g.session(ctx, conn)
 		}
@@ -190,6 +228,13 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-time.After(d):
 	}
+}
+
+// pause is the function pause without the gate.
+func (g *Port) pause(ctx context.Context, d time.Duration) {
+	g.gate.Leave()
+	defer g.gate.Enter()
+	pause(ctx, d)
 }
 
 // session serves one front-end and then waits for the delay that conclude returns.
@@ -206,21 +251,37 @@ func (g *Port) session(ctx context.Context, conn *net.UnixConn) {
 	g.dev.Renew()
 	g.account.SetVrings(g.dev.MaxVrings())
 
-	var progress func() vhostuser.Progress
-	watching, stop := context.WithCancel(ctx)
-	var watched sync.WaitGroup
-	err := vhostuser.Serve(ctx, conn, g.dev, vhostuser.Options{
-		Logger: g.log, Account: g.account, Pace: &g.pace, WatchHugePages: true,
-		Begun: func(s *vhostuser.Session) {
-			progress = s.Progress
-			watched.Go(func() { g.supervise(watching, s) })
-		},
-	})
-	stop()
-	watched.Wait()
+	g.run(ctx, began, func() error { return vhostuser.Serve(ctx, conn, g.dev, g.options()) })
+}
+
+// options are those of a session.
+func (g *Port) options() vhostuser.Options {
+	return vhostuser.Options{
+		Logger: g.log, Account: g.account, Pace: &g.pace, WatchHugePages: true, Begun: g.sessionBegun, Gate: g.gate,
+	}
+}
+
+// sessionBegun is called with each session when it begins.
+func (g *Port) sessionBegun(s *vhostuser.Session) {
+	g.update(func() { g.current = s })
+	var watching context.Context
+	watching, g.stopWatching = context.WithCancel(g.ctx)
+	g.watched.Go(func() { g.supervise(watching, s) })
+}
+
+// run serves a session, and then waits for the delay that conclude returns.
+func (g *Port) run(ctx context.Context, began time.Time, serve func() error) {
+	err := serve()
+	var c vhostuser.Progress
+	if g.current != nil {
+		g.stopWatching()
+		g.watched.Wait()
+		c = g.current.Progress()
+	}
 	g.dev.SessionEnded()
 	g.update(func() {
 		g.connected, g.waiting, g.lastErr, g.lastEnd, g.endedAt = false, false, "", err.Error(), time.Now()
+		g.current = nil
 		if !orderly(err) {
 			g.lastErr = err.Error()
 			g.resets[resetReason(err)]++
@@ -231,11 +292,7 @@ func (g *Port) session(ctx context.Context, conn *net.UnixConn) {
 		g.log.Info("front-end was disconnected", "reason", err, "pid", g.peer)
 		return
 	}
-	var c vhostuser.Progress
-	if progress != nil {
-		c = progress()
-	}
-	pause(ctx, g.conclude(began, c, err))
+	g.pause(ctx, g.conclude(began, c, err))
 }
 
 // abandonedLimit is the number of consecutive front-ends that leave before SET_FEATURES until a
@@ -309,6 +366,9 @@ func (g *Port) adopt(p *config.Port, conns vhostuser.Connector) {
 // Close implements port.Port.
 func (g *Port) Close() {
 	g.cancel(errClosing)
+	if !g.begun && g.resumption != nil {
+		g.resumption.session.Discard()
+	}
 	if g.begun {
 		<-g.done
 		g.dev.Close()
