@@ -46,6 +46,10 @@ type Config struct {
 	// Interfaces keeps uplinks off each other's interfaces. Nil: there are no others.
 	Interfaces *Interfaces
 
+	// Adopt is what an uplink of another process has saved, which this one continues. The uplink
+	// takes ownership of its file descriptors. Nil: there is none.
+	Adopt *Saved
+
 	// Deliver takes the frames that come in: Inlet.Deliver. It is called by Poll alone, with 1 to
 	// vswitch.MaxBatch frames that are valid until it returns.
 	Deliver func([]vswitch.Frame)
@@ -131,6 +135,14 @@ func Open(cfg Config) (*Uplink, error) {
 		quit:      make(chan struct{}),
 		wake:      make(chan struct{}, 1),
 		watchDone: make(chan struct{}),
+	}
+	if cfg.Adopt != nil {
+		if err := u.adopt(); err != nil {
+			return nil, fmt.Errorf("uplink %s on interface %s: %w", cfg.Name, cfg.Interface, err)
+		}
+		if u.sock != nil {
+			return u, nil
+		}
 	}
 	l, err := findLink(cfg.Interface, 0)
 	if err == nil && l != nil {

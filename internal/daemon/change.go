@@ -209,6 +209,9 @@ func (c *change) commit() error {
 		return refusals(c.cfg, err, nil)
 	}
 	closeAll(c.gone)
+	if c.from != nil {
+		c.from.restoreSwitch()
+	}
 	var ports []*member
 	for _, st := range c.ports {
 		m := &member{cfg: st.will, counters: st.counters, since: time.Now()}

@@ -22,7 +22,7 @@ import (
 type Takeover struct {
 	d      *Daemon
 	change *change
-	fdb    []vswitch.FDBEntry
+	fdb    []vswitch.FDBEntry // as Prepare has read it
 	from   *inheritance
 }
 
@@ -32,6 +32,7 @@ type inheritance struct {
 	ports map[string]*portPart // by name; those that are not adopted yet
 	since map[*vswitch.Counters]time.Time
 	sw    switchPart
+	fdb   []vswitch.FDBEntry
 	files *handover.Reader
 }
 
@@ -106,6 +107,7 @@ func (t *Takeover) Adopt(doc *handover.Document, r *handover.Reader) error {
 	if err != nil {
 		return err
 	}
+	from.fdb = t.fdb
 	t.from, t.change.from = from, from
 	if err := t.change.prepare(t.d.life); err != nil {
 		return err
@@ -162,24 +164,24 @@ func (t *Takeover) Begin() (*Daemon, error) {
 	for _, m := range d.snapshot() {
 		<-m.port.(port.Mover).Running()
 	}
-	t.restoreSwitch()
 	d.pool.Work()
 	return d, nil
 }
 
-// restoreSwitch restores what is not configured.
-func (t *Takeover) restoreSwitch() {
-	sw := t.d.sw
-	if n := sw.RestoreFDB(t.fdb); n > 0 {
-		t.d.log.Warn("entries of the FDB could not be restored", "addresses", n)
+// restoreSwitch restores what is not configured, before ports begin: an uplink receives for the
+// stations in the FDB.
+func (from *inheritance) restoreSwitch() {
+	sw, log := from.d.sw, from.d.log
+	if n := sw.RestoreFDB(from.fdb); n > 0 {
+		log.Warn("entries of the FDB could not be restored", "addresses", n)
 	}
-	if n := sw.RestoreGroups(t.from.sw.Groups); n > 0 {
-		t.d.log.Warn("static members of multicast groups could not be restored", "times", n)
+	if n := sw.RestoreGroups(from.sw.Groups); n > 0 {
+		log.Warn("static members of multicast groups could not be restored", "times", n)
 	}
-	for _, s := range t.from.sw.Sets {
+	for _, s := range from.sw.Sets {
 		err := sw.UpdateSet(s.Name, func(vswitch.SetConfig) (vswitch.SetConfig, error) { return s, nil })
 		if err != nil {
-			t.d.log.Warn("a set could not be restored", "reason", err)
+			log.Warn("a set could not be restored", "reason", err)
 		}
 	}
 }

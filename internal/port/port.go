@@ -124,6 +124,13 @@ type Mover interface {
 	Running() <-chan struct{}
 }
 
+// Ready is what Mover.Running returns for ports that have nothing to do after Begin.
+var Ready = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // An Adopter is an Opener that opens ports from another process.
 type Adopter interface {
 	// Adopt is Open for a port that Mover.Freeze has described. It touches nothing that the other

@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"sync"
+	"syscall"
 	"testing"
 
 	"vswitchd/internal/control"
@@ -58,4 +60,44 @@ func TestTakeover(t *testing.T) {
 	mustPing(t, ctx, vms[2], "10.0.0.1")
 	vms[0].Close()
 	s.WaitState(t, "a", control.StateListening)
+}
+
+// TestTakeoverOfUplinks has one vswitchd after another take over an uplink and a host port, by
+// which the host and the wire ping each other a thousand times a second. No ping is lost, and the
+// host port's interface and its addresses stay.
+func TestTakeoverOfUplinks(t *testing.T) {
+	for _, promiscuous := range []string{"true", "false"} {
+		t.Run("promiscuous="+promiscuous, func(t *testing.T) {
+			here, there := swtest.NewNetns(t), swtest.NewNetns(t)
+			swtest.NewVeth(t, here, "nic0", there, "far0")
+			there.Run(t, "ip", "addr", "add", "10.0.0.9/24", "dev", "far0")
+			s := swtest.Start(t, here, "[uplink.lan]\ninterface = \"nic0\"\npromiscuous = "+promiscuous+
+				"\n[host.br0]\naddresses = [\"10.0.0.100/24\"]\n")
+			s.WaitState(t, "lan", control.StateRunning)
+			s.WaitState(t, "br0", control.StateRunning)
+			nsPing(t, here, "10.0.0.9")
+			index := here.Run(t, "cat", "/sys/class/net/br0/ifindex")
+			var pings sync.WaitGroup
+			for ns, addr := range map[*swtest.Netns]string{here: "10.0.0.9", there: "10.0.0.100"} {
+				pings.Go(func() { nsPing(t, ns, addr, "-c", "2000", "-i", "0.001") })
+			}
+			for range 5 {
+				waitFrames(t, s, 100, "lan", "br0")
+				s.TakeOver(t)
+			}
+			pings.Wait()
+			for _, name := range []string{"lan", "br0"} {
+				if p := s.Port(t, name); p.State != control.StateRunning || p.Counters.Drops["kernel-ring-full"] != 0 {
+					t.Errorf("port %s is %s, with drops %v", name, p.State, p.Counters.Drops)
+				}
+			}
+			if now := here.Run(t, "cat", "/sys/class/net/br0/ifindex"); now != index {
+				t.Errorf("br0 is interface %s instead of %s", now, index)
+			}
+			s.Signal(t, syscall.SIGTERM)
+			if code := s.Wait(); code != 0 || exists(here, "br0") {
+				t.Errorf("vswitchd has ended with %d; br0 exists: %t", code, exists(here, "br0"))
+			}
+		})
+	}
 }

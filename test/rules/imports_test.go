@@ -70,9 +70,9 @@ var layers = []layer{
 		{"internal/port", "internal/config internal/control internal/handover internal/loglimit internal/worker switch"},
 		{"internal/port/guest", "internal/config internal/config/key internal/control internal/handover internal/port internal/rundir internal/unixsock internal/worker " +
 			"switch vhostuser vhostuser/loop vhostuser/netport virtqueue"},
-		{"internal/port/packetport", "internal/control internal/port internal/worker switch uplink"},
-		{"internal/port/hostport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
-		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/port internal/port/packetport switch uplink"},
+		{"internal/port/packetport", "internal/control internal/handover internal/port internal/worker switch uplink"},
+		{"internal/port/hostport", "internal/config internal/config/key internal/control internal/handover internal/port internal/port/packetport switch uplink"},
+		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/handover internal/port internal/port/packetport switch uplink"},
 		{"internal/doctor", "internal/control"},
 		{"internal/daemon", "internal/capture internal/config internal/config/key internal/control internal/events internal/handover internal/nearest internal/port internal/port/guest internal/port/hostport " +
 			"internal/port/uplinkport internal/rundir internal/tomldoc internal/version internal/worker switch"},

@@ -26,7 +26,7 @@ type Port struct {
 
 // open makes a port's interface or takes it over. The port does not receive before it is begun.
 func open(env port.Env, cfg *config.Port, c *vswitch.Counters) (_ *Port, err error) {
-	p := &Port{base: packetport.Base{Env: env, Log: port.NewLog(env.Logger, cfg.Name)}, cfg: cfg}
+	p := newPort(env, cfg)
 	if p.lock, err = takeLock(cfg.Name); err != nil {
 		return nil, err
 	}
@@ -39,14 +39,24 @@ func open(env port.Env, cfg *config.Port, c *vswitch.Counters) (_ *Port, err err
 	if err := p.made.establish(nil, cfg); err != nil {
 		return nil, err
 	}
-	p.up, err = p.base.Open(uplink.Config{
+	p.up, err = p.base.Open(uplinkConfig(cfg, c))
+	return p, err
+}
+
+// newPort makes a port without a lock and without an uplink.
+func newPort(env port.Env, cfg *config.Port) *Port {
+	return &Port{base: packetport.Base{Env: env, Log: port.NewLog(env.Logger, cfg.Name)}, cfg: cfg}
+}
+
+// uplinkConfig returns the configuration of the uplink of a port.
+func uplinkConfig(cfg *config.Port, c *vswitch.Counters) uplink.Config {
+	return uplink.Config{
 		Name:        cfg.Name,
 		Interface:   peerName(cfg.Name),
 		Promiscuous: true,
 		HostEnd:     true,
 		Counters:    c,
-	})
-	return p, err
+	}
 }
 
 // Transmitter implements port.Port.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"vswitchd/internal/control"
+	"vswitchd/internal/handover"
 	"vswitchd/internal/port"
 	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
@@ -37,6 +38,22 @@ func (b *Base) Open(cfg uplink.Config) (*uplink.Uplink, error) {
 	}
 	cfg.Stop = func(s worker.Source) { b.Env.Workers.Remove(s) }
 	return uplink.Open(cfg)
+}
+
+// Freeze stops an uplink, and returns its state with the indices of files.
+func Freeze(u *uplink.Uplink, w *handover.Writer) (saved uplink.Saved, thaw func()) {
+	saved, thaw = u.Freeze()
+	_ = saved.EachFD(func(fd *int) error { *fd = w.File(*fd); return nil })
+	return saved, thaw
+}
+
+// Adopt is Open for an uplink that goes on for one that was frozen.
+func (b *Base) Adopt(cfg uplink.Config, saved *uplink.Saved, r *handover.Reader) (*uplink.Uplink, error) {
+	if err := saved.EachFD(func(fd *int) (err error) { *fd, err = r.Take(*fd); return err }); err != nil {
+		return nil, err
+	}
+	cfg.Adopt = saved
+	return b.Open(cfg)
 }
 
 // Begin connects the port to the switch.

@@ -50,15 +50,20 @@ type opener struct {
 
 // Open implements port.Opener.
 func (o *opener) Open(_ context.Context, p *config.Port, c *vswitch.Counters) (port.Port, error) {
-	u := &Port{
-		base: packetport.Base{Env: o.env, Log: port.NewLog(o.env.Logger, p.Name)},
-		nics: &o.nics, cfg: p, counters: c,
-	}
+	u := o.newPort(p, c)
 	var err error
 	if u.up, err = u.open(p); err != nil {
 		return nil, err
 	}
 	return u, nil
+}
+
+// newPort makes a port without an uplink.
+func (o *opener) newPort(p *config.Port, c *vswitch.Counters) *Port {
+	return &Port{
+		base: packetport.Base{Env: o.env, Log: port.NewLog(o.env.Logger, p.Name)},
+		nics: &o.nics, cfg: p, counters: c,
+	}
 }
 
 // Changed implements port.Opener.

@@ -29,13 +29,18 @@ type Port struct {
 // open opens the interface of the given configuration. The uplink does not receive before its
 // Begin.
 func (p *Port) open(cfg *config.Port) (*uplink.Uplink, error) {
-	return p.base.Open(uplink.Config{
+	return p.base.Open(p.config(cfg))
+}
+
+// config returns the configuration of the uplink of a port.
+func (p *Port) config(cfg *config.Port) uplink.Config {
+	return uplink.Config{
 		Name:        cfg.Name,
 		Interface:   of(cfg).Interface,
 		Promiscuous: of(cfg).Promiscuous,
 		Counters:    p.counters,
 		Interfaces:  p.nics,
-	})
+	}
 }
 
 // Transmitter implements port.Port.
