@@ -41,7 +41,7 @@ func Command() *cobra.Command {
 	}, peer.AnyCPU, o.run)
 	f := c.Flags()
 	f.IntVar(&o.rounds, "rounds", 5, "how often every pair of guests takes its turn")
-	f.DurationVar(&o.time, "time", 4*time.Second, "how long a pair talks each time, in whole seconds")
+	f.DurationVar(&o.time, "time", 2*time.Second, "how long a pair talks each time, in whole seconds")
 	f.StringVar(&o.only, "only", "", `regular expression that rows' names match: "no offloads", "^TCP, guest to guest"`)
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print each value that is measured")
 	f.StringVar(&o.doc, "doc", "", "document whose section of results is replaced")

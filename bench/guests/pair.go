@@ -87,8 +87,8 @@ type value struct {
 	lost    float64 // share of UDP datagrams
 	dropped float64 // share of UDP datagrams that the receiving guest had no room for
 
-	// The same in shares of one processor.
-	guestsLoad, outsideLoad float64
+	// Shares of one processor: of the guests, of all else, and of the network's own process.
+	guestsLoad, outsideLoad, networkLoad float64
 
 	// Of a guest that receives, for 1000 frames that it receives.
 	interrupts float64
@@ -131,9 +131,10 @@ func (p *pair) talk(ctx context.Context, s scenario, reverse bool, d time.Durati
 	}
 	gigabytes := float64(r.Bytes) / 1e9
 	guests, outside := (spent.guests - before.guests).Seconds(), (spent.outside - before.outside).Seconds()
+	network := (spent.network - before.network).Seconds()
 	v.mbits = r.BitsPerSecond / 1e6
 	v.guests, v.outside = guests/gigabytes, outside/gigabytes
-	v.guestsLoad, v.outsideLoad = guests/elapsed, outside/elapsed
+	v.guestsLoad, v.outsideLoad, v.networkLoad = guests/elapsed, outside/elapsed, network/elapsed
 	v.again = float64(r.Retransmits) / gigabytes
 	packets := float64(max(1, r.Packets))
 	v.lost, v.dropped = float64(r.Lost)/packets, float64(after.dropped-seen.dropped)/packets
@@ -141,8 +142,9 @@ func (p *pair) talk(ctx context.Context, s scenario, reverse bool, d time.Durati
 	return v, nil
 }
 
-// usage is processor time.
-type usage struct{ guests, outside time.Duration }
+// usage is processor time: of the guests, of all else, and of the network's own process, which is a
+// part of the latter.
+type usage struct{ guests, outside, network time.Duration }
 
 // spent returns what the pair and its network have used until now.
 func (p *pair) spent() (u usage, err error) {
@@ -151,8 +153,9 @@ func (p *pair) spent() (u usage, err error) {
 		return u, err
 	}
 	for _, t := range work {
-		u.outside += t
+		u.network += t
 	}
+	u.outside = u.network
 	for _, g := range p.guests {
 		work, err := peer.WorkOf(g.PID())
 		if err != nil {

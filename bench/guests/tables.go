@@ -28,12 +28,17 @@ func tables() []table {
 			func(s scenario) bool { return s.traffic.name == tcp.name }, func(v value) float64 { return v.again }},
 		{report.Table{Title: "UDP datagrams that did not arrive, in percent of those sent", Plain: true},
 			func(s scenario) bool { return s.traffic.name != tcp.name }, func(v value) float64 { return 100 * v.lost }},
+		{report.Table{Title: "Of these, datagrams that arrived at the guest, whose socket had no room for them", Plain: true},
+			func(s scenario) bool { return s.traffic.name == udp.name && s.route != guestToUplink },
+			func(v value) float64 { return 100 * v.dropped }},
 		{report.Table{Title: "Interrupts of the receiving guest, for 1000 frames", Less: true},
 			func(s scenario) bool { return s.route != guestToUplink }, func(v value) float64 { return v.interrupts }},
 		{report.Table{Title: "Moderate loads: processor time of both guests, in percent of one processor", Less: true}, paced,
 			func(v value) float64 { return 100 * v.guestsLoad }},
 		{report.Table{Title: "Moderate loads: the same of all else", Less: true}, paced,
 			func(v value) float64 { return 100 * v.outsideLoad }},
+		{report.Table{Title: "Moderate loads: of that, the network's own process (a bridge has none)", Plain: true}, paced,
+			func(v value) float64 { return 100 * v.networkLoad }},
 	}
 }
 
