@@ -28,7 +28,7 @@ func tables() []table {
 			func(s scenario) bool { return s.traffic.name == tcp.name }, func(v value) float64 { return v.again }},
 		{report.Table{Title: "UDP datagrams that did not arrive, in percent of those sent", Plain: true},
 			func(s scenario) bool { return s.traffic.name != tcp.name }, func(v value) float64 { return 100 * v.lost }},
-		{report.Table{Title: "Of these, datagrams that arrived at the guest, whose socket had no room for them", Plain: true},
+		{report.Table{Title: "Of these, datagrams for which the receiving guest had no room in its socket", Plain: true},
 			func(s scenario) bool { return s.traffic.name == udp.name && s.route != guestToUplink },
 			func(v value) float64 { return 100 * v.dropped }},
 		{report.Table{Title: "Interrupts of the receiving guest, for 1000 frames", Less: true},
