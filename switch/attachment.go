@@ -178,6 +178,8 @@ type portSet struct {
 	mirrors mirrorSet // nil: there are none
 
 	observed bool // there are mirrors or taps
+
+	version uint64 // number of the set among those of its switch
 }
 
 // get returns a port by id, or nil.

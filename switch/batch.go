@@ -6,8 +6,18 @@ type batch struct {
 	set *portSet
 	now uint32
 
-	runs  [MaxBatch]run // frames that classify has not dropped
+	runs  [MaxBatch]run // frames that classify has neither dropped nor found remembered
 	nruns int
+
+	bare    verdict    // of frames without a tag
+	carried bool       // the source port carries their VLAN
+	hashed  hashedKeys // of the last run
+
+	recalls  bool             // the inlet's memory may be used, see memo.go
+	recalled [MaxBatch]portID // see memo.recall
+	changes  uint64           // fdb.changes before the first look-up
+	untagged uint64           // the first frames of runs without a tag
+	settled  uint64           // frames whose source address is known behind the source port
 
 	unknown, mcast, bcast uint64 // frames that are flooded, and why
 	snooped               uint64 // multicast frames that go only to ports that want them
@@ -52,6 +62,12 @@ type run struct {
 	dstHash hash // if dst is not a group address
 }
 
+// hashedKeys are the keys of a run, with their hashes.
+type hashedKeys struct {
+	src, dst         fdbKey
+	srcHash, dstHash hash
+}
+
 // A group is the unicast frames that go to one port.
 type group struct {
 	to     *portView
@@ -75,6 +91,7 @@ func (b *batch) reset() {
 	b.unknown, b.mcast, b.bcast, b.snooped = 0, 0, 0, 0
 	b.known, b.answered = 0, 0
 	b.shaped, b.clash.found = false, false
+	b.recalls, b.untagged, b.settled = false, 0, 0
 	b.nanos = 0
 }
 

@@ -16,6 +16,9 @@ func (s *Switch) Advance(d time.Duration) {
 	}
 }
 
+// Remembered returns how many look-ups the inlet has remembered lately.
+func (in *Inlet) Remembered() int { return in.memo.recalled }
+
 // SendQueries sends the queries that are due, as the janitor does when it is woken.
 func (s *Switch) SendQueries() { s.query(s.fdb.now()) }
 

@@ -14,7 +14,8 @@ import (
 // The FDB maps (MAC address, VLAN) to the port behind which that station was last seen sending. A
 // unicast frame whose destination has an entry goes to one port; without an entry the frame has to
 // be flooded, which costs every port time and shows the traffic to all ports. There are two
-// look-ups for each frame: of its source, to learn, and of its destination.
+// look-ups for each frame: of its source, to learn, and of its destination. (An inlet remembers the
+// results of many of them, see memo.go.)
 //
 // # Structure
 //
@@ -68,6 +69,8 @@ import (
 //   - A reader misses an entry that is being written: the frame is flooded once.
 //   - A reader reads a word, the slot is reused for another entry, and the reader reads the stamp
 //     of that entry: the reader forwards by an answer that was right when the look-up began.
+//   - What an inlet remembers is valid until changes is next counted up, which a writer does after
+//     its stores. A batch that has loaded changes before is like one whose look-ups came first.
 //   - A reader refreshes a slot that has been reused: the refresh is a compare-and-swap of the
 //     stamp that was read, and the stamp of a new entry is not an old one.
 //
@@ -111,6 +114,7 @@ type fdb struct {
 	ageing  atomic.Uint32 // seconds
 	hold    atomic.Uint32 // FDBConfig.HoldDown in seconds; 0: addresses move as often as they want
 	holds   atomic.Int32  // number of entries for every VLAN; written with mu held
+	changes atomic.Uint64 // number of changes of words and settings so far; see memo.go
 	size    int           // the most entries allowed
 
 	mu    sync.Mutex
@@ -193,6 +197,7 @@ func (t *fdb) configure(cfg FDBConfig) {
 	}
 	t.ageing.Store(ceilSeconds(cfg.AgingTime))
 	t.hold.Store(ceilSeconds(max(cfg.HoldDown, 0)))
+	t.changes.Add(1)
 }
 
 // A permutation maps 60-bit keys to 60-bit values, one to one. It is keyed and mixes well, but is

@@ -167,6 +167,7 @@ func (t *fdb) assign(s slot, p *fdbPort, kind entryKind) {
 	}
 	if changed {
 		t.note(RecordAdded, s)
+		t.changed()
 	}
 }
 

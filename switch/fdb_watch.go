@@ -17,8 +17,10 @@ func (s *Switch) WatchFDB() (changes <-chan struct{}, stop func()) {
 	}
 }
 
-// changed notifies the watchers. Needs mu.
+// changed notifies the watchers and ends what inlets remember. It is called after the table has
+// been changed. Needs mu.
 func (t *fdb) changed() {
+	t.changes.Add(1)
 	for _, c := range t.watchers {
 		select {
 		case c <- struct{}{}:

@@ -13,6 +13,7 @@ type Inlet struct {
 	filterer *filterer  // nil until a frame is filtered
 	own      *ownFrames // nil until the switch itself sends a frame
 	batch    batch
+	memo     memo
 	flooding bool
 	loop     loopWatch
 	report   [reportLen]byte // scratch memory of stage snoop

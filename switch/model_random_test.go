@@ -21,6 +21,7 @@ type modelRand struct {
 	*rand.Rand
 	mirrors bool // there are mirrors, and no egress rates: with both, the order of copies would matter
 	rates   bool
+	plain   bool // no port's settings, and no mirrors, keep inlets from remembering look-ups
 }
 
 // ownMAC returns the address that belongs to the n-th port, if it has one.
@@ -68,6 +69,10 @@ func (r modelRand) config(n int) vswitch.PortConfig {
 	}
 	if r.IntN(4) == 0 {
 		c.EgressFilter = []string{"f", "g"}[r.IntN(2)]
+	}
+	if r.plain {
+		c.NeighSuppress, c.Guards, c.IngressFilter = false, vswitch.Guards{}, ""
+		c.IngressPolicingRate, c.IngressPolicingPPS, c.IngressPolicingBurst = 0, 0, 0
 	}
 	return c
 }

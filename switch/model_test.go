@@ -345,7 +345,7 @@ func (m *model) advance(seconds int) {
 }
 
 // A run is about 8,000 frames; 130 runs are a million.
-const defaultModelRuns = 6
+const defaultModelRuns = 8
 
 var (
 	modelRuns = flag.Int("model.runs", defaultModelRuns, "how many runs of TestAgainstModel")
@@ -387,7 +387,7 @@ func TestAgainstModel(t *testing.T) {
 	for _, reason := range []string{
 		"too-short", "reserved-address", "bad-source", "vlan", "source-down", "mirror-output", "filter", "filter-unreadable", "bpdu-guard",
 		"mac-spoofed", "ip-spoofed", "dhcp-guard", "ra-guard", "guard-unreadable", "locked", "rate-limit", "blackhole", "own-port", "policy", "port-down",
-		"storm-control", "egress-rate", "no-destination", "no-member", "neigh-suppress", "held", "replies", "copies", "to members",
+		"storm-control", "egress-rate", "no-destination", "no-member", "neigh-suppress", "held", "replies", "copies", "to members", "remembered",
 		"refused: reload", "refused: add an FDB entry", "refused: add a member",
 	} {
 		if total[reason] == 0 && *modelRuns >= defaultModelRuns {
@@ -408,7 +408,8 @@ type modelRun struct {
 
 func newModelRun(t *testing.T, seed uint64) *modelRun {
 	r := modelRand{Rand: rand.New(rand.NewPCG(seed, 1))}
-	r.mirrors, r.rates = r.IntN(3) == 0, r.IntN(2) == 0
+	r.plain = seed%4 == 3
+	r.mirrors, r.rates = r.IntN(3) == 0 && !r.plain, r.IntN(2) == 0
 	m := newModel(t, 5)
 	m.snooping = r.IntN(3) != 0
 	x := &modelRun{t: t, r: r, m: m, l: newLab(t, vswitch.Config{
@@ -490,6 +491,19 @@ func (x *modelRun) send(name string) {
 	}
 	x.l.send(name, raw...)
 	x.m.deliver(name, batch)
+	if !x.r.plain {
+		return
+	}
+	// From the third time on, look-ups are remembered, except those that the last frame changes.
+	for range x.r.IntN(5) {
+		if x.r.IntN(3) == 0 {
+			f := x.r.message(len(batch) - 1)
+			batch[len(batch)-1], raw[len(batch)-1] = f, f.bytes
+		}
+		x.l.send(name, raw...)
+		x.m.deliver(name, batch)
+	}
+	x.m.did["remembered"] += x.l.ports[name].in.Remembered()
 }
 
 // apply makes a change that is not refused.

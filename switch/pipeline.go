@@ -102,11 +102,12 @@ func (in *Inlet) deliver(frames []Frame) {
 	b.reset()
 	in.flooding = false
 	b.set = in.sw.set.Load()
-	b.now = in.sw.fdb.now()
+	b.now, b.changes = in.sw.fdb.now(), in.sw.fdb.changes.Load()
 
 	if !in.admit(frames) {
 		return
 	}
+	b.recalls = in.recalls()
 	in.classify(frames)
 	if b.src.checked && b.set.loops.on {
 		in.catchProbes(frames)
@@ -126,6 +127,11 @@ func (in *Inlet) deliver(frames []Frame) {
 	}
 	if b.src.cfg.Learning {
 		in.learn()
+	} else {
+		b.settled = ^uint64(0)
+	}
+	if b.ngroups != 0 && in.sw.fdb.changes.Load() != b.changes {
+		in.reconsider(frames)
 	}
 	in.lookup(frames)
 	if b.set.loops.on && (b.flooded() != 0 || b.clash.found) {

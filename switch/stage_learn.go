@@ -17,6 +17,7 @@ func (in *Inlet) learn() {
 		}
 		switch {
 		case how == seenHere:
+			b.settled |= r.frames
 		case how == seenNew:
 			if in.isProbe(r) {
 				continue

@@ -32,6 +32,9 @@ func (in *Inlet) lookup(frames []Frame) {
 		switch {
 		case to != nil && ok:
 			b.assign(r.frames, to)
+			if b.recalls && b.settled&b.untagged>>r.first&1 != 0 {
+				in.memo.store(r.dst, r.srcKey.addr(), id)
+			}
 		case to != nil:
 			in.drop(stageLookup, why, b.src, r.frames)
 		case id == blackhole:
@@ -67,13 +70,16 @@ func (src *portView) reaches(to *portView, dst addr) (why DropReason, ok bool) {
 }
 
 // assign adds frames to the group of their destination.
-func (b *batch) assign(frames uint64, to *portView) {
-	g := b.groupOf[to.id]
+func (b *batch) assign(frames uint64, to *portView) { *b.groupFor(to.id) |= frames }
+
+// groupFor returns the set of frames of the group that goes to a port.
+func (b *batch) groupFor(id portID) *uint64 {
+	g := b.groupOf[id]
 	if g == 0 {
-		b.groups[b.ngroups] = group{to: to}
+		b.groups[b.ngroups] = group{to: b.set.byID[id]}
 		b.ngroups++
 		g = uint8(b.ngroups)
-		b.groupOf[to.id] = g
+		b.groupOf[id] = g
 	}
-	b.groups[g-1].frames |= frames
+	return &b.groups[g-1].frames
 }

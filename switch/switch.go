@@ -93,6 +93,7 @@ type Switch struct {
 	mcast     McastConfig
 	loop      LoopConfig
 	attached  uint32 // ports so far
+	published uint64 // port sets so far
 	mirrors   []MirrorInfo
 	taps      []*tapEntry
 	groups    []staticMember
@@ -217,6 +218,8 @@ func (s *Switch) publish() {
 	set.observed = len(s.mirrors)+len(s.taps) > 0
 	set.neigh = s.neighView(set.all)
 	set.loops = s.loopView(set.all)
+	s.published++
+	set.version = s.published
 	s.set.Store(set)
 }
 
