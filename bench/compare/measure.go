@@ -66,6 +66,10 @@ func (b *bench) measure(s scenario, be peer.BackEnd) (v value, err error) {
 	case wired:
 		return b.measureWired(s, be)
 	}
+	if sleeper, ok := be.(*peer.Sleeper); ok {
+		err := v.wakeUp(s, sleeper)
+		return v, err
+	}
 	if pair, ok := peer.TapPair(be); ok {
 		return b.measureTaps(s, be, pair)
 	}
@@ -230,13 +234,32 @@ func (v *value) takeSingles(s scenario, g sender, be peer.BackEnd) (lost int64, 
 	if s.kind == offered {
 		return v.usage(s, g, be)
 	}
-	l, err := g.PingPong(pings/(1+int(s.quiet/time.Millisecond)*9), s.quiet)
+	l, err := g.PingPong(s.pings(), s.quiet)
 	if err != nil {
 		return 0, err
 	}
+	v.time(s, l)
+	return 0, nil
+}
+
+// pings returns how many times something is timed in a scenario, in each direction.
+func (s *scenario) pings() int { return pings / (1 + int(s.quiet/time.Millisecond)*9) }
+
+// time sets what was measured in a scenario.
+func (v *value) time(s scenario, l load.Latency) {
 	v.x = microseconds(l, cmp.Or(s.percentile, 50))
 	v.sleeping = 100 * l.Asleep / int(l.Histogram.TotalCount())
-	return 0, nil
+}
+
+// wakeUp measures how long it takes to wake a thread.
+func (v *value) wakeUp(s scenario, be *peer.Sleeper) error {
+	return boosted(undisturbed(peer.Work{be.Thread(): 0}), func() error {
+		l, err := be.Wake(2*s.pings(), s.quiet)
+		if err == nil {
+			v.time(s, l)
+		}
+		return err
+	})
 }
 
 // errBusy says that nothing could be measured because of other processes.

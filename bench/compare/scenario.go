@@ -23,6 +23,7 @@ const (
 	guests       // traffic between guests
 	wire         // traffic between a guest and a wire
 	singles      // frames between guests, one by one
+	silence      // how long it takes after silence
 )
 
 // takesPart reports whether a back-end is measured with a kind of scenarios.
@@ -34,6 +35,8 @@ func (s *starter) takesPart(k kind) bool {
 		return k == wired
 	case singles:
 		return k == offered || k == hot || k == asleep
+	case silence:
+		return k == asleep
 	}
 	return true
 }
@@ -45,6 +48,7 @@ var starters = []starter{
 	{"DPDK vhost", false, guests, peer.StartBare},
 	{"Linux bridge", false, wire, peer.StartBridge},
 	{"bridge and taps", false, singles, peer.StartTaps},
+	{"eventfd and epoll", false, silence, peer.StartSleeper},
 }
 
 // A kind of scenario says what is measured, and in which unit.

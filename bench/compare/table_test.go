@@ -27,6 +27,11 @@ Time from one guest's ring to the other's, in microseconds:
 | | ours | theirs | theirs / ours |
 |---|---|---|---|
 | soon | - | - | - |
+
+The same after silence, next to the time in which one thread wakes another:
+
+| | ours | theirs | theirs / ours |
+|---|---|---|---|
 | late | 75.0 (50.0–100) | 62.5 (25.0–100) | **1.12 (0.25–2.00)** |
 
 `
