@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,6 +48,26 @@ func TestReceivesRoundTheRing(t *testing.T) {
 		far.send(want)
 		if g := r.take(1)[0]; !bytes.Equal(g.data, want) {
 			t.Fatalf("frame %d arrived differently", i)
+		}
+	}
+}
+
+// Core dumps do not contain received frames: dd is among the flags of each mapping of a packet
+// socket.
+func TestCoreDumpsOmitTheRing(t *testing.T) {
+	newLab(t)
+	begin(t, nil)
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := regexp.MustCompile(`(?s) socket:\[\d+\].*?VmFlags:(.*?)\n`).FindAllSubmatch(smaps, -1)
+	if len(ring) == 0 {
+		t.Fatal("no ring is mapped")
+	}
+	for _, m := range ring {
+		if !slices.Contains(strings.Fields(string(m[1])), "dd") {
+			t.Errorf("the flags of a ring are%s", m[1])
 		}
 	}
 }

@@ -85,6 +85,8 @@ func openRing(fd, which, size, slotSize int) (*ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mapping a ring: %w", err)
 	}
+	// Core dumps leave the frames out; that they cannot is no reason to fail.
+	_ = unix.Madvise(mem, unix.MADV_DONTDUMP)
 	return &ring{mem: mem, slotSize: slotSize, slots: int(req.Frame_nr)}, nil
 }
 

@@ -33,6 +33,24 @@ func mapped(t *testing.T) int {
 	return strings.Count(string(b), "mapping test")
 }
 
+// Core dumps do not contain guest memory: dd is among the flags of its mapping (proc_pid_smaps(5)).
+func TestCoreDumpsOmitGuestMemory(t *testing.T) {
+	m, err := mapRegion(nil, 0, memfd(t, 64<<10, 0), MemRegion{Size: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.unmap()
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, entry, found := strings.Cut(string(smaps), "mapping test")
+	_, flags, _ := strings.Cut(entry, "VmFlags:")
+	if flags, _, _ = strings.Cut(flags, "\n"); !found || !strings.Contains(flags+" ", " dd ") {
+		t.Errorf("the flags of the mapping are %q", flags)
+	}
+}
+
 func TestMappingIsTheRegion(t *testing.T) {
 	fd := memfd(t, 64<<10, 0)
 	pattern := make([]byte, 64<<10)
