@@ -53,6 +53,7 @@ var layers = []layer{
 	}},
 	{"service", []row{
 		{"internal/rundir", "internal/nearest internal/platform/linux"},
+		{"internal/sandbox", "internal/platform/linux"},
 		{"internal/usage", "internal/nearest"},
 		{"internal/layout", "internal/nearest"},
 		{"internal/tomlpos", ""},
@@ -75,11 +76,11 @@ var layers = []layer{
 		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/handover internal/port internal/port/packetport switch uplink"},
 		{"internal/doctor", "internal/control"},
 		{"internal/daemon", "internal/capture internal/config internal/config/key internal/control internal/events internal/handover internal/nearest internal/port internal/port/guest internal/port/hostport " +
-			"internal/port/uplinkport internal/rundir internal/tomldoc internal/version internal/worker switch"},
+			"internal/port/uplinkport internal/rundir internal/sandbox internal/tomldoc internal/version internal/worker switch"},
 	}},
 	{"programs", []row{
 		{"cmd/vswitchctl", "internal/control internal/doctor internal/layout internal/nearest internal/ranges internal/rates internal/tomldoc internal/top internal/usage internal/version"},
-		{"cmd/vswitchd", "internal/config internal/control internal/daemon internal/handover internal/metrics internal/status internal/unixsock internal/usage internal/version"},
+		{"cmd/vswitchd", "internal/config internal/config/key internal/control internal/daemon internal/handover internal/metrics internal/status internal/unixsock internal/usage internal/version"},
 		{"examples/rng", "vhostuser vhostuser/loop"},
 	}},
 	{"tests and measurement", []row{
