@@ -23,6 +23,7 @@ func printSwitch(w *layout.Page, s control.SwitchInfo) {
 		"received", traffic(s.Totals.RxFrames, s.Totals.RxBytes),
 		"sent", traffic(s.Totals.TxFrames, s.Totals.TxBytes),
 		"dropped", frames(s.Totals.Drops.Total()),
+		"sandbox", sandboxText(&s.Sandbox),
 	)
 	if len(s.Workers) > 0 {
 		fmt.Fprintln(w)
@@ -45,6 +46,26 @@ func printSwitch(w *layout.Page, s control.SwitchInfo) {
 		}
 		w.Table([]layout.Column{{Title: "PORT"}, {Title: "KIND"}, stateColumn, counted("RX FRAMES"), counted("TX FRAMES"), droppedColumn}, rows)
 	}
+}
+
+// sandboxText says which parts of the sandbox hold, and which do not.
+func sandboxText(s *control.Sandbox) string {
+	if len(s.Parts) == 0 {
+		return "-"
+	}
+	var texts []string
+	for _, state := range control.SandboxStates {
+		var names []string
+		for _, p := range s.Parts {
+			if p.State == state {
+				names = append(names, p.Name)
+			}
+		}
+		if len(names) > 0 {
+			texts = append(texts, state+": "+strings.Join(names, ", "))
+		}
+	}
+	return strings.Join(texts, "; ")
 }
 
 func portCount(ports []control.PortStats) string {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"vswitchd/internal/config/key"
 	"vswitchd/internal/daemon"
 	"vswitchd/internal/version"
 )
@@ -56,6 +57,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return check(opts, stdout, stderr)
 	}
 	reloads := catchReloads()
+	opts.flags.Accounts = key.ReadAccounts()
 	cfg, running, errs := daemon.Kinds().LoadRunning(opts.file, opts.flags)
 	if len(errs) > 0 {
 		fmt.Fprintln(stderr, errs)

@@ -65,7 +65,7 @@ func start(ctx context.Context, opts *options, cfg *config.Config, running *conf
 	// Open the control socket first: if another vswitchd listens on it, nothing else may be
 	// changed.
 	if cfg.Control.Socket != "" {
-		l, err := control.Listen(ctx, cfg.Control.Socket, control.Access(cfg.Control.Access))
+		l, err := control.Listen(ctx, cfg.Control.Socket, accessOf(cfg))
 		if err != nil {
 			return err
 		}
@@ -116,6 +116,7 @@ func (s *service) run(ctx context.Context, reloads <-chan os.Signal) error {
 	defer stopServing()
 	s.stopServing, s.served = stopServing, make(chan struct{})
 	s.config = daemon.NewConfiguration(s.d, s.opts.file, s.opts.flags, s.cfg, s.running)
+	s.d.Confine(s.opts.file)
 	go awaitReloads(ctx, reloads, s.config)
 	s.api = control.NewServer(s.d.Backend(), s.config, s.log.Named("control"))
 	s.api.HandOver(s.handOver)
@@ -162,6 +163,12 @@ func (s *service) serve(ctx context.Context, stop context.CancelFunc) error {
 				API: s.api.ReadOnly(), Hosts: s.cfg.Control.StatusHosts, Logger: s.log.Named("status"),
 			})
 		})
+}
+
+// accessOf returns who may use the control socket.
+func accessOf(cfg *config.Config) control.Access {
+	a := cfg.Control.Access
+	return control.Access{UID: a.UID, GID: a.GID, Mode: a.Mode}
 }
 
 // optional is a listener that need not be there.

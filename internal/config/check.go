@@ -18,6 +18,7 @@ import (
 func (p *parser) crossCheck() {
 	p.checkPlaces()
 	p.checkStatus()
+	p.checkSandbox()
 	p.checkAddresses()
 	p.checkNeighbors()
 	p.checkMembers()

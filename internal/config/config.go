@@ -14,6 +14,7 @@ type Config struct {
 	Log     Log
 	Control Control
 	Switch  Switch
+	Sandbox Sandbox
 	Ports   []*Port    // ordered by Kinds; within a kind, those of the file first, then those of the flags
 	FDB     []FDBEntry // static entries, in the order of the file
 	MDB     []MDBEntry // static members of multicast groups, in the order of the file
@@ -243,5 +244,6 @@ func (c *Config) tables() []boundTable {
 		{"log", "What is logged, on standard error, and how.", &c.Log.where, c.Log.keys()},
 		{"control", "Where the [control API](control-api.md), [metrics](metrics.md) and the [status page](status-page.md) are served.", &c.Control.where, c.Control.keys()},
 		{"switch", "The switch as a whole.", &c.Switch.where, c.Switch.keys()},
+		{"sandbox", "What vswitchd can do once it has started. See [security](security.md#the-sandbox).", &c.Sandbox.where, c.Sandbox.keys()},
 	}
 }

@@ -19,6 +19,8 @@ type Flags struct {
 	LogFormat  string   // "": as in the file
 	SocketPath string   // a port on this socket; "": none
 	FD         int      // a port on this inherited socket; 0: none
+
+	Accounts *key.Accounts // where names of users and groups are looked for that the system cannot be asked for; may be nil
 }
 
 // SinglePort is the name of the port that Flags.SocketPath or Flags.FD makes.

@@ -116,8 +116,8 @@ func (e *FDBEntry) keys() []key.Key {
 // the documentation.
 func (a *Access) Keys(live key.Live, socket string) []key.Key {
 	return []key.Key{
-		{Name: "socket_owner", Value: key.User(&a.UID), Live: live, Doc: "the owner of " + socket + `; "": who runs vswitchd`},
-		{Name: "socket_group", Value: key.Group(&a.GID), Live: live, Doc: "the group of " + socket + `; "": that of vswitchd`},
+		{Name: "socket_owner", Value: key.User(&a.UID, a.accounts), Live: live, Doc: "the owner of " + socket + `; "": who runs vswitchd`},
+		{Name: "socket_group", Value: key.Group(&a.GID, a.accounts), Live: live, Doc: "the group of " + socket + `; "": that of vswitchd`},
 		{Name: "socket_mode", Value: key.FileMode(&a.Mode), Live: live, Doc: "the permissions of " + socket},
 	}
 }
@@ -126,6 +126,8 @@ func (a *Access) Keys(live key.Live, socket string) []key.Key {
 type Access struct {
 	UID, GID int         // -1: that of the process
 	Mode     fs.FileMode // permission bits only
+
+	accounts *key.Accounts // where names are looked for that the system cannot be asked for; may be nil
 }
 
 // Poll is how long a worker without work polls before it sleeps.
@@ -180,6 +182,7 @@ func defaults() *Config {
 			LoopDetection: true,
 			LoopBlockTime: vswitch.DefaultLoopBlockTime,
 		},
+		Sandbox: Sandbox{Landlock: true, Seccomp: true, Capabilities: true, NoNewPrivs: true},
 	}
 }
 

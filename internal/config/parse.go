@@ -89,6 +89,7 @@ func (p *parser) parse(data []byte, flags Flags) (*Config, Errors) {
 	if len(errs) > 0 {
 		return nil, errs
 	}
+	p.cfg.Control.Access.accounts, p.cfg.Switch.PortSockets.accounts = flags.Accounts, flags.Accounts
 	if flags.single() {
 		p.cfg.Control.Socket = ""
 	}

@@ -25,7 +25,7 @@ var kinds = config.Kinds{uplinkport.Declaration, guest.Declaration}
 
 // onlyValues makes cmp ignore the positions of values.
 var onlyValues = cmp.Options{
-	cmpopts.IgnoreUnexported(config.Log{}, config.Control{}, config.Switch{}, config.Port{}, config.FDBEntry{}, config.MDBEntry{}, config.Mirror{}),
+	cmpopts.IgnoreUnexported(config.Log{}, config.Control{}, config.Switch{}, config.Sandbox{}, config.Access{}, config.Port{}, config.FDBEntry{}, config.MDBEntry{}, config.Mirror{}),
 	cmp.Comparer(func(a, b *config.Kind) bool { return a == b }),
 	cmpopts.EquateEmpty(),
 }
@@ -39,6 +39,7 @@ func TestParseEmptyFileIsDefaults(t *testing.T) {
 	want := &config.Config{
 		Log:     config.Log{Level: "info", Format: "text"},
 		Control: config.Control{Socket: "/run/vswitchd/control.sock", Access: access},
+		Sandbox: config.Sandbox{Landlock: true, Seccomp: true, Capabilities: true, NoNewPrivs: true},
 		Switch: config.Switch{
 			MACAging: 5 * time.Minute, MACTable: 8192, Workers: 1, Poll: config.Poll{Adaptive: true},
 			Latency:   100 * time.Microsecond,
@@ -108,6 +109,11 @@ priority_tags = "no"
 priority_override = true
 tag = 1
 trunks = [2]
+
+[sandbox]
+landlock = false
+paths = ["/tmp/x/", "/y"]
+keep_for = ["uplink"]
 
 [switch]
 mac_aging_time = "5m"
@@ -186,6 +192,7 @@ source = "2001:db8::1"
 	mac := vswitch.MAC{0x52, 0x54, 0, 0, 0, 1}
 	want := &config.Config{
 		Log:     config.Log{Level: "debug", Format: "json"},
+		Sandbox: config.Sandbox{Seccomp: true, Capabilities: true, NoNewPrivs: true, Paths: []string{"/tmp/x", "/y"}, KeepFor: []string{"uplink"}},
 		Control: config.Control{Socket: "/tmp/c", Access: config.Access{UID: -1, GID: 12, Mode: 0o600}, Metrics: "127.0.0.1:9747"},
 		Switch: config.Switch{
 			MACAging: 5 * time.Minute, MACTable: 100, Workers: 2, CPUs: []int{1, 0},

@@ -103,5 +103,5 @@ func (f Flags) addTo(doc *tomldoc.Table) (rest Flags) {
 	if f.SocketPath != "" {
 		sub(sub(doc, guestTable), SinglePort).Set("socket", f.SocketPath)
 	}
-	return Flags{FD: f.FD}
+	return Flags{FD: f.FD, Accounts: f.Accounts}
 }

@@ -20,7 +20,7 @@ func (p *parser) document(doc map[string]any) {
 	for _, name := range top.names() {
 		switch kind := p.kinds.ofTable(name); {
 		case name == "switch":
-		case name == "log", name == "control":
+		case name == "log", name == "control", name == "sandbox":
 			top.single(name)
 		case kind != nil:
 			top.named(name, func(t *table, twice bool) { p.port(kind, t, twice) })

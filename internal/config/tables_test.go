@@ -43,7 +43,7 @@ func TestReloadDetectsEveryFieldOfTables(t *testing.T) {
 		}
 	}
 	fields := 0
-	for _, part := range []string{"Log", "Control", "Switch"} {
+	for _, part := range []string{"Log", "Control", "Switch", "Sandbox"} {
 		typ := reflect.TypeFor[Config]()
 		field, _ := typ.FieldByName(part)
 		for i := range field.Type.NumField() {

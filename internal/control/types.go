@@ -20,7 +20,27 @@ type SwitchStatus struct {
 	McastEvents Tally `json:"mcast_events"` // of all ports together; includes zeros
 
 	Captures CaptureTotals `json:"captures"`
+	Sandbox  Sandbox       `json:"sandbox"`
 }
+
+// Sandbox is what the process can still do.
+type Sandbox struct {
+	Parts        List[SandboxPart] `json:"parts"`
+	Capabilities List[string]      `json:"capabilities"` // that the process has, such as CAP_NET_RAW
+	Read         List[string]      `json:"read"`         // with Landlock: what is read besides Write, /proc and /sys
+	Write        List[string]      `json:"write"`        // with Landlock: the directories in which files are made
+}
+
+// SandboxPart is a part of the sandbox.
+type SandboxPart struct {
+	Name   string `json:"name"`             // the key of [sandbox]: "landlock"
+	State  string `json:"state"`            // one of SandboxStates
+	Detail string `json:"detail,omitempty"` // why the part is not on, or in which version it is
+}
+
+// SandboxStates are the values of SandboxPart.State: the part holds, is switched off, does not
+// exist in this kernel, or could not be entered.
+var SandboxStates = []string{"on", "off", "unavailable", "failed"}
 
 // SwitchInfo answers GET /v1/switch.
 type SwitchInfo struct {

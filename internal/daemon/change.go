@@ -19,14 +19,15 @@ func (c *change) sets() []vswitch.SetConfig {
 	return mergeSets(c.old.Sets, c.cfg.Sets, c.d.sw.Sets(), c.keep)
 }
 
-// check returns the errors that --check would find, except those of sockets and interfaces.
-// Ports that do not change have been accepted; that a machine no longer has what they need is no
-// reason to refuse a change of something else.
+// check returns the errors that --check would find, except those of sockets and interfaces, and
+// what the sandbox prevents. Ports that do not change have been accepted; that a machine no longer
+// has what they need is no reason to refuse a change of something else.
 func (c *change) check() error {
 	var errs config.Errors
 	for _, st := range c.ports {
 		if st.was == nil || len(st.will.Differing(st.was.cfg)) > 0 {
 			errs = append(errs, c.d.kinds.of(st.will).CheckMachine(st.will)...)
+			errs = append(errs, c.d.checkSandbox(st.will)...)
 		}
 	}
 	return errs.With(c.d.kinds.checkSwitch(c.cfg)).Err()

@@ -74,7 +74,7 @@ func (l *lab) otherValue(header string, k key.Key, set any) any {
 
 // places are where the test sets keys of a table: a path in base for each header.
 var places = map[string]string{
-	"[log]": "/log", "[control]": "/control", "[switch]": "/switch",
+	"[log]": "/log", "[control]": "/control", "[switch]": "/switch", "[sandbox]": "/sandbox",
 	"[uplink.NAME]": "/uplink/lan", "[port.NAME]": "/port/a", "[host.NAME]": "/host/vswlive0",
 	"[[fdb]]": "/fdb/0", "[[mdb]]": "/mdb/0", "[[neigh]]": "/neigh/0", "[mirror.NAME]": "/mirror/m",
 	"[filter.NAME]": "/filter/f", "[[filter.NAME.rules]]": "/filter/f/rules/0", "[set.NAME]": "/set/s",
@@ -201,7 +201,7 @@ func (l *lab) companions(header, name, at string) (p tomldoc.Patch) {
 // values are those of keys, by header and key or by key, whose type does not say enough.
 var values = map[string]any{
 	"ingress_filter": "f", "egress_filter": "f", "filter": "f", "[[filter.NAME.rules]] name": "word", "[[fdb]] port": "a", "[[mdb]] port": "a", "[[fdb]] mac": "52:54:00:00:00:34", "source": "10.0.0.9",
-	"select_src": []any{"vswlive0"}, "select_dst": []any{"a"}, "output": "vswlive0", "ethertype": "ipv4", "icmp_type": "echo-request", "icmpv6_type": "echo-request",
+	"select_src": []any{"vswlive0"}, "select_dst": []any{"a"}, "output": "vswlive0", "keep_for": []any{"uplink"}, "ethertype": "ipv4", "icmp_type": "echo-request", "icmpv6_type": "echo-request",
 }
 
 // companions are edits by a key, or by a header and a key; % is the path of the key's table.
@@ -213,6 +213,7 @@ var companions = map[string]tomldoc.Patch{
 	"egress_burst":           edits("add", "/%/egress_rate", "2M"),
 	"mcast_querier":          edits("add", "/switch/mcast_snooping", true),
 	"mcast_querier_vlans":    edits("add", "/switch/mcast_snooping", true, "add", "/switch/mcast_querier", true),
+	"no_new_privs":           edits("add", "/sandbox/landlock", false, "add", "/sandbox/seccomp", false),
 	"blackhole":              edits("remove", "/fdb/0/port", nil),
 	"output_vlan":            edits("remove", "/mirror/m/output", nil),
 	"icmp_type":              edits("remove", "/filter/f/rules/0/proto", nil),

@@ -12,6 +12,7 @@ import (
 	"vswitchd/internal/capture"
 	"vswitchd/internal/config"
 	"vswitchd/internal/port"
+	"vswitchd/internal/sandbox"
 	"vswitchd/internal/worker"
 	vswitch "vswitchd/switch"
 )
@@ -25,6 +26,7 @@ type Daemon struct {
 	pool    *worker.Pool
 	kinds   kinds
 	events  *eventSource
+	sandbox *sandbox.Sandbox // set by Confine, before there are changes and requests
 	resets  baselines
 	openers map[string]port.Opener // by kind
 	over    chan ended             // ports that will never pass a frame again
@@ -109,6 +111,7 @@ func (ks kinds) emptyDaemon(cfg *config.Config, log hclog.Logger) (*Daemon, erro
 	}
 	d.capture = capture.NewPool(d.sw)
 	d.events = &eventSource{d: d}
+	d.sandbox = &sandbox.Sandbox{}
 	d.life, d.quit = context.WithCancelCause(context.Background())
 	d.openers, err = ks.start(port.Env{Logger: log, Switch: d.sw, Workers: pool, Over: d.reportOver, Report: d.events.report})
 	if err != nil {

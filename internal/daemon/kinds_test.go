@@ -50,6 +50,7 @@ func (wireKind) Reasons() control.Reasons                 { return control.Reaso
 func (wireKind) CheckMachine(*config.Port) config.Errors  { return nil }
 func (wireKind) CheckPlace(*config.Port) config.Errors    { return nil }
 func (wireKind) HostAddresses(*config.Port) []vswitch.MAC { return nil }
+func (wireKind) Needs(*config.Port) port.Needs            { return port.Needs{} }
 func (k wireKind) Start(port.Env) (port.Opener, error)    { return k, nil }
 func (k wireKind) Changed()                               {}
 func (k wireKind) Limits() []control.Limit                { return nil }

@@ -52,6 +52,28 @@ func controlSocketOpen(c *Case) *Finding {
 		"[control] socket_mode = \"0660\" and socket_group in the configuration, and restart vswitchd")
 }
 
+func sandboxIncomplete(c *Case) *Finding {
+	var missing control.Settings
+	severity := Note
+	for _, p := range c.After.Switch.Sandbox.Parts {
+		switch p.State {
+		case "failed":
+			severity = Warning
+		case "unavailable":
+		default:
+			continue
+		}
+		missing = append(missing, facts(p.Name, p.Detail)...)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return finding(severity, "a part of the sandbox does not hold: somebody who takes vswitchd over can do more", missing,
+		"a kernel that has the part: Landlock needs CONFIG_SECURITY_LANDLOCK, and landlock in the kernel's lsm= if that is set",
+		"what is around vswitchd may prevent the part, such as the SystemCallFilter of a unit, or a container's profile",
+		"if that is how it is to be: switch the part off in [sandbox]")
+}
+
 func portError(p *patient) *Finding {
 	if p.State != control.StateError {
 		return nil

@@ -331,6 +331,17 @@ var scenarios = []scenario{
 	{"not saved", func(c *Case) { c.Config = Configuration{FilePath: "f", Unsaved: 1} }, "config-not-saved", Note, false},
 	{"no file", func(c *Case) { c.Config = Configuration{Unsaved: 1} }, "config-not-saved", "", false},
 	{"updated", func(c *Case) { c.Client = "1.1" }, "versions-differ", Note, false},
+	{"no Landlock", sandboxed("unavailable"), "sandbox-incomplete", Note, false},
+	{"Landlock failed", sandboxed("failed"), "sandbox-incomplete", Warning, false},
+	{"Landlock switched off", sandboxed("off"), "sandbox-incomplete", "", false},
+	{"Landlock holds", sandboxed("on"), "sandbox-incomplete", "", false},
+}
+
+// sandboxed makes a sandbox with Landlock in a state.
+func sandboxed(state string) func(*Case) {
+	return func(c *Case) {
+		c.After.Switch.Sandbox.Parts = []control.SandboxPart{{Name: "seccomp", State: "on"}, {Name: "landlock", State: state, Detail: "so"}}
+	}
 }
 
 // oneQueue makes a port that offers one queue pair.

@@ -76,6 +76,7 @@ var switchChecks = []switchCheck{
 	{"config-file", configFile},
 	{"config-not-saved", configNotSaved},
 	{"versions-differ", versionsDiffer},
+	{"sandbox-incomplete", sandboxIncomplete},
 }
 
 // IDs returns the IDs of all checks, in the order in which they are made.

@@ -43,6 +43,10 @@ type Kind interface {
 	// guest may have one of them in a VLAN of the port.
 	HostAddresses(p *config.Port) []vswitch.MAC
 
+	// Needs returns what a port needs while it exists. For nil it returns what any port of the kind
+	// may need that a configuration without such ports does not tell.
+	Needs(p *config.Port) Needs
+
 	// Start creates the state that all ports of the kind in one daemon share.
 	Start(env Env) (Opener, error)
 }

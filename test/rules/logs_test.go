@@ -20,6 +20,7 @@ var logKeys = map[string]string{
 	"other":   "the name of the other port that has a part in it",
 	"owner":   "the name of the port that an address belongs to",
 	"ports":   "names, or the number, of ports",
+	"part":    "a part of the sandbox",
 	"reason":  "why something has happened, in words for the operator",
 	"error":   "why something that vswitchd has tried failed",
 	"hint":    "what is likely wrong outside of vswitchd",

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -321,16 +320,24 @@ func OptionalSocket(dst *string) Value {
 
 // Directory is the path of a directory.
 func Directory(dst *string) Value {
-	return Make("string, a path", dst, func(v any) (string, error) {
-		s, err := String(v)
-		if err != nil {
-			return "", err
-		}
-		if s == "" || strings.ContainsRune(s, 0) {
-			return "", fmt.Errorf("is %q, must be a directory", s)
-		}
-		return filepath.Clean(s), nil
-	}, asAny)
+	return Make("string, a path", dst, directory, asAny)
+}
+
+// Directories are the paths of directories.
+func Directories(dst *[]string) Value {
+	return Make("list of strings, paths", dst, func(v any) ([]string, error) { return elements(v, directory) },
+		func(dirs []string) any { return append([]string{}, dirs...) })
+}
+
+func directory(v any) (string, error) {
+	s, err := String(v)
+	if err != nil {
+		return "", err
+	}
+	if s == "" || strings.ContainsRune(s, 0) {
+		return "", fmt.Errorf("is %q, must be a directory", s)
+	}
+	return filepath.Clean(s), nil
 }
 
 // MaxName is the longest name of a port and of an interface, in bytes: the kernel's IFNAMSIZ
@@ -384,27 +391,13 @@ func FileMode(dst *fs.FileMode) Value {
 	}, func(m fs.FileMode) any { return fmt.Sprintf("%04o", m) })
 }
 
-// User is the name or number of a user; "", stored as -1, means the process's user.
-func User(dst *int) Value {
-	return account(dst, "user", func(name string) (string, error) {
-		u, err := user.Lookup(name)
-		if err != nil {
-			return "", err
-		}
-		return u.Uid, nil
-	})
-}
+// User is the name or number of a user; "", stored as -1, means the process's user. Names that the
+// system cannot be asked for are looked for in a, which may be nil.
+func User(dst *int, a *Accounts) Value { return account(dst, "user", a.user) }
 
-// Group is the name or number of a group; "", stored as -1, means the process's group.
-func Group(dst *int) Value {
-	return account(dst, "group", func(name string) (string, error) {
-		g, err := user.LookupGroup(name)
-		if err != nil {
-			return "", err
-		}
-		return g.Gid, nil
-	})
-}
+// Group is the name or number of a group; "", stored as -1, means the process's group. a is as for
+// User.
+func Group(dst *int, a *Accounts) Value { return account(dst, "group", a.group) }
 
 func account(dst *int, what string, lookup func(string) (string, error)) Value {
 	return Make("string, a "+what+`'s name or number, or ""`, dst, func(v any) (int, error) {
@@ -417,7 +410,9 @@ func account(dst *int, what string, lookup func(string) (string, error)) Value {
 		}
 		id := s
 		if strings.Trim(s, "0123456789") != "" {
-			if id, err = lookup(s); err != nil {
+			if id, err = lookup(s); errors.Is(err, fs.ErrPermission) {
+				return 0, fmt.Errorf("%s %q %w", what, s, err)
+			} else if err != nil {
 				return 0, fmt.Errorf("there is no %s %q", what, s)
 			}
 		}

@@ -374,6 +374,17 @@ func Sample() *Backend {
 			FDBEvents: fdbEvents(12, 5, 4), MDBEntries: 3, McastEvents: mcastEvents(3, 2),
 			Captures:   control.CaptureTotals{Running: 2, Captured: 5000, Lost: 17},
 			Processors: 4,
+			Sandbox: control.Sandbox{
+				Parts: []control.SandboxPart{
+					{Name: "no_new_privs", State: "on"},
+					{Name: "landlock", State: "unavailable", Detail: "the kernel has no Landlock, or does not have it in lsm="},
+					{Name: "capabilities", State: "off"},
+					{Name: "seccomp", State: "on"},
+				},
+				Capabilities: []string{"CAP_NET_RAW"},
+				Read:         []string{"/etc/vswitchd"},
+				Write:        []string{"/run/vswitchd"},
+			},
 			Limits: []control.Limit{
 				{Resource: "mappings", Used: 12, Limit: 57339, SetBy: "vm.max_map_count"},
 				{Resource: "file-descriptors", Used: 80, Limit: 896, SetBy: "RLIMIT_NOFILE"},

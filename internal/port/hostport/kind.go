@@ -60,6 +60,12 @@ func (Kind) HostAddresses(p *config.Port) (macs []vswitch.MAC) {
 	return macs
 }
 
+// Needs implements port.Kind: a packet socket, the pair of interfaces, and that IPv6 is off on one
+// of them.
+func (Kind) Needs(*config.Port) port.Needs {
+	return port.Needs{Capabilities: []string{"CAP_NET_RAW", "CAP_NET_ADMIN"}, Edits: []string{ipv6Sysctls}}
+}
+
 // Start implements port.Kind.
 func (Kind) Start(env port.Env) (port.Opener, error) { return &opener{env}, nil }
 

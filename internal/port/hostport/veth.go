@@ -31,6 +31,9 @@ func peerName(name string) string {
 	return peerPrefix + hex.EncodeToString(sum[:])[:key.MaxName-len(peerPrefix)]
 }
 
+// ipv6Sysctls is where the kernel has the settings of each interface for IPv6.
+const ipv6Sysctls = "/proc/sys/net/ipv6/conf"
+
 // A veth is a host port's pair of interfaces, as it was when it was looked for.
 type veth struct {
 	host, peer *netlink.Veth
@@ -112,7 +115,7 @@ func (v *veth) seclude() error {
 	// The first keeps link-local addresses away even where /proc/sys is read-only, the second
 	// everything else.
 	_ = netlink.LinkSetIP6AddrGenMode(v.peer, nl.IN6_ADDR_GEN_MODE_NONE)
-	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+v.peer.Name+"/disable_ipv6", []byte("1"), 0)
+	_ = os.WriteFile(ipv6Sysctls+"/"+v.peer.Name+"/disable_ipv6", []byte("1"), 0)
 	// For whoever wonders what this interface is.
 	_ = netlink.LinkSetAlias(v.peer, "vswitchd's end of "+v.host.Name)
 	return nil

@@ -39,6 +39,11 @@ func (Kind) CheckPlace(*config.Port) config.Errors { return nil }
 // HostAddresses implements port.Kind: the interface's own address.
 func (Kind) HostAddresses(p *config.Port) []vswitch.MAC { return uplink.Own(of(p).Interface) }
 
+// Needs implements port.Kind: a packet socket, and the offloads of the interface.
+func (Kind) Needs(*config.Port) port.Needs {
+	return port.Needs{Capabilities: []string{"CAP_NET_RAW", "CAP_NET_ADMIN"}}
+}
+
 // Start implements port.Kind.
 func (Kind) Start(env port.Env) (port.Opener, error) { return &opener{env: env}, nil }
 
