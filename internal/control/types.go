@@ -79,8 +79,8 @@ type Histogram struct {
 
 // Limit is a resource of the process that all front-ends share.
 type Limit struct {
-	Resource string `json:"resource"` // "address-space", "mappings" or "file-descriptors"
-	Used     uint64 `json:"used"`     // by front-ends, in bytes or by number
+	Resource string `json:"resource"` // "address-space", "mappings", "file-descriptors" or "memory"
+	Used     uint64 `json:"used"`     // by front-ends, in bytes or by number; of memory, by whom the limit is for
 	Limit    uint64 `json:"limit"`    // for front-ends together
 	SetBy    string `json:"set_by"`   // setting of the system that limits it
 }

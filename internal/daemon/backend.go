@@ -36,6 +36,7 @@ func (b backend) Switch() control.SwitchStatus {
 	for _, k := range b.d.kinds {
 		st.Limits = append(st.Limits, b.d.openers[k.Declaration().Name].Limits()...)
 	}
+	st.Limits = append(st.Limits, b.d.memoryLimit()...)
 	st.Sandbox = b.d.sandboxStatus()
 	st.Captures.Running = len(b.d.capture.List())
 	st.Captures.Captured, st.Captures.Lost = b.d.capture.Totals()

@@ -17,6 +17,7 @@ import (
 // from file ("": from none). What does not hold is logged. Confine is called at most once, by a
 // process that is nothing but this daemon, before Run and before any change.
 func (d *Daemon) Confine(file string) {
+	d.openMemory() // which the sandbox would prevent
 	d.sandbox = sandbox.Enter(d.kinds.sandboxConfig(d.cfg, file))
 	for _, p := range d.sandbox.Parts() {
 		if p.State == sandbox.Missing || p.State == sandbox.Failed {

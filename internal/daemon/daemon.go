@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"vswitchd/internal/capture"
+	"vswitchd/internal/cgroup"
 	"vswitchd/internal/config"
 	"vswitchd/internal/port"
 	"vswitchd/internal/sandbox"
@@ -27,6 +28,7 @@ type Daemon struct {
 	kinds   kinds
 	events  *eventSource
 	sandbox *sandbox.Sandbox // set by Confine, before there are changes and requests
+	memory  *cgroup.Memory   // likewise
 	resets  baselines
 	openers map[string]port.Opener // by kind
 	over    chan ended             // ports that will never pass a frame again
@@ -111,7 +113,7 @@ func (ks kinds) emptyDaemon(cfg *config.Config, log hclog.Logger) (*Daemon, erro
 	}
 	d.capture = capture.NewPool(d.sw)
 	d.events = &eventSource{d: d}
-	d.sandbox = &sandbox.Sandbox{}
+	d.sandbox, d.memory = &sandbox.Sandbox{}, &cgroup.Memory{}
 	d.life, d.quit = context.WithCancelCause(context.Background())
 	d.openers, err = ks.start(port.Env{Logger: log, Switch: d.sw, Workers: pool, Over: d.reportOver, Report: d.events.report})
 	if err != nil {
@@ -214,6 +216,7 @@ func (d *Daemon) close() {
 	}
 	d.pool.Close()
 	d.sw.Close()
+	d.memory.Close()
 }
 
 // snapshot returns a copy of the current list of ports.

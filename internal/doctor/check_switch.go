@@ -95,11 +95,16 @@ func limitNear(c *Case) *Finding {
 		return nil
 	}
 	l := c.After.Switch.Limits[i]
-	return finding(Warning, "front-ends have nearly all that the process may have of a resource: others will be refused",
+	problem := "front-ends have nearly all that the process may have of a resource: others will be refused"
+	if l.Resource == "memory" {
+		problem = "the memory of the control group is nearly used up: the kernel will end vswitchd, and all guests lose their connection"
+	}
+	return finding(Warning, problem,
 		facts("resource", l.Resource, "used", l.Used, "limit", l.Limit, "set_by", l.SetBy),
 		map[string]string{
 			"file-descriptors": "LimitNOFILE= of the service (systemctl edit vswitchd), or ulimit -Hn",
 			"mappings":         "sysctl vm.max_map_count, and ProcSubset=all in the service (docs/service.md)",
+			"memory":           "no MemoryMax= for vswitchd, to which guests' pages are charged that it touches first, or prealloc=on for guests (docs/limits.md)",
 			"address-space":    "no ulimit -v for vswitchd; a smaller max_memory of ports whose guests map more than they need",
 		}[l.Resource])
 }

@@ -325,6 +325,9 @@ var scenarios = []scenario{
 	{"descriptors at 89 %", func(c *Case) {
 		c.After.Switch.Limits = []control.Limit{{Resource: "file-descriptors", Used: 89, Limit: 100}}
 	}, "limit-near", "", false},
+	{"memory at 90 %", func(c *Case) {
+		c.After.Switch.Limits = []control.Limit{{Resource: "memory", Used: 90, Limit: 100}}
+	}, "limit-near", Warning, false},
 	{"table at 90 %", func(c *Case) { c.After.Switch.FDBEntries = 90 }, "fdb-nearly-full", Warning, false},
 	{"table at 89 %", func(c *Case) { c.After.Switch.FDBEntries = 89 }, "fdb-nearly-full", "", false},
 	{"file with an error", func(c *Case) { c.Config = Configuration{FilePath: "f", FileError: "f:1: tag", Unsaved: 1} }, "config-file", Warning, false},

@@ -48,7 +48,7 @@ var otherCommands = []string{"monitor", "capture stop", "help"}
 // notice; what has no side effects is run with -j, too.
 func TestEveryCommandWithGuests(t *testing.T) {
 	ctx := testContext(t)
-	s := swtest.Start(t, nil, "[port.a]\n[port.b]\n")
+	s := swtest.Start(t, nil, "[sandbox]\nkeep_for = [\"uplink\", \"host\"]\n[port.a]\n[port.b]\n")
 	guests := vm.StartAll(t, guestConfig(s, vm.QEMU10, "a", 1), guestConfig(s, vm.QEMU10, "b", 2))
 	mustPing(t, ctx, guests[0], "10.0.0.2")
 	checkCommandsAreComplete(t, s)

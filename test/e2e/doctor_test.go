@@ -20,7 +20,7 @@ func TestDoctor(t *testing.T) {
 	ctx := testContext(t)
 	here, there := swtest.NewNetns(t), swtest.NewNetns(t)
 	swtest.NewVeth(t, here, "nic0", there, "far0")
-	const ports = "[port.a]\n[port.b]\n"
+	const ports = "[sandbox]\nkeep_for = [\"uplink\"]\n[port.a]\n[port.b]\n"
 	s := swtest.Start(t, here, ports)
 	other := swtest.Start(t, nil, "[port.c]\n[port.d]\n")
 	c := guestConfig(other, vm.QEMU10, "c", 3)

@@ -100,7 +100,7 @@ func TestLiveChanges(t *testing.T) {
 // TestSavedChangesOutlastARestart: what was changed with --save, or saved later, is the
 // configuration of the next vswitchd, and the file keeps its comments.
 func TestSavedChangesOutlastARestart(t *testing.T) {
-	s := swtest.Start(t, nil, "# the first guest\n[port.a]\nmac = \"52:54:00:00:00:01\" # fixed\n")
+	s := swtest.Start(t, nil, "[sandbox]\nkeep_for = [\"uplink\"]\n# the first guest\n[port.a]\nmac = \"52:54:00:00:00:01\" # fixed\n")
 	for _, line := range []string{
 		"port set a tag=7 isolated=true --save",
 		"port add b tag=7 egress_rate=1G --save",

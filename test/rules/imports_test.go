@@ -31,6 +31,7 @@ var layers = []layer{
 		{"internal/platform/littleendian", ""},
 	}},
 	{"leaves", []row{
+		{"internal/cgroup", "internal/platform/linux"},
 		{"internal/connlimit", ""},
 		{"internal/handover", ""},
 		{"internal/loglimit", ""},
@@ -75,7 +76,7 @@ var layers = []layer{
 		{"internal/port/hostport", "internal/config internal/config/key internal/control internal/handover internal/port internal/port/packetport switch uplink"},
 		{"internal/port/uplinkport", "internal/config internal/config/key internal/control internal/handover internal/port internal/port/packetport switch uplink"},
 		{"internal/doctor", "internal/control"},
-		{"internal/daemon", "internal/capture internal/config internal/config/key internal/control internal/events internal/handover internal/nearest internal/port internal/port/guest internal/port/hostport " +
+		{"internal/daemon", "internal/capture internal/cgroup internal/config internal/config/key internal/control internal/events internal/handover internal/nearest internal/port internal/port/guest internal/port/hostport " +
 			"internal/port/uplinkport internal/rundir internal/sandbox internal/tomldoc internal/version internal/worker switch"},
 	}},
 	{"programs", []row{

@@ -37,8 +37,8 @@ var logKeys = map[string]string{
 	"for": "how long something lasts", "every": "how often something is tried", "silent": "how long nothing has come",
 	"capture": "the id of a capture", "captured": "frames that were captured", "lost": "frames that were not captured", "all_ports": "whether all ports are captured at",
 	"version": "of vswitchd", "config": "the configuration file", "control": "the control socket", "workers": "a number of data-plane threads", "queues": "queue pairs in use",
-	"flags": "of a message", "size": "of a message", "fds": "that came with a message", "path": "of a request to the control API",
-	"address_space": "bytes that guests' memory can have", "mappings": "that the process can have", "files": "that the process can have open",
+	"flags": "of a message", "size": "of a message", "fds": "that came with a message", "path": "of a request to the control API, or of a file",
+	"bytes": "of memory", "address_space": "bytes that guests' memory can have", "mappings": "that the process can have", "files": "that the process can have open",
 	"lines": "a number of lines of the log that were left out", "each": "their message",
 }
 
