@@ -101,7 +101,7 @@ func upgrade(c net.Conn) error {
 
 // Prepare implements handover.New.
 func (h *heir) Prepare(doc *handover.Document, r *handover.Reader) error {
-	cfg, running, errs := daemon.Kinds().ParseRunning("running configuration", []byte(doc.Configuration), config.Flags{})
+	cfg, running, errs := daemon.Kinds().ParseRunning("running configuration", []byte(doc.Configuration), config.Flags{Accounts: h.opts.flags.Accounts})
 	if len(errs) > 0 {
 		return errs
 	}
