@@ -37,7 +37,7 @@ func TestMeasure(t *testing.T) {
 	}
 	chosen := []scenario{
 		{tcp, guestToGuest, devices[0]},
-		{udp, uplinkToGuest, devices[0]},
+		{slow, uplinkToGuest, devices[0]},
 		{slow, guestToUplink, devices[0]},
 	}
 	r, err := measure(t.Context(), networks, chosen, 1, time.Second, false)
