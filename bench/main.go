@@ -14,6 +14,7 @@ import (
 	"vswitchd/bench/generate"
 	"vswitchd/bench/guests"
 	"vswitchd/bench/soak"
+	"vswitchd/bench/workers"
 )
 
 func main() {
@@ -25,7 +26,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(compare.Command(), generate.Command(), guests.Command(), soak.Command())
+	root.AddCommand(compare.Command(), generate.Command(), guests.Command(), soak.Command(), workers.Command())
 	if c, err := root.ExecuteContextC(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", c.CommandPath(), err)
 		os.Exit(1)

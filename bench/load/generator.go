@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// Traffic says who sends what to whom: port 0 to 1, 2 to 3 and so on.
+// Traffic says who sends what to whom: port 0 to 1, 2 to 3 and so on, or all ports to the last.
 type Traffic struct {
-	Shape Shape
-	Size  int  // bytes of a frame, without FCS
-	Flows int  // of each sender, a multiple of its queues (rounded up); 0: 1
-	MACs  int  // addresses of each port, each of them the source of some flows; 0: 1
-	Pairs int  // how many pairs of ports have traffic; 0: all
-	Both  bool // each port of a pair sends to the other
-	Storm bool // in Saturate, all other ports send broadcasts, as many as the back-end takes; these are not counted
+	Shape  Shape
+	Size   int  // bytes of a frame, without FCS
+	Flows  int  // of each sender, a multiple of its queues (rounded up); 0: 1
+	MACs   int  // addresses of each port, each of them the source of some flows; 0: 1
+	Pairs  int  // how many pairs of ports have traffic; 0: all
+	Both   bool // each port of a pair sends to the other
+	Toward bool // all ports but the last send to the last; Pairs and Both have no meaning
+	Storm  bool // in Saturate, all other ports send broadcasts, as many as the back-end takes; these are not counted
 
 	// Spin is how many turns of an empty loop the generator takes between two looks at its rings,
 	// and Batch is how many buffers it recycles at least at a time: whoever looks at a ring that
@@ -86,7 +87,7 @@ func NewGenerator(ports []*Port, t Traffic) (*Generator, error) {
 		lanes := len(ports[0].tx)
 		t.Flows = (t.Flows + lanes - 1) / lanes * lanes
 	}
-	if t.Pairs == 0 {
+	if t.Pairs == 0 || t.Toward {
 		t.Pairs = len(ports) / 2
 	}
 	if t.Spin == 0 {
@@ -119,21 +120,15 @@ func NewGenerator(ports []*Port, t Traffic) (*Generator, error) {
 			if t.Storm {
 				r.size = uint32(headerLen + t.Size)
 			}
-			if i < 2*t.Pairs {
+			if i < 2*t.Pairs || t.Toward {
 				g.busy = append(g.busy, r)
 			} else {
 				g.quiet = append(g.quiet, r)
 			}
 		}
 	}
-	for i := range t.Pairs {
-		if err := g.addSender(2*i, 2*i+1); err != nil {
-			return nil, err
-		}
-		if !t.Both {
-			continue
-		}
-		if err := g.addSender(2*i+1, 2*i); err != nil {
+	for _, l := range t.routes(len(ports)) {
+		if err := g.addSender(l.from, l.to); err != nil {
 			return nil, err
 		}
 	}
@@ -141,6 +136,38 @@ func NewGenerator(ports []*Port, t Traffic) (*Generator, error) {
 		return g, g.addStorm()
 	}
 	return g, nil
+}
+
+// A route is from one port to another.
+type route struct{ from, to int }
+
+// routes returns the routes that have traffic.
+func (t *Traffic) routes(ports int) (all []route) {
+	if t.Toward {
+		for i := range ports - 1 {
+			all = append(all, route{i, ports - 1})
+		}
+		return all
+	}
+	for i := range t.Pairs {
+		all = append(all, route{2 * i, 2*i + 1})
+		if t.Both {
+			all = append(all, route{2*i + 1, 2 * i})
+		}
+	}
+	return all
+}
+
+// introductions returns the routes on which every port that sends or receives shows its addresses
+// to one that it has traffic with.
+func (t *Traffic) introductions(ports int) (all []route) {
+	if t.Toward {
+		return append(t.routes(ports), route{ports - 1, 0})
+	}
+	for i := range 2 * t.Pairs {
+		all = append(all, route{i, i ^ 1})
+	}
+	return all
 }
 
 // addStorm prepares the broadcasts of all other ports. Their length tells them from other frames.
@@ -215,15 +242,14 @@ func (g *Generator) send(s *sender, n int) {
 func (g *Generator) Announce() error {
 	g.hushed = true
 	defer func() { g.hushed = false }()
-	for i := range 2 * g.traffic.Pairs {
-		to := i ^ 1
-		q := g.ports[i].tx[0]
+	for _, l := range g.traffic.introductions(len(g.ports)) {
+		q := g.ports[l.from].tx[0]
 		m := newMaker(UDP, MinSize, g.traffic.MACs)
 		q.setup(headerLen+MinSize, false)
 		for n := 0; n < g.traffic.MACs; {
 			k := min(g.traffic.MACs-n, q.pending, announceBatch)
 			for j := range k {
-				m.fill(q.buf(q.at(q.next+j)), tag{from: uint8(i), to: uint8(to), flow: uint32(n + j)})
+				m.fill(q.buf(q.at(q.next+j)), tag{from: uint8(l.from), to: uint8(l.to), flow: uint32(n + j)})
 			}
 			q.offer(k)
 			if err := g.await("the back-end has taken the frames", q); err != nil {

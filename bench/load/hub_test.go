@@ -132,8 +132,13 @@ func (h *hub) round() (again bool) {
 // forward takes one batch from a port.
 func (h *hub) forward(from int, q *virtqueue.Queue) {
 	h.batch.Reset()
-	if _, err := q.Pop(h.batch, 64); err != nil {
+	n, err := q.Pop(h.batch, 64)
+	if err != nil {
 		h.Error(err)
+	}
+	if n == 0 {
+		q.Arm() // the hub looks at the queue soon in any case
+		return
 	}
 	for i := range h.batch.Chains {
 		c := &h.batch.Chains[i]

@@ -257,6 +257,34 @@ func TestOffer(t *testing.T) {
 	}
 }
 
+// A burst is taken whole, by a device that is kicked once and calls once. Several may send to one.
+func TestBurst(t *testing.T) {
+	for name, c := range map[string]struct {
+		ports   int
+		traffic load.Traffic
+		burst   int
+	}{
+		"pairs":  {4, load.Traffic{Size: 64, Flows: 10, Both: true}, 256},
+		"toward": {3, load.Traffic{Size: 64, Flows: 10, Toward: true}, 128},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHub(t, eventIdx)
+			g := generator(t, h, c.ports, load.Config{}, c.traffic)
+			for range 3 {
+				if took, err := g.Burst(c.burst); err != nil || took <= 0 {
+					t.Fatal(took, err)
+				}
+			}
+			if _, err := g.Check(100); err != nil {
+				t.Error(err)
+			}
+			if _, err := g.Burst(257); err == nil {
+				t.Error("a burst that the ring has no room for is not refused")
+			}
+		})
+	}
+}
+
 func TestPingPong(t *testing.T) {
 	h := newHub(t, eventIdx)
 	g := generator(t, h, 2, load.Config{}, load.Traffic{Size: 64, Both: true})

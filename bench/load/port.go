@@ -200,7 +200,7 @@ func (p *Port) newQueue(i int, rings, bufs *vhostusertest.Memory, stride int) (*
 	}
 	p.fe.Rings = append(p.fe.Rings, &vhostusertest.Ring{Index: i, Driver: drv, KickFD: kick, CallFD: call})
 
-	q := &queue{size: size, stride: stride, kick: kick, pending: size}
+	q := &queue{size: size, stride: stride, kick: kick, call: call, pending: size}
 	q.addr = bufs.Region.GuestAddr + uint64(i*size*stride)
 	q.bufs = bufs.Bytes[i*size*stride:][:size*stride]
 	mem := area{rings.Region.UserAddr, rings.Bytes}

@@ -15,6 +15,7 @@ type queue struct {
 	bufs    []byte // all of them
 	addr    uint64 // guest address of the first
 	kick    int
+	call    int
 	next    int    // buffer that is offered next
 	pending int    // buffers that are with us
 	total   uint64 // buffers that the device has used

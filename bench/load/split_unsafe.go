@@ -110,6 +110,14 @@ func (r *splitRing) offer(n int) (kick bool) {
 	return n > 0 && flags&usedNoNotify == 0
 }
 
+// prime makes the next n buffers available, and asks for a call when the device has used the last
+// of them. Whether the device wants to be kicked is not looked at.
+func (r *splitRing) prime(n int) {
+	r.availIdx += uint16(n)
+	*r.usedEvent = r.availIdx - 1
+	atomic.SwapUint32(r.availHead, uint32(r.availIdx)<<16)
+}
+
 func (r *splitRing) armed() bool {
 	flags := atomic.LoadUint32(r.usedHead)
 	if r.eventIdx {

@@ -8,6 +8,7 @@ type Options struct {
 	Queues   int    // queue pairs of each port; 0: 1
 	Offloads bool   // guests leave checksums and segmentation to the back-end
 	Workers  int    // of vswitchd; 0: 1
+	Spread   bool   // worker i of vswitchd is on processor i, instead of the lab's
 	Metrics  string // address at which vswitchd serves metrics; "": none
 	MACs     int    // addresses that the FDB has to hold; 0: as many as it does by itself
 	Uplink   bool   // the near end of the lab's wire is a port as well

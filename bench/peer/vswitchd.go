@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,7 +83,10 @@ func launch(l *Lab, o Options, name, program string, priority int) (*vswitchd, e
 	var config strings.Builder
 	fmt.Fprintf(&config, "[control]\nsocket = %q\nmetrics = %q\n[switch]\nsocket_dir = %q\nworkers = %d\n",
 		v.control(), o.Metrics, l.Dir, max(o.Workers, 1))
-	if l.CPU != AnyCPU {
+	switch {
+	case o.Spread:
+		fmt.Fprintf(&config, "cpus = [%s]\n", numbers(max(o.Workers, 1)))
+	case l.CPU != AnyCPU:
 		fmt.Fprintf(&config, "cpus = [%d]\n", l.CPU)
 	}
 	if o.MACs > 0 {
@@ -108,6 +112,15 @@ func launch(l *Lab, o Options, name, program string, priority int) (*vswitchd, e
 	v.started = time.Now()
 	v.process, err = l.startOn(l.CPU, priority, "vswitchd", cmd(program, "--config", file))
 	return v, err
+}
+
+// numbers returns the numbers from 0 to n-1 for an array.
+func numbers(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, strconv.Itoa(i))
+	}
+	return strings.Join(all, ", ")
 }
 
 func (v *vswitchd) control() string       { return filepath.Join(v.dir, "vswitchd.control") }

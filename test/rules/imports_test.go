@@ -115,7 +115,8 @@ var layers = []layer{
 		{"bench/generate", "bench/load bench/peer"},
 		{"bench/guests", "bench/peer bench/progress bench/report test/child test/vm"},
 		{"bench/soak", "bench/load bench/peer bench/progress"},
-		{"bench", "bench/compare bench/generate bench/guests bench/soak"},
+		{"bench/workers", "bench/load bench/peer bench/progress bench/report"},
+		{"bench", "bench/compare bench/generate bench/guests bench/soak bench/workers"},
 	}},
 }
 
