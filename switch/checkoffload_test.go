@@ -172,7 +172,7 @@ func TestRepairOfWhatWasNotChecked(t *testing.T) {
 			tt.spoil(p, f)
 			before := stateOf(f)
 			port := &repairPort{caps: Caps{MTU: 9000}}
-			newRepairer().transmit(port, []*Frame{f})
+			new(repairer).transmit(port, []*Frame{f})
 			before.check(t, f)
 		})
 	}
@@ -252,7 +252,7 @@ func TestCheckOffloadPassesOtherChecksums(t *testing.T) {
 			start := int(f.Offload.CsumStart)
 			clear(f.Head[start+int(f.Offload.CsumOffset):][:2]) // a pseudo-header whose sum is 0
 			port := new(repairPort)
-			newRepairer().transmit(port, []*Frame{f})
+			new(repairer).transmit(port, []*Frame{f})
 			if got := naiveChecksum(port.frames[0][start:]); got != 0 {
 				t.Fatalf("the sum from %d to the end is %#04x short of all ones", start, got)
 			}

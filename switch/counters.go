@@ -3,6 +3,8 @@ package vswitch
 import (
 	"slices"
 	"sync/atomic"
+
+	"golang.org/x/sys/cpu"
 )
 
 // Counters are the counters of one port. "Rx" counts what the switch received from the port, "Tx"
@@ -10,8 +12,11 @@ import (
 // a guest comes back. All methods may be called from any goroutine; the data plane adds to a
 // counter once for each batch, not for each frame.
 type Counters struct {
+	// Different workers may add to these pairs all the time.
 	RxFrames, RxBytes atomic.Uint64
+	_                 cpu.CacheLinePad
 	TxFrames, TxBytes atomic.Uint64
+	_                 cpu.CacheLinePad
 	drops             [numDropReasons]atomic.Uint64
 	fdb               [numFDBEvents]atomic.Uint64
 	mcast             [numMcastEvents]atomic.Uint64

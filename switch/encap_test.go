@@ -219,7 +219,7 @@ func TestSegmentEncapsulated(t *testing.T) {
 	all := Caps{Csum: true, TSO4: true, TSO6: true, ECN: true, UFO: true, USO4: true, USO6: true}
 	eachEncapsulation(t, func(t *testing.T, stack *envelopeStack, s packetShape, tags int) {
 		rnd := newTestRand(60)
-		r := newRepairer()
+		r := new(repairer)
 		for _, caps := range []Caps{{}, all} {
 			for range 5 {
 				f, want := encapsulatedGSO(rnd, stack, s, tags)
@@ -264,7 +264,7 @@ func TestSegmentEncapsulatedInOne(t *testing.T) {
 				t.Fatalf("refused: %+v", f.Offload)
 			}
 			port := &repairPort{caps: Caps{Csum: true, TSO4: true, TSO6: true, MTU: 1500}}
-			newRepairer().transmit(port, []*Frame{f})
+			new(repairer).transmit(port, []*Frame{f})
 			b := slices.Clone(inner.data)
 			inner.fillIn(b)
 			compareFrames(t, port.frames, [][]byte{stack.put(b, tags, 0, false)}, s)
@@ -290,7 +290,7 @@ func TestSegmentEncapsulatedMTU(t *testing.T) {
 	}
 	for _, tt := range []struct{ mtu, frames int }{{longest, 9}, {longest - 1, 0}} {
 		port := &repairPort{caps: Caps{MTU: tt.mtu}}
-		lost := newRepairer().transmit(port, []*Frame{f})
+		lost := new(repairer).transmit(port, []*Frame{f})
 		var want losses
 		if tt.frames == 0 {
 			want = tooBig
@@ -417,7 +417,7 @@ func TestRequestChecksum(t *testing.T) {
 			t.Fatalf("refused: %+v, %x", f.Offload, f.Head)
 		}
 		port := new(repairPort)
-		newRepairer().transmit(port, []*Frame{f})
+		new(repairer).transmit(port, []*Frame{f})
 		compareFrames(t, port.frames, want, s)
 	}
 	rnd := newTestRand(65)

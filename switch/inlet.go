@@ -8,7 +8,7 @@ type Inlet struct {
 	sw       *Switch
 	att      *Attachment
 	counters *Counters // for frames that come when the port is detached
-	repair   *repairer
+	repair   repairer
 	mirrorer *mirrorer  // nil until a frame is mirrored
 	filterer *filterer  // nil until a frame is filtered
 	own      *ownFrames // nil until the switch itself sends a frame
@@ -22,7 +22,7 @@ type Inlet struct {
 
 // NewInlet makes an inlet for frames from this port. Close the inlet when it is no longer used.
 func (a *Attachment) NewInlet() *Inlet {
-	in := &Inlet{sw: a.sw, att: a, counters: a.Counters(), repair: newRepairer()}
+	in := &Inlet{sw: a.sw, att: a, counters: a.Counters()}
 	a.sw.mu.Lock()
 	defer a.sw.mu.Unlock()
 	a.sw.inlets[in] = struct{}{}

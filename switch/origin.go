@@ -58,7 +58,7 @@ func (s *Switch) fromSwitch(vlan uint16, send func(*Inlet)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.in == nil {
-		o.in = &Inlet{sw: s, counters: new(Counters), repair: newRepairer()}
+		o.in = &Inlet{sw: s, counters: new(Counters)}
 		s.mu.Lock()
 		s.inlets[o.in] = struct{}{}
 		s.mu.Unlock()

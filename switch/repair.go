@@ -19,8 +19,6 @@ type repairer struct {
 	lost losses
 }
 
-func newRepairer() *repairer { return &repairer{} }
-
 // losses are the frames that transmit did not send, or not wholly, by stage and reason.
 type losses []loss
 

@@ -96,7 +96,7 @@ func FuzzCheckOffload(f *testing.F) {
 // not accept; the payload is sent once, and in order.
 func FuzzRepair(f *testing.F) {
 	addFuzzSeeds(f)
-	r := newRepairer()
+	r := new(repairer)
 	f.Fuzz(func(t *testing.T, data []byte, piece byte, mtu uint16, bits uint8) {
 		fr := fuzzFrame(data, piece)
 		if fr == nil || !checkOffload(fr) {

@@ -54,7 +54,7 @@ func TestRepairAgreesWithTheKernel(t *testing.T) {
 							t.Fatalf("refused: %+v", p.offload)
 						}
 						port := new(repairPort)
-						newRepairer().transmit(port, []*Frame{f})
+						new(repairer).transmit(port, []*Frame{f})
 						var want [][]byte
 						for _, b := range l.kernel(t, p) {
 							b, _ = clearFragmentID(b)

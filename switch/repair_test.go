@@ -77,7 +77,7 @@ func TestRepairAgreesWithReference(t *testing.T) {
 	allShapes(func(s packetShape) {
 		t.Run(s.String(), func(t *testing.T) {
 			rnd := newTestRand(uint64(s.kind))
-			r := newRepairer()
+			r := new(repairer)
 			for range 30 {
 				p := randomPacket(rnd, s)
 				f := p.frame(rnd)
@@ -212,7 +212,7 @@ func TestRepairPassesThroughWhatThePortTakes(t *testing.T) {
 		before = append(before, stateOf(f))
 	})
 	port := &repairPort{caps: Caps{Csum: true, TSO4: true, TSO6: true, ECN: true, UFO: true, USO4: true, USO6: true}}
-	newRepairer().transmit(port, frames)
+	new(repairer).transmit(port, frames)
 	for i := range frames {
 		before[i].check(t, frames[i])
 		if !bytes.Equal(port.frames[i], before[i].bytes) || port.offloads[i] != before[i].offload {
@@ -259,13 +259,13 @@ func TestRepairFollowsEachCapability(t *testing.T) {
 				t.Fatal("refused")
 			}
 			with := &repairPort{caps: all}
-			newRepairer().transmit(with, []*Frame{f})
+			new(repairer).transmit(with, []*Frame{f})
 			if len(with.frames) != 1 || with.offloads[0] != f.Offload {
 				t.Fatalf("repaired without need: %d frames, %+v", len(with.frames), with.offloads)
 			}
 			without := &repairPort{caps: all}
 			tt.off(&without.caps)
-			newRepairer().transmit(without, []*Frame{f})
+			new(repairer).transmit(without, []*Frame{f})
 			compareFrames(t, without.frames, reference(p), tt.shape)
 		})
 	}
@@ -284,7 +284,7 @@ func TestRepairSegmentsUSOThatLinuxWouldDrop(t *testing.T) {
 			t.Fatal("refused")
 		}
 		port := &repairPort{caps: Caps{Csum: true, USO4: true}}
-		newRepairer().transmit(port, []*Frame{f})
+		new(repairer).transmit(port, []*Frame{f})
 		if whole := len(port.frames) == 1; whole != (segments <= 128) {
 			t.Errorf("%d segments: %d frames", segments, len(port.frames))
 		}
@@ -296,7 +296,7 @@ func TestRepairSegmentsUSOThatLinuxWouldDrop(t *testing.T) {
 // the next.
 func TestRepairKeepsOrderInAFlood(t *testing.T) {
 	rnd := newTestRand(12)
-	r := newRepairer()
+	r := new(repairer)
 	for range 20 {
 		var frames []*Frame
 		var before []frameState
@@ -345,7 +345,7 @@ func TestRepairTakesDataValidAway(t *testing.T) {
 	f := newTestFrame(rnd, randomBytes(rnd, 300), Offload{Flags: HdrDataValid}, 0)
 	for _, csum := range []bool{false, true} {
 		port := &repairPort{caps: Caps{Csum: csum}}
-		newRepairer().transmit(port, []*Frame{f})
+		new(repairer).transmit(port, []*Frame{f})
 		if got := port.offloads[0].Flags != 0; got != csum {
 			t.Errorf("Csum %t: flags %d", csum, port.offloads[0].Flags)
 		}
@@ -358,7 +358,7 @@ func TestRepairTakesDataValidAway(t *testing.T) {
 // No frame is longer than the MTU, whatever offloads the port accepts; tags do not count.
 func TestRepairNeverExceedsTheMTU(t *testing.T) {
 	rnd := newTestRand(14)
-	r := newRepairer()
+	r := new(repairer)
 	sent, dropped := 0, 0
 	for range 40 {
 		allShapes(func(s packetShape) {
@@ -401,7 +401,7 @@ func TestRepairCountsTheMTUBehindTheTags(t *testing.T) {
 			p.addEthernet(rnd, packetShape{tags: tags})
 			p.data = append(p.data, make([]byte, 1500+more)...)
 			port := &repairPort{caps: Caps{MTU: 1500}}
-			lost := newRepairer().transmit(port, []*Frame{newTestFrame(rnd, p.data, Offload{}, 0)})
+			lost := new(repairer).transmit(port, []*Frame{newTestFrame(rnd, p.data, Offload{}, 0)})
 			if len(port.frames) != 1-more || !slices.Equal(lost, tooBig[:more]) {
 				t.Errorf("%d tags, 1500+%d bytes: %d frames, lost %+v", tags, more, len(port.frames), lost)
 			}
@@ -428,7 +428,7 @@ func TestRepairAfterTagsHaveChanged(t *testing.T) {
 			f.Offload.HdrLen += 8
 		}
 		port := new(repairPort)
-		newRepairer().transmit(port, []*Frame{f})
+		new(repairer).transmit(port, []*Frame{f})
 		want := reference(p)
 		for i := range want {
 			want[i] = slices.Insert(want[i], 12, tag...)
@@ -457,7 +457,7 @@ func TestRepairFragmentsBehindARoutingHeader(t *testing.T) {
 		t.Fatal("refused")
 	}
 	port := new(repairPort)
-	newRepairer().transmit(port, []*Frame{f})
+	new(repairer).transmit(port, []*Frame{f})
 	compareFrames(t, port.frames, reference(p), packetShape{kind: kindUFO, v6: true})
 }
 
@@ -481,7 +481,7 @@ func TestRepairSendsNoZeroChecksum(t *testing.T) {
 			t.Fatal("refused")
 		}
 		port := new(repairPort)
-		newRepairer().transmit(port, []*Frame{f})
+		new(repairer).transmit(port, []*Frame{f})
 		if got := binary.BigEndian.Uint16(port.frames[0][p.l4+6:]); got != 0xffff {
 			t.Errorf("%v: %#x", kind, got)
 		}
@@ -492,7 +492,7 @@ func TestRepairSendsNoZeroChecksum(t *testing.T) {
 // After a Transmit has panicked, as it does on memory that has vanished, the repairer still works.
 func TestRepairAfterAPanicInTransmit(t *testing.T) {
 	rnd := newTestRand(19)
-	r := newRepairer()
+	r := new(repairer)
 	p := randomPacket(rnd, packetShape{kind: kindTSO, maxPayload: 60000, maxGSO: 1400})
 	f := p.frame(rnd)
 	if !checkOffload(f) {
@@ -523,7 +523,7 @@ func TestRepairOfAPayloadThatChangesMeanwhile(t *testing.T) {
 			t.Fatal("refused")
 		}
 		port := &scribblingPort{body: f.Body}
-		newRepairer().transmit(port, []*Frame{f})
+		new(repairer).transmit(port, []*Frame{f})
 		want := reference(p)
 		if len(port.frames) != len(want) || len(want) < 2*MaxBatch {
 			t.Fatalf("%v: %d frames, want %d", kind, len(port.frames), len(want))
@@ -583,7 +583,7 @@ func TestRepairDoesNotAllocate(t *testing.T) {
 		}
 		frames = append(frames, f)
 	})
-	r := newRepairer()
+	r := new(repairer)
 	for _, port := range []*discardPort{{}, {Caps{Csum: true, MTU: 1500}}} {
 		r.transmit(port, frames)
 		if n := testing.AllocsPerRun(20, func() { r.transmit(port, frames) }); n != 0 {
@@ -602,7 +602,7 @@ func TestRepairDoesNotAllocate(t *testing.T) {
 // A repairer that has repaired no frame has allocated no workbench.
 func TestRepairerIsSmallUntilItIsNeeded(t *testing.T) {
 	rnd := newTestRand(21)
-	r := newRepairer()
+	r := new(repairer)
 	f := newTestFrame(rnd, randomBytes(rnd, 1514), Offload{}, 0)
 	r.transmit(&discardPort{Caps{MTU: 1500}}, []*Frame{f})
 	if r.work != nil {
@@ -645,7 +645,7 @@ func BenchmarkRepair(b *testing.B) {
 			if !checkOffload(f) {
 				b.Fatal("refused")
 			}
-			r := newRepairer()
+			r := new(repairer)
 			port := &discardPort{tt.caps}
 			frames := []*Frame{f}
 			var lost losses

@@ -41,7 +41,7 @@ func TestSCTPChecksum(t *testing.T) {
 					t.Fatalf("refused: %+v", p.offload)
 				}
 				port := &repairPort{caps: caps}
-				newRepairer().transmit(port, []*Frame{f})
+				new(repairer).transmit(port, []*Frame{f})
 				if len(port.frames) != 1 || port.offloads[0] != (Offload{}) {
 					t.Fatalf("%d frames, %+v", len(port.frames), port.offloads)
 				}

@@ -49,7 +49,7 @@ func (s *Switch) shadowOf(port string, t *tracer) (*shadow, error) {
 	copied.neigh.table = set.neigh.table.shadow()
 	c.set.Store(copied)
 	sh.src = views[set.get(a.id)]
-	sh.in = &Inlet{sw: c, att: a, counters: new(Counters), repair: newRepairer()}
+	sh.in = &Inlet{sw: c, att: a, counters: new(Counters)}
 	return sh, nil
 }
 

@@ -10,7 +10,7 @@ func TestFramesCountAsOnTheWire(t *testing.T) {
 			t.Fatalf("refused: %+v, %x", f.Offload, f.Head)
 		}
 		port := new(repairPort)
-		if lost := newRepairer().transmit(port, []*Frame{f}); len(lost) > 0 {
+		if lost := new(repairer).transmit(port, []*Frame{f}); len(lost) > 0 {
 			t.Fatalf("lost: %+v", lost)
 		}
 		n := 0

@@ -3,6 +3,8 @@ package virtqueue
 import (
 	"errors"
 	"slices"
+
+	"golang.org/x/sys/cpu"
 )
 
 // Errors of a single chain: the chain is completed with length 0 and the queue continues.
@@ -70,6 +72,8 @@ type Batch struct {
 	segs     [][]byte
 	indirect [][2]uint64 // private copy of the indirect table being walked
 	table    [][2]uint64 // private copy of the descriptors of a chain in a packed ring
+
+	_ cpu.CacheLinePad // what lies behind may be another thread's
 }
 
 // NewBatch returns a Batch with room for n chains of a few pieces. A Batch grows when necessary.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+
+	"golang.org/x/sys/cpu"
 )
 
 // MaxSize is the largest queue size (virtio 1.2, section 2.7).
@@ -105,6 +107,8 @@ type Queue struct {
 	callFD int
 	calls  uint64 // signals sent
 	cfg    Config
+
+	_ cpu.CacheLinePad // what lies behind may belong to another queue, and another thread
 }
 
 // New sets up a queue: it translates and checks the addresses of its rings. The first Flush

@@ -1,5 +1,7 @@
 package worker
 
+import "golang.org/x/sys/cpu"
+
 import "math"
 
 // This file divides a worker's time among ports.
@@ -38,6 +40,8 @@ type portShare struct {
 	active  int    // active sources
 
 	flooding bool // its last batch was a flood
+
+	_ cpu.CacheLinePad // what lies behind may be another worker's
 }
 
 // mayPoll reports whether it is a source's turn.

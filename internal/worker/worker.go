@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	_ "vswitchd/internal/platform/linux"
+
+	"golang.org/x/sys/cpu"
 )
 
 const (
@@ -96,6 +98,8 @@ type entry struct {
 	resident bool    // see Pool.AddResident
 	pollHistory
 	credit pollCredit
+
+	_ cpu.CacheLinePad // what lies behind may be another worker's
 }
 
 // A command changes what a worker serves; one without any field does nothing. The worker sends the

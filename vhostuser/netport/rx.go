@@ -6,6 +6,8 @@ import (
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
 	"vswitchd/virtqueue"
+
+	"golang.org/x/sys/cpu"
 )
 
 // An rxQueue is a receiveq, to which frames for the guest go. Any worker may have frames for it.
@@ -37,6 +39,8 @@ type rxQueue struct {
 	group // the frames that are being transmitted
 
 	kick int // of the drain; set only while the worker does not have the drain
+
+	_ cpu.CacheLinePad // what lies behind may be another worker's
 }
 
 // group is the progress of transmit with a group of frames.

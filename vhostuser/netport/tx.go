@@ -8,6 +8,8 @@ import (
 	vswitch "vswitchd/switch"
 	"vswitchd/vhostuser"
 	"vswitchd/virtqueue"
+
+	"golang.org/x/sys/cpu"
 )
 
 // A txQueue is a transmitq, from which the guest's frames come. It is a Source, polled by one
@@ -40,6 +42,8 @@ type txQueue struct {
 
 	step txStep
 	room int // bytes left for frames of the batch
+
+	_ cpu.CacheLinePad // what lies behind may be another worker's
 }
 
 // A txStep is the current step of Poll, which determines the handling of a fault.
