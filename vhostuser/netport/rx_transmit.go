@@ -88,7 +88,7 @@ func (p *Port) transmitTo(q *rxQueue, set *[]*rxQueue, frames []*vswitch.Frame) 
 // most once. If ok is false, nothing was done with the frames, and why is the reason for refusing
 // them unless another receiveq takes them.
 func (q *rxQueue) transmit(frames []*vswitch.Frame) (sent int, why vswitch.DropReason, ok bool) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	if !q.active() || q.port.failed.Load() {
 		return 0, vswitch.DropDown, false
