@@ -93,6 +93,10 @@ type PortConfig struct {
 	// Role is what is behind the port. It decides which port of a loop is blocked.
 	Role PortRole
 
+	// Announce: stations on ports that are no uplinks are announced to this port, which is an
+	// uplink.
+	Announce bool
+
 	// LoopDetection: with LoopConfig.Detect, probes are sent to the port, and it may be blocked.
 	LoopDetection bool
 
@@ -309,6 +313,9 @@ func (a *Attachment) reopen() {
 		return
 	}
 	up := v.up
+	if up {
+		s.announcer.begin(a.id, t.now())
+	}
 	s.mdb.setOpen(a.mcast, up)
 	t.mu.Lock()
 	defer t.mu.Unlock()

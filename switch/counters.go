@@ -22,6 +22,7 @@ type Counters struct {
 	mcast             [numMcastEvents]atomic.Uint64
 	neigh             [numNeighEvents]atomic.Uint64
 	loops             [numLoopEvents]atomic.Uint64
+	announced         atomic.Uint64
 }
 
 // FDB returns how often each event of the FDB has happened at this port.

@@ -104,8 +104,9 @@ type Switch struct {
 
 	filterMu sync.Mutex // see filter_admin.go; ranks before mu
 
-	origin origin
-	prober prober
+	origin    origin
+	prober    prober
+	announcer announcer
 }
 
 // New makes a switch without ports and starts its janitor, a goroutine that advances the clock and
@@ -176,6 +177,7 @@ func (s *Switch) tick(now uint32) {
 	s.query(now)
 	s.tickLoops(now)
 	s.neigh.Load().tick(now)
+	s.announce(now)
 }
 
 // Close stops the janitor. Ports stay attached and frames are still forwarded, but entries no

@@ -25,6 +25,7 @@ func printPort(w *layout.Page, p control.PortDetail) {
 		"interface", p.Interface,
 		"addresses", strings.Join(p.Addresses, " "),
 		"receives", receptionText(p.Reception),
+		"announced", announcedText(p.Announced),
 		"socket", p.Socket,
 		"mode", p.Mode,
 		"queues", strconv.Itoa(p.Queues),
@@ -111,6 +112,14 @@ func receptionText(r *control.Reception) string {
 		s += "; large receive offload is on and damages some"
 	}
 	return s
+}
+
+// announcedText says how often stations were announced on an uplink.
+func announcedText(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return count(n) + " times a station"
 }
 
 // offloadText returns the names of the offloads that a guest is offered.

@@ -188,7 +188,7 @@ func (e *FDBEntry) Errorf(key, format string, args ...any) Error {
 // newPort returns a port with default settings.
 func newPort(kind *Kind, name string, sw *Switch) *Port {
 	p := &Port{Kind: kind, PortConfig: vswitch.DefaultPortConfig(name), Settings: kind.New(name, sw)}
-	p.Role = kind.Role
+	p.Role, p.Announce = kind.Role, kind.Role == vswitch.RoleUplink
 	return p
 }
 

@@ -185,7 +185,7 @@ source = "2001:db8::1"
 	all := vswitch.PortConfig{Learning: true, Flood: true, McastFlood: true, BcastFlood: true, McastRouter: vswitch.McastRouterAuto,
 		QinQ: vswitch.QinQ8021AD, PriorityTags: vswitch.PriorityTagsKeep, LoopDetection: true}
 	lan, vm1 := all, all
-	lan.Role, vm1.LoopDetection = vswitch.RoleUplink, false
+	lan.Role, lan.Announce, vm1.LoopDetection = vswitch.RoleUplink, true, false
 	lan.Name, lan.VLANMode, lan.Tag, lan.Trunks = "lan", vswitch.VLANNativeUntagged, 1, []uint16{2}
 	lan.PriorityTags, lan.PriorityOverride = vswitch.PriorityTagsNo, true
 	vm1.Name, vm1.VLANMode, vm1.Trunks = "vm1", vswitch.VLANTrunk, []uint16{10, 30, 31, 32}

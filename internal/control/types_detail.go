@@ -21,6 +21,7 @@ type PortDetail struct {
 	LastEnd   *End         `json:"last_end,omitempty"`  // of the previous session
 	Memory    *Memory      `json:"memory,omitempty"`    // guest only: limits of mapped memory
 	Reception *Reception   `json:"reception,omitempty"` // uplink only
+	Announced uint64       `json:"announced,omitempty"` // uplink only: announcements of stations that it was sent
 	Addresses List[string] `json:"addresses,omitempty"` // host only: of the interface, with prefix lengths
 	Rings     List[Ring]   `json:"rings"`
 	Regions   List[Region] `json:"regions"`

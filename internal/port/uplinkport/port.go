@@ -146,6 +146,7 @@ func (p *Port) DescribeDetail(detail *control.PortDetail) {
 	p.mu.Lock()
 	st := p.up.Status()
 	p.mu.Unlock()
+	detail.Announced = p.counters.Announced()
 	detail.Reception = &control.Reception{
 		Promiscuous: st.Promiscuous, Addresses: st.Addresses, LeftOut: st.LeftOut, LRO: st.LRO,
 	}

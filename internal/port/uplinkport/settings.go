@@ -37,13 +37,15 @@ func (s *Settings) Place() config.Place {
 }
 
 // Keys implements config.Settings.
-func (s *Settings) Keys(*vswitch.PortConfig) []key.Key {
+func (s *Settings) Keys(p *vswitch.PortConfig) []key.Key {
 	return []key.Key{
 		{Name: "interface", Value: key.Interface(&s.Interface), Required: true, Example: `"eth1"`,
 			Changed: func() string { return "moved to interface " + s.Interface }, Doc: "the network interface"},
 		{Name: "promiscuous", Value: key.Bool(&s.Promiscuous),
 			Changed: func() string { return "opened again, as promiscuous has changed" },
 			Doc:     "`false`: the guests' addresses, at most 256, are added to the interface's filter, instead of receiving all frames"},
+		{Name: "announce", Value: key.Bool(&p.Announce),
+			Doc: "when the uplink comes up, or a guest is connected again, the stations on other ports are announced on the uplink by RARP; see [layer 2](layer2.md#announcements)"},
 	}
 }
 
