@@ -40,7 +40,7 @@ func newRoot(out io.Writer) *cobra.Command {
 	flags.StringVar(&c.color, "color", layout.ColorAuto, "`when` there are colors: auto, always or never")
 	flags.BoolVarP(&c.json, "json", "j", false, "print one JSON value")
 
-	root.AddCommand(c.show(), c.doctor(), c.top(), c.capture(), c.trace(), c.monitor(), c.reload(), c.version())
+	root.AddCommand(c.show(), c.doctor(), c.top(), c.capture(), c.trace(), c.monitor(), c.reload(), c.upgrade(), c.version())
 	root.SetHelpCommand(help(root))
 	root.AddCommand(
 		group("port", "Ports", c.portShow(), c.objectAdd(portObject), c.objectSet(portObject), c.objectDel(portObject, "del")),

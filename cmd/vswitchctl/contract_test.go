@@ -41,7 +41,7 @@ var promises = map[string]promise{
 	"set show": {"admins", "admin"}, "set add": {"admins 10.9.0.1", "admin 10.9.0.1"}, "set del": {"admins 10.0.0.0/24", "admins 10.9.0.1"},
 	"set create": {"more 80", "admins 80"}, "set destroy": {"admins", "admin"},
 	"switch set": {"mac_aging_time=9s", "mac_aging_time=never"}, "log set": {"level=debug", "level=debgu"},
-	"config show": {"", "-"}, "config save": {"", "-"}, "state export": {"", "-"}, "stats show": {"vm1", "vm9"}, "stats reset": {"vm1", "vm9"}, "monitor": {"-", "vm9"},
+	"config show": {"", "-"}, "config save": {"", "-"}, "state export": {"", "-"}, "upgrade": {"-", "/nonexistent"}, "stats show": {"vm1", "vm9"}, "stats reset": {"vm1", "vm9"}, "monitor": {"-", "vm9"},
 }
 
 // leaves calls do for each command that does something, with its words.

@@ -40,6 +40,7 @@ var printers = map[string]func(*layout.Page){
 	"printRemoved":       isText,
 	"printDifferences":   printLongestDifferences,
 	"printVersions":      isText,
+	"printUpgraded":      isText,
 	"printChange":        isText,
 	"printSaved":         isText,
 	"printCounters":      isPart,

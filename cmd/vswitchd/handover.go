@@ -33,7 +33,7 @@ type old struct {
 	s        *service
 	daemon   *daemon.Handover
 	released []func() // what Offer has begun
-	froze    time.Time
+	frozen   int64    // when everything stopped, by handover.Now
 }
 
 // handOver hands everything over to the process at the other end of uc, and ends this process.
@@ -49,7 +49,7 @@ func (s *service) handOver(uc *net.UnixConn) {
 		return
 	}
 	// From here on, nothing may be touched that guests or the network can notice.
-	s.log.Info("handed over", "for", time.Since(o.froze))
+	s.log.Info("handed over")
 	unixsock.Disown(s.control.Listener)
 	s.d.EndCaptures()
 	s.stopServing()
@@ -80,7 +80,7 @@ func (o *old) Offer(_ handover.Hello, w *handover.Writer) (*handover.Document, e
 
 // Freeze implements handover.Old.
 func (o *old) Freeze(w *handover.Writer) (*handover.Document, error) {
-	o.froze = time.Now()
+	o.frozen = handover.Now()
 	if err := o.accept(false); err != nil {
 		return nil, err
 	}
@@ -94,7 +94,9 @@ func (o *old) Freeze(w *handover.Writer) (*handover.Document, error) {
 	if err != nil {
 		return nil, errors.Join(err, o.accept(true))
 	}
-	return daemon.NewDocument(parts, w), nil
+	doc := daemon.NewDocument(parts, w)
+	doc.Frozen = o.frozen
+	return doc, nil
 }
 
 // Thaw implements handover.Old.

@@ -29,7 +29,7 @@ import (
 type heir struct {
 	service
 	takeover *daemon.Takeover
-	began    time.Time // when the state came
+	frozen   int64 // when the old process stopped, by handover.Now
 }
 
 // takeOver is start for a process that takes over from the one that serves the control socket. If
@@ -49,7 +49,7 @@ func takeOver(ctx context.Context, opts *options, cfg *config.Config, _ *config.
 	}
 	unixsock.Own(h.control.Listener)
 	log.Info("taken over", "version", version.String(), "config", opts.file, "ports", len(h.cfg.Ports),
-		"workers", h.cfg.Switch.Workers, "control", h.cfg.Control.Socket, "for", time.Since(h.began))
+		"workers", h.cfg.Switch.Workers, "control", h.cfg.Control.Socket, "for", time.Duration(handover.Now()-h.frozen))
 	notify(log, fmt.Sprintf("MAINPID=%d\n%s", os.Getpid(), sd.SdNotifyReady))
 	return h.run(ctx, reloads)
 }
@@ -116,7 +116,7 @@ func (h *heir) Prepare(doc *handover.Document, r *handover.Reader) error {
 
 // Adopt implements handover.New.
 func (h *heir) Adopt(doc *handover.Document, r *handover.Reader) error {
-	h.began = time.Now()
+	h.frozen = doc.Frozen
 	for i := range doc.Parts {
 		if p := &doc.Parts[i]; p.Kind == partListener {
 			if err := h.adoptListener(p, r); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,21 +124,43 @@ func (r *relayRace) port(name string) (d control.PortDetail) {
 	return d
 }
 
+// fdb returns the entries of the FDB without their ages.
+func (r *relayRace) fdb() (list []control.FDBEntry) {
+	r.Helper()
+	text, err := r.client().Get(r.Context(), "/v1/fdb")
+	if err == nil {
+		err = json.Unmarshal(text, &list)
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+	for i := range list {
+		list[i].AgeS = 0
+	}
+	return list
+}
+
 // Guests that talk to each other all the time lose nothing, get nothing twice, and get everything
 // in order, while one vswitchd after another takes over.
 func TestTakeover(t *testing.T) {
 	r := newRelayRace(t, "loop_detection = false\n[port.a]\n[port.b]\n")
 	stations := r.talk("a", "b")
+	if _, err := r.client().Post(r.Context(), "/v1/fdb?mac=52:54:00:00:00:99&port=b&type=static"); err != nil {
+		t.Fatal(err) // by hand
+	}
 	for range 10 {
 		for _, s := range stations {
 			if err := s.Await(200); err != nil {
 				t.Fatal(err)
 			}
 		}
-		before := r.port("a").Counters.RxFrames
+		before, learned := r.port("a").Counters.RxFrames, r.fdb()
 		r.takeOver()
 		if now := r.port("a"); now.Counters.RxFrames < before || now.State != control.StateRunning || now.Session.Number != 1 {
 			t.Errorf("port a is %s, has counted %d frames after %d, in session %d", now.State, now.Counters.RxFrames, before, now.Session.Number)
+		}
+		if now := r.fdb(); !slices.Equal(now, learned) || len(now) != 3 {
+			t.Errorf("the FDB is %v instead of %v", now, learned)
 		}
 	}
 	r.serves(stations)

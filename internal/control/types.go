@@ -5,6 +5,7 @@ import "encoding/json"
 // SwitchStatus is a Backend's description of the switch as a whole.
 type SwitchStatus struct {
 	Version    string       `json:"version"`
+	PID        int          `json:"pid"`         // its process
 	Started    string       `json:"started"`     // RFC 3339, with nanoseconds; differs for each run
 	UptimeS    int64        `json:"uptime_s"`    // whole seconds
 	UptimeNS   int64        `json:"uptime_ns"`   // in nanoseconds, by a clock that nobody sets

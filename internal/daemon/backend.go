@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/json"
+	"os"
 	"runtime"
 	"time"
 
@@ -21,6 +22,7 @@ func (b backend) Switch() control.SwitchStatus {
 	fdb, up := b.d.sw.Stats(), time.Since(b.d.start)
 	st := control.SwitchStatus{
 		Version:    version.String(),
+		PID:        os.Getpid(),
 		Started:    b.d.start.UTC().Format(time.RFC3339Nano),
 		UptimeS:    int64(up.Seconds()),
 		UptimeNS:   up.Nanoseconds(),

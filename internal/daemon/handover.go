@@ -35,9 +35,8 @@ type portPart struct {
 
 // A switchPart is the part of the switch.
 type switchPart struct {
-	Started int64                 `json:"started"` // in nanoseconds since 1970
-	Groups  []vswitch.StaticGroup `json:"groups"`
-	Sets    []vswitch.SetConfig   `json:"sets"`
+	Groups []vswitch.StaticGroup `json:"groups"`
+	Sets   []vswitch.SetConfig   `json:"sets"`
 }
 
 // An fdbPart has the entries of the FDB in a file.
@@ -180,7 +179,7 @@ func (d *Daemon) freezePorts(w *handover.Writer) (frozen []frozenPort, err error
 
 // parts describes ports, and the switch.
 func (d *Daemon) parts(w *handover.Writer, ports []frozenPort) ([]handover.Part, error) {
-	sw, err := w.Part(partSwitch, "", switchPart{Started: d.start.UnixNano(), Groups: d.sw.Groups(), Sets: d.sw.Sets()})
+	sw, err := w.Part(partSwitch, "", switchPart{Groups: d.sw.Groups(), Sets: d.sw.Sets()})
 	if err != nil {
 		return nil, err
 	}

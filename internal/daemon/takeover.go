@@ -160,9 +160,8 @@ func (t *Takeover) Begin() (*Daemon, error) {
 	if err := t.change.commit(); err != nil {
 		return nil, fmt.Errorf("going on with what was handed over: %w", err)
 	}
-	d.start = time.Unix(0, t.from.sw.Started)
 	for _, m := range d.snapshot() {
-		<-m.port.(port.Mover).Running()
+		<-m.port.(port.Mover).Resume()
 	}
 	d.pool.Work()
 	return d, nil

@@ -25,6 +25,9 @@ type Document struct {
 	Version        string   `json:"version"`         // of the vswitchd that wrote it
 	PID            int      `json:"pid"`             // its process
 
+	// Frozen is when the old process stopped, in nanoseconds of CLOCK_MONOTONIC; 0: it has not.
+	Frozen int64 `json:"frozen,omitempty"`
+
 	// Configuration is what runs, as TOML; File is where it is from, "" for no file.
 	Configuration string `json:"configuration"`
 	File          string `json:"file"`

@@ -121,6 +121,13 @@ func (c conn) pass(doc *Document, w *Writer) error {
 	return err
 }
 
+// Now returns the time that all processes of the machine share, in nanoseconds of CLOCK_MONOTONIC.
+func Now() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // cannot fail
+	return ts.Nano()
+}
+
 // isGone reports whether an error says that the other side has closed the connection.
 func isGone(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)

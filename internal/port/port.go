@@ -123,12 +123,13 @@ type Mover interface {
 	// workers rest: see worker.Pool.Rest. Any other method of the port may wait until thaw.
 	Freeze(w *handover.Writer, wait time.Duration) (state any, thaw func(), err error)
 
-	// Running returns a channel that is closed when a port that was adopted has begun all that it
-	// had been doing in the other process. It is called after Begin.
-	Running() <-chan struct{}
+	// Resume is called once for a port that was adopted, when Begin was called for all ports. It
+	// returns a channel that is closed when the port has begun all that it had been doing in the
+	// other process.
+	Resume() <-chan struct{}
 }
 
-// Ready is what Mover.Running returns for ports that have nothing to do after Begin.
+// Ready is what Mover.Resume returns for ports that have nothing left to do.
 var Ready = func() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)

@@ -42,7 +42,7 @@ var guestCommands = []string{
 }
 
 // otherCommands are commands that the test runs by itself, and help.
-var otherCommands = []string{"monitor", "capture stop", "help"}
+var otherCommands = []string{"monitor", "capture stop", "upgrade", "help"}
 
 // TestEveryCommandWithGuests runs every command of vswitchctl while two guests talk, who do not
 // notice; what has no side effects is run with -j, too.

@@ -45,7 +45,7 @@ var promisedCommands = []string{
 	"filter show", "filter add", "filter set", "filter del",
 	"set show", "set add", "set del",
 	"config show: --diff", "config save", "state export",
-	"version", "completion", "reload",
+	"version", "completion", "reload", "upgrade",
 }
 
 // promisedFields are members of what vswitchctl prints with -j, each as a path in which [] is any

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"vswitchd/internal/control"
+	"vswitchd/test/station"
 	"vswitchd/test/swtest"
 	"vswitchd/test/vm"
 )
@@ -100,4 +101,45 @@ func TestTakeoverOfUplinks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUpgradeCommand upgrades vswitchd by vswitchctl, twice, while two guests talk: the new process
+// has the arguments and the log of the old one.
+func TestUpgradeCommand(t *testing.T) {
+	s := swtest.Start(t, nil, "loop_detection = false\n[port.a]\n[port.b]\n")
+	a, err := station.Connect(s.Socket("a"), station.Config{MAC: station.Addr(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := station.Connect(s.Socket("b"), station.Config{MAC: station.Addr(2)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Talk(b.MAC(), 16)
+	a.Start()
+	b.Start()
+	was := s.PID()
+	for range 2 {
+		if err := a.Await(100); err != nil {
+			t.Fatal(err)
+		}
+		answer := decode[struct{ PID, Was int }](t, s.Ctl(t, "upgrade", "-j"))
+		t.Cleanup(func() { _ = syscall.Kill(answer.PID, syscall.SIGKILL) })
+		if now := s.Info(t).PID; answer.Was != was || answer.PID != now || now == was {
+			t.Errorf("process %d has taken over from %d, says the command; it was %d, and is %d", answer.PID, answer.Was, was, now)
+		}
+		was = answer.PID
+	}
+	if err := a.Await(100); err != nil {
+		t.Fatal(err)
+	}
+	for _, st := range []*station.Station{a, b} {
+		if err := st.Leave(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := syscall.Kill(was, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.WaitLog(t, 0, "vswitchd: stopped")
 }

@@ -40,6 +40,8 @@ type Config struct {
 	Ring     int  // descriptors in each of its two rings; 0: 256
 	Observer bool // it takes any frame, answers none, and counts
 
+	Features uint64 // that are acknowledged besides those of all stations
+
 	// Lengths are those of its requests, in turn, at least MinLength each; nil: from 60 to 1514
 	// bytes. Its buffers are big enough for them, and for 1514 bytes.
 	Lengths []int
@@ -109,7 +111,7 @@ func New(fe *vhostusertest.FrontEnd, cfg Config) (*Station, error) {
 		heard: make(map[flowName]uint64),
 		done:  make(chan struct{}),
 	}
-	if err := fe.Handshake(Features, ProtocolFeatures); err != nil {
+	if err := fe.Handshake(Features|cfg.Features, ProtocolFeatures); err != nil {
 		return nil, err
 	}
 	mem, err := fe.NewMemory(2*cfg.Ring*(bufSize+64) + 1<<16)

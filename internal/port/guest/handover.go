@@ -247,8 +247,8 @@ func (g *Port) adoptSession(st *sessionState, r *handover.Reader) error {
 	return nil
 }
 
-// Running implements port.Mover.
-func (g *Port) Running() <-chan struct{} { return g.running }
+// Resume implements port.Mover.
+func (g *Port) Resume() <-chan struct{} { return g.running }
 
 // resume goes on with the session that was adopted, until it ends.
 func (g *Port) resume(ctx context.Context) {

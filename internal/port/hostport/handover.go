@@ -36,8 +36,8 @@ func (p *Port) Freeze(w *handover.Writer, _ time.Duration) (state any, thaw func
 	return portState{saved, w.File(p.lock.fd)}, thaw, nil
 }
 
-// Running implements port.Mover.
-func (p *Port) Running() <-chan struct{} { return port.Ready }
+// Resume implements port.Mover.
+func (p *Port) Resume() <-chan struct{} { return port.Ready }
 
 // Adopt implements port.Adopter.
 func (o *opener) Adopt(cfg *config.Port, c *vswitch.Counters, state json.RawMessage, r *handover.Reader) (port.Port, error) {

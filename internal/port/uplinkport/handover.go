@@ -37,8 +37,12 @@ func (p *Port) Freeze(w *handover.Writer, _ time.Duration) (state any, thaw func
 	return portState{saved, p.drops}, thaw, nil
 }
 
-// Running implements port.Mover.
-func (p *Port) Running() <-chan struct{} { return port.Ready }
+// Resume implements port.Mover. The addresses that the uplink has are those that it needs, until
+// all ports have begun: host ports add theirs to the FDB when they begin.
+func (p *Port) Resume() <-chan struct{} {
+	p.startFeed()
+	return port.Ready
+}
 
 // Adopt implements port.Adopter.
 func (o *opener) Adopt(cfg *config.Port, c *vswitch.Counters, state json.RawMessage, r *handover.Reader) (port.Port, error) {
@@ -47,7 +51,7 @@ func (o *opener) Adopt(cfg *config.Port, c *vswitch.Counters, state json.RawMess
 		return nil, fmt.Errorf("%w: %w", handover.ErrNotUnderstood, err)
 	}
 	p := o.newPort(cfg, c)
-	p.drops = st.Drops
+	p.drops, p.adopted = st.Drops, true
 	var err error
 	if p.up, err = p.base.Adopt(p.config(cfg), &st.Uplink, r); err != nil {
 		return nil, err

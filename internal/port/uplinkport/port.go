@@ -18,7 +18,8 @@ type Port struct {
 	base     packetport.Base
 	nics     *uplink.Interfaces // of all uplinks
 	counters *vswitch.Counters
-	feed     *addressFeed
+	feed     *addressFeed // nil: not started
+	adopted  bool         // from another process: Resume starts the feed
 
 	mu    sync.Mutex
 	cfg   *config.Port
@@ -50,8 +51,12 @@ func (p *Port) Transmitter() vswitch.Port { return p.up }
 func (p *Port) Begin(a *vswitch.Attachment) {
 	p.base.Begin(a)
 	p.up.Begin()
-	p.feed = startFeed(p.base.Env.Switch, p.setStations)
+	if !p.adopted {
+		p.startFeed()
+	}
 }
+
+func (p *Port) startFeed() { p.feed = startFeed(p.base.Env.Switch, p.setStations) }
 
 // setStations sets the interface's address filter to the stations on the other ports. more is true
 // if setStations must be called again to complete the update.
@@ -104,7 +109,7 @@ func (p *Port) adopt(cfg *config.Port, up *uplink.Uplink) {
 
 // Close implements port.Port.
 func (p *Port) Close() {
-	if p.base.Begun() {
+	if p.feed != nil {
 		p.feed.close()
 	}
 	if err := p.up.Close(); err != nil {
