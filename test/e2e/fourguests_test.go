@@ -37,6 +37,9 @@ func TestFeaturesTurnedOnByReload(t *testing.T) {
 	}
 }
 
+// beyondAlone is the configuration of the switch in the namespace. Its uplink comes later.
+const beyondAlone = "[sandbox]\nkeep_for = [\"uplink\"]\n[port.b]\n"
+
 // fourGuests are guests with addresses that end in 1 to 4, at ports of their names, and a namespace
 // with those that end in 9 behind the uplink lan. In the namespace is another switch, which has
 // eth1 of guest b.
@@ -54,7 +57,7 @@ func startFourGuests(t *testing.T) *fourGuests {
 	swtest.NewVeth(t, here, "nic0", there, "far0")
 	there.Run(t, "ip", "addr", "add", "10.0.0.9/24", "dev", "far0")
 	there.Run(t, "ip", "addr", "add", "fd00::9/64", "dev", "far0", "nodad")
-	f := &fourGuests{here: here, there: there, beyond: swtest.Start(t, there, "[port.b]\n")}
+	f := &fourGuests{here: here, there: there, beyond: swtest.Start(t, there, beyondAlone)}
 	// The querier of the first step takes ten seconds to become sure of the members, in which the
 	// guests boot.
 	f.s = swtest.Start(t, here, f.config(snooping, nil, ""))

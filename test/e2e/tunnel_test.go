@@ -43,8 +43,8 @@ func (f *fourGuests) tunnelCustomerVLANs(t *testing.T) {
 	ctx := testContext(t)
 	const tunnel = "vlan_mode = \"dot1q-tunnel\"\ntag = 100\npriority = 5\ncvlans = [0, 5]\n"
 	f.configure(t, "", portKeys{"a": tunnel}, "")
-	f.beyond.Reload(t, "[port.b]\n"+tunnel+"[uplink.wan]\ninterface = \"far0\"\n")
-	t.Cleanup(func() { f.beyond.Reload(t, "[port.b]\n") })
+	f.beyond.Reload(t, beyondAlone+tunnel+"[uplink.wan]\ninterface = \"far0\"\n")
+	t.Cleanup(func() { f.beyond.Reload(t, beyondAlone) })
 	// A veth takes frames with one tag beyond its MTU, and not with two.
 	for ns, iface := range map[*swtest.Netns]string{f.here: "nic0", f.there: "far0"} {
 		ns.Run(t, "ip", "link", "set", iface, "mtu", "1504")
