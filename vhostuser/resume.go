@@ -145,7 +145,8 @@ func (s *Session) resumeChannel(config bool, calls []int) error {
 	return nil
 }
 
-// resumeRelays starts the relays of vrings whose eventfd for calls was made by the other process.
+// resumeRelays starts the relays of vrings whose eventfd for calls was made here, or by the process
+// that had the session before.
 func (s *Session) resumeRelays() (err error) {
 	for i, v := range s.state.Vrings {
 		switch {

@@ -57,6 +57,11 @@ func (s *Session) Freeze(wait time.Duration) (saved Saved, thaw func(), err erro
 	if s.running() {
 		resume = s.dev.Quiesce()
 	}
+	// A relay that went on would take signals of the next process, which has the same eventfd.
+	// Signals that no relay has read stay in the eventfd.
+	for i := range s.relays {
+		s.endRelay(i)
+	}
 	saved = Saved{State: s.Snapshot()}
 	s.mu.Lock()
 	saved.ConfigPending = s.configPending
@@ -70,6 +75,9 @@ func (s *Session) Freeze(wait time.Duration) (saved Saved, thaw func(), err erro
 		saved.SendConfig, saved.SendCalls = c.pending()
 	}
 	return saved, func() {
+		if err := s.resumeRelays(); err != nil {
+			s.Fail(err)
+		}
 		resume()
 		if c != nil {
 			c.gate.Leave()
