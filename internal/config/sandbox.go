@@ -33,7 +33,7 @@ func (s *Sandbox) keys() []key.Key {
 		{Name: "paths", Value: key.Directories(&s.Paths), Live: key.Restart,
 			Doc: "directories in which ports that are added later can have their sockets, besides those that the configuration names at start"},
 		{Name: "keep_for", Value: key.Texts(&s.KeepFor), Live: key.Restart,
-			Doc: "tables of ports that can be added later although there are none at start: `port`, `uplink`, `host`. Without any port at start, all can be added"},
+			Doc: "tables of ports that can be added later although there are none at start: `uplink`, `host`. Guests' ports can always be added, and all others if there is no port at start"},
 	}
 }
 

@@ -57,19 +57,24 @@ func (ks kinds) sandboxConfig(cfg *config.Config, file string) sandbox.Config {
 	return c
 }
 
-// needs returns what the ports of a configuration need, and those that may be added to it: any, if
-// there are none yet, as the configuration then does not tell what the switch is for.
+// needs returns what the ports of a configuration need, and those that may be added to it: guests'
+// ports, which come and go with virtual machines, and any, if there are none yet, as the
+// configuration then does not tell what the switch is for.
 func (ks kinds) needs(cfg *config.Config) (list []port.Needs) {
 	for _, p := range cfg.Ports {
 		list = append(list, ks.of(p).Needs(p))
 	}
 	for _, k := range ks {
-		if len(cfg.Ports) == 0 || slices.Contains(cfg.Sandbox.KeepFor, k.Declaration().Table) {
+		table := k.Declaration().Table
+		if len(cfg.Ports) == 0 || table == guestTable || slices.Contains(cfg.Sandbox.KeepFor, table) {
 			list = append(list, k.Needs(nil))
 		}
 	}
 	return list
 }
+
+// guestTable is the name of the tables of guests' ports.
+const guestTable = "port"
 
 // owned reports whether sockets get another owner or group than the process's.
 func owned(a config.Access) bool { return a.UID >= 0 || a.GID >= 0 }

@@ -14,15 +14,15 @@ import (
 func TestSandboxFollowsTheConfiguration(t *testing.T) {
 	const files, net = "CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE", "CAP_NET_RAW CAP_NET_ADMIN"
 	for _, c := range []struct{ name, config, keep string }{
-		{"a guest", "[port.a]\n", ""},
-		{"an uplink", "[port.a]\n[uplink.lan]\ninterface = \"nolink0\"\n", net},
-		{"a host port", "[host.br0]\n", net},
+		{"a guest", "[port.a]\n", files},
+		{"an uplink", "[port.a]\n[uplink.lan]\ninterface = \"nolink0\"\n", net + " " + files},
+		{"a host port", "[host.br0]\n", net + " " + files},
 		{"no ports yet", "", net + " " + files + " " + net},
-		{"a guest, an uplink later", "[port.a]\n[sandbox]\nkeep_for = [\"uplink\"]\n", net},
-		{"sockets of a group", "socket_group = \"1\"\n[port.a]\n", files + " " + files},
-		{"a socket of a group", "[port.a]\nsocket_group = \"1\"\n", files},
-		{"QEMU's sockets", "[port.a]\nmode = \"client\"\n", files},
-		{"a directory of another user", "[port.a]\nsocket = \"$other/a.sock\"\n", files},
+		{"a guest, an uplink later", "[port.a]\n[sandbox]\nkeep_for = [\"uplink\"]\n", net + " " + files},
+		{"sockets of a group", "socket_group = \"1\"\n[port.a]\n", files + " " + files + " " + files},
+		{"a socket of a group", "[port.a]\nsocket_group = \"1\"\n", files + " " + files},
+		{"QEMU's sockets", "[port.a]\nmode = \"client\"\n", files + " " + files},
+		{"a directory of another user", "[port.a]\nsocket = \"$other/a.sock\"\n", files + " " + files},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := &lab{T: t, dir: t.TempDir(), kinds: allKinds()}
