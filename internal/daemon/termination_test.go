@@ -52,6 +52,9 @@ func (s *stack) next() string {
 	s.Helper()
 	b, oob := make([]byte, 1<<16), make([]byte, 128)
 	n, oobn, _, from, err := unix.Recvmsg(s.fd, b, oob, 0)
+	for err == unix.EINTR {
+		n, oobn, _, from, err = unix.Recvmsg(s.fd, b, oob, 0)
+	}
 	if err != nil || n < 60 {
 		s.Fatalf("receive %d bytes: %v", n, err)
 	}
