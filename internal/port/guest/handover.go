@@ -169,12 +169,10 @@ func (o *opener) Adopt(p *config.Port, c *vswitch.Counters, state json.RawMessag
 	if err != nil {
 		return nil, err
 	}
-	g, err := o.newPort(p, c, conns)
+	g, err := o.openOn(p, c, conns)
 	if err != nil {
-		_ = conns.Close()
 		return nil, err
 	}
-	o.add(g)
 	g.sessions, g.lastEnd, g.lastErr = st.Sessions, st.LastEnd, st.LastErr
 	g.endedAt = time.Unix(0, st.EndedAt)
 	maps.Copy(g.resets, st.Resets)

@@ -34,20 +34,25 @@ func (o *opener) Open(ctx context.Context, p *config.Port, c *vswitch.Counters) 
 	if err != nil {
 		return nil, err
 	}
+	g, err := o.openOn(p, c, conns)
+	if err != nil {
+		return nil, err // and no port.Port that has a nil *Port
+	}
+	return g, nil
+}
+
+// openOn opens a port whose front-ends come from conns, which belongs to the port then, and is
+// closed after an error.
+func (o *opener) openOn(p *config.Port, c *vswitch.Counters, conns vhostuser.Connector) (*Port, error) {
 	g, err := o.newPort(p, c, conns)
 	if err != nil {
 		_ = conns.Close()
 		return nil, err
 	}
-	o.add(g)
-	return g, nil
-}
-
-// add adds a port to those that are open.
-func (o *opener) add(g *Port) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.ports[g] = true
+	return g, nil
 }
 
 // Changed implements port.Opener: it warns about limits of the process that are too low for the
