@@ -1,11 +1,8 @@
 package daemon
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
-
-	"golang.org/x/sys/unix"
 
 	"vswitchd/internal/config"
 	"vswitchd/internal/control"
@@ -51,9 +48,6 @@ func (ks kinds) sandboxConfig(cfg *config.Config, file string) sandbox.Config {
 			c.Write = append(c.Write, n.Directory)
 		}
 	}
-	if owned(cfg.Control.Access) || owned(cfg.Switch.PortSockets) || slices.ContainsFunc(c.Write, foreign) {
-		c.Keep = append(c.Keep, port.FilesOfOthers()...)
-	}
 	return c
 }
 
@@ -75,15 +69,6 @@ func (ks kinds) needs(cfg *config.Config) (list []port.Needs) {
 
 // guestTable is the name of the tables of guests' ports.
 const guestTable = "port"
-
-// owned reports whether sockets get another owner or group than the process's.
-func owned(a config.Access) bool { return a.UID >= 0 || a.GID >= 0 }
-
-// foreign reports whether a directory belongs to another user than the process's.
-func foreign(dir string) bool {
-	var st unix.Stat_t
-	return unix.Stat(dir, &st) == nil && int(st.Uid) != os.Geteuid()
-}
 
 // checkSandbox returns the reasons why the sandbox does not let a port be opened.
 func (d *Daemon) checkSandbox(p *config.Port) (errs config.Errors) {
