@@ -63,7 +63,8 @@ link_testpmd() {
 
 	# librte_net_i40e.so.23 is in librte-net-i40e23, librte_net_e1000.so.23 in librte-net-e1000-23.
 	libraries=$(private_packages "^librte-(net-virtio|net-vhost|net-tap|mempool-ring|bus-vdev|bus-pci)-?[0-9]+$")
-	libraries+=" $(ldd "$tree/usr/bin/dpdk-testpmd" | awk '/not found/ { print $1 }' |
+	# The libraries of a DPDK that is installed are of no use: see wrap_dpdk.
+	libraries+=" $(ldd "$tree/usr/bin/dpdk-testpmd" | awk '/^\tlibrte_/ || /not found/ { print $1 }' |
 		tr _ - | sed -nE 's/^(librte-.*[0-9])\.so\.([0-9]+)$/\1-\2/p; t; s/^(librte-.*)\.so\.([0-9]+)$/\1\2/p' | tr '\n' ' ')"
 	unpack "$tree.libraries" $libraries
 	cp -a "$tree.libraries/." "$tree"
